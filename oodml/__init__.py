@@ -1,0 +1,46 @@
+"""oodml: graded class splits, every deep metric learning method, and honest curves.
+
+The public names are loaded on first use, so `import oodml` does not import torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "load_dataset": "oodml.data",
+    "Dataset": "oodml.data.dataset",
+    "Features": "oodml.fid.features",
+    "extract_features": "oodml.fid.features",
+    "frechet_distance": "oodml.fid.frechet",
+    "measure_shift": "oodml.fid.shift",
+    "Split": "oodml.splits.split",
+    "random_split": "oodml.splits.split",
+    "Ladder": "oodml.splits.ladder",
+    "build_ladder": "oodml.splits.build",
+    "method": "oodml.train.registry",
+    "train": "oodml.train.run",
+    "evaluate": "oodml.eval.retrieval",
+    "RunSpec": "oodml.store",
+    "Store": "oodml.store",
+    "plan": "oodml.store",
+    "run_grid": "oodml.launch",
+    "summarize": "oodml.eval.summary",
+    "aggregated_generalization_score": "oodml.eval.summary",
+    "plot_curves": "oodml.eval.figures",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'oodml' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

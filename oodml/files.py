@@ -1,0 +1,80 @@
+"""Files that are either whole or absent, and the canonical JSON that names things by content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from oodml.errors import DataError
+
+
+@contextmanager
+def atomic_write(path: str | Path) -> Iterator[IO[bytes]]:
+    """A binary file that appears under `path` only when the block ends without an error.
+
+    It is written under a temporary name beside `path`, flushed to disk and renamed, so a reader
+    (or a killed process) never sees half a file. Missing parent folders are made.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name[:64]}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o666 & ~_umask())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no white space: equal values give equal text."""
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+    )
+
+
+def digest(value: Any, digits: int = 12) -> str:
+    """The first hex digits of SHA-256 over canonical JSON."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:digits]
+
+
+def file_sha256(path: str | Path) -> str:
+    """The full SHA-256 of a file's bytes, in hex."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write indented, sorted JSON atomically."""
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    with atomic_write(path) as file:
+        file.write(text.encode() + b"\n")
+
+
+def read_json(path: str | Path, what: str) -> dict[str, Any]:
+    """The JSON object in `path`, or a `DataError` that calls it `what`."""
+    try:
+        value = json.loads(Path(path).read_bytes())
+    except FileNotFoundError:
+        raise DataError(f"no {what} at {path}.") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} is not a readable {what} ({error}).") from None
+    if not isinstance(value, dict):
+        raise DataError(f"{path} is not a {what}: it holds no JSON object.")
+    return value
