@@ -1,0 +1,83 @@
+"""load_dataset: from what the user typed to a Dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from oodml.data.broken import without_broken
+from oodml.data.dataset import Dataset
+from oodml.data.emoji import load_emoji
+from oodml.data.folder import load_folder
+from oodml.data.table import load_table
+from oodml.errors import DataError, UsageError, unknown_name
+
+
+@dataclass(frozen=True)
+class Collection:
+    """A collection known by name; `load` takes the folder of its files, or None."""
+
+    description: str
+    load: Callable[[str | Path | None], Dataset]
+
+
+COLLECTIONS = {
+    "emoji": Collection(
+        "about 1,800 emoji drawn by 7 vendors, 12,000 images, from the extra 'demo'", load_emoji
+    ),
+}
+
+
+def collection_names() -> list[tuple[str, str]]:
+    """The named collections, sorted, each with a one-line description."""
+    return sorted((name, collection.description) for name, collection in COLLECTIONS.items())
+
+
+def load_dataset(
+    source: str | Path,
+    *,
+    root: str | Path | None = None,
+    skip_broken: bool = False,
+    progress: bool = False,
+) -> Dataset:
+    """The labelled pool of images that `source` names, sorted by class name, then sample name.
+
+    `source` is a named collection (`emoji`), a folder of class folders, or a CSV file with the
+    columns `path,label[,group]`, whose relative paths start from `root`. A folder that bears a
+    collection's name is reached as `./emoji`. Images are decoded when they are used; with
+    `skip_broken` all are decoded now, in threads, and those that fail are left out and listed in
+    `Dataset.skipped`. Raises `DataError` if the data cannot be used as they are, `UsageError` if
+    the name is unknown.
+    """
+    dataset = replace(_load(source, root), source=str(source))
+    return without_broken(dataset, progress=progress) if skip_broken else dataset
+
+
+def _load(source: str | Path, root: str | Path | None) -> Dataset:
+    if isinstance(source, str) and source in COLLECTIONS:
+        return COLLECTIONS[source].load(root)
+    path = Path(source).expanduser()
+    if path.is_file():
+        return _load_file(path, root)
+    if path.is_dir():
+        if root is not None:
+            raise UsageError(f"root is for CSV files and named collections; {path} is a folder.")
+        return load_folder(path)
+    text = str(source)
+    if isinstance(source, Path) or "/" in text or path.suffix.lower() == ".csv":
+        raise DataError(
+            f"there is no folder or CSV file {text}. Give a folder that holds one folder per "
+            "class, or a CSV with the columns path,label."
+        )
+    unknown = unknown_name("dataset", text, COLLECTIONS)
+    raise UsageError(f"{unknown} There is no folder or CSV file of that name either.")
+
+
+def _load_file(path: Path, root: str | Path | None) -> Dataset:
+    if path.suffix.lower() != ".csv":
+        raise DataError(
+            f"{path} is neither a folder nor a .csv file. Give a folder that holds one folder per "
+            "class, or a CSV with the columns path,label."
+        )
+    return load_table(path, root=root)
