@@ -1,0 +1,171 @@
+"""Features on disk: shards that are whole or absent, keyed by everything that decides them."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import logging
+import os
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from oodml.errors import DataError
+from oodml.files import atomic_write, digest, read_json, write_json
+
+if TYPE_CHECKING:
+    from oodml.data.dataset import Dataset
+    from oodml.fid.features import FeatureSource
+
+logger = logging.getLogger("oodml")
+
+# A killed extraction loses at most one shard: half a minute of Inception on two cores.
+SHARD = 512
+SCHEMA = 1
+
+Values = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Shards:
+    """A directory with the features of one dataset from one network, in shards of `SHARD` rows.
+
+    Each shard also holds the sizes, times and a hash of the contents of its images, so a picture
+    that was exchanged for another of the same name and size is computed anew.
+    """
+
+    directory: Path
+    dataset: Dataset
+    dimension: int
+
+    def span(self, index: int) -> range:
+        return range(index * SHARD, min((index + 1) * SHARD, len(self.dataset)))
+
+    def missing(self) -> list[int]:
+        """The shards that are absent or made from other pictures."""
+        count = -(-len(self.dataset) // SHARD)
+        return [index for index in range(count) if not self._valid(index)]
+
+    def write(self, index: int, values: Values) -> None:
+        span = self.span(index)
+        with atomic_write(self._path(index)) as file:
+            np.savez(
+                file,
+                values=values,
+                stamps=_stamps(self.dataset, span),
+                contents=np.array(_contents(self.dataset, span)),
+            )
+
+    def read(self) -> Values:
+        """All rows, (n, d) float32, in the order of the dataset."""
+        values = np.empty((len(self.dataset), self.dimension), dtype=np.float32)
+        for index in range(-(-len(self.dataset) // SHARD)):
+            span = self.span(index)
+            values[span.start : span.stop] = self._load(index)["values"]
+        return values
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """One process at a time fills the directory; the system frees the lock of a killed one."""
+        with (self.directory / "lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                logger.info("waiting for another process to fill %s", self.directory)
+                fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _path(self, index: int) -> Path:
+        return self.directory / f"shard-{index:05d}.npz"
+
+    def _load(self, index: int) -> dict[str, Any]:
+        path, rows = self._path(index), len(self.span(index))
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                shard = dict(file)
+            if shard["values"].shape != (rows, self.dimension) or shard["stamps"].shape != (
+                rows,
+                2,
+            ):
+                raise ValueError(f"shape {shard['values'].shape}, not {(rows, self.dimension)}")
+            if str(shard["contents"]) == "" or shard["values"].dtype != np.float32:
+                raise ValueError("other contents")
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise DataError(
+                f"the feature cache {path} is damaged or foreign ({error}); delete it and run again."
+            ) from None
+        return shard
+
+    def _valid(self, index: int) -> bool:
+        if not self._path(index).exists():
+            return False
+        shard, span = self._load(index), self.span(index)
+        if np.array_equal(shard["stamps"], _stamps(self.dataset, span)):
+            return True
+        return str(shard["contents"]) == _contents(self.dataset, span)
+
+
+def open_shards(
+    cache: str | Path | None, source: FeatureSource, dataset: Dataset, dimension: int
+) -> Shards:
+    """The cache directory for `source`, made if it is absent; `DataError` if it holds another."""
+    order = hashlib.sha256("\0".join(dataset.sample_names).encode("utf-8", "surrogateescape"))
+    record = {
+        "schema": SCHEMA,
+        "source": {**asdict(source), "dataset": ""},
+        "order": order.hexdigest(),
+        "samples": len(dataset),
+        "dimension": dimension,
+        "shard": SHARD,
+    }
+    name = f"{source.backbone.replace(':', '-').replace('/', '-')}-{source.precision}"
+    directory = cache_directory(cache) / "features" / f"{name}-{digest(record, 16)}"
+    path = directory / "record.json"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            write_json(path, record)
+    except OSError as error:
+        raise DataError(
+            f"cannot write the feature cache {directory} ({error.strerror}); name another "
+            "directory with --cache or $OODML_CACHE."
+        ) from None
+    if read_json(path, "feature cache") != record:
+        raise DataError(
+            f"{directory} is not the feature cache that its name says; delete it and run again."
+        )
+    return Shards(directory, dataset, dimension)
+
+
+def cache_directory(cache: str | Path | None = None) -> Path:
+    """`cache`, else `$OODML_CACHE`, else ~/.cache/oodml."""
+    return Path(cache or os.environ.get("OODML_CACHE") or "~/.cache/oodml").expanduser()
+
+
+def _stamps(dataset: Dataset, span: range) -> npt.NDArray[np.int64]:
+    """(len(span), 2) sizes and modification times in nanoseconds; -1 for a file that is gone."""
+    return np.array([_stamp(dataset.paths[row]) for row in span], dtype=np.int64)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return (-1, -1)
+    return (status.st_size, status.st_mtime_ns)
+
+
+def _contents(dataset: Dataset, span: range) -> str:
+    digest = hashlib.sha256()
+    for row in span:
+        try:
+            digest.update(hashlib.sha256(dataset.paths[row].read_bytes()).digest())
+        except OSError:
+            digest.update(b"gone")
+    return digest.hexdigest()

@@ -1,0 +1,129 @@
+"""Images through a frozen network: decoding in threads beside the computing, bounded memory."""
+
+from __future__ import annotations
+
+import copy
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from itertools import islice
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from tqdm import tqdm
+
+from oodml.data import broken_images, broken_images_error
+from oodml.data.dataset import Dataset
+from oodml.errors import DataError, UsageError
+from oodml.fid.backbone import Backbone
+from oodml.fid.fusion import fold_batch_norm
+
+PRECISIONS = ("fp32", "bf16")
+_DECODERS = 2
+
+Values = npt.NDArray[np.float32]
+Embed = Callable[[torch.Tensor], Values]
+
+
+def check_precision(precision: str) -> None:
+    """Raise `UsageError` for anything but "fp32" and "bf16"."""
+    if precision not in PRECISIONS:
+        raise UsageError(f"unknown precision {precision!r}. Known: {', '.join(PRECISIONS)}.")
+
+
+def extract_rows(
+    dataset: Dataset,
+    backbone: Backbone,
+    spans: Sequence[range],
+    *,
+    precision: str,
+    batch_size: int,
+    device: str | None = None,
+    progress: bool = False,
+) -> Iterator[Values]:
+    """The (len(span), d) float32 features of each span of samples, one after the other.
+
+    At most two batches of images are in memory, however large the collection. Raises `DataError`
+    that names every image of the dataset that does not decode as soon as one is met.
+    """
+    if batch_size < 1:
+        raise UsageError(f"batch size {batch_size} is too small: give at least 1.")
+    embed = frozen(backbone, precision, device)
+    batches = [
+        span[at : at + batch_size] for span in spans for at in range(0, len(span), batch_size)
+    ]
+    inputs = _decoded(dataset, backbone, batches)
+    total = len(dataset)
+    done = total - sum(map(len, spans))
+    with tqdm(
+        total=total, initial=done, desc=backbone.name, unit="image", disable=not progress
+    ) as bar:
+        for span in spans:
+            rows = np.empty((len(span), backbone.dimension), dtype=np.float32)
+            for at in range(0, len(span), batch_size):
+                images = next(inputs)
+                rows[at : at + len(images)] = embed(images)
+                bar.update(len(images))
+            yield rows
+
+
+def frozen(backbone: Backbone, precision: str, device: str | None = None) -> Embed:
+    """The fastest safe form of a backbone for inference: (B, 3, H, W) tensor to (B, d) array.
+
+    Works on a copy, so `backbone.module` stays trainable: batch normalisation folded, channels
+    last, bfloat16 autocast for "bf16". On CUDA, "fp32" means float32, not TF32.
+    """
+    target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    module = copy.deepcopy(backbone.module).eval().requires_grad_(False)
+    fold_batch_norm(module)
+    module = module.to(target, memory_format=torch.channels_last)
+
+    def embed(images: torch.Tensor) -> Values:
+        inputs = images.to(target, memory_format=torch.channels_last)
+        with torch.inference_mode(), _arithmetic(target, precision):
+            values: Values = module(inputs).float().cpu().numpy()
+        return values
+
+    return embed
+
+
+def _arithmetic(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    if precision == "bf16":
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    if device.type == "cuda":
+        return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+    return nullcontext()
+
+
+def _decoded(
+    dataset: Dataset, backbone: Backbone, batches: Sequence[range]
+) -> Iterator[torch.Tensor]:
+    """Batches of network inputs, one batch decoded ahead of the one that is computed."""
+
+    def decode(index: int) -> torch.Tensor:
+        return backbone.transform(dataset[index][0])
+
+    with ThreadPoolExecutor(_DECODERS) as pool:
+        waiting: deque[list[Future[torch.Tensor]]] = deque()
+        upcoming = iter(batches)
+        try:
+            for batch in upcoming:
+                waiting.append([pool.submit(decode, index) for index in batch])
+                if len(waiting) > 1:
+                    yield _stacked(waiting.popleft(), dataset)
+            while waiting:
+                yield _stacked(waiting.popleft(), dataset)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _stacked(pending: list[Future[torch.Tensor]], dataset: Dataset) -> torch.Tensor:
+    try:
+        return torch.stack([future.result() for future in pending])
+    except DataError:
+        broken = broken_images(dataset)
+        if not broken:
+            raise
+        raise broken_images_error(dataset, broken) from None

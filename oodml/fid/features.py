@@ -1,0 +1,234 @@
+"""Features: one vector per sample and what made it; `extract_features` from images, cached."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from oodml.errors import DataError
+from oodml.files import atomic_write
+
+if TYPE_CHECKING:
+    from oodml.data.dataset import Dataset
+    from oodml.fid.backbone import Backbone
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class FeatureSource:
+    """What made a set of vectors; two sets are comparable when their `network` is equal.
+
+    `dataset` and `fingerprint` name the images, `weights` is the full SHA-256 of the weights,
+    `preprocessing` the canonical text of the input transform, `precision` is "fp32" or "bf16".
+    For trained embeddings `backbone` names the run.
+    """
+
+    dataset: str
+    fingerprint: str
+    backbone: str
+    weights: str
+    preprocessing: str
+    precision: str
+
+    @property
+    def network(self) -> str:
+        """Backbone, weights, preprocessing and precision in one line, without the data."""
+        return f"{self.backbone} [{self.weights[:16]}] [{self.preprocessing}] {self.precision}"
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """One vector per sample: backbone features and trained embeddings alike.
+
+    `values` (n, d) float32; `labels` (n,) int64 index `class_names`; `groups`, if known, holds one
+    superclass name per class; `sample_names`, if known, one name per sample. Raises `DataError`
+    when shapes disagree, a label is out of range or a value is not finite (the rows are named).
+    """
+
+    values: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
+    class_names: tuple[str, ...]
+    source: FeatureSource
+    sample_names: tuple[str, ...] = ()
+    groups: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", np.asarray(self.values, dtype=np.float32))
+        object.__setattr__(self, "labels", np.asarray(self.labels).astype(np.int64, copy=False))
+        _check_shapes(self)
+        _check_finite(self.values, self.sample_names)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def of_classes(self, names: Sequence[str]) -> npt.NDArray[np.int64]:
+        """The sample indices, ascending, of the named classes; an unknown name is a `DataError`."""
+        unknown = sorted(set(names) - set(self.class_names))
+        if unknown:
+            raise DataError(
+                f"{len(unknown)} classes are not among the {len(self.class_names)} of "
+                f"{self.source.dataset}: {_some(unknown)}."
+            )
+        wanted = set(names)
+        keep = np.array([name in wanted for name in self.class_names], dtype=bool)
+        return np.flatnonzero(keep[self.labels])
+
+    def subset(self, names: Sequence[str]) -> Features:
+        """Only the named classes, in sorted order, with the labels renumbered to match."""
+        rows = self.of_classes(names)
+        kept = tuple(sorted(set(names)))
+        position = {name: index for index, name in enumerate(self.class_names)}
+        renumber = np.full(len(self.class_names), -1, dtype=np.int64)
+        renumber[[position[name] for name in kept]] = np.arange(len(kept))
+        samples, groups = self.sample_names, self.groups
+        return Features(
+            values=self.values[rows],
+            labels=renumber[self.labels[rows]],
+            class_names=kept,
+            source=self.source,
+            sample_names=tuple(samples[row] for row in rows) if samples else (),
+            groups=None if groups is None else tuple(groups[position[name]] for name in kept),
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write an `.npz` atomically: arrays `values` and `labels`, and `record`, a JSON text."""
+        record = {
+            "schema": SCHEMA,
+            "source": asdict(self.source),
+            "class_names": self.class_names,
+            "sample_names": self.sample_names,
+            "groups": self.groups,
+        }
+        with atomic_write(path) as file:
+            np.savez(
+                file, values=self.values, labels=self.labels, record=np.array(json.dumps(record))
+            )
+
+    @classmethod
+    def load(cls, path: str | Path) -> Features:
+        """The features that `save` wrote; `DataError` for any other or a damaged file."""
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                values, labels, text = file["values"], file["labels"], str(file["record"])
+            record = json.loads(text)
+            source = FeatureSource(**record["source"])
+        except FileNotFoundError:
+            raise DataError(f"no feature file at {path}.") from None
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            raise DataError(
+                f"{path} is not a feature file of oodml ({error!r}); make one with "
+                "`oodml features SOURCE -o FILE`."
+            ) from None
+        return cls(values, labels, source=source, **_names(record, path))
+
+
+def _names(record: dict[str, Any], path: str | Path) -> dict[str, Any]:
+    if record.get("schema") != SCHEMA:
+        raise DataError(
+            f"{path} has schema {record.get('schema')!r}, this version of oodml reads {SCHEMA}."
+        )
+    groups = record["groups"]
+    return {
+        "class_names": tuple(record["class_names"]),
+        "sample_names": tuple(record["sample_names"]),
+        "groups": None if groups is None else tuple(groups),
+    }
+
+
+def _check_shapes(features: Features) -> None:
+    values, labels, classes = features.values, features.labels, len(features.class_names)
+    if values.ndim != 2 or labels.shape != values.shape[:1] or 0 in values.shape:
+        raise DataError(
+            f"features have values of shape {values.shape} and labels of shape {labels.shape}; "
+            "needed are (n, d) and (n,) with n and d at least 1."
+        )
+    if len(set(features.class_names)) != classes:
+        raise DataError("the class names of these features are not unique.")
+    if labels.min() < 0 or labels.max() >= classes:
+        raise DataError(
+            f"labels run from {labels.min()} to {labels.max()}, but there are {classes} classes."
+        )
+    if features.sample_names and len(features.sample_names) != len(labels):
+        raise DataError(f"{len(features.sample_names)} sample names for {len(labels)} samples.")
+    if features.groups is not None and len(features.groups) != classes:
+        raise DataError(f"{len(features.groups)} groups for {classes} classes: give one a class.")
+
+
+def _check_finite(values: npt.NDArray[np.float32], sample_names: tuple[str, ...]) -> None:
+    rows = np.flatnonzero(~np.isfinite(values.sum(axis=1, dtype=np.float64)))
+    if len(rows):
+        named = [f"{row} ({sample_names[row]})" if sample_names else str(row) for row in rows[:6]]
+        raise DataError(
+            f"{len(rows)} of {len(values)} feature rows hold NaN or infinity: {_some(named)}"
+            f"{', ...' if len(rows) > len(named) else ''}."
+        )
+
+
+def _some(names: Sequence[str], limit: int = 6) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
+
+
+def extract_features(
+    dataset: Dataset,
+    backbone: str | Backbone = "inception_v3",
+    *,
+    weights: str | Path | None = None,
+    precision: str = "fp32",
+    batch_size: int = 64,
+    device: str | None = None,
+    cache: str | Path | None = None,
+    progress: bool = False,
+    image_size: int | None = None,
+) -> Features:
+    """One vector per image of `dataset` from a frozen network, read from the cache where it is.
+
+    `backbone` is a name of `backbone_names()` or a `Backbone`; `weights` a file; `image_size` the
+    side in pixels of the network's input (default: the network's own). `precision` "bf16" is
+    faster and moves FID by up to 0.5%. `device` None takes CUDA if there is one. `cache` is a
+    directory (default `$OODML_CACHE`, else ~/.cache/oodml); an extraction that was killed goes on
+    where it stood. `progress` draws a bar on stderr. Raises `DataError` naming every image that
+    does not decode, `WeightsNotFound` when the weights are nowhere.
+    """
+    from oodml.fid.backbone import load_backbone
+    from oodml.fid.cache import open_shards
+    from oodml.fid.extraction import check_precision, extract_rows
+
+    check_precision(precision)
+    if isinstance(backbone, str):
+        backbone = load_backbone(backbone, weights=weights, image_size=image_size)
+    source = FeatureSource(
+        dataset=dataset.name,
+        fingerprint=dataset.fingerprint,
+        backbone=backbone.name,
+        weights=backbone.weights,
+        preprocessing=backbone.preprocessing,
+        precision=precision,
+    )
+    shards = open_shards(cache, source, dataset, backbone.dimension)
+    with shards.locked():
+        missing = shards.missing()
+        spans = [shards.span(index) for index in missing]
+        rows = extract_rows(
+            dataset,
+            backbone,
+            spans,
+            precision=precision,
+            batch_size=batch_size,
+            device=device,
+            progress=progress,
+        )
+        for index, values in zip(missing, rows, strict=True):
+            shards.write(index, values)
+        values = shards.read()
+    return Features(
+        values, dataset.labels, dataset.class_names, source, dataset.sample_names, dataset.groups
+    )
