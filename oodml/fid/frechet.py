@@ -1,0 +1,242 @@
+"""The exact Frechet distance between Gaussians fitted to two sets of features (FID).
+
+|m1 - m2|^2 + tr S1 + tr S2 - 2 Tr((S1 S2)^(1/2)) with unbiased covariances (arXiv 1706.08500), in
+float64 whatever the input. The path is chosen by the shape: singular values of the centred cross
+product while both sides are small, eigenvalues of its Gram matrix without the known null space up
+to n = d, Cholesky and eigenvalues above; singular values of factors where the bound asks for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from oodml.errors import DataError, OodmlError
+from oodml.fid.arrays import Matrix, Real, covariance_array, mean_array, sample_array
+from oodml.fid.trace import (
+    EPSILON,
+    RootTrace,
+    cholesky_trace,
+    factored_trace,
+    gram_trace,
+    nuclear_norm,
+)
+
+# The largest error allowed, as a part of the two traces, before the slower path is taken.
+TOLERANCE = 1e-9
+# Up to here singular values cost less than a tenth of a second more than eigenvalues.
+SINGULAR_VALUE_LIMIT = 1000
+BLOCK_ROWS = 4096
+# Variances below this part of the largest one are residue of a constant coordinate: they can add
+# at most d * 1e-14 of the trace term.
+CONSTANT = 1e-28
+
+
+@dataclass(frozen=True)
+class FrechetTerms:
+    """The two terms of a Frechet distance, in squared feature units, and its rounding bound.
+
+    `bound` limits the numerical error of `covariance` (a standard perturbation estimate with a
+    fixed constant, usually far too wide). It says nothing about sampling error.
+    """
+
+    mean: float
+    covariance: float
+    bound: float
+
+    @property
+    def value(self) -> float:
+        """The distance: `mean + covariance`."""
+        return self.mean + self.covariance
+
+
+def frechet_distance(a: Any, b: Any) -> float:
+    """The Frechet distance between the samples `a` (n1, d) and `b` (n2, d).
+
+    See `frechet_terms`, of which this is `.value`.
+    """
+    return frechet_terms(a, b).value
+
+
+def frechet_terms(a: Any, b: Any) -> FrechetTerms:
+    """The mean and covariance terms of the distance between samples `a` (n1, d) and `b` (n2, d).
+
+    NumPy arrays or torch tensors on any device, of any real dtype; computed in float64 in host
+    memory, large inputs in blocks. Swapping `a` and `b` gives the same bits. The numerical error is
+    below 1e-9 of tr S1 + tr S2 for every shape and spectrum in the tests. Raises DataError for
+    fewer than 2 samples a side, NaN or infinity (rows named), different or missing dimensions.
+    """
+    left, right = sample_array(a, "first sample"), sample_array(b, "second sample")
+    if left.shape[1] != right.shape[1]:
+        raise DataError(
+            f"the samples have {left.shape[1]} and {right.shape[1]} dimensions; they must agree."
+        )
+    if not _in_order(left, right):
+        left, right = right, left
+    first, second = _Side(left), _Side(right)
+    difference = (first.base - second.base) + (first.offset - second.offset)
+    traces = (float(first.variances.sum()), float(second.variances.sum()))
+    keep = _varying(first.variances) & _varying(second.variances)
+    trace = _sample_trace(first, second, keep, traces)
+    return _assemble(difference, traces, trace)
+
+
+def frechet_distance_from_moments(
+    mean_a: Any,
+    cov_a: Any,
+    mean_b: Any,
+    cov_b: Any,
+    *,
+    n_a: int | None = None,
+    n_b: int | None = None,
+) -> float:
+    """The Frechet distance between two Gaussians given by mean (d,) and covariance (d, d).
+
+    See `frechet_terms_from_moments`, of which this is `.value`.
+    """
+    return frechet_terms_from_moments(mean_a, cov_a, mean_b, cov_b, n_a=n_a, n_b=n_b).value
+
+
+def frechet_terms_from_moments(
+    mean_a: Any,
+    cov_a: Any,
+    mean_b: Any,
+    cov_b: Any,
+    *,
+    n_a: int | None = None,
+    n_b: int | None = None,
+) -> FrechetTerms:
+    """The terms of the distance between two Gaussians given by mean (d,) and covariance (d, d).
+
+    `n_a` and `n_b`, where known, are the numbers of samples behind the covariances: with n <= d
+    they tell their rank. Raises DataError for NaN or infinity in either triangle, matrices that are
+    not symmetric or have negative eigenvalues beyond rounding, and dimensions that do not agree.
+    """
+    a, b = covariance_array(cov_a, "first covariance"), covariance_array(cov_b, "second covariance")
+    if len(a) != len(b):
+        raise DataError(f"the covariances have {len(a)} and {len(b)} dimensions; they must agree.")
+    difference = mean_array(mean_a, len(a), "first mean") - mean_array(
+        mean_b, len(b), "second mean"
+    )
+    traces = (float(np.trace(a)), float(np.trace(b)))
+    keep = _varying(a.diagonal()) & _varying(b.diagonal())
+    if not keep.all():
+        a, b = a[np.ix_(keep, keep)], b[np.ix_(keep, keep)]
+    ranks = (_rank(n_a, len(a)), _rank(n_b, len(b)))
+    if not _in_order(a, b):
+        a, b, ranks = b, a, (ranks[1], ranks[0])
+    return _assemble(difference, traces, _covariance_trace(a, b, ranks, sum(traces)))
+
+
+def _rank(count: int | None, dimension: int) -> int:
+    return dimension if count is None else min(count - 1, dimension)
+
+
+def _in_order(a: Real, b: Real) -> bool:
+    # One order for both ways of asking makes the rounding, and so the result, the same.
+    if len(a) != len(b):
+        return len(a) < len(b)
+    differing = np.flatnonzero((a != b).any(axis=1))
+    if not len(differing):
+        return True
+    row_a, row_b = a[differing[0]], b[differing[0]]
+    column = int(np.argmax(row_a != row_b))
+    return bool(row_a[column] < row_b[column])
+
+
+def _varying(variances: Matrix) -> Any:
+    return variances > CONSTANT * variances.max(initial=0.0)
+
+
+class _Side:
+    """One sample with its mean (base + offset, so that a large mean costs no digits)."""
+
+    def __init__(self, values: Real) -> None:
+        self.values = values
+        self.count = len(values)
+        self.base = values.mean(axis=0, dtype=np.float64)
+        self.offset = np.zeros_like(self.base)
+        self.offset = sum(block.sum(axis=0) for block in self.blocks()) / self.count
+        squares = sum(np.einsum("ij,ij->j", block, block) for block in self.blocks())
+        self.variances: Matrix = squares / (self.count - 1)
+
+    def blocks(self, keep: Any = slice(None)) -> Iterator[Matrix]:
+        base, offset = self.base[keep], self.offset[keep]
+        for start in range(0, self.count, BLOCK_ROWS):
+            block = self.values[start : start + BLOCK_ROWS][:, keep].astype(np.float64)
+            block -= base
+            block -= offset
+            yield block
+
+    def factor(self, keep: Any) -> Matrix:
+        rows: Matrix = np.concatenate(list(self.blocks(keep)))
+        rows /= np.sqrt(self.count - 1)
+        return rows
+
+    def covariance(self, keep: Any) -> Matrix:
+        kept = int(np.count_nonzero(keep))
+        scatter = np.zeros((kept, kept))
+        for block in self.blocks(keep):
+            scatter += block.T @ block
+        scatter /= self.count - 1
+        return scatter
+
+    def triangle(self, keep: Any) -> Matrix:
+        # Householder QR block after block: R'R is the scatter, without squaring its condition.
+        rows: Matrix = np.zeros((0, int(np.count_nonzero(keep))))
+        for block in self.blocks(keep):
+            rows = np.asarray(np.linalg.qr(np.concatenate([rows, block]), mode="r"))
+        rows /= np.sqrt(self.count - 1)
+        return rows
+
+
+def _sample_trace(a: _Side, b: _Side, keep: Any, traces: tuple[float, float]) -> RootTrace:
+    dimension = int(np.count_nonzero(keep))
+    trace: RootTrace | None
+    if dimension == 0:
+        return RootTrace(0.0, 0.0)
+    if a.count <= dimension:
+        factor = a.factor(keep)
+        if b.count <= 3 * a.count and a.count <= SINGULAR_VALUE_LIMIT:
+            return nuclear_norm(factor @ b.factor(keep).T)
+        gram = np.zeros((a.count, a.count))
+        for block in b.blocks(keep):
+            cross = factor @ block.T
+            gram += cross @ cross.T
+        trace = gram_trace(gram / (b.count - 1), a.count - 1, traces[0] * traces[1])
+    else:
+        covariances = a.covariance(keep), b.covariance(keep)
+        trace = cholesky_trace(*covariances) or cholesky_trace(*reversed(covariances))
+    if trace is not None and 2 * trace.bound <= TOLERANCE * sum(traces):
+        return trace
+    return nuclear_norm(a.triangle(keep) @ b.triangle(keep).T)
+
+
+def _covariance_trace(a: Matrix, b: Matrix, ranks: tuple[int, int], total: float) -> RootTrace:
+    if len(a) == 0:
+        return RootTrace(0.0, 0.0)
+    if min(ranks) == len(a):
+        trace = cholesky_trace(a, b) or cholesky_trace(b, a)
+        if trace is not None and 2 * trace.bound <= TOLERANCE * total:
+            return trace
+    return factored_trace(a, b, *ranks)
+
+
+def _assemble(difference: Matrix, traces: tuple[float, float], trace: RootTrace) -> FrechetTerms:
+    mean = float(difference @ difference)
+    total = traces[0] + traces[1]
+    bound = 2 * trace.bound + 16 * EPSILON * total
+    covariance = total - 2 * trace.value
+    if not np.isfinite(mean + total):
+        raise DataError("the features are too large: their variances overflow.")
+    # Tr((S1 S2)^(1/2)) <= (tr S1 tr S2)^(1/2) <= (tr S1 + tr S2) / 2, and it is not negative.
+    limit = float(np.sqrt(traces[0]) * np.sqrt(traces[1]))
+    if not 0 <= trace.value <= limit + bound or covariance < -bound:
+        raise OodmlError(
+            f"the trace term {trace.value:.6g} breaks its limits [0, {limit:.6g}];"
+            " the linear algebra library returned a wrong result."
+        )
+    return FrechetTerms(mean, max(covariance, 0.0), bound)

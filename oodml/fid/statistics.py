@@ -1,0 +1,170 @@
+"""Additive statistics per class, so that a split of classes costs no pass over the samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from oodml.errors import DataError, UsageError
+from oodml.fid.arrays import Matrix, Real, require_finite
+
+if TYPE_CHECKING:
+    from oodml.fid.features import Features
+
+LEVELS = ("sample", "class")
+Indices = Sequence[int] | npt.NDArray[np.int64]
+BLOCK_ROWS = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Count, sum (d,) and sum of outer products (d, d) of points about a fixed centre, in float64.
+
+    Moments of disjoint sets of points add; those of a subset can be taken away. All that are added
+    or subtracted must share one centre, which `ClassMoments` sees to.
+    """
+
+    count: int
+    total: Matrix
+    scatter: Matrix
+
+    def __add__(self, other: Moments) -> Moments:
+        return Moments(
+            self.count + other.count, self.total + other.total, self.scatter + other.scatter
+        )
+
+    def __sub__(self, other: Moments) -> Moments:
+        if other.count > self.count:
+            raise DataError(f"{other.count} points cannot be taken from {self.count}.")
+        return Moments(
+            self.count - other.count, self.total - other.total, self.scatter - other.scatter
+        )
+
+    @property
+    def mean(self) -> Matrix:
+        """The mean (d,), relative to the centre."""
+        if self.count < 1:
+            raise DataError("no points: a mean needs at least 1.")
+        return self.total / self.count
+
+    @property
+    def covariance(self) -> Matrix:
+        """The unbiased covariance (d, d), with n - 1 in the denominator."""
+        if self.count < 2:
+            raise DataError(f"{self.count} point(s): a covariance needs at least 2.")
+        scatter: Matrix = self.scatter - np.outer(self.total, self.mean)
+        return scatter / (self.count - 1)
+
+
+@dataclass(frozen=True, eq=False)
+class ClassMoments:
+    """Points sorted by class and centred on demand, from which moments of class sets are summed.
+
+    `class_names` are the classes that have samples' names, in the order of the features;
+    `counts` (C,) are samples per class; `means` (C, d) float64 the class means minus the centre.
+    At level "class" every class is one point, its mean; at level "sample" its samples. `centre`
+    (d,) is the mean of all points.
+    """
+
+    class_names: tuple[str, ...]
+    level: str
+    counts: npt.NDArray[np.int64]
+    means: Matrix
+    centre: Matrix
+    values: Real
+    starts: npt.NDArray[np.int64]
+
+    @classmethod
+    def from_features(cls, features: Features, level: str = "sample") -> ClassMoments:
+        """Statistics of every class of `features`; keeps its values, in their dtype, by class.
+
+        Raises DataError for NaN or infinity (rows named) and for a class without samples, and
+        UsageError for an unknown level.
+        """
+        if level not in LEVELS:
+            raise UsageError(f"level {level!r}; allowed are 'sample' and 'class'.")
+        require_finite(features.values, "features")
+        values, starts = _by_class(features)
+        counts = np.diff(starts)
+        means = _class_means(values, starts)
+        weights = counts if level == "sample" else np.ones(len(counts))
+        centre: Matrix = weights @ means / weights.sum()
+        means -= centre
+        if level == "class":
+            values, starts = means + 0.0, np.arange(len(counts) + 1)
+            centre_of_values = np.zeros_like(centre)
+        else:
+            centre_of_values = centre
+        return cls(
+            tuple(features.class_names), level, counts, means, centre_of_values, values, starts
+        )
+
+    @property
+    def dimension(self) -> int:
+        """The number of feature dimensions d."""
+        return int(self.values.shape[1])
+
+    def indices(self, class_names: Sequence[str]) -> npt.NDArray[np.int64]:
+        """The class indices of the named classes, in the given order; unknown ones raise."""
+        positions = {name: index for index, name in enumerate(self.class_names)}
+        missing = [name for name in class_names if name not in positions]
+        if missing:
+            raise DataError(
+                f"{len(missing)} class(es) without features, such as {missing[0]!r};"
+                " the split and the features belong to different collections."
+            )
+        return np.array([positions[name] for name in class_names], dtype=np.int64)
+
+    def size(self, classes: Indices) -> int:
+        """The number of points of the given classes."""
+        chosen = np.asarray(classes, dtype=np.int64)
+        return int((self.starts[chosen + 1] - self.starts[chosen]).sum())
+
+    def points(self, classes: Indices) -> Matrix:
+        """The centred points (n, d), float64, class after class in ascending class index."""
+        blocks = list(self._blocks(classes, self.size(classes) or 1))
+        return blocks[0] if blocks else np.zeros((0, self.dimension))
+
+    def of(self, classes: Indices) -> Moments:
+        """The moments of the union of the given classes; work and memory grow with their points."""
+        total = np.zeros(self.dimension)
+        scatter = np.zeros((self.dimension, self.dimension))
+        for block in self._blocks(classes, BLOCK_ROWS):
+            total += block.sum(axis=0)
+            scatter += block.T @ block
+        return Moments(self.size(classes), total, scatter)
+
+    def _blocks(self, classes: Indices, rows: int) -> Iterator[Matrix]:
+        chosen = np.unique(np.asarray(classes, dtype=np.int64))
+        if len(chosen) != len(classes):
+            raise DataError("a class is named twice in one side of a split.")
+        spans = [np.arange(self.starts[c], self.starts[c + 1]) for c in chosen]
+        picked = np.concatenate(spans) if spans else np.zeros(0, dtype=np.int64)
+        for start in range(0, len(picked), rows):
+            block = self.values[picked[start : start + rows]].astype(np.float64)
+            block -= self.centre
+            yield block
+
+
+def _by_class(features: Features) -> tuple[Real, npt.NDArray[np.int64]]:
+    labels = np.asarray(features.labels)
+    counts = np.bincount(labels, minlength=len(features.class_names))
+    if counts.min(initial=1) == 0:
+        empty = features.class_names[int(np.argmin(counts))]
+        raise DataError(f"class {empty!r} has no samples; leave it out with features.subset().")
+    values = features.values
+    if np.any(np.diff(labels) < 0):
+        values = values[np.argsort(labels, kind="stable")]
+    return values, np.concatenate([[0], np.cumsum(counts)])
+
+
+def _class_means(values: Real, starts: npt.NDArray[np.int64]) -> Matrix:
+    means = np.empty((len(starts) - 1, values.shape[1]))
+    for index, (start, stop) in enumerate(pairwise(starts)):
+        means[index] = values[start:stop].mean(axis=0, dtype=np.float64)
+    return means
