@@ -1,0 +1,116 @@
+import numpy as np
+import pytest
+import torch
+
+from oodml.eval import neighbors
+from oodml.eval.neighbors import nearest_neighbors, normalized
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    monkeypatch.setattr(neighbors, "ROWS", 32)
+    monkeypatch.setattr(neighbors, "COLUMNS", 64)
+
+
+def search(vectors, labels, **settings):
+    blocks = list(nearest_neighbors(vectors, labels, **settings))
+    names = ("similarity", "index", "same", "tied", "tied_same")
+    assert [block.first for block in blocks] == list(range(0, len(vectors), neighbors.ROWS))
+    return [torch.cat([getattr(block, name) for block in blocks]) for name in names]
+
+
+def data(count, dimension=7, classes=9, seed=0, duplicates=0):
+    draw = torch.Generator().manual_seed(seed)
+    vectors = torch.randn(count, dimension, generator=draw)
+    for _ in range(duplicates):
+        source, target = torch.randint(count, (2,), generator=draw)
+        vectors[target] = vectors[source]
+    return vectors, torch.randint(classes, (count,), generator=draw)
+
+
+def brute_force(similarity, k):
+    order = np.lexsort(
+        (np.arange(similarity.shape[1])[None].repeat(len(similarity), 0), -similarity)
+    )
+    return order[:, :k]
+
+
+@pytest.mark.parametrize(("count", "k"), [(30, 29), (300, 5), (2049, 3)])
+def test_neighbors_equal_brute_force_in_float64(count, k):
+    vectors, labels = data(count)
+    similarity, index, same, tied, _ = search(vectors, labels, k=k)
+    unit = vectors.double() / vectors.double().norm(dim=1, keepdim=True)
+    exact = (unit @ unit.T).numpy()
+    np.fill_diagonal(exact, -np.inf)
+    expected = brute_force(exact, k)
+    assert (index.numpy() == expected).mean() > 0.999
+    np.testing.assert_allclose(similarity, np.take_along_axis(exact, expected, 1), atol=1e-6)
+    assert torch.equal(same, labels[index] == labels[:, None])
+    assert not tied.any()
+
+
+def test_gallery_leaves_nothing_out():
+    vectors, labels = data(40)
+    _, index, _, _, _ = search(vectors, labels, gallery=vectors, gallery_labels=labels, k=40)
+    assert torch.equal(index[:, 0], torch.arange(40))
+    assert torch.equal(index.sort(1).values, torch.arange(40).expand(40, 40))
+
+
+def test_the_query_is_left_out_by_index_and_its_duplicate_stays():
+    vectors, labels = data(50)
+    vectors[41] = vectors[7]
+    similarity, index, _, _, _ = search(vectors, labels, k=49)
+    assert index[7, 0] == 41
+    assert index[41, 0] == 7
+    assert not (index == torch.arange(50)[:, None]).any()
+    assert torch.isfinite(similarity).all()
+
+
+@pytest.mark.parametrize("k", [1, 6, 200])
+def test_result_does_not_depend_on_the_memory(k, small_blocks):
+    vectors, labels = data(500, duplicates=400)
+    budgets = (1, 150_000 + 32 * 96 * k, 1 << 30)
+    small, middle, large = (search(vectors, labels, k=k, memory=each) for each in budgets)
+    for ours, theirs, third in zip(small, middle, large, strict=True):
+        assert torch.equal(ours, third)
+        assert torch.equal(theirs, third)
+
+
+@pytest.mark.parametrize("memory", [1, 1 << 30])
+@pytest.mark.parametrize("k", [1, 3, 10])
+def test_ties_are_ordered_by_index_and_the_rest_is_counted(k, memory, small_blocks):
+    count = 333
+    draw = np.random.default_rng(0)
+    kinds = draw.integers(0, 12, count)
+    vectors = torch.eye(12)[torch.from_numpy(kinds)]
+    labels = torch.from_numpy(draw.integers(0, 5, count))
+    similarity, index, _, tied, tied_same = search(vectors, labels, k=k, memory=memory)
+    exact = (kinds[:, None] == kinds[None]).astype(float)
+    np.fill_diagonal(exact, -np.inf)
+    expected = brute_force(exact, k)
+    assert np.array_equal(index.numpy(), expected)
+    border = np.take_along_axis(exact, expected[:, -1:], 1)
+    at_border = exact == border
+    np.put_along_axis(at_border, expected, False, 1)
+    assert np.array_equal(tied.numpy(), at_border.sum(1))
+    same_label = labels.numpy()[:, None] == labels.numpy()[None]
+    assert np.array_equal(tied_same.numpy(), (at_border & same_label).sum(1))
+    assert similarity.max() == 1
+
+
+def test_equal_vectors_are_exactly_equally_near_wherever_they_stand():
+    draw = torch.Generator().manual_seed(3)
+    vectors = torch.randn(1, 129, generator=draw).expand(neighbors.COLUMNS + 300, -1)
+    labels = torch.arange(len(vectors)) % 7
+    similarity, index, _, tied, _ = search(vectors, labels, k=4)
+    assert similarity.unique().numel() == 1
+    assert (tied == len(vectors) - 5).all()
+    assert index[100].tolist() == [0, 1, 2, 3]
+    assert index[2].tolist() == [0, 1, 3, 4]
+
+
+def test_normalising_neither_overflows_nor_divides_by_zero():
+    vectors = torch.tensor([[3e38, 4e38 / 2], [3e-45, 0], [0, 0], [3, 4]], dtype=torch.float32)
+    unit = normalized(vectors)
+    assert torch.isfinite(unit).all()
+    np.testing.assert_allclose(unit.norm(dim=1), [1, 1, 0, 1], atol=1e-6)
