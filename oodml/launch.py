@@ -1,0 +1,188 @@
+"""run_grid: worker processes drain the store until every run is done, failed or held elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import numpy as np
+
+from oodml.errors import OodmlError
+from oodml.fid.features import Features
+from oodml.splits.ladder import Ladder
+from oodml.store import RunSpec, Store
+from oodml.train.run import Resources, train
+
+POLL_SECONDS = 0.2
+log = logging.getLogger("oodml")
+OnProgress = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class GridOutcome:
+    """How many runs of a grid are done, and the ids of those that failed or are missing."""
+
+    done: int
+    failed: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
+def run_grid(
+    specs: Sequence[RunSpec],
+    ladder: Ladder,
+    resources: Resources,
+    store: Store,
+    *,
+    workers: int = 1,
+    on_progress: OnProgress | None = None,
+) -> GridOutcome:
+    """Do the runs of `specs` that the store does not hold yet.
+
+    Several calls, from several processes or machines, may share a store: each run is done once.
+    A run that fails leaves its traceback in the store and is tried again by the next call.
+    `on_progress` hears the number of finished runs now and then.
+    """
+    report = on_progress or (lambda done: None)
+    if workers <= 1:
+        _drain(specs, ladder, resources, store, report)
+    else:
+        _drain_in_processes(specs, ladder, resources, store, workers, report)
+    return _outcome(specs, store)
+
+
+def _outcome(specs: Sequence[RunSpec], store: Store) -> GridOutcome:
+    open_runs = [spec.id for spec in specs if not store.is_done(spec.id)]
+    failed = tuple(run for run in open_runs if store.error(run) is not None)
+    missing = tuple(run for run in open_runs if run not in failed)
+    return GridOutcome(len(specs) - len(open_runs), failed, missing)
+
+
+def _drain(
+    specs: Sequence[RunSpec],
+    ladder: Ladder,
+    resources: Resources,
+    store: Store,
+    report: OnProgress,
+) -> None:
+    """Claim and do runs until none is left; wait for those that others hold."""
+    tried: set[str] = set()
+    while True:
+        held = 0
+        for spec in specs:
+            if spec.id in tried or store.is_done(spec.id):
+                continue
+            claim = store.claim(spec.id)
+            if claim is None:
+                held += not store.is_done(spec.id)
+                continue
+            tried.add(spec.id)
+            with claim:
+                _run(spec, ladder, resources, store)
+            report(sum(store.is_done(s.id) for s in specs))
+        if not held:
+            return
+        time.sleep(POLL_SECONDS)
+
+
+def _run(spec: RunSpec, ladder: Ladder, resources: Resources, store: Store) -> None:
+    """One run, its failure kept in the store so that the others go on."""
+    rung = ladder.rung_of(spec.split)
+    try:
+        if rung is None:
+            raise OodmlError(
+                f"run {spec.id} is for split {spec.split}, which is not on the ladder."
+            )
+        record = train(spec, ladder.rungs[rung], resources, store.run_directory(spec.id))
+    except Exception as error:
+        store.fail(spec.id, traceback.format_exc())
+        log.error("run %s (%s, rung %s) failed: %s", spec.id, spec.label, rung, error)
+    else:
+        store.finish(record)
+
+
+def _drain_in_processes(
+    specs: Sequence[RunSpec],
+    ladder: Ladder,
+    resources: Resources,
+    store: Store,
+    workers: int,
+    report: OnProgress,
+) -> None:
+    context = get_context("spawn")
+    todo = sum(not store.is_done(spec.id) for spec in specs)
+    with _shared(resources) as shared:
+        processes: list[BaseProcess] = [
+            context.Process(
+                target=_work,
+                args=(specs, ladder, shared, store.directory, os.getpid()),
+                daemon=True,
+            )
+            for _ in range(min(workers, todo))
+        ]
+        try:
+            for process in processes:
+                process.start()
+            while any(process.is_alive() for process in processes):
+                report(sum(store.is_done(spec.id) for spec in specs))
+                processes[0].join(POLL_SECONDS)
+        finally:
+            for process in processes:
+                process.terminate()
+                process.join()
+    for process in processes:
+        if process.exitcode:
+            log.error("a worker ended with exit code %s; run again to go on.", process.exitcode)
+    report(sum(store.is_done(spec.id) for spec in specs))
+
+
+@dataclass(frozen=True)
+class _SharedResources:
+    """Resources whose feature values lie in a file that all workers map into memory."""
+
+    values: Path
+    rest: Resources
+
+    def open(self) -> Resources:
+        values = np.load(self.values, mmap_mode="r", allow_pickle=False)
+        return replace(self.rest, features=replace(self.rest.features, values=values))
+
+
+@contextmanager
+def _shared(resources: Resources) -> Iterator[_SharedResources]:
+    with tempfile.TemporaryDirectory(prefix="oodml-") as directory:
+        path = Path(directory) / "values.npy"
+        np.save(path, resources.features.values)
+        yield _SharedResources(path, replace(resources, features=_emptied(resources.features)))
+
+
+def _emptied(features: Features) -> Features:
+    """The same record without its weight: every row is the same single number."""
+    return replace(features, values=np.broadcast_to(np.float32(0), (len(features), 1)))
+
+
+def _work(
+    specs: Sequence[RunSpec],
+    ladder: Ladder,
+    shared: _SharedResources,
+    directory: Path,
+    parent: int,
+) -> None:
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    _drain(specs, ladder, shared.open(), Store(directory), lambda done: None)
+
+
+def _end_with(parent: int) -> None:
+    """Leave at once when the parent is gone, however it ended; the claim is then stale."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)

@@ -1,0 +1,139 @@
+"""Ladder: splits of one dataset in strictly increasing shift, and how they were made."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from oodml.errors import DataError
+from oodml.fid.features import FeatureSource
+from oodml.files import digest, read_json, write_json
+from oodml.splits.split import Split
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Step:
+    """One accepted step of the trajectory: what moved, and the FID after it."""
+
+    kind: str  # start | swap | removal
+    fid: float
+    to_test: tuple[str, ...] = ()
+    to_train: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class BuildSettings:
+    """Everything besides the features that defines a ladder."""
+
+    rungs: int
+    seed: int
+    level: str
+    train_fraction: float
+    swap_size: int
+    min_classes: int
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """Splits of one dataset in strictly increasing FID.
+
+    `class_sizes` holds the number of samples of every class of the pool; `trajectory` every
+    accepted step, of which `rung_steps` names those that became `rungs`; `stopped` the reason
+    why the trajectory ended. `source` is a hint where the data was found, not an identity.
+    """
+
+    features: FeatureSource
+    source: str
+    class_sizes: dict[str, int]
+    settings: BuildSettings
+    trajectory: tuple[Step, ...]
+    stopped: str
+    rung_steps: tuple[int, ...]
+    rungs: tuple[Split, ...]
+
+    def __post_init__(self) -> None:
+        fids = [rung.fid for rung in self.rungs]
+        if not fids:
+            raise DataError("a ladder without rungs.")
+        if any(b <= a for a, b in itertools.pairwise(fids)):
+            raise DataError(f"the FIDs of a ladder's rungs do not rise: {fids}.")
+        for number, rung in enumerate(self.rungs):
+            unknown = sorted(set(rung.train_classes + rung.test_classes) - set(self.class_sizes))
+            if unknown:
+                raise DataError(f"rung {number} names classes outside the pool: {unknown[:3]}.")
+
+    def images(self, class_names: tuple[str, ...]) -> int:
+        """The number of samples of the named classes."""
+        return sum(self.class_sizes[name] for name in class_names)
+
+    def rung_of(self, split_id: str) -> int | None:
+        """The rung whose split has this id, or None."""
+        ids = [rung.id for rung in self.rungs]
+        return ids.index(split_id) if split_id in ids else None
+
+    def fid_label(self) -> str:
+        """The words that must stand beside every FID of this ladder."""
+        return f"FID ({self.settings.level} level, {self.features.backbone})"
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict for a JSON file, with a digest over its content."""
+        content = {
+            "schema": SCHEMA,
+            "features": asdict(self.features),
+            "source": self.source,
+            "class_sizes": self.class_sizes,
+            "settings": asdict(self.settings),
+            "trajectory": [asdict(step) for step in self.trajectory],
+            "stopped": self.stopped,
+            "rung_steps": list(self.rung_steps),
+            "rungs": [rung.to_json() for rung in self.rungs],
+        }
+        return {**content, "digest": digest(content, 64)}
+
+    def save(self, path: str | Path) -> None:
+        """Write `ladder.json` atomically: versioned, sorted, one value a line."""
+        write_json(path, self.to_json())
+
+    @classmethod
+    def load(cls, path: str | Path) -> Ladder:
+        """The ladder in a file; `DataError` if it is of another version, changed or broken."""
+        record = read_json(path, "ladder")
+        if record.get("schema") != SCHEMA:
+            raise DataError(
+                f"{path} has ladder schema {record.get('schema')!r}; this oodml reads {SCHEMA}."
+            )
+        content = {key: value for key, value in record.items() if key != "digest"}
+        if record.get("digest") != digest(content, 64):
+            raise DataError(f"{path} was changed after it was written; build the ladder again.")
+        try:
+            return cls._from_content(content)
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{path} is not a valid ladder ({error!r}).") from None
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
+
+    @classmethod
+    def _from_content(cls, content: dict[str, Any]) -> Ladder:
+        known = {field.name for field in fields(cls)} | {"schema"}
+        unknown = sorted(set(content) - known)
+        if unknown:
+            raise ValueError(f"unknown keys {unknown}")
+        return cls(
+            features=FeatureSource(**content["features"]),
+            source=content["source"],
+            class_sizes=content["class_sizes"],
+            settings=BuildSettings(**content["settings"]),
+            trajectory=tuple(_step(step) for step in content["trajectory"]),
+            stopped=content["stopped"],
+            rung_steps=tuple(content["rung_steps"]),
+            rungs=tuple(Split.from_json(rung) for rung in content["rungs"]),
+        )
+
+
+def _step(record: dict[str, Any]) -> Step:
+    return Step(**{k: tuple(v) if isinstance(v, list) else v for k, v in record.items()})

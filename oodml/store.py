@@ -1,0 +1,192 @@
+"""Store: a directory of runs that is the queue, the cache and the database at once."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from oodml.claim import Claim, ClaimWatch
+from oodml.errors import DataError
+from oodml.files import atomic_write, digest, read_json, write_json
+
+SCHEMA = 1
+log = logging.getLogger("oodml")
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """Everything that defines the result of one run, and nothing else.
+
+    No path, device or number of workers stands here. `split` is the id of a split, so that
+    inserting a rung into a ladder invalidates nothing. `weights` is the SHA-256 of the weights
+    that the backbone starts from. `train` is "head" (a linear head on frozen features), "all"
+    (the whole network on images) or "none" (the backbone's features as they are).
+    `protocol` goes up when a change of code changes results.
+    """
+
+    dataset: str
+    fingerprint: str
+    split: str
+    method: str
+    backbone: str
+    weights: str
+    preprocessing: str
+    precision: str = "fp32"
+    hyperparameters: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    train: str = "head"
+    embedding_dim: int = 128
+    steps: int = 300
+    batch_size: int = 112
+    samples_per_class: int = 4
+    learning_rate: float = 1e-3
+    criterion_learning_rate: float = 1e-2
+    weight_decay: float = 0.0
+    selection: str = "last"
+    protocol: int = 1
+
+    @cached_property
+    def id(self) -> str:
+        """12 hex digits over the fields that differ from their defaults."""
+        return digest(self.to_json())
+
+    @property
+    def label(self) -> str:
+        """The method with the hyperparameters that were set, as charts and tables name it."""
+        changed = ", ".join(f"{key}={value}" for key, value in sorted(self.hyperparameters.items()))
+        return f"{self.method}({changed})" if changed else self.method
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict without the fields that have their default value."""
+        values = asdict(self)
+        return {f.name: values[f.name] for f in fields(self) if values[f.name] != _default(f)}
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> RunSpec:
+        """The spec in a JSON dict; `DataError` for a field that this oodml does not know."""
+        unknown = sorted(set(record) - {f.name for f in fields(cls)})
+        if unknown:
+            raise DataError(f"unknown fields in a run's spec: {', '.join(unknown)}.")
+        return cls(**record)
+
+
+def _default(f: Any) -> Any:
+    return f.default_factory() if f.default_factory is not MISSING else f.default
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A finished run: its spec, the shift of its split, and what was measured."""
+
+    spec: RunSpec
+    shift: dict[str, Any]
+    metrics: dict[str, float]
+    training: dict[str, float]
+    environment: dict[str, str]
+    seconds: float
+    status: str = "done"
+
+    @property
+    def id(self) -> str:
+        return self.spec.id
+
+    @property
+    def label(self) -> str:
+        return self.spec.label
+
+    def to_json(self) -> dict[str, Any]:
+        record = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "spec"}
+        return {**record, "schema": SCHEMA, "id": self.id, "spec": self.spec.to_json()}
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> RunRecord:
+        if record.get("schema") != SCHEMA:
+            raise DataError(f"run schema {record.get('schema')!r}; this oodml reads {SCHEMA}.")
+        values = {f.name: record[f.name] for f in fields(cls) if f.name != "spec"}
+        run = cls(spec=RunSpec.from_json(record["spec"]), **values)
+        if run.id != record["id"]:
+            raise DataError(f"the spec hashes to {run.id}, the record says {record['id']!r}.")
+        return run
+
+
+class Store:
+    """A directory of runs; several processes may work in it at the same time."""
+
+    def __init__(self, directory: str | Path) -> None:
+        self.directory = Path(directory)
+        self._watch = ClaimWatch()
+
+    def run_directory(self, run_id: str) -> Path:
+        """Where one run keeps its record, log, checkpoint, claim and traceback."""
+        return self.directory / "runs" / run_id
+
+    def record(self, run_id: str) -> RunRecord | None:
+        """The finished run with this id, or None; `DataError` naming a broken record."""
+        path = self.run_directory(run_id) / "run.json"
+        if not path.exists():
+            return None
+        try:
+            return RunRecord.from_json(read_json(path, "run record"))
+        except (KeyError, TypeError) as error:
+            raise DataError(f"{path} is not a valid run record ({error!r}).") from None
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
+
+    def records(self) -> list[RunRecord]:
+        """All finished runs, by id; broken records are logged by name and left out."""
+        found = []
+        for path in sorted((self.directory / "runs").glob("*/run.json")):
+            try:
+                record = self.record(path.parent.name)
+            except DataError as error:
+                log.warning("left out: %s", error)
+                continue
+            if record is not None:
+                found.append(record)
+        return found
+
+    def is_done(self, run_id: str) -> bool:
+        return (self.run_directory(run_id) / "run.json").exists()
+
+    def error(self, run_id: str) -> str | None:
+        """The traceback of the last failed try, or None."""
+        path = self.run_directory(run_id) / "error.txt"
+        return path.read_text() if path.exists() else None
+
+    def claim(self, run_id: str) -> Claim | None:
+        """The right to work on a run, or None while another live process holds it.
+
+        A claim whose process is gone is taken over: at once on the same boot of the same host,
+        elsewhere after it was seen without a heartbeat for a minute of our own clock.
+        """
+        path = self.run_directory(run_id) / "claim"
+        with self._locked():
+            if self.is_done(run_id) or self._watch.is_held(path):
+                return None
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return Claim.take(path)
+
+    def finish(self, record: RunRecord) -> None:
+        """Write `run.json`; then drop the checkpoint and the traceback of earlier tries."""
+        directory = self.run_directory(record.id)
+        write_json(directory / "run.json", record.to_json())
+        (directory / "last.pt").unlink(missing_ok=True)
+        (directory / "error.txt").unlink(missing_ok=True)
+
+    def fail(self, run_id: str, traceback: str) -> None:
+        """Keep the traceback of a failed run; a failure is not a result and is tried again."""
+        with atomic_write(self.run_directory(run_id) / "error.txt") as file:
+            file.write(traceback.encode())
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with (self.directory / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield

@@ -1,0 +1,180 @@
+"""The training loop, its checkpoints and its resume; it knows no method by name."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from oodml.errors import DataError
+from oodml.files import atomic_write
+from oodml.seeding import derive_seed
+from oodml.train.objective import Batch, Objective, optimizer_groups
+from oodml.train.samples import Samples
+
+CHECKPOINT_SECONDS = 5.0
+# A checkpoint may cost at most this share of the time between two of them.
+CHECKPOINT_SHARE = 0.05
+log = logging.getLogger("oodml")
+
+
+def fit(
+    objective: Objective, samples: Samples, directory: Path, *, device: str = "cpu"
+) -> dict[str, float]:
+    """Train `objective` in place for `spec.steps` steps; return loss figures of the last epoch.
+
+    Every step draws its batch and its random numbers from (seed, epoch) and (seed, step), so a
+    run that starts again from `directory`/last.pt after a kill ends with the same weights, bit
+    for bit, as an uninterrupted one on the same CPU. `directory`/epochs.jsonl gets one line an
+    epoch. Raises `DataError` when the loss is not finite.
+    """
+    spec = objective.spec
+    optimizer = torch.optim.Adam(optimizer_groups(objective))
+    checkpoint = Checkpoint(directory / "last.pt", objective, optimizer)
+    first, losses = checkpoint.restore()
+    history = EpochLog(directory / "epochs.jsonl", first, losses)
+    objective.train()
+    for step, epoch, index in _batches(objective, samples.labels, first):
+        with seeded(spec.seed, "step", step):
+            batch = Batch(
+                samples.training(index).to(device),
+                samples.labels[torch.from_numpy(index)].to(device),
+                torch.from_numpy(index).to(device),
+            )
+            loss = _step(objective, optimizer, batch, step)
+        history.add(step, epoch, loss)
+        checkpoint.save_if_due(step + 1, history.losses)
+    return history.close()
+
+
+def _batches(objective: Objective, labels: Tensor, first: int) -> Iterator[tuple[int, int, Any]]:
+    """(step, epoch, index array) from step `first` on; an epoch begun before is not begun again."""
+    step = 0
+    for epoch in count():
+        if step >= first:
+            with seeded(objective.spec.seed, "epoch", epoch):
+                objective.begin_epoch(epoch)
+        for index in objective.loader(labels, epoch):
+            if step == objective.spec.steps:
+                return
+            if step >= first:
+                yield step, epoch, index
+            step += 1
+
+
+def _step(objective: Objective, optimizer: torch.optim.Optimizer, batch: Batch, step: int) -> float:
+    loss = objective.loss(batch)
+    value = float(loss.detach())
+    if not torch.isfinite(loss.detach()):
+        raise DataError(
+            f"{objective.spec.label}: the loss is {value} at step {step}; "
+            "lower --learning-rate or the criterion's own rate."
+        )
+    optimizer.zero_grad(set_to_none=True)
+    if loss.requires_grad:
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    objective.after_step(batch, step)
+    return value
+
+
+@contextmanager
+def seeded(seed: int, *purpose: str | int) -> Iterator[None]:
+    """Torch's generators seeded for one purpose, and put back as they were afterwards."""
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(derive_seed(seed, *purpose))
+        yield
+
+
+class Checkpoint:
+    """`last.pt`: weights, optimiser and step, written now and then and read with weights_only."""
+
+    def __init__(self, path: Path, objective: Objective, optimizer: torch.optim.Optimizer) -> None:
+        self.path = path
+        self.objective = objective
+        self.optimizer = optimizer
+        self._due = time.monotonic() + CHECKPOINT_SECONDS
+
+    def restore(self) -> tuple[int, list[float]]:
+        """The steps done before and the losses of their last epoch so far; none without a file."""
+        if not self.path.exists():
+            return 0, []
+        try:
+            state = torch.load(self.path, map_location="cpu", weights_only=True)
+            steps, losses = int(state["steps"]), list(state["losses"])
+        except (OSError, RuntimeError, KeyError, EOFError, ValueError, UnpicklingError) as error:
+            log.warning("%s is damaged (%s); the run starts from its beginning.", self.path, error)
+            return 0, []
+        self.objective.load_state_dict(state["objective"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        return steps, losses
+
+    def save_if_due(self, steps: int, losses: list[float]) -> None:
+        started = time.monotonic()
+        if started < self._due:
+            return
+        state = {
+            "steps": steps,
+            "losses": losses,
+            "objective": self.objective.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        with atomic_write(self.path) as file:
+            torch.save(state, file)
+        cost = time.monotonic() - started
+        self._due = time.monotonic() + max(CHECKPOINT_SECONDS, cost / CHECKPOINT_SHARE)
+
+
+class EpochLog:
+    """`epochs.jsonl`, one line an epoch; on resume the lines past the checkpoint are dropped."""
+
+    def __init__(self, path: Path, first_step: int, losses: list[float]) -> None:
+        self.path = path
+        self.losses = losses
+        self._epoch: int | None = None
+        self._step = first_step - 1
+        kept = [line for line in self._lines() if line["step"] < first_step - len(losses)]
+        with atomic_write(path) as file:
+            file.write("".join(json.dumps(line) + "\n" for line in kept).encode())
+
+    def _lines(self) -> list[dict[str, float]]:
+        """The whole lines of the file; a kill may have torn the last one."""
+        lines = []
+        for text in self.path.read_text().splitlines() if self.path.exists() else []:
+            try:
+                lines.append(json.loads(text))
+            except ValueError:
+                break
+        return lines
+
+    def add(self, step: int, epoch: int, loss: float) -> None:
+        if self._epoch is not None and epoch != self._epoch:
+            self._write()
+        self._epoch, self._step = epoch, step
+        self.losses.append(loss)
+
+    def close(self) -> dict[str, float]:
+        """Write the last epoch's line and return its loss figures."""
+        figures = {"loss": self._mean(), "steps": self._step + 1.0} if self.losses else {}
+        if self.losses and self._epoch is not None:
+            self._write()
+        return figures
+
+    def _mean(self) -> float:
+        return sum(self.losses) / len(self.losses)
+
+    def _write(self) -> None:
+        line = {"epoch": self._epoch, "step": self._step, "loss": self._mean()}
+        with self.path.open("a") as file:
+            file.write(json.dumps(line, allow_nan=False) + "\n")
+        self.losses = []

@@ -1,0 +1,61 @@
+"""Embedding models: a backbone or standardised features, then a linear head."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class Standardize(nn.Module):
+    """Features (B, C) minus the training mean, over the training standard deviation."""
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, features: Tensor) -> None:
+        super().__init__()
+        deviation, mean = torch.std_mean(features, dim=0, correction=0)
+        self.register_buffer("mean", mean)
+        self.register_buffer("scale", torch.where(deviation > 0, deviation, 1.0))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return (features - self.mean) / self.scale
+
+
+class FrozenBatchNorm(nn.Module):
+    """A backbone whose BatchNorm layers keep their statistics and scales, also in training."""
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+        for layer in self._layers():
+            for parameter in layer.parameters():
+                parameter.requires_grad_(False)
+        self.train(self.training)
+
+    def _layers(self) -> list[nn.Module]:
+        kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+        return [layer for layer in self.backbone.modules() if isinstance(layer, kinds)]
+
+    def train(self, mode: bool = True) -> FrozenBatchNorm:
+        super().train(mode)
+        for layer in self._layers():
+            layer.eval()
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = self.backbone(images)
+        return features
+
+
+class EmbeddingModel(nn.Module):
+    """`trunk` (B, ...) -> (B, dimension), a linear head, and unit length: (B, embedding_dim)."""
+
+    def __init__(self, trunk: nn.Module, dimension: int, embedding_dim: int) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.head = nn.Linear(dimension, embedding_dim)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return functional.normalize(self.head(self.trunk(inputs)), dim=1)
