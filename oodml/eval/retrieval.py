@@ -42,7 +42,7 @@ def recall_at_k(ranking: Ranking, k: int) -> Tensor:
 def r_precision(ranking: Ranking) -> Tensor:
     """The share of the query's class among its R nearest, R being all there are to be found.
 
-    arXiv:2003.08505, section 3.2.
+    arXiv:2003.08505.
     """
     hits = ranking.expected_hit() * ranking.within(ranking.positives)
     return hits.sum(1) / ranking.positives
@@ -52,7 +52,7 @@ def mean_average_precision_at_r(ranking: Ranking) -> Tensor:
     """The mean of precision at i over ranks i = 1..R, counted where rank i is a hit.
 
     R is the number of gallery images of the query's class, the query itself not counted
-    (arXiv:2003.08505, section 3.2); the published study of this field divides by R + 1 instead.
+    (arXiv:2003.08505); the published study of this field divides by R + 1 instead.
     """
     hits = ranking.expected_precision_at_hit() * ranking.within(ranking.positives)
     return hits.sum(1) / ranking.positives

@@ -1,0 +1,135 @@
+import logging
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from oodml.errors import DataError, UsageError
+from oodml.eval.summary import (
+    MethodScore,
+    aggregated_generalization_score,
+    score_methods,
+    summarize,
+    t_interval,
+)
+from oodml.store import RunRecord, RunSpec
+
+FIDS = (10.0, 20.0, 50.0)
+IDS = tuple(f"split{number}" for number in range(3))
+LADDER = SimpleNamespace(
+    rungs=tuple(SimpleNamespace(id=i, fid=fid) for i, fid in zip(IDS, FIDS, strict=True)),
+    rung_of=lambda split: IDS.index(split) if split in IDS else None,
+    features=SimpleNamespace(fingerprint="f" * 16),
+)
+
+
+def run(method="margin", rung=0, seed=0, value=0.5, status="done", metrics=None, **settings):
+    spec = RunSpec(
+        dataset="emoji",
+        fingerprint=settings.pop("fingerprint", "f" * 16),
+        split=settings.pop("split", None) or IDS[rung],
+        method=method,
+        backbone="b",
+        weights="w",
+        preprocessing="p",
+        seed=seed,
+        **settings,
+    )
+    metrics = {"recall_at_1": value} if metrics is None else metrics
+    return RunRecord(spec, {}, metrics, {}, {}, 1.0, status)
+
+
+def test_rows_hold_mean_and_t_interval_over_seeds():
+    records = [run(seed=seed, value=value) for seed, value in ((2, 0.7), (0, 0.5), (1, 0.9))]
+    records += [run(rung=2, value=0.1), run("arcface", rung=1, value=0.3)]
+    arcface, margin, hardest = summarize(reversed(records), LADDER)
+    assert (arcface.method, arcface.rung, arcface.split) == ("arcface", 1, "split1")
+    assert (margin.n, margin.seeds, margin.values) == (3, (0, 1, 2), (0.5, 0.9, 0.7))
+    assert margin.mean == pytest.approx(0.7)
+    low, high = scipy.stats.t.interval(0.95, 2, 0.7, scipy.stats.sem([0.5, 0.7, 0.9]))
+    assert (margin.low, margin.high) == (pytest.approx(low), pytest.approx(high))
+    assert (hardest.fid, hardest.n, hardest.low, hardest.high) == (50.0, 1, None, None)
+
+
+def test_equal_values_have_an_interval_of_no_width():
+    assert t_interval([0.25, 0.25]) == (0.25, 0.25, 0.25)
+
+
+def test_changed_hyperparameters_are_a_method_of_their_own():
+    rows = summarize([run(value=0.1), run(value=0.2, hyperparameters={"beta": 2})], LADDER)
+    assert [row.method for row in rows] == ["margin", "margin(beta=2)"]
+
+
+def test_unfinished_runs_and_runs_of_other_ladders_are_left_out(caplog):
+    records = [run(), run(seed=1, status="failed"), run(seed=2, split="elsewhere")]
+    with caplog.at_level(logging.WARNING, "oodml"):
+        (row,) = summarize(records, LADDER)
+    assert row.n == 1
+    assert "1 of 2 runs are on splits of another ladder" in caplog.text
+
+
+def test_what_cannot_be_compared_is_refused():
+    with pytest.raises(DataError, match="other data than the ladder"):
+        summarize([run(fingerprint="0" * 16)], LADDER)
+    with pytest.raises(DataError, match=r"both 'margin' and differ in steps \(default and 20\)"):
+        summarize([run(), run(rung=1, steps=20)], LADDER)
+    with pytest.raises(DataError, match="1 of 2 runs have no recall_at_1"):
+        summarize([run(), run(seed=1, metrics={"nmi": 1.0})], LADDER)
+    with pytest.raises(
+        UsageError, match=r"unknown metric 'recall_at1'\. Did you mean 'recall_at_1'"
+    ):
+        summarize([run()], LADDER, "recall_at1")
+
+
+def test_no_runs_give_no_rows():
+    assert summarize([], LADDER) == []
+    assert score_methods([]) == []
+
+
+def test_score_is_the_area_under_the_piecewise_linear_curve():
+    assert aggregated_generalization_score([3, 9], [0.2, 0.6]) == pytest.approx(0.4)
+    assert aggregated_generalization_score([1, 2, 9], [0.7] * 3) == pytest.approx(0.7)
+    draw = np.random.default_rng(0)
+    fids, values = np.sort(draw.random(6)) * 900, draw.random(6)
+    grid = np.linspace(fids[0], fids[-1], 200_001)
+    assert aggregated_generalization_score(fids, values) == pytest.approx(
+        np.interp(grid, fids, values).mean(), abs=1e-5
+    )
+    shifted = aggregated_generalization_score(fids * 7 + 3, values)
+    assert shifted == pytest.approx(aggregated_generalization_score(fids, values))
+
+
+@pytest.mark.parametrize(
+    ("fids", "values"),
+    [([1], [1]), ([1, 2], [1]), ([2, 1], [1, 1]), ([1, 1], [1, 1]), ([1, 2], [1, float("nan")])],
+)
+def test_score_refuses_what_is_no_curve(fids, values):
+    with pytest.raises(DataError, match="aggregated generalization score needs"):
+        aggregated_generalization_score(fids, values)
+
+
+def test_methods_are_scored_per_seed():
+    records = [run(rung=r, seed=s, value=0.1 * r + 0.2 * s) for r in range(3) for s in range(2)]
+    (score,) = score_methods(summarize(records, LADDER))
+    areas = [aggregated_generalization_score(FIDS, [s, 0.1 + s, 0.2 + s]) for s in (0, 0.2)]
+    assert score.values == pytest.approx(areas)
+    assert (score.n, score.missing) == (2, ())
+    assert (score.mean, score.low, score.high) == pytest.approx(t_interval(areas))
+
+
+def test_gaps_are_reported_and_never_averaged_over():
+    full = [run(rung=rung, seed=seed, value=0.5) for rung in range(3) for seed in range(2)]
+    rows = summarize([r for r in full if (r.spec.split, r.spec.seed) != ("split1", 1)], LADDER)
+    (score,) = score_methods(rows)
+    assert score == MethodScore("margin", 1, 0.5, None, None, (0.5,), ((1, 1),))
+    easy = summarize([run(rung=0), run(rung=1)], LADDER)
+    (score,) = score_methods(easy)
+    assert score.mean == 0.5
+    (score,) = score_methods(easy, LADDER)
+    assert (score.n, score.mean, score.missing) == (0, None, ((2, 0),))
+
+
+def test_one_rung_has_no_score():
+    (score,) = score_methods(summarize([run()], LADDER))
+    assert (score.n, score.mean, score.missing) == (0, None, ())
