@@ -13,12 +13,12 @@ from oodml.errors import UsageError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-# Name -> what it is; the functions that build them stand in networks.py, which imports torch.
+# Name -> what it is; networks.py and families.py build them and import torch.
 _DESCRIPTIONS = {
     "inception_v3": "Inception v3 of torchvision, ImageNet, 299 pixels, 2048-d pooled (default)",
-    "inception_fid": "the Inception that FID papers use (TensorFlow 2015-12-05), 299 pixels, 2048-d",
+    "inception_fid": "the Inception of FID papers (TensorFlow 2015-12-05), 299 pixels, 2048-d",
     "resnet50": "ResNet-50 of torchvision, ImageNet, 224 pixels, 2048-d pooled",
-    "efficientnet_lite0": "EfficientNet-Lite0, ImageNet, 224 pixels, 1280-d, no download (extra demo)",
+    "efficientnet_lite0": "ImageNet weights without a download (extra demo), 224 pixels, 1280-d",
 }
 _FAMILIES = {
     "NAME": "any other classification network of torchvision, input of its last linear layer",
@@ -59,22 +59,20 @@ def load_backbone(
     `inception_fid` repeats. Raises `UsageError` for an unknown name, `WeightsNotFound` or
     `DataError` for the weights.
     """
-    networks = import_module("oodml.fid.networks")
     if image_size is not None and image_size < 16:
         raise UsageError(f"image size {image_size} is too small: give at least 16 pixels.")
-    if resize is not None and name != "inception_fid":
-        raise UsageError(f"resize {resize!r} goes with backbone inception_fid only, not {name!r}.")
     if name == "inception_fid":
-        return cast("Backbone", networks.inception_fid(weights, image_size, resize))
-    if name.startswith("timm:"):
-        return cast("Backbone", networks.from_timm(name, weights, image_size))
-    build = {
-        "inception_v3": networks.inception_v3,
-        "efficientnet_lite0": networks.efficientnet_lite0,
-    }.get(name)
-    if build is not None:
-        return cast("Backbone", build(weights, image_size))
-    return cast("Backbone", networks.from_torchvision(name, weights, image_size))
+        return _builder("networks", name)(weights, image_size, resize)
+    if resize is not None:
+        raise UsageError(f"resize {resize!r} goes with backbone inception_fid only, not {name!r}.")
+    if name in ("inception_v3", "efficientnet_lite0"):
+        return _builder("networks", name)(weights, image_size)
+    family = "from_timm" if name.startswith("timm:") else "from_torchvision"
+    return _builder("families", family)(name, weights, image_size)
+
+
+def _builder(module: str, function: str) -> Callable[..., Backbone]:
+    return cast("Callable[..., Backbone]", getattr(import_module(f"oodml.fid.{module}"), function))
 
 
 def backbone_names() -> list[tuple[str, str]]:

@@ -31,6 +31,8 @@ SCHEMA = 1
 
 Values = npt.NDArray[np.float32]
 
+_READ_ERRORS = (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile)
+
 
 @dataclass(frozen=True)
 class Shards:
@@ -45,6 +47,7 @@ class Shards:
     dimension: int
 
     def span(self, index: int) -> range:
+        """The samples of one shard."""
         return range(index * SHARD, min((index + 1) * SHARD, len(self.dataset)))
 
     def missing(self) -> list[int]:
@@ -53,14 +56,19 @@ class Shards:
         return [index for index in range(count) if not self._valid(index)]
 
     def write(self, index: int, values: Values) -> None:
+        """Store the rows of one shard, whole or not at all."""
         span = self.span(index)
-        with atomic_write(self._path(index)) as file:
-            np.savez(
-                file,
-                values=values,
-                stamps=_stamps(self.dataset, span),
-                contents=np.array(_contents(self.dataset, span)),
-            )
+        shard: dict[str, Any] = {
+            "values": values,
+            "key": np.array(self.directory.name),
+            "stamps": _stamps(self.dataset, span),
+            "contents": np.array(_contents(self.dataset, span)),
+        }
+        try:
+            with atomic_write(self._path(index)) as file:
+                np.savez(file, **shard)
+        except OSError as error:
+            raise _unwritable(self.directory, error) from None
 
     def read(self) -> Values:
         """All rows, (n, d) float32, in the order of the dataset."""
@@ -94,11 +102,11 @@ class Shards:
                 2,
             ):
                 raise ValueError(f"shape {shard['values'].shape}, not {(rows, self.dimension)}")
-            if str(shard["contents"]) == "" or shard["values"].dtype != np.float32:
-                raise ValueError("other contents")
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            if str(shard["key"]) != self.directory.name:
+                raise ValueError(f"it was made for {shard['key']}")
+        except _READ_ERRORS as error:
             raise DataError(
-                f"the feature cache {path} is damaged or foreign ({error}); delete it and run again."
+                f"the feature cache {path} is damaged or foreign ({error}): delete it, run again."
             ) from None
         return shard
 
@@ -131,16 +139,21 @@ def open_shards(
         directory.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             write_json(path, record)
+        (directory / "lock").touch()
     except OSError as error:
-        raise DataError(
-            f"cannot write the feature cache {directory} ({error.strerror}); name another "
-            "directory with --cache or $OODML_CACHE."
-        ) from None
+        raise _unwritable(directory, error) from None
     if read_json(path, "feature cache") != record:
         raise DataError(
             f"{directory} is not the feature cache that its name says; delete it and run again."
         )
     return Shards(directory, dataset, dimension)
+
+
+def _unwritable(directory: Path, error: OSError) -> DataError:
+    return DataError(
+        f"cannot write the feature cache {directory} ({error.strerror}): name another directory "
+        "with --cache or $OODML_CACHE."
+    )
 
 
 def cache_directory(cache: str | Path | None = None) -> Path:

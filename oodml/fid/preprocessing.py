@@ -9,12 +9,8 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-FILTERS = {
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-    "nearest": Image.Resampling.NEAREST,
-}
+_BICUBIC = Image.Resampling.BICUBIC
+FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": _BICUBIC}
 
 Pixels = npt.NDArray[np.float32]
 
@@ -25,9 +21,9 @@ class Preprocessing:
 
     `filter` with `antialias`: Pillow's resampling of 8-bit pixels; the shorter side goes to
     `resize` and the centre `size` x `size` is cut out (`resize` None: both sides go straight to
-    `size`). Without antialias, in float: "bilinear" as torch samples it, "bilinear_tf1" as
-    TensorFlow 1 did (fid.md, section 1 tells who uses which). Pixels 0..255 then become
-    `(pixel - mean) / std`, channel by channel.
+    `size`); "bicubic_float" does it in float, as clean-fid does. Without antialias, in float:
+    "bilinear" as torch and pytorch-fid sample, "bilinear_tf1" as TensorFlow 1 and torch-fidelity
+    do. Pixels 0..255 then become `(pixel - mean) / std`, channel by channel.
     """
 
     size: int
@@ -42,7 +38,7 @@ class Preprocessing:
         """The canonical text that goes into cache keys and records."""
         resize = f"squash {self.size}" if self.resize is None else f"shorter {self.resize}"
         crop = "" if self.resize is None else f", centre crop {self.size}"
-        antialias = "antialias 8-bit" if self.antialias else "no antialias float"
+        antialias = "antialias" if self.antialias else "no antialias"
         return (
             f"rgb8 on white, {resize} {self.filter} {antialias}{crop}, "
             f"(x - {_numbers(self.mean)}) / {_numbers(self.std)}"
@@ -60,6 +56,9 @@ class Preprocessing:
         return replace(self, size=size, resize=resize)
 
     def _resized(self, image: Image.Image) -> Pixels:
+        if self.filter == "bicubic_float":
+            bands = [band.convert("F").resize((self.size,) * 2, _BICUBIC) for band in image.split()]
+            return np.stack([np.asarray(band) for band in bands], axis=2).clip(0, 255)
         if self.antialias:
             return np.array(self._cropped(image), dtype=np.float32)
         pixels = np.asarray(image, dtype=np.float32)
