@@ -136,4 +136,7 @@ class Ladder:
 
 
 def _step(record: dict[str, Any]) -> Step:
-    return Step(**{k: tuple(v) if isinstance(v, list) else v for k, v in record.items()})
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in record.items()
+    }
+    return Step(**values)

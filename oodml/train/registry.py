@@ -9,9 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
 from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 from typing import Any
 
-from oodml.errors import UsageError, unknown_name
+from oodml.errors import OodmlError, UsageError, unknown_name
 from oodml.store import RunSpec
 
 Build = Callable[..., Any]
@@ -113,6 +115,19 @@ def prescribed(name: str) -> dict[str, Any]:
     """The run settings that the method's paper prescribes, checked against `RunSpec`."""
     known = {f.name for f in fields(RunSpec)}
     return {key: value for key, value in get_method(name).settings.items() if key in known}
+
+
+def load_plugin(path: Path) -> None:
+    """Register the methods of a user's own Python file; `UsageError` if it does not run."""
+    specification = spec_from_file_location(f"oodml_plugin_{path.stem}", path)
+    if not path.is_file() or specification is None or specification.loader is None:
+        raise UsageError(f"plugin {path} is not a Python file.")
+    try:
+        specification.loader.exec_module(module_from_spec(specification))
+    except OodmlError:
+        raise
+    except Exception as error:
+        raise UsageError(f"plugin {path} does not run: {error!r}.") from None
 
 
 @cache

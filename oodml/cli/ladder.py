@@ -1,0 +1,170 @@
+"""`oodml ladder`: build and show graded splits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from oodml.cli.options import (
+    FILE,
+    data_options,
+    format_option,
+    network_options,
+    open_features,
+    resolved_source,
+)
+from oodml.cli.tables import Table
+
+if TYPE_CHECKING:
+    from oodml.splits.ladder import Ladder, Step
+    from oodml.splits.split import Split
+
+
+@click.group(name="ladder")
+def ladder_command() -> None:
+    """Build and show ladders: class splits from easy to hard."""
+
+
+@ladder_command.command()
+@click.argument("source")
+@click.option("-o", "--output", type=FILE, default="ladder.json", show_default=True)
+@click.option("--rungs", type=int, default=8, show_default=True, help="Number of splits.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the start split.")
+@click.option(
+    "--train-fraction", type=float, default=0.5, show_default=True, help="Share of train classes."
+)
+@click.option(
+    "--level",
+    type=click.Choice(["sample", "class"]),
+    default="sample",
+    show_default=True,
+    help="Gaussians of all images, or of the class means.",
+)
+@click.option("--swap-size", type=int, help="Classes a side in one step  [default: 2% of a side]")
+@click.option("--min-classes", type=int, help="Classes a side to keep  [default: 60% of a side]")
+@data_options
+@network_options
+def build(
+    source: str,
+    output: Path,
+    rungs: int,
+    seed: int,
+    train_fraction: float,
+    level: str,
+    swap_size: int | None,
+    min_classes: int | None,
+    **options: Any,
+) -> None:
+    """Build a ladder from SOURCE and write it as JSON.
+
+    SOURCE is a folder of class folders, a CSV, a collection's name or a feature file (.npz).
+    """
+    from tqdm import tqdm
+
+    from oodml.splits.build import build_ladder
+
+    features = open_features(source, **options)
+    with tqdm(desc="ladder", unit=" steps") as bar:
+        ladder = build_ladder(
+            features,
+            rungs=rungs,
+            seed=seed,
+            train_fraction=train_fraction,
+            level=level,
+            swap_size=swap_size,
+            min_classes=min_classes,
+            source=resolved_source(source),
+            on_step=lambda step: advance(bar, step),
+        )
+    ladder.save(output)
+    show_ladder(ladder, "text", 3)
+    click.echo(f"written to {output}")
+
+
+def advance(bar: Any, step: Step) -> None:
+    """Move a progress bar by one step of a trajectory."""
+    bar.set_postfix_str(f"{step.kind}, FID {step.fid:.2f}")
+    bar.update()
+
+
+@ladder_command.command()
+@click.argument("ladder", type=FILE)
+@click.option("--moved", type=click.IntRange(0), default=3, show_default=True,
+              help="How many moved classes to name per rung.")  # fmt: skip
+@format_option
+def show(ladder: Path, moved: int, table_format: str) -> None:
+    """Print the rungs of LADDER: FID, sizes, and what moved since the rung before."""
+    from oodml.splits.ladder import Ladder
+
+    show_ladder(Ladder.load(ladder), table_format, moved)
+
+
+def show_ladder(ladder: Ladder, table_format: str, most: int) -> None:
+    """Print a ladder as a table with the definitions that its numbers need."""
+    columns = [
+        "rung", "split", "fid", "mean_term", "covariance_term", "train_classes", "test_classes",
+        "train_images", "test_images", "to_test", "to_train", "removed",
+    ]  # fmt: skip
+    previous = [None, *ladder.rungs[:-1]]
+    rows = [_row(ladder, n, previous[n], rung) for n, rung in enumerate(ladder.rungs)]
+    if table_format == "json":
+        moves = [_moved(previous[n], rung) for n, rung in enumerate(ladder.rungs)]
+        records = [{**row, **move} for row, move in zip(rows, moves, strict=True)]
+        click.echo(json.dumps(records, ensure_ascii=False, indent=2))
+        return
+    click.echo(Table(columns, [[row[c] for c in columns] for row in rows]).render(table_format))
+    if table_format == "text":
+        _explain(ladder, most)
+
+
+def _row(ladder: Ladder, number: int, before: Split | None, rung: Split) -> dict[str, Any]:
+    shift = rung.shift
+    return {
+        "rung": number,
+        "split": rung.id,
+        "fid": rung.fid,
+        "mean_term": shift.mean_term if shift else None,
+        "covariance_term": shift.covariance_term if shift else None,
+        "train_classes": len(rung.train_classes),
+        "test_classes": len(rung.test_classes),
+        "train_images": ladder.images(rung.train_classes),
+        "test_images": ladder.images(rung.test_classes),
+        **{key: len(names) for key, names in _moved(before, rung).items()},
+    }
+
+
+def _moved(before: Split | None, rung: Split) -> dict[str, list[str]]:
+    """The classes that changed sides or left since the rung before, sorted."""
+    if before is None:
+        return {"to_test": [], "to_train": [], "removed": []}
+    train, test = set(before.train_classes), set(before.test_classes)
+    now_train, now_test = set(rung.train_classes), set(rung.test_classes)
+    return {
+        "to_test": sorted(train & now_test),
+        "to_train": sorted(test & now_train),
+        "removed": sorted((train | test) - now_train - now_test),
+    }
+
+
+def _explain(ladder: Ladder, most: int) -> None:
+    for number in range(1, len(ladder.rungs)) if most else []:
+        moved = _moved(ladder.rungs[number - 1], ladder.rungs[number])
+        named = [f"{key}: {_some(names, most)}" for key, names in moved.items() if names]
+        click.echo(f"rung {number} moved  {'; '.join(named)}")
+    source = ladder.features
+    click.echo(
+        f"{ladder.fid_label()}, input: {source.preprocessing}, {source.precision}, weights "
+        f"{source.weights[:12]}. Squared feature units; only equal settings compare."
+    )
+    click.echo(
+        f"dataset {source.dataset} ({source.fingerprint}), {len(ladder.trajectory)} splits on the "
+        f"trajectory, which ended: {ladder.stopped}."
+    )
+
+
+def _some(names: list[str], most: int) -> str:
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest

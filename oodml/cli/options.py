@@ -1,0 +1,160 @@
+"""Options that several commands share, and what they stand for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from oodml.errors import DataError
+
+if TYPE_CHECKING:
+    from oodml.data.dataset import Dataset
+    from oodml.fid.features import Features
+    from oodml.splits.ladder import Ladder
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+FILE = click.Path(dir_okay=False, path_type=Path)
+FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+def together(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """One decorator out of several options, shown in the help in this order."""
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+data_options = together(
+    click.option("--root", type=FOLDER, help="Folder that relative paths of a CSV start from."),
+    click.option("--skip-broken", is_flag=True, help="Leave out images that do not decode."),
+)
+
+machine_options = together(
+    click.option(
+        "--weights", type=FILE, help="File with the backbone's weights (.pth or .safetensors)."
+    ),
+    click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True),
+    click.option("--device", help="Device such as cpu or cuda  [default: cuda if there is one]"),
+    click.option(
+        "--cache", type=FOLDER, help="Folder of cached features  [default: ~/.cache/oodml]"
+    ),
+)
+
+network_options = together(
+    click.option(
+        "--backbone",
+        default="inception_v3",
+        show_default=True,
+        help="Frozen network; `oodml list backbones` names them.",
+    ),
+    click.option(
+        "--image-size",
+        type=click.IntRange(16),
+        help="Side of the network's input in pixels  [default: the network's own]",
+    ),
+    click.option(
+        "--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True
+    ),
+    machine_options,
+)
+
+format_option = click.option(
+    "--format",
+    "table_format",
+    type=click.Choice(["text", "markdown", "csv", "json"]),
+    default="text",
+    show_default=True,
+)
+
+
+def open_dataset(source: str, root: Path | None, skip_broken: bool) -> Dataset:
+    """The dataset that a command names."""
+    from oodml.data import load_dataset
+
+    return load_dataset(source, root=root, skip_broken=skip_broken, progress=True)
+
+
+def open_features(
+    source: str,
+    *,
+    root: Path | None,
+    skip_broken: bool,
+    **network: Any,
+) -> Features:
+    """The features in a `.npz` file, or those of a dataset under a network."""
+    from oodml.fid.features import Features, extract_features
+
+    if source.endswith(".npz"):
+        return Features.load(source)
+    dataset = open_dataset(source, root, skip_broken)
+    return extract_features(dataset, progress=True, **network)
+
+
+def resolved_source(source: str) -> str:
+    """What the user typed, as a path that holds from any folder if it is one."""
+    return str(Path(source).expanduser().resolve()) if Path(source).exists() else source
+
+
+def open_for_ladder(
+    ladder: Ladder,
+    data: str | None,
+    *,
+    root: Path | None,
+    skip_broken: bool,
+    images: bool,
+    **machine: Any,
+) -> tuple[Features, Dataset | None]:
+    """The features that a ladder was built on, and the dataset if `images` are needed.
+
+    Raises `DataError` if the data or the network is not the ladder's.
+    """
+    from oodml.fid.features import Features, extract_features
+
+    source = data or ladder.source
+    if not source:
+        raise DataError("the ladder does not say where its data is; name it with --data SOURCE.")
+    made = ladder.features
+    if source.endswith(".npz"):
+        if images:
+            raise DataError(f"training whole networks needs images; {source} holds features.")
+        features, dataset = Features.load(source), None
+    else:
+        dataset = open_dataset(source, root, skip_broken)
+        _check_fingerprint(ladder, source, dataset.fingerprint)
+        features = extract_features(
+            dataset,
+            made.backbone,
+            precision=made.precision,
+            image_size=made.image_size,
+            progress=True,
+            **machine,
+        )
+    _check_fingerprint(ladder, source, features.source.fingerprint)
+    if features.source.network != made.network:
+        raise DataError(
+            f"the ladder was built on {made.network}, the features given are of "
+            f"{features.source.network}; give the same --weights."
+        )
+    return features, dataset
+
+
+def _check_fingerprint(ladder: Ladder, source: str, fingerprint: str) -> None:
+    if fingerprint != ladder.features.fingerprint:
+        raise DataError(
+            f"the ladder was built for dataset {ladder.features.dataset!r} with fingerprint "
+            f"{ladder.features.fingerprint}, but {source} has {fingerprint}; build a ladder for "
+            "it with `oodml ladder build`, or name the right data with --data."
+        )
+
+
+def default_workers() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0))

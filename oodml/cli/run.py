@@ -1,0 +1,229 @@
+"""`oodml run` and `oodml train`: the grid, and one run of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from oodml.cli.options import (
+    FILE,
+    FOLDER,
+    data_options,
+    default_workers,
+    machine_options,
+    open_for_ladder,
+    together,
+)
+from oodml.errors import DataError
+
+if TYPE_CHECKING:
+    from oodml.launch import GridOutcome
+    from oodml.splits.ladder import Ladder
+    from oodml.store import RunSpec, Store
+    from oodml.train.run import Resources
+
+grid_options = together(
+    click.option("--data", help="SOURCE of the ladder's data  [default: as the ladder remembers]"),
+    click.option(
+        "-m",
+        "--method",
+        "methods",
+        multiple=True,
+        required=True,
+        help="Method, with hyperparameters as margin:beta=0.6; repeatable; `all` for every one.",
+    ),
+    click.option(
+        "--train",
+        "trained",
+        type=click.Choice(["head", "all"]),
+        default="head",
+        show_default=True,
+        help="A linear head on frozen features, or the whole network on images.",
+    ),
+    click.option("--embedding-dim", type=int, help="Dimensions of the embedding  [default: 128]"),
+    click.option("--steps", type=int, help="Training steps  [default: 300]"),
+    click.option("--train-batch-size", type=int, help="Samples a step  [default: 112]"),
+    click.option("--samples-per-class", type=int, help="[default: 4; 2 with --train all]"),
+    click.option("--learning-rate", type=float, help="[default: 1e-3; 1e-5 with --train all]"),
+    click.option(
+        "--criterion-learning-rate", type=float, help="[default: 1e-2; 5e-4 with --train all]"
+    ),
+    click.option("--weight-decay", type=float, help="[default: 0; 4e-4 with --train all]"),
+    click.option("--plugin", "plugins", type=FILE, multiple=True, help="File with own methods."),
+    data_options,
+    machine_options,
+)
+
+
+@click.command()
+@click.argument("ladder", type=FILE)
+@click.option("-o", "--output", type=FOLDER, default="results", show_default=True)
+@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Number.")
+@click.option("--rung", "rungs", type=int, multiple=True, help="Only this rung; repeatable.")
+@click.option("--workers", type=click.IntRange(1), help="Processes  [default: one per core]")
+@click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
+@grid_options
+def run_command(
+    ladder: Path,
+    output: Path,
+    seeds: int,
+    rungs: Sequence[int],
+    workers: int | None,
+    dry_run: bool,
+    **options: Any,
+) -> None:
+    """Do every run of methods x rungs x seeds that DIR does not hold yet.
+
+    Start it again, or start it more than once, to go on: each run is done once.
+    """
+    from oodml.splits.ladder import Ladder
+    from oodml.store import Store
+
+    built = Ladder.load(ladder)
+    specs = plan_of(built, range(seeds), rungs, options)
+    store = Store(output)
+    print_plan(specs, store)
+    if dry_run:
+        return
+    resources = resources_for(built, options)
+    keep_ladder(built, store)
+    outcome = run_with_progress(specs, built, resources, store, workers or _workers(options))
+    print_outcome(outcome, store)
+
+
+@click.command()
+@click.argument("ladder", type=FILE)
+@click.option("-o", "--output", type=FOLDER, default="results", show_default=True)
+@click.option("--rung", type=int, required=True, help="The rung to train and test on.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@grid_options
+def train_command(ladder: Path, output: Path, rung: int, seed: int, **options: Any) -> None:
+    """Do one run per method on one rung and print what was measured."""
+    from oodml.splits.ladder import Ladder
+    from oodml.store import Store
+
+    built = Ladder.load(ladder)
+    specs = plan_of(built, [seed], [rung], options)
+    store = Store(output)
+    resources = resources_for(built, options)
+    keep_ladder(built, store)
+    outcome = run_with_progress(specs, built, resources, store, 1)
+    for spec in specs:
+        record = store.record(spec.id)
+        if record is not None:
+            click.echo(f"{record.label} {json.dumps(record.metrics, sort_keys=True)}")
+    print_outcome(outcome, store)
+
+
+def plan_of(
+    ladder: Ladder, seeds: Sequence[int], rungs: Sequence[int], options: dict[str, Any]
+) -> list[RunSpec]:
+    """The run specs that the grid options ask for."""
+    from oodml.train.plan import GRID_SETTINGS, plan
+    from oodml.train.registry import all_methods, load_plugin
+
+    for path in options["plugins"]:
+        load_plugin(path)
+    methods = [
+        name
+        for method in options["methods"]
+        for name in (all_methods() if method == "all" else [method])
+    ]
+    given = {**options, "batch_size": options["train_batch_size"]}
+    settings = {name: given[name] for name in GRID_SETTINGS if given[name] is not None}
+    return plan(ladder, methods, seeds, train=options["trained"], rungs=rungs or None, **settings)
+
+
+def resources_for(ladder: Ladder, options: dict[str, Any]) -> Resources:
+    """The features (and for whole networks the images and the backbone) of a ladder."""
+    from oodml.fid.backbone import load_backbone
+    from oodml.train.run import Resources
+
+    whole = options["trained"] == "all"
+    machine = {key: options[key] for key in ("weights", "batch_size", "device", "cache")}
+    features, dataset = open_for_ladder(
+        ladder,
+        options["data"],
+        root=options["root"],
+        skip_broken=options["skip_broken"],
+        images=whole,
+        **machine,
+    )
+    made = ladder.features
+    backbone = (
+        load_backbone(made.backbone, weights=options["weights"], image_size=made.image_size)
+        if whole
+        else None
+    )
+    device = options["device"] or _device(whole)
+    return Resources(features, dataset if whole else None, backbone, device)
+
+
+def _device(whole: bool) -> str:
+    """Heads are trained on the CPU, where they are exact and quick; networks on a GPU if any."""
+    import torch
+
+    return "cuda" if whole and torch.cuda.is_available() else "cpu"
+
+
+def _workers(options: dict[str, Any]) -> int:
+    return 1 if options["trained"] == "all" else default_workers()
+
+
+def keep_ladder(ladder: Ladder, store: Store) -> None:
+    """Put the ladder beside the runs; `DataError` if another one is there already."""
+    from oodml.splits.ladder import Ladder
+
+    path = store.directory / "ladder.json"
+    if not path.exists():
+        ladder.save(path)
+    elif Ladder.load(path).to_json()["rungs"] != ladder.to_json()["rungs"]:
+        raise DataError(f"{store.directory} holds the runs of another ladder; give another -o DIR.")
+
+
+def print_plan(specs: Sequence[RunSpec], store: Store) -> None:
+    """Say how many runs there are, and how many are left."""
+    done = sum(store.is_done(spec.id) for spec in specs)
+    failed = sum(store.error(spec.id) is not None for spec in specs)
+    single = sorted({spec.label for spec in specs if spec.train == "none"})
+    click.echo(
+        f"{len(specs)} runs: {len({s.label for s in specs})} methods x "
+        f"{len({s.split for s in specs})} rungs x {len({s.seed for s in specs})} seeds"
+        + (f" (one seed for {', '.join(single)}: nothing is random there)" if single else "")
+    )
+    click.echo(f"{done} done, {failed} failed before, {len(specs) - done} to go")
+
+
+def run_with_progress(
+    specs: Sequence[RunSpec], ladder: Ladder, resources: Resources, store: Store, workers: int
+) -> GridOutcome:
+    """Do the grid under a progress bar."""
+    from tqdm import tqdm
+
+    from oodml.launch import run_grid
+
+    done = sum(store.is_done(spec.id) for spec in specs)
+    with tqdm(total=len(specs), initial=done, desc="runs", unit="run") as bar:
+        return run_grid(
+            specs,
+            ladder,
+            resources,
+            store,
+            workers=workers,
+            on_progress=lambda count: bar.update(count - bar.n),
+        )
+
+
+def print_outcome(outcome: GridOutcome, store: Store) -> None:
+    """Say where the results are; `DataError` if runs failed or are missing."""
+    if outcome.failed or outcome.missing:
+        first = (outcome.failed or outcome.missing)[0]
+        raise DataError(
+            f"{outcome.done} runs done, {len(outcome.failed)} failed, {len(outcome.missing)} "
+            f"missing; see {store.run_directory(first) / 'error.txt'} and start again to go on."
+        )
+    click.echo(f"{outcome.done} runs done, in {store.directory}")
