@@ -8,14 +8,14 @@ to n = d, Cholesky and eigenvalues above; singular values of factors where the b
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from oodml.errors import DataError, OodmlError
-from oodml.fid.arrays import Matrix, Real, covariance_array, mean_array, sample_array
+from oodml.fid.arrays import Matrix, Real, covariance_array, mean_array, real_array, sample_array
+from oodml.fid.centred import CentredSample
 from oodml.fid.trace import (
     EPSILON,
     RootTrace,
@@ -29,7 +29,6 @@ from oodml.fid.trace import (
 TOLERANCE = 1e-9
 # Up to here singular values cost less than a tenth of a second more than eigenvalues.
 SINGULAR_VALUE_LIMIT = 1000
-BLOCK_ROWS = 4096
 # Variances below this part of the largest one are residue of a constant coordinate: they can add
 # at most d * 1e-14 of the trace term.
 CONSTANT = 1e-28
@@ -53,20 +52,22 @@ class FrechetTerms:
         return self.mean + self.covariance
 
 
-def frechet_distance(a: Any, b: Any) -> float:
+def frechet_distance(a: Any, b: Any, *, tolerance: float = TOLERANCE) -> float:
     """The Frechet distance between the samples `a` (n1, d) and `b` (n2, d).
 
     See `frechet_terms`, of which this is `.value`.
     """
-    return frechet_terms(a, b).value
+    return frechet_terms(a, b, tolerance=tolerance).value
 
 
-def frechet_terms(a: Any, b: Any) -> FrechetTerms:
+def frechet_terms(a: Any, b: Any, *, tolerance: float = TOLERANCE) -> FrechetTerms:
     """The mean and covariance terms of the distance between samples `a` (n1, d) and `b` (n2, d).
 
     NumPy arrays or torch tensors on any device, of any real dtype; computed in float64 in host
     memory, large inputs in blocks. Swapping `a` and `b` gives the same bits. The numerical error is
-    below 1e-9 of tr S1 + tr S2 for every shape and spectrum in the tests. Raises DataError for
+    below 1e-9 of tr S1 + tr S2 for every shape and spectrum in the tests; where the bound of the
+    quick path exceeds `tolerance` of that sum, a path that takes three times as long is used (a
+    search may loosen it: errors stay far below their bound). Raises DataError for
     fewer than 2 samples a side, NaN or infinity (rows named), different or missing dimensions.
     """
     left, right = sample_array(a, "first sample"), sample_array(b, "second sample")
@@ -76,11 +77,11 @@ def frechet_terms(a: Any, b: Any) -> FrechetTerms:
         )
     if not _in_order(left, right):
         left, right = right, left
-    first, second = _Side(left), _Side(right)
+    first, second = CentredSample(left), CentredSample(right)
     difference = (first.base - second.base) + (first.offset - second.offset)
     traces = (float(first.variances.sum()), float(second.variances.sum()))
     keep = _varying(first.variances) & _varying(second.variances)
-    trace = _sample_trace(first, second, keep, traces)
+    trace = _sample_trace(first, second, keep, traces, tolerance)
     return _assemble(difference, traces, trace)
 
 
@@ -92,12 +93,15 @@ def frechet_distance_from_moments(
     *,
     n_a: int | None = None,
     n_b: int | None = None,
+    tolerance: float = TOLERANCE,
 ) -> float:
     """The Frechet distance between two Gaussians given by mean (d,) and covariance (d, d).
 
     See `frechet_terms_from_moments`, of which this is `.value`.
     """
-    return frechet_terms_from_moments(mean_a, cov_a, mean_b, cov_b, n_a=n_a, n_b=n_b).value
+    return frechet_terms_from_moments(
+        mean_a, cov_a, mean_b, cov_b, n_a=n_a, n_b=n_b, tolerance=tolerance
+    ).value
 
 
 def frechet_terms_from_moments(
@@ -108,27 +112,57 @@ def frechet_terms_from_moments(
     *,
     n_a: int | None = None,
     n_b: int | None = None,
+    tolerance: float = TOLERANCE,
 ) -> FrechetTerms:
     """The terms of the distance between two Gaussians given by mean (d,) and covariance (d, d).
 
     `n_a` and `n_b`, where known, are the numbers of samples behind the covariances: with n <= d
-    they tell their rank. Raises DataError for NaN or infinity in either triangle, matrices that are
-    not symmetric or have negative eigenvalues beyond rounding, and dimensions that do not agree.
+    they tell their rank. `tolerance` as in `frechet_terms`. Raises DataError for NaN or infinity in
+    either triangle, matrices that are not symmetric or have negative eigenvalues beyond rounding,
+    and dimensions that do not agree.
     """
-    a, b = covariance_array(cov_a, "first covariance"), covariance_array(cov_b, "second covariance")
+    given = real_array(cov_a, "first covariance"), real_array(cov_b, "second covariance")
+    a, b = (
+        covariance_array(given[0], "first covariance"),
+        covariance_array(given[1], "second covariance"),
+    )
     if len(a) != len(b):
         raise DataError(f"the covariances have {len(a)} and {len(b)} dimensions; they must agree.")
-    difference = mean_array(mean_a, len(a), "first mean") - mean_array(
-        mean_b, len(b), "second mean"
+    difference = mean_array(mean_a, len(a), "first mean")
+    difference -= mean_array(mean_b, len(a), "second mean")
+    epsilon = max(float(np.finfo(array.dtype).eps) for array in given)
+    return terms_of_covariances(
+        difference, a, b, counts=(n_a, n_b), tolerance=tolerance, epsilon=epsilon
     )
+
+
+def terms_of_covariances(
+    difference: Matrix,
+    a: Matrix,
+    b: Matrix,
+    *,
+    counts: tuple[int | None, int | None] = (None, None),
+    tolerance: float = TOLERANCE,
+    epsilon: float = EPSILON,
+) -> FrechetTerms:
+    """The terms from a difference of means (d,) and two exactly symmetric float64 covariances.
+
+    For callers that made the covariances themselves: symmetry, shapes and finite values are taken
+    for granted. `epsilon` is the rounding of the given numbers, for the test of semidefiniteness.
+    """
     traces = (float(np.trace(a)), float(np.trace(b)))
     keep = _varying(a.diagonal()) & _varying(b.diagonal())
     if not keep.all():
         a, b = a[np.ix_(keep, keep)], b[np.ix_(keep, keep)]
-    ranks = (_rank(n_a, len(a)), _rank(n_b, len(b)))
+    ranks = (_rank(counts[0], len(a)), _rank(counts[1], len(b)))
     if not _in_order(a, b):
         a, b, ranks = b, a, (ranks[1], ranks[0])
-    return _assemble(difference, traces, _covariance_trace(a, b, ranks, sum(traces)))
+    trace: RootTrace | None = None
+    if len(a) == 0:
+        trace = RootTrace(0.0, 0.0)
+    elif min(ranks) == len(a):
+        trace = cholesky_trace(a, b, tolerance / 2 * sum(traces))
+    return _assemble(difference, traces, trace or factored_trace(a, b, ranks, epsilon))
 
 
 def _rank(count: int | None, dimension: int) -> int:
@@ -151,78 +185,26 @@ def _varying(variances: Matrix) -> Any:
     return variances > CONSTANT * variances.max(initial=0.0)
 
 
-class _Side:
-    """One sample with its mean (base + offset, so that a large mean costs no digits)."""
-
-    def __init__(self, values: Real) -> None:
-        self.values = values
-        self.count = len(values)
-        self.base = values.mean(axis=0, dtype=np.float64)
-        self.offset = np.zeros_like(self.base)
-        self.offset = sum(block.sum(axis=0) for block in self.blocks()) / self.count
-        squares = sum(np.einsum("ij,ij->j", block, block) for block in self.blocks())
-        self.variances: Matrix = squares / (self.count - 1)
-
-    def blocks(self, keep: Any = slice(None)) -> Iterator[Matrix]:
-        base, offset = self.base[keep], self.offset[keep]
-        for start in range(0, self.count, BLOCK_ROWS):
-            block = self.values[start : start + BLOCK_ROWS][:, keep].astype(np.float64)
-            block -= base
-            block -= offset
-            yield block
-
-    def factor(self, keep: Any) -> Matrix:
-        rows: Matrix = np.concatenate(list(self.blocks(keep)))
-        rows /= np.sqrt(self.count - 1)
-        return rows
-
-    def covariance(self, keep: Any) -> Matrix:
-        kept = int(np.count_nonzero(keep))
-        scatter = np.zeros((kept, kept))
-        for block in self.blocks(keep):
-            scatter += block.T @ block
-        scatter /= self.count - 1
-        return scatter
-
-    def triangle(self, keep: Any) -> Matrix:
-        # Householder QR block after block: R'R is the scatter, without squaring its condition.
-        rows: Matrix = np.zeros((0, int(np.count_nonzero(keep))))
-        for block in self.blocks(keep):
-            rows = np.asarray(np.linalg.qr(np.concatenate([rows, block]), mode="r"))
-        rows /= np.sqrt(self.count - 1)
-        return rows
-
-
-def _sample_trace(a: _Side, b: _Side, keep: Any, traces: tuple[float, float]) -> RootTrace:
-    dimension = int(np.count_nonzero(keep))
-    trace: RootTrace | None
+def _sample_trace(
+    a: CentredSample, b: CentredSample, keep: Any, traces: tuple[float, float], tolerance: float
+) -> RootTrace:
+    dimension, limit = int(np.count_nonzero(keep)), tolerance / 2 * sum(traces)
     if dimension == 0:
         return RootTrace(0.0, 0.0)
-    if a.count <= dimension:
-        factor = a.factor(keep)
-        if b.count <= 3 * a.count and a.count <= SINGULAR_VALUE_LIMIT:
-            return nuclear_norm(factor @ b.factor(keep).T)
+    if a.count > dimension:
+        trace = cholesky_trace(a.covariance(keep), b.covariance(keep), limit)
+        return trace or nuclear_norm(a.triangle(keep) @ b.triangle(keep).T)
+    factor = a.factor(keep)
+    if b.count > 3 * a.count or a.count > SINGULAR_VALUE_LIMIT:
         gram = np.zeros((a.count, a.count))
         for block in b.blocks(keep):
             cross = factor @ block.T
             gram += cross @ cross.T
         trace = gram_trace(gram / (b.count - 1), a.count - 1, traces[0] * traces[1])
-    else:
-        covariances = a.covariance(keep), b.covariance(keep)
-        trace = cholesky_trace(*covariances) or cholesky_trace(*reversed(covariances))
-    if trace is not None and 2 * trace.bound <= TOLERANCE * sum(traces):
-        return trace
-    return nuclear_norm(a.triangle(keep) @ b.triangle(keep).T)
-
-
-def _covariance_trace(a: Matrix, b: Matrix, ranks: tuple[int, int], total: float) -> RootTrace:
-    if len(a) == 0:
-        return RootTrace(0.0, 0.0)
-    if min(ranks) == len(a):
-        trace = cholesky_trace(a, b) or cholesky_trace(b, a)
-        if trace is not None and 2 * trace.bound <= TOLERANCE * total:
+        if trace.bound <= limit:
             return trace
-    return factored_trace(a, b, *ranks)
+    other = b.factor(keep) if b.count <= dimension else b.triangle(keep)
+    return nuclear_norm(factor @ other.T)
 
 
 def _assemble(difference: Matrix, traces: tuple[float, float], trace: RootTrace) -> FrechetTerms:

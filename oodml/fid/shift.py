@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Protocol
 
 from oodml.errors import DataError
-from oodml.fid.frechet import FrechetTerms, frechet_terms, frechet_terms_from_moments
+from oodml.fid.frechet import TOLERANCE, FrechetTerms, frechet_terms, terms_of_covariances
 from oodml.fid.statistics import ClassMoments, Indices, Moments
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ def split_terms(
     *,
     train_moments: Moments | None = None,
     test_moments: Moments | None = None,
+    tolerance: float = TOLERANCE,
 ) -> FrechetTerms:
     """The exact Frechet terms between two sets of classes, given by class index.
 
@@ -80,11 +81,16 @@ def split_terms(
     """
     fewest = min(statistics.size(train), statistics.size(test))
     if fewest <= statistics.dimension:
-        return frechet_terms(statistics.points(train), statistics.points(test))
+        points = statistics.points(train), statistics.points(test)
+        return frechet_terms(*points, tolerance=tolerance)
     a = train_moments or statistics.of(train)
     b = test_moments or statistics.of(test)
-    return frechet_terms_from_moments(
-        a.mean, a.covariance, b.mean, b.covariance, n_a=a.count, n_b=b.count
+    return terms_of_covariances(
+        a.mean - b.mean,
+        a.covariance,
+        b.covariance,
+        counts=(a.count, b.count),
+        tolerance=tolerance,
     )
 
 

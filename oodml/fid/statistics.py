@@ -57,18 +57,21 @@ class Moments:
         """The unbiased covariance (d, d), with n - 1 in the denominator."""
         if self.count < 2:
             raise DataError(f"{self.count} point(s): a covariance needs at least 2.")
-        scatter: Matrix = self.scatter - np.outer(self.total, self.mean)
-        return scatter / (self.count - 1)
+        # The root of the count on both factors keeps the product symmetric to the last bit.
+        scaled = self.total / np.sqrt(self.count)
+        covariance: Matrix = self.scatter - np.outer(scaled, scaled)
+        covariance /= self.count - 1
+        return covariance
 
 
 @dataclass(frozen=True, eq=False)
 class ClassMoments:
     """Points sorted by class and centred on demand, from which moments of class sets are summed.
 
-    `class_names` are the classes that have samples' names, in the order of the features;
-    `counts` (C,) are samples per class; `means` (C, d) float64 the class means minus the centre.
-    At level "class" every class is one point, its mean; at level "sample" its samples. `centre`
-    (d,) is the mean of all points.
+    A point is a sample at level "sample" and the mean of a class at level "class". `counts` (C,)
+    are samples per class at both levels, `means` (C, d) float64 the class means minus `centre`
+    (d,), the mean of all points. `values` (n, d) are the points as they were given, class after
+    class; those of class `c` are the rows `starts[c]:starts[c + 1]`.
     """
 
     class_names: tuple[str, ...]
@@ -94,15 +97,10 @@ class ClassMoments:
         means = _class_means(values, starts)
         weights = counts if level == "sample" else np.ones(len(counts))
         centre: Matrix = weights @ means / weights.sum()
-        means -= centre
         if level == "class":
-            values, starts = means + 0.0, np.arange(len(counts) + 1)
-            centre_of_values = np.zeros_like(centre)
-        else:
-            centre_of_values = centre
-        return cls(
-            tuple(features.class_names), level, counts, means, centre_of_values, values, starts
-        )
+            values, starts = means.copy(), np.arange(len(counts) + 1)
+        means -= centre
+        return cls(tuple(features.class_names), level, counts, means, centre, values, starts)
 
     @property
     def dimension(self) -> int:
@@ -131,7 +129,10 @@ class ClassMoments:
         return blocks[0] if blocks else np.zeros((0, self.dimension))
 
     def of(self, classes: Indices) -> Moments:
-        """The moments of the union of the given classes; work and memory grow with their points."""
+        """The moments of the given classes together; the work grows with their points.
+
+        A class that is named twice counts twice, here and in `points` (a bootstrap draws so).
+        """
         total = np.zeros(self.dimension)
         scatter = np.zeros((self.dimension, self.dimension))
         for block in self._blocks(classes, BLOCK_ROWS):
@@ -140,9 +141,7 @@ class ClassMoments:
         return Moments(self.size(classes), total, scatter)
 
     def _blocks(self, classes: Indices, rows: int) -> Iterator[Matrix]:
-        chosen = np.unique(np.asarray(classes, dtype=np.int64))
-        if len(chosen) != len(classes):
-            raise DataError("a class is named twice in one side of a split.")
+        chosen = np.sort(np.asarray(classes, dtype=np.int64))
         spans = [np.arange(self.starts[c], self.starts[c + 1]) for c in chosen]
         picked = np.concatenate(spans) if spans else np.zeros(0, dtype=np.int64)
         for start in range(0, len(picked), rows):

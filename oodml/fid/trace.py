@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from scipy.linalg import lapack
 
 from oodml.errors import DataError
 from oodml.fid.arrays import Matrix
@@ -62,46 +63,63 @@ def gram_trace(gram: Matrix, rank: int, trace_product: float) -> RootTrace:
     return root_sum(values, rank, error)
 
 
-def cholesky_trace(a: Matrix, b: Matrix) -> RootTrace | None:
-    """From two covariances by L' b L with a = L L', or None where `a` has no Cholesky factor.
+def cholesky_trace(a: Matrix, b: Matrix, limit: float) -> RootTrace | None:
+    """From two covariances by a = L L', or None where either has no usable Cholesky factor.
 
-    Raises DataError when `b` has an eigenvalue that is negative beyond rounding.
+    Eigenvalues of L' b L if their bound keeps within `limit`, else singular values of La' Lb, which
+    take three times as long. Raises DataError when `b` has an eigenvalue that is negative beyond
+    rounding.
     """
-    try:
-        factor = np.linalg.cholesky(a)
-    except np.linalg.LinAlgError:
+    factor = _cholesky(a)
+    if factor is None:
         return None
+    # LAPACK's congruence costs a quarter of two matrix products; only its lower triangle is set.
+    product, _ = lapack.dsygst(b.T, factor, itype=2, lower=1)
+    norms = float(np.trace(a)) * float(np.linalg.norm(b))
+    error = 8 * EPSILON * (norms + float(np.trace(b)) * float(np.linalg.norm(a)))
+    # The diagonal is majorised by the eigenvalues, so its bound cannot be wider than theirs.
+    if root_sum(product.diagonal(), len(a), error).bound <= limit:
+        values = np.asarray(np.linalg.eigvalsh(product.T, UPLO="U"), dtype=np.float64)
+        if values[0] < -16 * error:
+            raise DataError("a covariance has negative eigenvalues beyond rounding; it is none.")
+        trace = root_sum(values, len(a), error)
+        if trace.bound <= limit:
+            return trace
+    other = _cholesky(b)
+    return None if other is None else nuclear_norm(factor.T @ other)
+
+
+def _cholesky(covariance: Matrix) -> Matrix | None:
+    factor, failure = lapack.dpotrf(covariance.T, lower=1, clean=1)
     diagonal = factor.diagonal()
-    if diagonal.min() <= CHOLESKY_SPAN * diagonal.max():
+    if failure or diagonal.min() <= CHOLESKY_SPAN * diagonal.max():
         return None
-    product = factor.T @ b @ factor
-    values = np.asarray(np.linalg.eigvalsh(product), dtype=np.float64)
-    norm_a, norm_b = float(np.linalg.norm(a)), float(np.linalg.norm(b))
-    scale = float(np.trace(a)) * norm_b + float(np.trace(b)) * norm_a
-    error = 4 * EPSILON * (float(np.linalg.norm(product)) + scale)
-    if values[0] < -16 * error:
-        raise DataError("a covariance has negative eigenvalues beyond rounding; it is none.")
-    return root_sum(values, len(a), error)
+    return np.asarray(factor, dtype=np.float64)
 
 
-def eigenvector_factor(covariance: Matrix, rank: int) -> Matrix:
+def eigenvector_factor(covariance: Matrix, rank: int, epsilon: float = EPSILON) -> Matrix:
     """F with F' F = covariance, of at most `rank` rows; directions lost to rounding are left out.
 
-    Raises DataError when an eigenvalue is negative beyond rounding.
+    `epsilon` is the relative rounding of the numbers as they were given. Raises DataError when an
+    eigenvalue is negative beyond that.
     """
     values, vectors = np.linalg.eigh(covariance)
-    slack = len(covariance) * EPSILON * max(float(values[-1]), 0.0)
-    if values[0] < -16 * slack:
+    largest, smallest = max(float(values[-1]), 0.0), float(values[0])
+    if smallest < -16 * len(covariance) * epsilon * largest:
         raise DataError(
-            f"a covariance is not positive semidefinite (smallest eigenvalue {values[0]:.3g},"
-            f" largest {values[-1]:.3g})."
+            f"a covariance is not positive semidefinite (smallest eigenvalue {smallest:.3g},"
+            f" largest {largest:.3g})."
         )
-    keep = values > slack
+    # Rounding spreads null eigenvalues evenly about 0: what it made negative tells its size.
+    keep = values > max(4 * EPSILON * largest, -2 * smallest)
     keep[: max(len(values) - rank, 0)] = False
     factor: Matrix = (vectors[:, keep] * np.sqrt(values[keep])).T
     return factor
 
 
-def factored_trace(a: Matrix, b: Matrix, rank_a: int, rank_b: int) -> RootTrace:
+def factored_trace(
+    a: Matrix, b: Matrix, ranks: tuple[int, int], epsilon: float = EPSILON
+) -> RootTrace:
     """From two covariances of any conditioning, by eigenvector factors and singular values."""
-    return nuclear_norm(eigenvector_factor(a, rank_a) @ eigenvector_factor(b, rank_b).T)
+    left = eigenvector_factor(a, ranks[0], epsilon)
+    return nuclear_norm(left @ eigenvector_factor(b, ranks[1], epsilon).T)
