@@ -15,6 +15,7 @@ def test_the_real_collection_has_the_expected_size(collection):
     assert len(collection.class_names) == 1795
     assert len(collection) == 11847
     assert len(set(collection.groups)) == 10
+    assert collection.groups.count("Component") == 4  # names with and without U+FE0F are matched
     assert collection.source == collection.name == "emoji"
     assert np.bincount(collection.labels).min() >= emoji.FEWEST_DRAWINGS
 

@@ -25,6 +25,7 @@ def photos(tmp_path):
 def test_folder_is_sorted_by_class_then_sample(photos):
     draw(photos / ".hidden" / "1.png")
     draw(photos / "ape" / ".thumb.png")
+    draw(photos / "ape" / ".cache" / "1.png")
     (photos / "ape" / "notes.txt").write_text("no image")
     dataset = load_dataset(photos)
     assert dataset.class_names == ("ape", "zebra")
@@ -92,6 +93,9 @@ def test_broken_images_are_found_all_at_once_and_skipped_on_request(photos, capl
 def test_skipping_never_leaves_a_class_with_one_image(photos):
     (photos / "ape/a.png").write_bytes(b"")
     with pytest.raises(DataError, match="fewer than 2 usable images: 'ape'"):
+        load_dataset(photos, skip_broken=True)
+    (photos / "ape/b.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"1 of 2 classes have fewer than 2 usable images: 'ape'"):
         load_dataset(photos, skip_broken=True)
 
 

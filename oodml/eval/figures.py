@@ -1,0 +1,133 @@
+"""Charts with matplotlib: a metric against the measured shift, one line a method."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from oodml.errors import DataError, UsageError
+from oodml.eval.line_names import name_lines
+from oodml.eval.styles import LineStyle, line_style
+from oodml.files import atomic_write
+
+if TYPE_CHECKING:
+    from oodml.eval.summary import SummaryRow
+
+_SIZE = (4.4, 3.1)  # inches: text of 8 points stays readable in a column of 3.3 inches
+_INK = "#333333"
+_SETTINGS: dict[Any, Any] = {
+    "axes.edgecolor": "#888888",
+    "axes.labelcolor": _INK,
+    "axes.linewidth": 0.7,
+    "font.size": 8.5,
+    "svg.hashsalt": "oodml",
+    "text.parse_math": False,
+    "text.color": _INK,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+}
+# No dates and no versions: equal data give equal files.
+_METADATA: dict[str, dict[str, Any]] = {
+    ".png": {"Software": None},
+    ".svg": {"Date": None, "Creator": None},
+    ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+
+
+def plot_curves(
+    rows: Sequence[SummaryRow],
+    path: str | Path,
+    *,
+    metric: str = "recall_at_1",
+    fid_label: str = "FID",
+) -> None:
+    """Write the metric against FID, one line a method with its 95% band, as PNG, SVG or PDF.
+
+    `fid_label` must name the FID's level and backbone (`Ladder.fid_label()`). A line breaks at a
+    rung where its method has no runs. Methods are named at the ends of their lines, or in a
+    legend below when they do not fit. Equal rows give equal bytes. Raises `UsageError` for
+    another suffix, `DataError` if there are no rows.
+    """
+    from matplotlib import rc_context
+
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in _METADATA:
+        raise UsageError(f"{path} is no chart. Its name must end in .png, .svg or .pdf.")
+    if not rows:
+        raise DataError("nothing to plot: no finished runs on the rungs of this ladder.")
+    with rc_context(_SETTINGS):
+        figure = _figure(rows, metric, fid_label)
+        with atomic_write(path) as file:
+            figure.savefig(file, format=suffix[1:], dpi=300, metadata=_METADATA[suffix])
+
+
+def _figure(rows: Sequence[SummaryRow], metric: str, fid_label: str) -> Any:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=_SIZE)
+    axes = figure.subplots()
+    fids = {row.rung: row.fid for row in rows}
+    rungs = sorted(fids)
+    x = np.array([fids[rung] for rung in rungs])
+    ends: dict[str, tuple[float, float]] = {}
+    for method in sorted({row.method for row in rows}):
+        own = {row.rung: row for row in rows if row.method == method}
+        mean = _values(rungs, own, "mean")
+        _draw_line(axes, x, mean, own, rungs, line_style(method))
+        last = rungs.index(max(own))
+        ends[method] = (x[last], mean[last])
+    _dress(axes, rows, metric, fid_label)
+    name_lines(figure, axes, ends)
+    return figure
+
+
+def _values(rungs: list[int], own: dict[int, SummaryRow], name: str) -> npt.NDArray[np.float64]:
+    found = [getattr(own[rung], name) if rung in own else None for rung in rungs]
+    return np.array([np.nan if value is None else value for value in found], np.float64)
+
+
+def _draw_line(
+    axes: Any,
+    x: npt.NDArray[np.float64],
+    mean: npt.NDArray[np.float64],
+    own: dict[int, SummaryRow],
+    rungs: list[int],
+    style: LineStyle,
+) -> None:
+    low, high = _values(rungs, own, "low"), _values(rungs, own, "high")
+    axes.fill_between(x, low, high, color=style.color, alpha=0.13, linewidth=0)
+    axes.plot(
+        x,
+        mean,
+        color=style.color,
+        linestyle=style.dashes,
+        linewidth=1.3,
+        marker=style.marker,
+        markersize=4,
+        markeredgecolor="white",
+        markeredgewidth=0.5,
+    )
+
+
+def _dress(axes: Any, rows: Sequence[SummaryRow], metric: str, fid_label: str) -> None:
+    axes.set_xlabel(fid_label)
+    axes.set_ylabel(metric.replace("_", " "))
+    axes.set_title(_interval_note(rows), loc="left", fontsize=7.5, color="#666666")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="#E4E4E4", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.margins(x=0.02)
+    axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())
+
+
+def _interval_note(rows: Sequence[SummaryRow]) -> str:
+    fewest, most = min(row.n for row in rows), max(row.n for row in rows)
+    if most == 1:
+        return "one seed, no interval"
+    seeds = f"{most}" if fewest == most else f"{fewest} to {most}"
+    return f"mean and 95% interval over {seeds} seeds"

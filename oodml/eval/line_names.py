@@ -1,0 +1,90 @@
+"""Names of lines beside their ends, without overlaps, or in a legend below."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from oodml.eval.styles import line_style
+
+
+def name_lines(figure: Any, axes: Any, ends: dict[str, tuple[float, float]]) -> None:
+    """Name every line beside its end; in a legend below if the names do not fit there."""
+    from matplotlib.lines import Line2D
+
+    figure.subplots_adjust(left=0.135, right=0.97, top=0.93, bottom=0.15)
+    names = sorted(ends, key=lambda name: ends[name][1])
+    texts = [
+        axes.text(1, 0, name, color=line_style(name).color, va="center", fontsize=8)
+        for name in names
+    ]
+    boxes = [text.get_window_extent() for text in texts]
+    width = max(box.width for box in boxes) / figure.bbox.width
+    step = 1.12 * max(box.height for box in boxes) / axes.bbox.height
+    if width > 0.36 or step * len(names) > 1:
+        for text in texts:
+            text.remove()
+        _legend(figure, names)
+        return
+    figure.subplots_adjust(right=0.97 - width - 0.04)
+    from_data = axes.transData + axes.transAxes.inverted()
+    points = [from_data.transform(ends[name]) for name in names]
+    heights = spread([float(y) for _, y in points], step)
+    for text, (x, y), height in zip(texts, points, heights, strict=True):
+        text.set(transform=axes.transAxes, x=1.065, y=height)
+        leader = Line2D([x + 0.015, 1.055], [y, height], color=text.get_color(), linewidth=0.5)
+        leader.set(transform=axes.transAxes, clip_on=False)
+        axes.add_artist(leader)
+
+
+def spread(heights: Sequence[float], step: float) -> list[float]:
+    """Rising heights moved as little as can be (in squares) until each is `step` above the last.
+
+    They also end inside [step / 2, 1 - step / 2], as far as they fit.
+    """
+    blocks: list[list[float]] = []
+    for number, height in enumerate(heights):
+        blocks.append([height - number * step])
+        while len(blocks) > 1 and np.mean(blocks[-2]) >= np.mean(blocks[-1]):
+            last = blocks.pop()
+            blocks[-1] += last
+    free = [float(np.mean(block)) for block in blocks for _ in block]
+    top = 1 - step * (len(free) - 0.5)
+    return [max(min(z, top), step / 2) + number * step for number, z in enumerate(free)]
+
+
+def _legend(figure: Any, names: Sequence[str]) -> None:
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D(
+            [],
+            [],
+            color=style.color,
+            linestyle=style.dashes,
+            marker=style.marker,
+            markersize=4,
+            linewidth=1.3,
+            label=name,
+        )
+        for name, style in ((name, line_style(name)) for name in reversed(names))
+    ]
+    columns = 3 if max(map(len, names)) < 22 else 2
+    rows = -(-len(names) // columns)
+    width, height = figure.get_size_inches()
+    taller = height + 0.17 * rows + 0.08
+    figure.set_size_inches(width, taller)
+    bottom = (0.15 * height + 0.17 * rows + 0.08) / taller
+    figure.subplots_adjust(top=1 - 0.07 * height / taller, bottom=bottom)
+    figure.legend(
+        handles=handles,
+        loc="lower center",
+        ncols=columns,
+        frameon=False,
+        fontsize=7.5,
+        handlelength=2.6,
+        columnspacing=1.2,
+        labelspacing=0.3,
+    )

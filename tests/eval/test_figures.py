@@ -1,0 +1,124 @@
+import itertools
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from oodml.errors import DataError, UsageError
+from oodml.eval.figures import _figure, plot_curves
+from oodml.eval.line_names import spread
+from oodml.eval.styles import line_style
+from oodml.eval.summary import SummaryRow
+
+METHODS = ("frozen", "contrastive", "multi_similarity", "margin", "arcface", "proxy_anchor")
+
+
+def rows(methods=METHODS, rungs=range(4), seeds=3):
+    return [
+        SummaryRow(
+            method,
+            rung,
+            f"s{rung}",
+            5.0 + 4 * rung,
+            seeds,
+            0.5 - 0.05 * rung + 0.001 * number,
+            *((None, None) if seeds == 1 else (0.4 - 0.05 * rung, 0.6 - 0.05 * rung)),
+            (0.5,) * seeds,
+        )
+        for number, method in enumerate(methods)
+        for rung in rungs
+    ]
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg", "PDF"])
+def test_equal_rows_give_equal_files(tmp_path, suffix):
+    first, second = tmp_path / f"a.{suffix}", tmp_path / "deep" / f"b.{suffix}"
+    plot_curves(rows(), first)
+    plot_curves(rows()[::-1], second)
+    assert first.read_bytes() == second.read_bytes()
+    assert first.stat().st_size > 3000
+    plot_curves(rows(seeds=1), second)
+    assert first.read_bytes() != second.read_bytes()
+
+
+def test_png_can_be_printed_in_a_column(tmp_path):
+    plot_curves(rows(), tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.width >= 1000
+        assert np.ptp(np.asarray(image.convert("L"))) > 150
+
+
+def drawn(given, metric="recall_at_1", fid_label="FID (sample level, inception_v3)"):
+    figure = _figure(given, metric, fid_label)
+    figure.canvas.draw()
+    return figure, figure.axes[0]
+
+
+def test_axes_say_what_they_show():
+    _, axes = drawn(rows())
+    assert axes.get_xlabel() == "FID (sample level, inception_v3)"
+    assert axes.get_ylabel() == "recall at 1"
+    assert axes.get_title("left") == "mean and 95% interval over 3 seeds"
+    assert drawn(rows(seeds=1))[1].get_title("left") == "one seed, no interval"
+
+
+def test_names_beside_the_lines_do_not_overlap_and_stay_inside():
+    figure, axes = drawn(rows())
+    assert [text.get_text() for text in axes.texts] == list(METHODS)
+    boxes = [text.get_window_extent() for text in axes.texts]
+    for one, other in itertools.combinations(boxes, 2):
+        assert not one.overlaps(other)
+    for box in boxes:
+        assert box.x0 > axes.bbox.x1
+        assert box.y0 >= 0
+        assert box.x1 <= figure.bbox.width
+    colors = [text.get_color() for text in axes.texts]
+    assert colors == [line_style(method).color for method in METHODS]
+
+
+@pytest.mark.parametrize("methods", [[f"m{n}" for n in range(40)], ["x" * 40, "$y^"]])
+def test_names_that_do_not_fit_stand_in_a_legend(methods):
+    figure, axes = drawn(rows(methods))
+    assert not axes.texts
+    (legend,) = figure.legends
+    assert {text.get_text() for text in legend.get_texts()} == set(methods)
+    box = legend.get_window_extent()
+    assert box.y0 >= 0
+    assert box.y1 < axes.get_tightbbox().y0
+
+
+def test_a_line_breaks_where_runs_are_missing():
+    given = [row for row in rows(("margin", "frozen")) if (row.method, row.rung) != ("margin", 1)]
+    _, axes = drawn(given)
+    frozen, margin = axes.lines[:2]
+    assert np.isfinite(frozen.get_ydata()).all()
+    assert np.isnan(margin.get_ydata()).tolist() == [False, True, False, False]
+
+
+def test_a_method_looks_the_same_everywhere_and_unlike_the_others():
+    assert len({line_style(method).color for method in METHODS}) == 6
+    assert len({line_style(method).marker for method in METHODS}) == 6
+    assert line_style("triplet") == line_style("triplet")
+    assert line_style("triplet").color == "#D55E00"
+    others = {line_style(f"method_{number}") for number in range(60)}
+    assert len(others) > 35
+
+
+def test_spread_moves_little_and_keeps_the_distance():
+    assert spread([0.1, 0.5, 0.9], 0.1) == pytest.approx([0.1, 0.5, 0.9])
+    assert spread([0.5, 0.5], 0.1) == pytest.approx([0.45, 0.55])
+    draw = np.random.default_rng(0)
+    for _ in range(50):
+        heights = np.sort(draw.random(8))
+        moved = np.array(spread(heights.tolist(), 0.12))
+        assert (np.diff(moved) >= 0.12 - 1e-9).all()
+        assert moved[0] >= 0.06 - 1e-9
+        assert moved[-1] <= 0.94 + 1e-9
+
+
+def test_bad_calls_get_one_clear_line_and_write_nothing(tmp_path):
+    with pytest.raises(UsageError, match=r"must end in \.png, \.svg or \.pdf"):
+        plot_curves(rows(), tmp_path / "chart.jpeg")
+    with pytest.raises(DataError, match="nothing to plot"):
+        plot_curves([], tmp_path / "chart.png")
+    assert not list(tmp_path.iterdir())
