@@ -122,3 +122,8 @@ def test_bad_calls_get_one_clear_line_and_write_nothing(tmp_path):
     with pytest.raises(DataError, match="nothing to plot"):
         plot_curves([], tmp_path / "chart.png")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_name_is_text_and_never_mathematics(tmp_path):
+    plot_curves(rows(["cost $\\nonsense{$"]), tmp_path / "chart.svg")
+    assert (tmp_path / "chart.svg").exists()
