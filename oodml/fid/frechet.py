@@ -32,6 +32,8 @@ SINGULAR_VALUE_LIMIT = 1000
 # Variances below this part of the largest one are residue of a constant coordinate: they can add
 # at most d * 1e-14 of the trace term.
 CONSTANT = 1e-28
+# Beyond this, products of two covariances leave the range of float64.
+LARGEST = 1e150
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ def frechet_terms(a: Any, b: Any, *, tolerance: float = TOLERANCE) -> FrechetTer
     first, second = CentredSample(left), CentredSample(right)
     difference = (first.base - second.base) + (first.offset - second.offset)
     traces = (float(first.variances.sum()), float(second.variances.sum()))
+    _require_moderate(difference, traces)
     keep = _varying(first.variances) & _varying(second.variances)
     trace = _sample_trace(first, second, keep, traces, tolerance)
     return _assemble(difference, traces, trace)
@@ -151,6 +154,7 @@ def terms_of_covariances(
     for granted. `epsilon` is the rounding of the given numbers, for the test of semidefiniteness.
     """
     traces = (float(np.trace(a)), float(np.trace(b)))
+    _require_moderate(difference, traces)
     keep = _varying(a.diagonal()) & _varying(b.diagonal())
     if not keep.all():
         a, b = a[np.ix_(keep, keep)], b[np.ix_(keep, keep)]
@@ -163,6 +167,12 @@ def terms_of_covariances(
     elif min(ranks) == len(a):
         trace = cholesky_trace(a, b, tolerance / 2 * sum(traces))
     return _assemble(difference, traces, trace or factored_trace(a, b, ranks, epsilon))
+
+
+def _require_moderate(difference: Matrix, traces: tuple[float, float]) -> None:
+    largest = max(float(np.abs(difference).max()), *traces)
+    if not largest <= LARGEST:
+        raise DataError(f"the features are too large ({largest:.3g}): their squares overflow.")
 
 
 def _rank(count: int | None, dimension: int) -> int:
@@ -212,8 +222,6 @@ def _assemble(difference: Matrix, traces: tuple[float, float], trace: RootTrace)
     total = traces[0] + traces[1]
     bound = 2 * trace.bound + 16 * EPSILON * total
     covariance = total - 2 * trace.value
-    if not np.isfinite(mean + total):
-        raise DataError("the features are too large: their variances overflow.")
     # Tr((S1 S2)^(1/2)) <= (tr S1 tr S2)^(1/2) <= (tr S1 + tr S2) / 2, and it is not negative.
     limit = float(np.sqrt(traces[0]) * np.sqrt(traces[1]))
     if not 0 <= trace.value <= limit + bound or covariance < -bound:
