@@ -165,7 +165,7 @@ def _check_shapes(features: Features) -> None:
 
 
 def _check_finite(values: npt.NDArray[np.float32], sample_names: tuple[str, ...]) -> None:
-    rows = np.flatnonzero(~np.isfinite(values.sum(axis=1, dtype=np.float64)))
+    rows = np.flatnonzero(~np.isfinite(values).all(axis=1))
     if len(rows):
         named = [f"{row} ({sample_names[row]})" if sample_names else str(row) for row in rows[:6]]
         raise DataError(

@@ -112,6 +112,9 @@ def _inception(
             raise UsageError(f"{known.backbone} needs at least 75 pixels, not {image_size}.")
         transform = transform.at_size(image_size)
     path = resolve_weights(known, weights)
-    module = Inception(known.backbone)
+    # Without memory first: drawing 24 million random numbers to replace them takes half a second.
+    with torch.device("meta"):
+        module = Inception(known.backbone)
+    module = module.to_empty(device="cpu")
     load_state(module, features_only(read_state(path), known.backbone, path), path, known.backbone)
     return assembled(known.backbone, module, transform, DIMENSION, path)

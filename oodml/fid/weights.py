@@ -103,6 +103,8 @@ def load_state(module: torch.nn.Module, state: State, path: Path, backbone: str)
     told = [f"{what}: {_first(keys)}" for what, keys in faults if keys]
     if told:
         raise DataError(f"{path} holds another network than {backbone} ({'; '.join(told)}).")
+    for key in expected.keys() - state.keys():
+        expected[key].zero_()
     module.load_state_dict(state, strict=False)
 
 
