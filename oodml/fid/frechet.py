@@ -85,7 +85,7 @@ def frechet_terms(a: Any, b: Any, *, tolerance: float = TOLERANCE) -> FrechetTer
     _require_moderate(difference, traces)
     keep = _varying(first.variances) & _varying(second.variances)
     trace = _sample_trace(first, second, keep, traces, tolerance)
-    return _assemble(difference, traces, trace)
+    return assemble(float(difference @ difference), traces, trace)
 
 
 def frechet_distance_from_moments(
@@ -166,7 +166,9 @@ def terms_of_covariances(
         trace = RootTrace(0.0, 0.0)
     elif min(ranks) == len(a):
         trace = cholesky_trace(a, b, tolerance / 2 * sum(traces))
-    return _assemble(difference, traces, trace or factored_trace(a, b, ranks, epsilon))
+    return assemble(
+        float(difference @ difference), traces, trace or factored_trace(a, b, ranks, epsilon)
+    )
 
 
 def _require_moderate(difference: Matrix, traces: tuple[float, float]) -> None:
@@ -217,12 +219,15 @@ def _sample_trace(
     return nuclear_norm(factor @ other.T)
 
 
-def _assemble(difference: Matrix, traces: tuple[float, float], trace: RootTrace) -> FrechetTerms:
-    mean = float(difference @ difference)
+def assemble(mean: float, traces: tuple[float, float], trace: RootTrace) -> FrechetTerms:
+    """The terms from |m1 - m2|^2, the two traces and the trace of the root, held to its limits.
+
+    0 <= Tr((S1 S2)^(1/2)) <= (tr S1 tr S2)^(1/2): raises OodmlError for a result outside of them by
+    more than its bound; within the bound, a negative distance becomes 0.
+    """
     total = traces[0] + traces[1]
     bound = 2 * trace.bound + 16 * EPSILON * total
     covariance = total - 2 * trace.value
-    # Tr((S1 S2)^(1/2)) <= (tr S1 tr S2)^(1/2) <= (tr S1 + tr S2) / 2, and it is not negative.
     limit = float(np.sqrt(traces[0]) * np.sqrt(traces[1]))
     if not 0 <= trace.value <= limit + bound or covariance < -bound:
         raise OodmlError(

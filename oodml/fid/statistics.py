@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -123,31 +123,35 @@ class ClassMoments:
         chosen = np.asarray(classes, dtype=np.int64)
         return int((self.starts[chosen + 1] - self.starts[chosen]).sum())
 
-    def points(self, classes: Indices) -> Matrix:
-        """The centred points (n, d), float64, class after class in ascending class index."""
-        blocks = list(self._blocks(classes, self.size(classes) or 1))
-        return blocks[0] if blocks else np.zeros((0, self.dimension))
+    def rows(self, classes: Indices) -> npt.NDArray[np.int64]:
+        """The positions in `values` of the points of the given classes, in ascending class index.
 
-    def of(self, classes: Indices) -> Moments:
-        """The moments of the given classes together; the work grows with their points.
-
-        A class that is named twice counts twice, here and in `points` (a bootstrap draws so).
+        A class that is named twice counts twice, here and below (a bootstrap draws so).
         """
-        total = np.zeros(self.dimension)
-        scatter = np.zeros((self.dimension, self.dimension))
-        for block in self._blocks(classes, BLOCK_ROWS):
-            total += block.sum(axis=0)
-            scatter += block.T @ block
-        return Moments(self.size(classes), total, scatter)
-
-    def _blocks(self, classes: Indices, rows: int) -> Iterator[Matrix]:
         chosen = np.sort(np.asarray(classes, dtype=np.int64))
         spans = [np.arange(self.starts[c], self.starts[c + 1]) for c in chosen]
-        picked = np.concatenate(spans) if spans else np.zeros(0, dtype=np.int64)
-        for start in range(0, len(picked), rows):
-            block = self.values[picked[start : start + rows]].astype(np.float64)
+        return np.concatenate(spans) if spans else np.zeros(0, dtype=np.int64)
+
+    def points(self, classes: Indices) -> Matrix:
+        """The centred points (n, d), float64, of the given classes in ascending class index."""
+        picked: Matrix = self.values[self.rows(classes)].astype(np.float64)
+        picked -= self.centre
+        return picked
+
+    def of(self, classes: Indices) -> Moments:
+        """The moments of the given classes together; the work grows with their points."""
+        return self.of_rows(self.rows(classes))
+
+    def of_rows(self, rows: npt.NDArray[np.int64]) -> Moments:
+        """The moments of the points at the given positions in `values`."""
+        total = np.zeros(self.dimension)
+        scatter = np.zeros((self.dimension, self.dimension))
+        for start in range(0, len(rows), BLOCK_ROWS):
+            block = self.values[rows[start : start + BLOCK_ROWS]].astype(np.float64)
             block -= self.centre
-            yield block
+            total += block.sum(axis=0)
+            scatter += block.T @ block
+        return Moments(len(rows), total, scatter)
 
 
 def _by_class(features: Features) -> tuple[Real, npt.NDArray[np.int64]]:

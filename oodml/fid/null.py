@@ -1,0 +1,129 @@
+"""What a distance must be compared with: the same measurement where there is nothing to find."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from oodml.errors import UsageError
+from oodml.fid.frechet import frechet_distance, terms_of_covariances
+from oodml.fid.statistics import ClassMoments, Indices, Moments
+from oodml.fid.terms import split_terms
+from oodml.seeding import generator
+
+Classes = npt.NDArray[np.int64]
+INTERVAL = (2.5, 97.5)
+
+
+@dataclass(frozen=True)
+class Null:
+    """Mean and standard deviation (n - 1) of a distance over `draws` random splits."""
+
+    mean: float
+    sd: float
+    draws: int
+
+    @classmethod
+    def of(cls, values: list[float]) -> Null:
+        """The summary of `values`, at least 2 of them."""
+        if len(values) < 2:
+            raise UsageError(f"{len(values)} null draw(s); a standard deviation needs at least 2.")
+        return cls(float(np.mean(values)), float(np.std(values, ddof=1)), len(values))
+
+
+def random_class_splits(
+    train: Indices, test: Indices, draws: int, seed: int
+) -> Iterator[tuple[Classes, Classes]]:
+    """Random splits of the classes of both sides together, with as many classes on each side.
+
+    A draw depends on the set of classes, the sizes, the seed and its number only.
+    """
+    pool = np.sort(np.concatenate([np.asarray(train), np.asarray(test)])).astype(np.int64)
+    for index in range(draws):
+        order = generator(seed, "class null", len(train), index).permutation(pool)
+        yield np.sort(order[: len(train)]), np.sort(order[len(train) :])
+
+
+def class_null(
+    train: Indices,
+    test: Indices,
+    distance: Callable[[Indices, Indices], float],
+    draws: int,
+    seed: int,
+) -> Null:
+    """Any distance over random splits of the same classes: is a split harder than a random one?"""
+    return Null.of([distance(*split) for split in random_class_splits(train, test, draws, seed)])
+
+
+def image_null(
+    statistics: ClassMoments, train: Indices, test: Indices, draws: int, seed: int
+) -> Null:
+    """The Frechet distance after images were dealt out at random, class or not, to both sides.
+
+    The answer to 'is this more than sampling noise?'. Between sets of different classes it almost
+    always is; for 'is this a hard split?' take the class null. Raises UsageError at class level,
+    where images are not the points.
+    """
+    if statistics.level != "sample":
+        raise UsageError("an image-level null exists at level 'sample' only.")
+    count = statistics.size(train)
+    rows = np.sort(np.concatenate([statistics.rows(train), statistics.rows(test)]))
+    values = []
+    for index in range(draws):
+        order = generator(seed, "image null", index).permutation(rows)
+        values.append(_row_distance(statistics, np.sort(order[:count]), np.sort(order[count:])))
+    return Null.of(values)
+
+
+def _row_distance(statistics: ClassMoments, first: Classes, second: Classes) -> float:
+    if min(len(first), len(second)) <= statistics.dimension:
+        return frechet_distance(statistics.values[first], statistics.values[second])
+    a, b = statistics.of_rows(first), statistics.of_rows(second)
+    return terms_of_covariances(a.mean - b.mean, a.covariance, b.covariance).value
+
+
+def split_distance(
+    statistics: ClassMoments, train: Indices, test: Indices
+) -> Callable[[Indices, Indices], float]:
+    """The Frechet distance of splits of the classes of `train` and `test`, for many draws.
+
+    The smaller side is summed from its points, the other is the rest of the pool.
+    """
+    pool: Moments | None = None
+    if min(statistics.size(train), statistics.size(test)) > statistics.dimension:
+        pool = statistics.of(np.concatenate([np.asarray(train), np.asarray(test)]))
+
+    def distance(first: Indices, second: Indices) -> float:
+        swapped = statistics.size(first) > statistics.size(second)
+        small, large = (second, first) if swapped else (first, second)
+        if pool is None or statistics.size(small) <= statistics.dimension:
+            return split_terms(statistics, small, large).value
+        own = statistics.of(small)
+        return split_terms(
+            statistics, small, large, train_moments=own, test_moments=pool - own
+        ).value
+
+    return distance
+
+
+def bootstrap_interval(
+    statistics: ClassMoments, train: Indices, test: Indices, value: float, draws: int, seed: int
+) -> tuple[float, float]:
+    """A 95% interval of the distance `value` for classes drawn from a wider population.
+
+    Classes are drawn with replacement on each side. Repeated classes raise the distance as fewer
+    classes do, so only the spread of the draws is used: their quantiles minus their median, laid
+    around `value`, and never below 0.
+    """
+    if draws < 20:
+        raise UsageError(f"{draws} bootstrap draws; an interval needs at least 20.")
+    values = []
+    for index in range(draws):
+        random = generator(seed, "class bootstrap", index)
+        sides = (random.choice(np.asarray(side), len(side)) for side in (train, test))
+        values.append(split_terms(statistics, *sides).value)
+    low, high = np.percentile(values, INTERVAL) - np.median(values)
+    return max(value + float(low), 0.0), value + float(high)

@@ -1,0 +1,35 @@
+"""The exact Frechet terms between two sets of classes."""
+
+from __future__ import annotations
+
+from oodml.fid.frechet import TOLERANCE, FrechetTerms, frechet_terms, terms_of_covariances
+from oodml.fid.statistics import ClassMoments, Indices, Moments
+
+
+def split_terms(
+    statistics: ClassMoments,
+    train: Indices,
+    test: Indices,
+    *,
+    train_moments: Moments | None = None,
+    test_moments: Moments | None = None,
+    tolerance: float = TOLERANCE,
+) -> FrechetTerms:
+    """The exact Frechet terms between two sets of classes, given by class index.
+
+    Takes the points themselves while one side has at most d of them, the moments above; moments
+    that the caller already holds (a trajectory updates them by the classes that moved) are used.
+    """
+    fewest = min(statistics.size(train), statistics.size(test))
+    if fewest <= statistics.dimension:
+        points = statistics.points(train), statistics.points(test)
+        return frechet_terms(*points, tolerance=tolerance)
+    a = train_moments or statistics.of(train)
+    b = test_moments or statistics.of(test)
+    return terms_of_covariances(
+        a.mean - b.mean,
+        a.covariance,
+        b.covariance,
+        counts=(a.count, b.count),
+        tolerance=tolerance,
+    )
