@@ -21,11 +21,12 @@ from oodml.errors import OodmlError
 from oodml.fid.features import Features
 from oodml.splits.ladder import Ladder
 from oodml.store import RunSpec, Store
+from oodml.train.registry import load_plugin
 from oodml.train.run import Resources, train
 
 POLL_SECONDS = 0.2
 log = logging.getLogger("oodml")
-OnProgress = Callable[[int], None]
+OnProgress = Callable[[int], object]
 
 
 @dataclass(frozen=True)
@@ -44,19 +45,21 @@ def run_grid(
     store: Store,
     *,
     workers: int = 1,
+    plugins: Sequence[Path] = (),
     on_progress: OnProgress | None = None,
 ) -> GridOutcome:
     """Do the runs of `specs` that the store does not hold yet.
 
     Several calls, from several processes or machines, may share a store: each run is done once.
     A run that fails leaves its traceback in the store and is tried again by the next call.
-    `on_progress` hears the number of finished runs now and then.
+    `plugins` are the files of the user's own methods, which every worker reads; `on_progress`
+    hears the number of finished runs now and then.
     """
     report = on_progress or (lambda done: None)
     if workers <= 1:
         _drain(specs, ladder, resources, store, report)
     else:
-        _drain_in_processes(specs, ladder, resources, store, workers, report)
+        _drain_in_processes(specs, ladder, resources, store, workers, plugins, report)
     return _outcome(specs, store)
 
 
@@ -116,6 +119,7 @@ def _drain_in_processes(
     resources: Resources,
     store: Store,
     workers: int,
+    plugins: Sequence[Path],
     report: OnProgress,
 ) -> None:
     context = get_context("spawn")
@@ -124,7 +128,7 @@ def _drain_in_processes(
         processes: list[BaseProcess] = [
             context.Process(
                 target=_work,
-                args=(specs, ladder, shared, store.directory, os.getpid()),
+                args=(specs, ladder, shared, store.directory, plugins, os.getpid()),
                 daemon=True,
             )
             for _ in range(min(workers, todo))
@@ -175,9 +179,12 @@ def _work(
     ladder: Ladder,
     shared: _SharedResources,
     directory: Path,
+    plugins: Sequence[Path],
     parent: int,
 ) -> None:
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    for path in plugins:
+        load_plugin(path)
     _drain(specs, ladder, shared.open(), Store(directory), lambda done: None)
 
 

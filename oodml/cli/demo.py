@@ -44,6 +44,8 @@ def demo_command(
     Needs the extra `demo` and no network. Start it again to go on where it was stopped.
     """
     _check_extra()
+    from tqdm import tqdm
+
     from oodml.data import load_dataset
     from oodml.fid.features import extract_features
     from oodml.splits.build import build_ladder
@@ -58,7 +60,7 @@ def demo_command(
     features = extract_features(
         dataset, BACKBONE, precision="bf16", image_size=IMAGE_SIZE, cache=cache, progress=True
     )
-    with _bar() as bar:
+    with tqdm(desc="ladder", unit=" steps") as bar:
         ladder = build_ladder(
             features, rungs=rungs, source="emoji", on_step=lambda step: advance(bar, step)
         )
@@ -72,12 +74,6 @@ def demo_command(
     )
     print_outcome(outcome, store)
     _report(output, time.monotonic() - started)
-
-
-def _bar():  # type: ignore[no-untyped-def]
-    from tqdm import tqdm
-
-    return tqdm(desc="ladder", unit=" steps")
 
 
 def _report(output: Path, seconds: float) -> None:

@@ -91,7 +91,9 @@ def run_command(
         return
     resources = resources_for(built, options)
     keep_ladder(built, store)
-    outcome = run_with_progress(specs, built, resources, store, workers or _workers(options))
+    outcome = run_with_progress(
+        specs, built, resources, store, workers or _workers(options), options["plugins"]
+    )
     print_outcome(outcome, store)
 
 
@@ -199,7 +201,12 @@ def print_plan(specs: Sequence[RunSpec], store: Store) -> None:
 
 
 def run_with_progress(
-    specs: Sequence[RunSpec], ladder: Ladder, resources: Resources, store: Store, workers: int
+    specs: Sequence[RunSpec],
+    ladder: Ladder,
+    resources: Resources,
+    store: Store,
+    workers: int,
+    plugins: Sequence[Path] = (),
 ) -> GridOutcome:
     """Do the grid under a progress bar."""
     from tqdm import tqdm
@@ -214,6 +221,7 @@ def run_with_progress(
             resources,
             store,
             workers=workers,
+            plugins=plugins,
             on_progress=lambda count: bar.update(count - bar.n),
         )
 
