@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 # Every matrix product has this one shape, padded with zeros, so that neither the memory budget
 # nor a sample's position changes the order in which its products are summed. COLUMNS is a
@@ -53,11 +52,11 @@ def nearest_neighbors(
     arguments, down to a floor of one block of 256 x 2048; the result does not depend on it.
     At most m neighbours (n - 1 without a gallery) can be asked for.
     """
-    rows = columns = _padded(normalized(query.to(device)))
+    rows = columns = _unit_rows(query, device)
     row_labels = column_labels = query_labels.to(device)
     held = rows.numel()
     if gallery is not None and gallery_labels is not None:
-        columns = _padded(normalized(gallery.to(device)))
+        columns = _unit_rows(gallery, device)
         column_labels = gallery_labels.to(device)
         held += columns.numel()
     count = len(column_labels)
@@ -88,8 +87,14 @@ def normalized(vectors: Tensor) -> Tensor:
     return vectors / torch.where(length > 0, length, 1)
 
 
-def _padded(vectors: Tensor) -> Tensor:
-    return pad(vectors, (0, 0, 0, -len(vectors) % COLUMNS)).contiguous()
+def _unit_rows(vectors: Tensor, device: torch.device | str | None) -> Tensor:
+    """The rows at length one, zero rows appended up to a multiple of COLUMNS; slice by slice."""
+    count, dimension = vectors.shape
+    unit = torch.zeros(count + -count % COLUMNS, dimension, device=device)
+    for start in range(0, count, COLUMNS):
+        rows = normalized(vectors[start : start + COLUMNS].to(device))
+        unit[start : start + len(rows)] = rows
+    return unit
 
 
 def _width(memory: int, k: int, available: int) -> int:
