@@ -95,7 +95,7 @@ def median_distance(statistics: ClassMoments) -> float:
     norms = np.einsum("ij,ij->i", points, points)
     squares = norms[:, None] + norms[None, :] - 2 * points @ points.T
     upper = squares[np.triu_indices(len(points), 1)]
-    return float(np.sqrt(max(np.median(upper), 0.0)))
+    return float(np.median(np.sqrt(np.clip(upper, 0.0, None))))
 
 
 def _sums(statistics: ClassMoments, kernel: Kernel, words: str) -> KernelSums:

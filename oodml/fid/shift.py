@@ -134,8 +134,8 @@ def measure_shift(
     leaves the null, and those of KID and MMD, out); `image_null_draws`, `mmd` (with its `bandwidth`
     in feature units), `infinity` and `bootstrap` (draws) add the values of those names. KID and MMD
     take one pass over all pairs of points; by default KID is measured where that takes about a
-    minute at most (5,900 points a side at d = 2048), and the log says where not. Raises DataError when a class has no features or stands
-    on both sides, UsageError where an addition is impossible at this level or size.
+    minute at most, and the log says where not. Raises DataError when a class has no features or
+    stands on both sides, UsageError where an addition is impossible at this level or size.
     """
     statistics = ClassMoments.from_features(features, level)
     train, test = _sides(statistics, split)
@@ -215,7 +215,7 @@ def _bias(statistics: ClassMoments, train: Indices, test: Indices, fid: float) -
 
 
 def _affordable(statistics: ClassMoments) -> bool:
-    work = statistics.values.shape[0] ** 2 * statistics.dimension
+    work = float(len(statistics.values)) ** 2 * statistics.dimension
     if work > KERNEL_WORK:
         LOG.info("KID left out: it would take %.0e products (kid=True forces it).", work)
     return work <= KERNEL_WORK

@@ -1,0 +1,136 @@
+"""Many candidates: cached inner products are exact, bounds are bounds, the best one is found."""
+
+import itertools
+
+import numpy as np
+import pytest
+from test_statistics import pool
+
+from oodml.errors import DataError, UsageError
+from oodml.fid.candidates import PooledGram, PrincipalSubspace, best_candidates
+from oodml.fid.frechet import frechet_distance_from_moments
+from oodml.fid.null import random_class_splits
+from oodml.fid.statistics import ClassMoments
+from oodml.fid.terms import split_terms
+from oodml.fid.transport import exchange_lower_bounds, transport_map
+
+
+def splits(classes, count):
+    half = classes // 2
+    return list(random_class_splits(range(half), range(half, classes), count, seed=0))
+
+
+@pytest.mark.parametrize("level", ["sample", "class"])
+@pytest.mark.parametrize("classes", [6, 20])
+def test_inner_products_equal_features(level, classes):
+    statistics = ClassMoments.from_features(pool(classes=classes, offset=30.0), level)
+    gram = PooledGram.of(statistics)
+    for train, test in splits(classes, 4):
+        expected = split_terms(statistics, train, test)
+        terms = gram.terms(train, test)
+        assert terms.mean == pytest.approx(expected.mean, rel=1e-10)
+        assert terms.covariance == pytest.approx(expected.covariance, rel=1e-10)
+        assert gram.terms(test, train) == terms
+
+
+def test_too_many_points_for_inner_products_are_refused(monkeypatch):
+    monkeypatch.setattr("oodml.fid.candidates.GRAM_POINTS", 50)
+    with pytest.raises(UsageError, match="PrincipalSubspace"):
+        PooledGram.of(ClassMoments.from_features(pool()))
+
+
+@pytest.mark.parametrize("level", ["sample", "class"])
+@pytest.mark.parametrize("dimension", [4, 16, 48])
+def test_the_exact_distance_lies_within_the_limits(level, dimension):
+    statistics = ClassMoments.from_features(pool(), level)
+    subspace = PrincipalSubspace.of(statistics, dimension)
+    for train, test in [*splits(40, 6), (np.arange(9), np.arange(12, 40))]:
+        interval = subspace.interval(train, test)
+        exact = split_terms(statistics, train, test).value
+        assert interval.lower <= exact <= interval.upper
+        assert dimension < 48 or interval.lower > 0.8 * exact
+
+
+def test_limits_narrow_as_dimensions_grow_and_close_at_full_rank():
+    statistics = ClassMoments.from_features(pool())
+    train, test = splits(40, 1)[0]
+    exact = split_terms(statistics, train, test).value
+    widths = []
+    for dimension in (8, 32, 56, 64):
+        interval = PrincipalSubspace.of(statistics, dimension).interval(train, test)
+        widths.append(interval.upper - interval.lower)
+    assert widths == sorted(widths, reverse=True)
+    assert interval.lower == pytest.approx(exact, rel=1e-6)
+    assert interval.upper == pytest.approx(exact, rel=1e-6)
+
+
+def test_moments_inside_the_subspace_may_be_handed_over():
+    statistics = ClassMoments.from_features(pool())
+    subspace = PrincipalSubspace.of(statistics, 16)
+    train, test = splits(40, 1)[0]
+    given = subspace.interval(
+        train,
+        test,
+        train_moments=subspace.inside.of(train[:5]) + subspace.inside.of(train[5:]),
+        test_moments=subspace.inside.of(test),
+    )
+    assert given.lower == pytest.approx(subspace.interval(train, test).lower, rel=1e-9)
+
+
+@pytest.mark.parametrize(("level", "per_class"), [("class", 12), ("sample", 12)])
+def test_the_hardest_candidates_are_found(monkeypatch, level, per_class):
+    monkeypatch.setattr("oodml.fid.candidates.COARSE", 24)
+    monkeypatch.setattr("oodml.fid.candidates.FINE", 40)
+    statistics = ClassMoments.from_features(pool(per_class=per_class), level)
+    candidates = splits(40, 60)
+    exact = [split_terms(statistics, *pair).value for pair in candidates]
+    best = best_candidates(statistics, candidates)
+    assert best[0].index == int(np.argmax(exact))
+    for candidate in best:
+        assert candidate.terms.value == pytest.approx(exact[candidate.index], rel=1e-9)
+
+
+def test_the_transport_map_carries_one_covariance_to_the_other():
+    statistics = ClassMoments.from_features(pool())
+    a, b = statistics.of(range(20)).covariance, statistics.of(range(20, 40)).covariance
+    t = transport_map(a, b)
+    np.testing.assert_allclose(t @ a @ t, b, atol=1e-8 * np.abs(b).max())
+    np.testing.assert_allclose(np.linalg.inv(t), transport_map(b, a), rtol=1e-5, atol=1e-6)
+    expected = np.trace(a) + np.trace(b) - 2 * np.trace(t @ a)
+    terms = split_terms(statistics, range(20), range(20, 40))
+    assert terms.covariance == pytest.approx(expected, rel=1e-8)
+    with pytest.raises(DataError, match="spread"):
+        transport_map(np.zeros((3, 3)), np.eye(3))
+
+
+def test_exchange_bounds_lie_below_the_exact_distances():
+    statistics = ClassMoments.from_features(pool(classes=24, per_class=20, d=16))
+    train, test = np.arange(0, 24, 2), np.arange(1, 24, 2)
+    a, b = statistics.of(train), statistics.of(test)
+    t = transport_map(a.covariance, b.covariance)
+    bounds = exchange_lower_bounds(statistics, train, test, t)
+    exact = np.empty((12, 12))
+    for i, j in itertools.product(range(12), range(12)):
+        leaving, entering = statistics.of([train[i]]), statistics.of([test[j]])
+        first, second = a - leaving + entering, b - entering + leaving
+        pair = np.r_[np.delete(train, i), test[j]], np.r_[np.delete(test, j), train[i]]
+        exact[i, j] = split_terms(statistics, *pair).value
+        roots = np.trace(t @ first.covariance) * np.trace(np.linalg.inv(t) @ second.covariance)
+        expected = np.sum((first.mean - second.mean) ** 2) - 2 * np.sqrt(roots)
+        expected += np.trace(first.covariance) + np.trace(second.covariance)
+        assert bounds[i, j] == pytest.approx(expected, rel=1e-8)
+    assert (bounds <= exact * (1 + 1e-9)).all()
+    ranks = [x.ravel().argsort().argsort() for x in (bounds, exact)]
+    assert np.corrcoef(ranks)[0, 1] > 0.6
+
+
+def test_the_transport_map_gives_the_first_order_change():
+    statistics = ClassMoments.from_features(pool(classes=30, per_class=40, d=12))
+    a, b = statistics.of(range(15)).covariance, statistics.of(range(15, 30)).covariance
+    change = statistics.of([3]).covariance * 1e-5
+    t = transport_map(a, b)
+    predicted = np.trace((np.eye(12) - t) @ change)
+    zero = np.zeros(12)
+    before = frechet_distance_from_moments(zero, a, zero, b)
+    after = frechet_distance_from_moments(zero, a + change, zero, b)
+    assert after - before == pytest.approx(predicted, rel=1e-3)

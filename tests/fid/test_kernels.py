@@ -1,0 +1,86 @@
+"""Kernel distances from class sums equal the direct double loop, and do not grow as n falls."""
+
+import numpy as np
+import pytest
+from test_statistics import pool
+
+from oodml.errors import DataError
+from oodml.fid.kernels import kid_sums, median_distance, mmd_sums
+from oodml.fid.statistics import ClassMoments
+from oodml.seeding import generator
+
+
+def direct(x, y, kernel):
+    n, m = len(x), len(y)
+    within = [
+        sum(kernel(p, q) for i, p in enumerate(side) for j, q in enumerate(side) if i != j)
+        / (len(side) * (len(side) - 1))
+        for side in (x, y)
+    ]
+    return sum(within) - 2 * sum(kernel(p, q) for p in x for q in y) / (n * m)
+
+
+def sides(features, train, test):
+    return [features.values[np.isin(features.labels, c)].astype(np.float64) for c in (train, test)]
+
+
+@pytest.mark.parametrize("level", ["sample", "class"])
+def test_kid_equals_the_double_loop(level):
+    features = pool(classes=10, per_class=4, d=16, offset=0.5)
+    train, test = [0, 3, 4, 8], [1, 2, 9]
+    x, y = sides(features, train, test)
+    if level == "class":
+        means = ClassMoments.from_features(features)
+        x, y = (means.means[c] + means.centre for c in (train, test))
+    value = kid_sums(ClassMoments.from_features(features, level)).squared_distance(train, test)
+    expected = direct(x, y, lambda p, q: (p @ q / 16 + 1) ** 3)
+    assert value == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+def test_mmd_equals_the_double_loop_and_states_its_kernel():
+    features = pool(classes=8, per_class=4, d=16)
+    statistics = ClassMoments.from_features(features)
+    width = median_distance(statistics)
+    x, y = sides(features, [0, 1, 2], [5, 6])
+    sums = mmd_sums(statistics)
+    expected = direct(x, y, lambda p, q: np.exp(-((p - q) @ (p - q)) / (2 * width**2)))
+    assert sums.squared_distance([0, 1, 2], [5, 6]) == pytest.approx(expected, rel=1e-9)
+    assert f"{width:.6g}" in sums.kernel
+    assert mmd_sums(statistics, 3.0).kernel.endswith("(2 * 3^2))")
+
+
+def test_median_distance_is_the_median():
+    features = pool(classes=5, per_class=4, d=6, uneven=False)
+    values = features.values.astype(np.float64)
+    distances = [np.linalg.norm(p - q) for i, p in enumerate(values) for q in values[:i]]
+    statistics = ClassMoments.from_features(features)
+    assert median_distance(statistics) == pytest.approx(np.median(distances), rel=1e-9)
+
+
+def test_sums_over_many_blocks_equal_one_block(monkeypatch):
+    statistics = ClassMoments.from_features(pool(classes=9, per_class=5, d=8))
+    whole = kid_sums(statistics)
+    monkeypatch.setattr("oodml.fid.kernels.ROWS", 11)
+    blocks = kid_sums(statistics)
+    np.testing.assert_allclose(blocks.pairs, whole.pairs, rtol=1e-10)
+    np.testing.assert_allclose(blocks.own, whole.own, rtol=1e-10)
+
+
+def test_kid_of_equal_distributions_is_zero_on_average():
+    features = pool(classes=60, per_class=5, d=24, spread=0.0)
+    sums = kid_sums(ClassMoments.from_features(features))
+    values = []
+    for index in range(200):
+        order = generator(index, "kid null").permutation(60)
+        values.append(sums.squared_distance(order[:10], order[10:20]))
+    assert abs(np.mean(values)) < 4 * np.std(values) / np.sqrt(200)
+
+
+def test_one_point_a_side_is_refused():
+    sums = kid_sums(ClassMoments.from_features(pool(classes=6), "class"))
+    with pytest.raises(DataError, match="at least 2"):
+        sums.squared_distance([0], [1, 2])
+    same = pool(classes=6)
+    same.values[:] = 1.0
+    with pytest.raises(DataError, match="bandwidth"):
+        mmd_sums(ClassMoments.from_features(same))
