@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
+from torch.nn import functional
 
 _BICUBIC = Image.Resampling.BICUBIC
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": _BICUBIC}
@@ -45,25 +46,27 @@ class Preprocessing:
         )
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
-        pixels = self._resized(image)
-        pixels -= np.asarray(self.mean, dtype=np.float32)
-        pixels /= np.asarray(self.std, dtype=np.float32)
-        return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+        planes = self._resized(image)
+        planes -= torch.tensor(self.mean)[:, None, None]
+        planes /= torch.tensor(self.std)[:, None, None]
+        return planes
 
     def at_size(self, size: int) -> Preprocessing:
         """The same transform for another input size, the cropped margin scaled with it."""
         resize = None if self.resize is None else round(self.resize * size / self.size)
         return replace(self, size=size, resize=resize)
 
-    def _resized(self, image: Image.Image) -> Pixels:
+    def _resized(self, image: Image.Image) -> torch.Tensor:
+        """(3, size, size) float32 in 0..255."""
         if self.filter == "bicubic_float":
             bands = [band.convert("F").resize((self.size,) * 2, _BICUBIC) for band in image.split()]
-            return np.stack([np.asarray(band) for band in bands], axis=2).clip(0, 255)
+            return torch.from_numpy(np.stack([np.asarray(band) for band in bands]).clip(0, 255))
         if self.antialias:
-            return np.array(self._cropped(image), dtype=np.float32)
-        pixels = np.asarray(image, dtype=np.float32)
-        offset = 0.5 if self.filter == "bilinear" else 0.0
-        return sample_bilinear(pixels, self.size, offset)
+            return _planes(self._cropped(image))
+        if self.filter == "bilinear_tf1":
+            return torch.from_numpy(_corner_sampled(_planes(image).numpy(), self.size))
+        size = (self.size, self.size)
+        return functional.interpolate(_planes(image)[None], size, mode="bilinear")[0]
 
     def _cropped(self, image: Image.Image) -> Image.Image:
         resample = FILTERS[self.filter]
@@ -81,28 +84,26 @@ class Preprocessing:
         )
 
 
-def sample_bilinear(pixels: Pixels, size: int, offset: float) -> Pixels:
-    """(h, w, 3) sampled bilinearly at size x size without antialias, as float32.
+def _planes(image: Image.Image) -> torch.Tensor:
+    pixels = np.asarray(image).transpose(2, 0, 1)
+    return torch.from_numpy(pixels.astype(np.float32, order="C"))
 
-    `offset` 0.5 takes pixel centres (`torch.nn.functional.interpolate`, `align_corners=False`),
-    0 takes corners (TensorFlow 1, torch-fidelity).
-    """
-    above, below, down = _neighbours(pixels.shape[0], size, offset)
-    left, right, across = _neighbours(pixels.shape[1], size, offset)
-    rows = pixels[above]
-    rows += (pixels[below] - rows) * down[:, None, None]
-    columns = rows[:, left]
-    columns += (rows[:, right] - columns) * across[None, :, None]
-    return columns
+
+def _corner_sampled(planes: Pixels, size: int) -> Pixels:
+    """Bilinear as TensorFlow 1 samples it: from the pixels' corners, not from their centres."""
+    above, below, down = _neighbours(planes.shape[1], size)
+    left, right, across = _neighbours(planes.shape[2], size)
+    upper, lower = planes[:, above], planes[:, below]
+    rows = upper + (lower - upper) * down[:, None]
+    start, end = rows[:, :, left], rows[:, :, right]
+    return np.asarray(start + (end - start) * across, dtype=np.float32)
 
 
 def _neighbours(
-    length: int, size: int, offset: float
+    length: int, size: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Pixels]:
-    scale = np.float32(length) / np.float32(size)
-    at = (np.arange(size, dtype=np.float32) + np.float32(offset)) * scale - np.float32(offset)
-    at = np.maximum(at, np.float32(0))
-    low = np.minimum(at.astype(np.int64), length - 1)
+    at = np.arange(size, dtype=np.float32) * np.float32(length / size)
+    low = at.astype(np.int64)
     return low, np.minimum(low + 1, length - 1), (at - low).astype(np.float32)
 
 
