@@ -1,4 +1,4 @@
-"""Errors that a user can cause: one line that says what was given, what is allowed, what to type."""
+"""Errors a user can cause: one line that says what was given, what is allowed, what to type."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ class Ladder:
             "schema": SCHEMA,
             "features": asdict(self.features),
             "source": self.source,
-            "class_sizes": self.class_sizes,
+            "class_sizes": dict(self.class_sizes),
             "settings": asdict(self.settings),
             "trajectory": [asdict(step) for step in self.trajectory],
             "stopped": self.stopped,

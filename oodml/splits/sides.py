@@ -92,7 +92,8 @@ class Sides:
         return Sides(self.statistics, train, test, train_moments, test_moments)
 
     def _mean(self, classes: Classes) -> npt.NDArray[np.float64]:
-        weights = self.statistics.counts[classes].astype(np.float64)
+        starts = self.statistics.starts
+        weights = (starts[classes + 1] - starts[classes]).astype(np.float64)
         mean: npt.NDArray[np.float64] = weights @ self.statistics.means[classes] / weights.sum()
         return mean
 

@@ -77,12 +77,16 @@ def method(
 
     def register(build: Build) -> Build:
         existing = _REGISTRY.get(name)
-        if existing is not None and existing.build.__code__ is not build.__code__:
+        if existing is not None and _origin(existing.build) != _origin(build):
             raise UsageError(f"two methods are called {name!r}; rename one of them.")
         _REGISTRY[name] = MethodEntry(name, build, paper, trains, settings)
         return build
 
     return register
+
+
+def _origin(build: Build) -> tuple[str, str]:
+    return build.__code__.co_filename, build.__qualname__
 
 
 def get_method(name: str) -> MethodEntry:

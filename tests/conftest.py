@@ -1,0 +1,66 @@
+"""Small seeded data that the tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from oodml.fid.features import Features, FeatureSource
+from oodml.splits.build import build_ladder
+from oodml.splits.ladder import Ladder
+
+SOURCE = FeatureSource("synthetic", "0123456789abcdef", "none", "0" * 64, "none", "fp32")
+
+
+def make_features(
+    classes: int = 24, per_class: int = 8, dimension: int = 16, seed: int = 0
+) -> Features:
+    """Gaussian classes on a line of themes, so that some lie near each other and some far."""
+    random = np.random.default_rng(seed)
+    theme = np.linspace(-2, 2, classes)[:, None] * random.standard_normal(dimension)
+    means = theme + random.standard_normal((classes, dimension))
+    spread = random.uniform(0.3, 1.0, (classes, 1, dimension))
+    values = means[:, None] + spread * random.standard_normal((classes, per_class, dimension))
+    labels = np.repeat(np.arange(classes), per_class)
+    names = tuple(f"class {i:03d}" for i in range(classes))
+    return Features(values.reshape(-1, dimension).astype(np.float32), labels, names, SOURCE)
+
+
+@pytest.fixture(scope="session")
+def features() -> Features:
+    return make_features()
+
+
+@pytest.fixture(scope="session")
+def ladder(features: Features) -> Ladder:
+    return build_ladder(features, rungs=3, swap_size=2)
+
+
+@pytest.fixture(scope="session")
+def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """12 classes of 6 drawings: a class is a hue, a shape and a size; samples differ in place."""
+    root = tmp_path_factory.mktemp("images") / "pool"
+    for number in range(12):
+        for sample in range(6):
+            save_drawing(root / f"kind {number:02d}" / f"{sample}.png", number, sample)
+    return root
+
+
+def save_drawing(path: Path, number: int, sample: int) -> None:
+    random = np.random.default_rng([number, sample])
+    pixels = random.integers(200, 255, (40, 40, 3))
+    hue = np.array([(number * 67) % 256, (number * 149) % 256, (number * 31) % 256])
+    top, left = random.integers(2, 14, 2)
+    height, width = 8 + 2 * (number % 6), 20 - number % 7
+    pixels[top : top + height, left : left + width] = hue
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels.astype(np.uint8)).save(path)
+
+
+@pytest.fixture(scope="session")
+def drawing() -> Callable[[Path, int, int], None]:
+    return save_drawing

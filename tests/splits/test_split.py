@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from oodml.errors import DataError, UsageError
+from oodml.splits.split import Split, random_split
+
+NAMES = [f"c{i}" for i in range(10)]
+
+
+def test_a_split_and_its_permutation_share_one_id() -> None:
+    split = Split(("b", "a"), ("d", "c"))
+    assert split.id == Split(("a", "b"), ("c", "d")).id
+    assert split.train_classes == ("a", "b")
+    assert split.id != Split(("c", "d"), ("a", "b")).id
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "words"),
+    [
+        (("a", "b"), ("b", "c"), "both sides.*'b'"),
+        (("a", "a"), ("b",), "twice.*'a'"),
+        ((), ("b",), "empty"),
+    ],
+)
+def test_what_is_no_split_is_refused(
+    train: tuple[str, ...], test: tuple[str, ...], words: str
+) -> None:
+    with pytest.raises(DataError, match=words):
+        Split(train, test)
+
+
+def test_a_random_split_depends_on_the_seed_and_the_names_only() -> None:
+    split = random_split(NAMES, seed=3)
+    random.seed(99)
+    assert random_split(NAMES[::-1], seed=3) == split
+    assert random_split(NAMES, seed=4) != split
+    assert sorted(split.train_classes + split.test_classes) == NAMES
+    assert len(random_split(NAMES, train_fraction=0.3).train_classes) == 3
+
+
+@pytest.mark.parametrize("fraction", [0, 1, -0.5, 0.01, 0.99, float("nan")])
+def test_an_impossible_fraction_is_refused(fraction: float) -> None:
+    with pytest.raises(UsageError):
+        random_split(NAMES, train_fraction=fraction)
+
+
+def test_too_few_classes_to_split_are_refused() -> None:
+    with pytest.raises(UsageError, match="at least 4"):
+        random_split(["a", "b", "c"])
+
+
+def test_a_split_comes_back_from_json_and_a_changed_one_does_not() -> None:
+    record = Split(("a", "b"), ("c",)).to_json()
+    assert Split.from_json(record) == Split(("a", "b"), ("c",))
+    with pytest.raises(DataError, match="changed by hand"):
+        Split.from_json({**record, "test_classes": ["d"]})

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import oodml.claim
+from oodml.claim import Claim, ClaimWatch
+from oodml.errors import DataError
+from oodml.store import RunRecord, RunSpec, Store
+
+SPEC = RunSpec("d", "f", "s", "margin", "b", "w", "p", hyperparameters={"beta": 0.6})
+
+
+def record(spec: RunSpec = SPEC) -> RunRecord:
+    return RunRecord(spec, {"fid": 1.0}, {"recall_at_1": 0.5}, {"loss": 0.1}, {"torch": "x"}, 1.5)
+
+
+def test_the_id_leaves_defaults_out_and_sees_everything_else() -> None:
+    assert SPEC.id == replace(SPEC, seed=0, steps=300).id
+    changed = [
+        replace(SPEC, seed=1),
+        replace(SPEC, hyperparameters={"beta": 0.7}),
+        replace(SPEC, hyperparameters={}),
+        replace(SPEC, split="t"),
+        replace(SPEC, train="all"),
+    ]
+    assert len({spec.id for spec in [SPEC, *changed]}) == 6
+    assert "steps" not in SPEC.to_json() and len(SPEC.id) == 12
+
+
+def test_a_spec_refuses_fields_it_does_not_know() -> None:
+    assert RunSpec.from_json(SPEC.to_json()) == SPEC
+    with pytest.raises(DataError, match="temperature"):
+        RunSpec.from_json({**SPEC.to_json(), "temperature": 1})
+
+
+def test_a_record_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.fail(SPEC.id, "boom")
+    store.finish(record())
+    assert store.record(SPEC.id) == record() and store.records() == [record()]
+    assert store.error(SPEC.id) is None
+
+
+def test_a_record_that_was_changed_or_torn_is_named_and_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Store(tmp_path)
+    store.finish(record())
+    other = replace(SPEC, seed=5)
+    store.finish(record(other))
+    path = store.run_directory(other.id) / "run.json"
+    changed = json.loads(path.read_text())
+    changed["spec"]["seed"] = 6
+    path.write_text(json.dumps(changed))
+    with pytest.raises(DataError, match=other.id):
+        store.record(other.id)
+    assert store.records() == [record()]
+    assert other.id in caplog.text
+    path.write_text("{")
+    assert store.records() == [record()]
+
+
+def test_a_run_is_claimed_once_and_again_after_release(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    claim = store.claim("abc")
+    assert claim is not None
+    with claim:
+        assert Store(tmp_path).claim("abc") is None
+    again = store.claim("abc")
+    assert again is not None
+
+
+def test_a_finished_run_is_not_claimed(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.finish(record())
+    assert store.claim(SPEC.id) is None
+
+
+def test_the_claim_of_a_killed_process_is_taken_over_at_once(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from oodml.store import Store\n"
+        "Store(sys.argv[1]).claim('abc').__enter__(); print('held', flush=True); time.sleep(60)"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None and child.stdout.readline() == "held\n"
+    assert Store(tmp_path).claim("abc") is None
+    child.kill()
+    child.wait()
+    assert Store(tmp_path).claim("abc") is not None
+
+
+def test_processes_that_share_a_store_do_every_run_exactly_once(tmp_path: Path) -> None:
+    code = (
+        "import sys; from oodml.store import Store\n"
+        "store = Store(sys.argv[1])\n"
+        "for n in range(60):\n"
+        "    claim = store.claim(f'run{n}')\n"
+        "    if claim:\n"
+        "        with claim: (store.run_directory(f'run{n}') / 'run.json').touch(); print(n)\n"
+    )
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(3)
+    ]
+    done = [int(n) for child in children for n in child.communicate()[0].split()]
+    assert sorted(done) == list(range(60))
+
+
+def test_a_claim_of_another_host_is_stale_by_our_clock_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "claim"
+    path.write_text(json.dumps({"host": "elsewhere", "boot": "x", "pid": 1, "started": "1"}))
+    os.utime(path, (0, 0))  # its clock says 1970; that must not matter
+    now = 1000.0
+    monkeypatch.setattr(oodml.claim.time, "monotonic", lambda: now)
+    watch = ClaimWatch()
+    assert watch.is_held(path)
+    now += oodml.claim.STALE_SECONDS - 1
+    assert watch.is_held(path)
+    os.utime(path, (5, 5))  # a heartbeat
+    assert watch.is_held(path)
+    now += oodml.claim.STALE_SECONDS + 1
+    assert not watch.is_held(path)
+
+
+def test_the_heartbeat_touches_the_claim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(oodml.claim, "HEARTBEAT_SECONDS", 0.02)
+    path = tmp_path / "claim"
+    with Claim.take(path):
+        os.utime(path, (0, 0))
+        deadline = time.monotonic() + 5
+        while path.stat().st_mtime == 0 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert path.stat().st_mtime > 0
+    assert not path.exists()
