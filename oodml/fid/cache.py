@@ -96,11 +96,8 @@ class Shards:
         path, rows = self._path(index), len(self.span(index))
         try:
             with np.load(path, allow_pickle=False) as file:
-                shard = dict(file)
-            if shard["values"].shape != (rows, self.dimension) or shard["stamps"].shape != (
-                rows,
-                2,
-            ):
+                shard = {name: file[name] for name in ("values", "key", "stamps", "contents")}
+            if shard["values"].shape != (rows, self.dimension):
                 raise ValueError(f"shape {shard['values'].shape}, not {(rows, self.dimension)}")
             if str(shard["key"]) != self.directory.name:
                 raise ValueError(f"it was made for {shard['key']}")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+import logging
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +22,10 @@ from oodml.errors import DataError, UsageError
 from oodml.fid.backbone import Backbone
 from oodml.fid.fusion import fold_batch_norm
 
+logger = logging.getLogger("oodml")
+
 PRECISIONS = ("fp32", "bf16")
-_DECODERS = 2
+_MOST_DECODERS = 8
 
 Values = npt.NDArray[np.float32]
 Embed = Callable[[torch.Tensor], Values]
@@ -77,7 +82,8 @@ def frozen(backbone: Backbone, precision: str, device: str | None = None) -> Emb
     """
     target = _device(device)
     module = copy.deepcopy(backbone.module).eval().requires_grad_(False)
-    fold_batch_norm(module)
+    folded = fold_batch_norm(module)
+    _say(backbone.name, target, precision, folded)
     module = module.to(target).to(memory_format=torch.channels_last)
 
     def embed(images: torch.Tensor) -> Values:
@@ -87,6 +93,25 @@ def frozen(backbone: Backbone, precision: str, device: str | None = None) -> Emb
         return values
 
     return embed
+
+
+def _say(name: str, device: torch.device, precision: str, folded: int) -> None:
+    logger.info(
+        "%s on %s in %s, channels last, %d batch normalisations folded",
+        name,
+        device,
+        precision,
+        folded,
+    )
+    if precision == "bf16" and device.type == "cpu" and not _computes_bf16():
+        logger.warning("this processor has no bfloat16 arithmetic: fp32 will be faster")
+
+
+def _computes_bf16() -> bool:
+    try:
+        return "bf16" in Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return True
 
 
 def _device(name: str | None) -> torch.device:
@@ -126,7 +151,7 @@ def _decoded(
     def decode(index: int) -> torch.Tensor:
         return backbone.transform(dataset[index][0])
 
-    with ThreadPoolExecutor(_DECODERS) as pool:
+    with ThreadPoolExecutor(min(_MOST_DECODERS, len(os.sched_getaffinity(0)))) as pool:
         waiting: deque[list[Future[torch.Tensor]]] = deque()
         upcoming = iter(batches)
         try:
