@@ -11,7 +11,7 @@ import numpy.typing as npt
 from oodml.errors import UsageError
 from oodml.fid.arrays import Matrix
 from oodml.fid.frechet import FrechetTerms, assemble
-from oodml.fid.statistics import ClassMoments, Indices, Moments
+from oodml.fid.statistics import ClassMoments, Indices, Moments, rows_of
 from oodml.fid.terms import split_terms
 from oodml.fid.trace import nuclear_norm
 
@@ -48,7 +48,7 @@ class PooledGram:
 
     def terms(self, train: Indices, test: Indices) -> FrechetTerms:
         """The exact Frechet terms between two sets of classes, as `split_terms` gives them."""
-        first, second = self._rows(train), self._rows(test)
+        first, second = rows_of(self.starts, train), rows_of(self.starts, test)
         if (len(first), tuple(first)) > (len(second), tuple(second)):
             first, second = second, first
         own_a, own_b = (self.products[np.ix_(rows, rows)] for rows in (first, second))
@@ -62,11 +62,6 @@ class PooledGram:
         cross -= cross.mean(axis=1, keepdims=True)
         cross /= np.sqrt((n - 1) * (m - 1))
         return assemble(max(float(mean), 0.0), (traces[0], traces[1]), nuclear_norm(cross))
-
-    def _rows(self, classes: Indices) -> npt.NDArray[np.int64]:
-        chosen = np.sort(np.asarray(classes, dtype=np.int64))
-        spans = [np.arange(self.starts[c], self.starts[c + 1]) for c in chosen]
-        return np.concatenate(spans) if spans else np.zeros(0, dtype=np.int64)
 
 
 @dataclass(frozen=True)

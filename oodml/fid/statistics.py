@@ -128,9 +128,7 @@ class ClassMoments:
 
         A class that is named twice counts twice, here and below (a bootstrap draws so).
         """
-        chosen = np.sort(np.asarray(classes, dtype=np.int64))
-        spans = [np.arange(self.starts[c], self.starts[c + 1]) for c in chosen]
-        return np.concatenate(spans) if spans else np.zeros(0, dtype=np.int64)
+        return rows_of(self.starts, classes)
 
     def points(self, classes: Indices) -> Matrix:
         """The centred points (n, d), float64, of the given classes in ascending class index."""
@@ -152,6 +150,15 @@ class ClassMoments:
             total += block.sum(axis=0)
             scatter += block.T @ block
         return Moments(len(rows), total, scatter)
+
+
+def rows_of(starts: npt.NDArray[np.int64], classes: Indices) -> npt.NDArray[np.int64]:
+    """The positions `starts[c]` to `starts[c + 1]` of every class, in ascending class index."""
+    chosen = np.sort(np.asarray(classes, dtype=np.int64))
+    sizes = starts[chosen + 1] - starts[chosen]
+    ends = np.cumsum(sizes)
+    total = int(ends[-1]) if len(ends) else 0
+    return np.repeat(starts[chosen] - ends + sizes, sizes) + np.arange(total)
 
 
 def _by_class(features: Features) -> tuple[Real, npt.NDArray[np.int64]]:

@@ -20,6 +20,9 @@ from oodml.fid.arrays import Matrix
 EPSILON = float(np.finfo(np.float64).eps)
 # A Cholesky factor whose diagonal spans more than this has lost its small directions to rounding.
 CHOLESKY_SPAN = 1e-7
+# SciPy brings threads of its own, which get in the way of NumPy's for a few milliseconds: below
+# this size that costs more than it gains.
+SMALL = 512
 
 
 class RootTrace(NamedTuple):
@@ -59,7 +62,7 @@ def gram_trace(gram: Matrix, rank: int, trace_product: float) -> RootTrace:
     """
     values = np.asarray(np.linalg.eigvalsh(gram), dtype=np.float64)
     largest = max(float(values[-1]), 0.0)
-    error = 4 * EPSILON * (float(np.linalg.norm(gram)) + np.sqrt(trace_product * largest))
+    error = 4 * EPSILON * (_norm(gram) + np.sqrt(trace_product * largest))
     return root_sum(values, rank, error)
 
 
@@ -73,10 +76,13 @@ def cholesky_trace(a: Matrix, b: Matrix, limit: float) -> RootTrace | None:
     factor = _cholesky(a)
     if factor is None:
         return None
-    # LAPACK's congruence costs a quarter of two matrix products; only its lower triangle is set.
-    product, _ = lapack.dsygst(b.T, factor, itype=2, lower=1)
-    norms = float(np.trace(a)) * float(np.linalg.norm(b))
-    error = 8 * EPSILON * (norms + float(np.trace(b)) * float(np.linalg.norm(a)))
+    if len(a) < SMALL:
+        product = factor.T @ b @ factor
+    else:
+        # A quarter of the cost of two matrix products; only the lower triangle is set.
+        product, _ = lapack.dsygst(b.T, factor, itype=2, lower=1)
+    norms = float(np.trace(a)) * _norm(b)
+    error = 8 * EPSILON * (norms + float(np.trace(b)) * _norm(a))
     # The diagonal is majorised by the eigenvalues, so its bound cannot be wider than theirs.
     if root_sum(product.diagonal(), len(a), error).bound <= limit:
         values = np.asarray(np.linalg.eigvalsh(product.T, UPLO="U"), dtype=np.float64)
@@ -90,11 +96,23 @@ def cholesky_trace(a: Matrix, b: Matrix, limit: float) -> RootTrace | None:
 
 
 def _cholesky(covariance: Matrix) -> Matrix | None:
-    factor, failure = lapack.dpotrf(covariance.T, lower=1, clean=1)
+    if len(covariance) < SMALL:
+        try:
+            factor = np.linalg.cholesky(covariance)
+        except np.linalg.LinAlgError:
+            return None
+    else:
+        factor, failure = lapack.dpotrf(covariance.T, lower=1, clean=1)
+        if failure:
+            return None
     diagonal = factor.diagonal()
-    if failure or diagonal.min() <= CHOLESKY_SPAN * diagonal.max():
+    if diagonal.min() <= CHOLESKY_SPAN * diagonal.max():
         return None
     return np.asarray(factor, dtype=np.float64)
+
+
+def _norm(matrix: Matrix) -> float:
+    return float(np.sqrt(np.einsum("ij,ij->", matrix, matrix)))
 
 
 def eigenvector_factor(covariance: Matrix, rank: int, epsilon: float = EPSILON) -> Matrix:
