@@ -10,8 +10,9 @@ import numpy as np
 from oodml.errors import UsageError
 from oodml.fid.shift import shift_of, split_terms
 from oodml.fid.statistics import ClassMoments
-from oodml.splits.ladder import BuildSettings, Ladder, Step
+from oodml.splits.ladder import Ladder, Step
 from oodml.splits.removal import removal_step
+from oodml.splits.settings import BuildSettings
 from oodml.splits.sides import Classes, Sides
 from oodml.splits.split import MIN_CLASSES_PER_SIDE, Split, random_split
 from oodml.splits.swap import swap_step

@@ -10,6 +10,7 @@ from typing import Any
 from oodml.errors import DataError
 from oodml.fid.features import FeatureSource
 from oodml.files import digest, read_json, write_json
+from oodml.splits.settings import BuildSettings
 from oodml.splits.split import Split
 
 SCHEMA = 1
@@ -17,25 +18,17 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Step:
-    """One accepted step of the trajectory: what moved, and the FID after it."""
+    """One split of the trajectory, easiest first: its FID, and what changed since the one before.
 
-    kind: str  # start | swap | removal
+    `kind` says how the walk came there: "start"; "easier" on the easy side of the start; "swap"
+    and "removal" on the hard side; "pair" for a split between two collections.
+    """
+
+    kind: str
     fid: float
     to_test: tuple[str, ...] = ()
     to_train: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class BuildSettings:
-    """Everything besides the features that defines a ladder."""
-
-    rungs: int
-    seed: int
-    level: str
-    train_fraction: float
-    swap_size: int
-    min_classes: int
 
 
 @dataclass(frozen=True)
@@ -87,7 +80,7 @@ class Ladder:
             "features": asdict(self.features),
             "source": self.source,
             "class_sizes": dict(self.class_sizes),
-            "settings": asdict(self.settings),
+            "settings": self.settings.to_json(),
             "trajectory": [asdict(step) for step in self.trajectory],
             "stopped": self.stopped,
             "rung_steps": list(self.rung_steps),
@@ -127,7 +120,7 @@ class Ladder:
             features=FeatureSource(**content["features"]),
             source=content["source"],
             class_sizes=content["class_sizes"],
-            settings=BuildSettings(**content["settings"]),
+            settings=BuildSettings.from_json(content["settings"]),
             trajectory=tuple(_step(step) for step in content["trajectory"]),
             stopped=content["stopped"],
             rung_steps=tuple(content["rung_steps"]),

@@ -1,0 +1,62 @@
+"""BuildSettings: everything besides the features that defines a ladder, as it is recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+SEARCHES = ("published", "gain", "best")
+PROCEDURES = ("oodml", "milbich2021")
+UNITS = ("class", "group")
+
+
+@dataclass(frozen=True)
+class BuildSettings:
+    """Everything besides the features that defines a ladder: equal settings rebuild equal bytes.
+
+    `rungs` are chosen evenly, or nearest to `fids`, or at `steps` (counted from the start split,
+    negative towards easier). `swap_size` counts units of exchange a side, classes or groups (`by`);
+    `min_classes` always counts classes. `budget` is the number of exact distances that the search
+    "best" may spend beyond the walk. `start` says in words where the start split comes from; if it
+    was given and not drawn, `start_train` and `start_test` hold its classes.
+    """
+
+    rungs: int
+    seed: int
+    level: str
+    train_fraction: float
+    swap_size: int
+    min_classes: int
+    search: str = "published"
+    budget: int = 0
+    easier: bool = True
+    by: str = "class"
+    procedure: str = "oodml"
+    fids: tuple[float, ...] = ()
+    steps: tuple[int, ...] = ()
+    equal_size: bool = False
+    start: str = "random"
+    start_train: tuple[str, ...] = ()
+    start_test: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict for a JSON file."""
+        return {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in asdict(self).items()
+        }
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> BuildSettings:
+        """The settings in a JSON dict; raises `ValueError` for unknown or missing keys."""
+        unknown = sorted(set(record) - {field.name for field in fields(cls)})
+        if unknown:
+            raise ValueError(f"unknown settings {unknown}")
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in record.items()
+        }
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise ValueError(f"incomplete settings ({error})") from None
