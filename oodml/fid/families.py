@@ -106,7 +106,8 @@ def from_timm(name: str, weights: Weights, image_size: int | None) -> Backbone:
         close = get_close_matches(model, timm.list_models(), n=1)
         raise unknown_name("backbone", name, ["timm:NAME", *(f"timm:{match}" for match in close)])
     module, digest = _timm_network(timm, name, weights)
-    dimension = int(module.num_features)
+    # Some networks widen the pooled features once more before the classifier.
+    dimension = int(getattr(module, "head_hidden_size", module.num_features))
     preset = timm.data.resolve_data_config({}, model=module)
     size = preset["input_size"][1]
     transform = Preprocessing(

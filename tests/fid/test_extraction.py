@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -112,6 +113,29 @@ def test_rows_are_the_network_applied_to_each_image(dataset: Dataset, tmp_path: 
     assert np.array_equal(features.labels, dataset.labels)
     assert features.sample_names == dataset.sample_names
     assert features.class_names == dataset.class_names
+
+
+class Watching(torch.nn.Module):
+    """Notes, batch by batch, how many images were decoded so far and how many are in the batch."""
+
+    seen: ClassVar[list[tuple[int, int]]] = []
+    decoded: ClassVar[list[int]] = []
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        time.sleep(0.05)
+        self.seen.append((len(self.decoded), len(images)))
+        return images.mean(dim=(2, 3))
+
+
+def test_decoding_runs_one_batch_ahead_and_no_further(dataset: Dataset, tmp_path: Path) -> None:
+    counting = Counting(seen=Watching.decoded)
+    backbone = Backbone("watching", Watching(), counting, 3, "0" * 64, SMALL.text, 16)
+    extract_features(dataset, backbone, cache=tmp_path, batch_size=4)
+    computed = np.cumsum([size for _, size in Watching.seen])
+    ahead = np.array([decoded for decoded, _ in Watching.seen]) - computed
+    assert computed[-1] == 36
+    assert ahead.max() <= 4
+    assert ahead[:-1].max() > 0, "decoding overlaps with computing"
 
 
 def test_a_second_call_reads_the_same_bits_and_decodes_nothing(
