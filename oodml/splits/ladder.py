@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,9 @@ class Ladder:
     `class_sizes` holds the number of samples of every class of the pool; `trajectory` every
     accepted step, of which `rung_steps` names those that became `rungs`; `stopped` the reason
     why the trajectory ended. `source` is a hint where the data was found, not an identity.
+    `controls`, if any, holds one random split per rung, of the same classes and sizes, with its
+    own measured shift; `validation`, if any, the validation classes that came with published
+    splits, one set per rung. `class_sizes` of 0 are unknown ones.
     """
 
     features: FeatureSource
@@ -48,26 +52,44 @@ class Ladder:
     stopped: str
     rung_steps: tuple[int, ...]
     rungs: tuple[Split, ...]
+    controls: tuple[Split, ...] = ()
+    validation: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
         fids = [rung.fid for rung in self.rungs]
         if not fids:
             raise DataError("a ladder without rungs.")
-        if any(b <= a for a, b in itertools.pairwise(fids)):
+        if any(not b > a for a, b in itertools.pairwise(fids)):
             raise DataError(f"the FIDs of a ladder's rungs do not rise: {fids}.")
         for number, rung in enumerate(self.rungs):
             unknown = sorted(set(rung.train_classes + rung.test_classes) - set(self.class_sizes))
             if unknown:
                 raise DataError(f"rung {number} names classes outside the pool: {unknown[:3]}.")
+        _check_companions(self)
 
-    def images(self, class_names: tuple[str, ...]) -> int:
-        """The number of samples of the named classes."""
-        return sum(self.class_sizes[name] for name in class_names)
+    @property
+    def measured(self) -> bool:
+        """Whether every rung's shift was measured here, and not taken as published."""
+        return all(rung.shift is not None for rung in self.rungs)
+
+    def images(self, class_names: Sequence[str]) -> int | None:
+        """The number of samples of the named classes; None if it is unknown."""
+        sizes = [self.class_sizes[name] for name in class_names]
+        return sum(sizes) if all(sizes) else None
 
     def rung_of(self, split_id: str) -> int | None:
         """The rung whose split has this id, or None."""
         ids = [rung.id for rung in self.rungs]
         return ids.index(split_id) if split_id in ids else None
+
+    def control_of(self, split_id: str) -> int | None:
+        """The rung whose control has this id, or None."""
+        ids = [control.id for control in self.controls]
+        return ids.index(split_id) if split_id in ids else None
+
+    def split_of(self, split_id: str) -> Split | None:
+        """The rung's or control's split with this id, or None."""
+        return next((s for s in (*self.rungs, *self.controls) if s.id == split_id), None)
 
     def fid_label(self) -> str:
         """The words that must stand beside every FID of this ladder."""
@@ -86,6 +108,10 @@ class Ladder:
             "rung_steps": list(self.rung_steps),
             "rungs": [rung.to_json() for rung in self.rungs],
         }
+        if self.controls:
+            content["controls"] = [control.to_json() for control in self.controls]
+        if self.validation:
+            content["validation"] = [list(names) for names in self.validation]
         return {**content, "digest": digest(content, 64)}
 
     def save(self, path: str | Path) -> None:
@@ -125,7 +151,25 @@ class Ladder:
             stopped=content["stopped"],
             rung_steps=tuple(content["rung_steps"]),
             rungs=tuple(Split.from_json(rung) for rung in content["rungs"]),
+            controls=tuple(Split.from_json(split) for split in content.get("controls", ())),
+            validation=tuple(tuple(names) for names in content.get("validation", ())),
         )
+
+
+def _check_companions(ladder: Ladder) -> None:
+    for name, companions in (("controls", ladder.controls), ("validation", ladder.validation)):
+        if companions and len(companions) != len(ladder.rungs):
+            raise DataError(f"{len(companions)} {name} for {len(ladder.rungs)} rungs.")
+    for number, (rung, control) in enumerate(zip(ladder.rungs, ladder.controls, strict=False)):
+        if _sizes(control) != _sizes(rung) or control.shift is None:
+            raise DataError(f"the control of rung {number} is unmeasured or of another size.")
+    for number, (rung, names) in enumerate(zip(ladder.rungs, ladder.validation, strict=False)):
+        if not set(names) < set(rung.train_classes):
+            raise DataError(f"rung {number} has validation classes outside its train classes.")
+
+
+def _sizes(split: Split) -> tuple[int, int]:
+    return len(split.train_classes), len(split.test_classes)
 
 
 def _step(record: dict[str, Any]) -> Step:

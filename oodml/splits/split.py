@@ -20,12 +20,14 @@ MIN_CLASSES_PER_SIDE = 2
 class Split:
     """Two disjoint, sorted sets of class names and, if measured, the `shift` between them.
 
-    Raises `DataError` when a class stands on both sides, stands twice, or a side is empty.
+    `published_fid` is the distance that a published split came with; a measured shift goes before
+    it. Raises `DataError` when a class stands on both sides, stands twice, or a side is empty.
     """
 
     train_classes: tuple[str, ...]
     test_classes: tuple[str, ...]
     shift: Shift | None = None
+    published_fid: float | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "train_classes", _sorted_unique(self.train_classes, "train"))
@@ -41,10 +43,12 @@ class Split:
 
     @property
     def fid(self) -> float:
-        """The measured Frechet distance; `DataError` if the split was not measured."""
-        if self.shift is None:
-            raise DataError(f"split {self.id} carries no measured shift.")
-        return self.shift.fid
+        """The Frechet distance, measured or else as published; `DataError` if there is neither."""
+        if self.shift is not None:
+            return self.shift.fid
+        if self.published_fid is not None:
+            return self.published_fid
+        raise DataError(f"split {self.id} carries no measured shift.")
 
     def to_json(self) -> dict[str, Any]:
         """A plain dict for a JSON file."""
@@ -53,6 +57,7 @@ class Split:
             "train_classes": list(self.train_classes),
             "test_classes": list(self.test_classes),
             "shift": None if self.shift is None else self.shift.to_json(),
+            **({} if self.published_fid is None else {"published_fid": self.published_fid}),
         }
 
     @classmethod
@@ -63,6 +68,7 @@ class Split:
             tuple(record["train_classes"]),
             tuple(record["test_classes"]),
             None if shift is None else Shift.from_json(shift),
+            record.get("published_fid"),
         )
         if split.id != record["id"]:
             raise DataError(
