@@ -105,6 +105,6 @@ def _check_source(ladder: Ladder, features: Features) -> None:
     if (made.fingerprint, made.network) != (given.fingerprint, given.network):
         raise DataError(
             f"the ladder was measured on {made.dataset!r} ({made.fingerprint}) with "
-            f"{made.network}, the features given are of {given.dataset!r} ({given.fingerprint}) with "
-            f"{given.network}; a null of other features says nothing about it."
+            f"{made.network}, the features given are of {given.dataset!r} "
+            f"({given.fingerprint}) with {given.network}; a null of others says nothing about it."
         )

@@ -1,0 +1,170 @@
+"""What goes with a rung: validation classes, folds, and few-shot episodes; drawn, never stored.
+
+All of it follows from a seed and the split's id, so two machines that share a ladder share every
+episode without a file: ten episodes of a published split would take longer to read than to draw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from oodml.errors import DataError, UsageError
+from oodml.seeding import generator
+from oodml.splits.ladder import Ladder
+from oodml.splits.split import Split
+
+# A query needs another query of its class to find; with fewer an episode cannot be scored.
+MIN_QUERIES = 2
+SHOTS = (2, 5, 10)
+EPISODES = 10
+Rows = npt.NDArray[np.int64]
+
+
+class LabelledSamples(Protocol):
+    """Anything with class names, one label per sample and sample names: features or a dataset."""
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64]: ...
+
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
+
+    @property
+    def sample_names(self) -> tuple[str, ...]: ...
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Training classes to fit on, and the held-out ones to select on; both sorted."""
+
+    fit_classes: tuple[str, ...]
+    validation_classes: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Episode:
+    """One few-shot episode: `shots` samples of every kept test class, and all their others.
+
+    `support` and `query` are ascending sample indices (int64). `left_out` names the test classes
+    with fewer than `shots + 2` samples, of which nothing is in the episode.
+    """
+
+    shots: int
+    number: int
+    support: Rows
+    query: Rows
+    left_out: tuple[str, ...]
+
+
+def validation_fold(split: Split, *, fraction: float = 0.25, seed: int = 0) -> Fold:
+    """The split's train classes, `fraction` of them (halves rounded up) held out by seed.
+
+    A quarter is what the published splits hold out (arXiv:2107.09562). Raises `UsageError` when
+    fewer than one class would be left on either side.
+    """
+    names = split.train_classes
+    held_out = int(fraction * len(names) + 0.5) if 0 < fraction < 1 else 0
+    if not 0 < held_out < len(names):
+        raise UsageError(
+            f"a validation fraction of {fraction} leaves {held_out} of {len(names)} train classes "
+            "for validation; at least 1 must be held out and 1 kept."
+        )
+    order = generator(seed, "validation", split.id).permutation(len(names))
+    return _fold(names, order[:held_out])
+
+
+def validation_of(ladder: Ladder, rung: int, *, fraction: float = 0.25, seed: int = 0) -> Fold:
+    """The validation fold of a rung: the published one if the ladder came with it, else drawn."""
+    split = ladder.rungs[rung]
+    if not ladder.validation:
+        return validation_fold(split, fraction=fraction, seed=seed)
+    held_out = set(ladder.validation[rung])
+    return _fold(
+        split.train_classes,
+        np.array([i for i, name in enumerate(split.train_classes) if name in held_out]),
+    )
+
+
+def class_folds(split: Split, folds: int, *, seed: int = 0) -> tuple[Fold, ...]:
+    """`folds` folds whose validation classes are disjoint and together all train classes.
+
+    Their sizes differ by one at most. Raises `UsageError` unless 2 <= folds <= train classes.
+    """
+    names = split.train_classes
+    if not 2 <= folds <= len(names):
+        raise UsageError(
+            f"{folds} folds of {len(names)} train classes: allowed are 2 to that many."
+        )
+    order = generator(seed, "folds", split.id).permutation(len(names))
+    return tuple(_fold(names, part) for part in np.array_split(order, folds))
+
+
+def few_shot_episodes(
+    split: Split,
+    samples: LabelledSamples,
+    *,
+    shots: Sequence[int] = SHOTS,
+    episodes: int = EPISODES,
+    seed: int = 0,
+) -> tuple[Episode, ...]:
+    """The episodes of a split's test classes, by shots, then number.
+
+    In one episode number the support of fewer shots is part of the support of more, so that what
+    more shots bring is not mixed with which samples they are. A draw depends on the seed, the
+    split, the number and the class, not on the order of samples (if they have names), nor on
+    which other shots were asked for. Raises `UsageError` for shots below 1, `DataError` if no
+    class is large enough for some number of shots or a class has no samples.
+    """
+    if not shots or min(shots) < 1 or episodes < 1:
+        raise UsageError(f"{list(shots)} shots, {episodes} episodes: give numbers above 0.")
+    rows = _rows_by_class(samples, split.test_classes)
+    return tuple(
+        _episode(split, rows, count, number, seed) for count in shots for number in range(episodes)
+    )
+
+
+def _episode(split: Split, rows: dict[str, Rows], shots: int, number: int, seed: int) -> Episode:
+    kept = [name for name, own in rows.items() if len(own) >= shots + MIN_QUERIES]
+    if not kept:
+        raise DataError(
+            f"{shots} shots: no test class of split {split.id} has {shots + MIN_QUERIES} samples "
+            f"({shots} to learn from, {MIN_QUERIES} to find each other); give fewer shots."
+        )
+    support, query = [], []
+    for name in kept:
+        own = generator(seed, "episode", split.id, number, name).permutation(rows[name])
+        support.append(own[:shots])
+        query.append(own[shots:])
+    left_out = tuple(name for name in rows if name not in set(kept))
+    return Episode(
+        shots, number, np.sort(np.concatenate(support)), np.sort(np.concatenate(query)), left_out
+    )
+
+
+def _rows_by_class(samples: LabelledSamples, names: Sequence[str]) -> dict[str, Rows]:
+    """Every class's sample indices, in the order of the sample names."""
+    labels = samples.labels
+    keys = (samples.sample_names, labels) if samples.sample_names else (labels,)
+    order = np.lexsort(keys).astype(np.int64)
+    starts = np.searchsorted(labels[order], np.arange(len(samples.class_names) + 1))
+    position = {name: index for index, name in enumerate(samples.class_names)}
+    rows = {}
+    for name in names:
+        own = order[slice(*starts[position[name] : position[name] + 2])] if name in position else []
+        if not len(own):
+            raise DataError(f"class {name!r} of the split has no samples in the data given.")
+        rows[name] = np.asarray(own)
+    return rows
+
+
+def _fold(names: tuple[str, ...], held_out: npt.NDArray[np.int64]) -> Fold:
+    chosen = set(held_out.tolist())
+    return Fold(
+        tuple(name for i, name in enumerate(names) if i not in chosen),
+        tuple(name for i, name in enumerate(names) if i in chosen),
+    )
