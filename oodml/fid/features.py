@@ -219,6 +219,7 @@ def extract_features(
         weights=backbone.weights,
         preprocessing=backbone.preprocessing,
         precision=precision,
+        image_size=backbone.image_size,
     )
     shards = open_shards(cache, source, dataset, backbone.dimension)
     with shards.locked():

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from pickle import UnpicklingError
@@ -40,8 +41,8 @@ def fit(
     spec = objective.spec
     optimizer = torch.optim.Adam(optimizer_groups(objective))
     checkpoint = Checkpoint(directory / "last.pt", objective, optimizer)
-    first, losses = checkpoint.restore()
-    history = EpochLog(directory / "epochs.jsonl", first, losses)
+    first, begun = checkpoint.restore()
+    history = EpochLog(directory / "epochs.jsonl", begun)
     objective.train()
     for step, epoch, index in _batches(objective, samples.labels, first):
         with seeded(spec.seed, "step", step):
@@ -51,9 +52,9 @@ def fit(
                 torch.from_numpy(index).to(device),
             )
             loss = _step(objective, optimizer, batch, step)
-        history.add(step, epoch, loss)
-        checkpoint.save_if_due(step + 1, history.losses)
-    return history.close()
+        history.add(epoch, loss)
+        checkpoint.save_if_due(step + 1, history.begun)
+    return {**history.close(), "steps": float(spec.steps)}
 
 
 def _batches(objective: Objective, labels: Tensor, first: int) -> Iterator[tuple[int, int, Any]]:
@@ -96,6 +97,14 @@ def seeded(seed: int, *purpose: str | int) -> Iterator[None]:
         yield
 
 
+@dataclass
+class BegunEpoch:
+    """An epoch that is not over yet, and the losses of its steps so far."""
+
+    epoch: int = 0
+    losses: list[float] = field(default_factory=list)
+
+
 class Checkpoint:
     """`last.pt`: weights, optimiser and step, written now and then and read with weights_only."""
 
@@ -105,27 +114,28 @@ class Checkpoint:
         self.optimizer = optimizer
         self._due = time.monotonic() + CHECKPOINT_SECONDS
 
-    def restore(self) -> tuple[int, list[float]]:
-        """The steps done before and the losses of their last epoch so far; none without a file."""
+    def restore(self) -> tuple[int, BegunEpoch]:
+        """The steps done before and the epoch they ended in; none without a usable file."""
         if not self.path.exists():
-            return 0, []
+            return 0, BegunEpoch()
         try:
             state = torch.load(self.path, map_location="cpu", weights_only=True)
-            steps, losses = int(state["steps"]), list(state["losses"])
+            steps, begun = int(state["steps"]), BegunEpoch(state["epoch"], state["losses"])
         except (OSError, RuntimeError, KeyError, EOFError, ValueError, UnpicklingError) as error:
             log.warning("%s is damaged (%s); the run starts from its beginning.", self.path, error)
-            return 0, []
+            return 0, BegunEpoch()
         self.objective.load_state_dict(state["objective"])
         self.optimizer.load_state_dict(state["optimizer"])
-        return steps, losses
+        return steps, begun
 
-    def save_if_due(self, steps: int, losses: list[float]) -> None:
+    def save_if_due(self, steps: int, begun: BegunEpoch) -> None:
         started = time.monotonic()
         if started < self._due:
             return
         state = {
             "steps": steps,
-            "losses": losses,
+            "epoch": begun.epoch,
+            "losses": begun.losses,
             "objective": self.objective.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
@@ -138,12 +148,10 @@ class Checkpoint:
 class EpochLog:
     """`epochs.jsonl`, one line an epoch; on resume the lines past the checkpoint are dropped."""
 
-    def __init__(self, path: Path, first_step: int, losses: list[float]) -> None:
+    def __init__(self, path: Path, begun: BegunEpoch) -> None:
         self.path = path
-        self.losses = losses
-        self._epoch: int | None = None
-        self._step = first_step - 1
-        kept = [line for line in self._lines() if line["step"] < first_step - len(losses)]
+        self.begun = begun
+        kept = [line for line in self._lines() if line["epoch"] < begun.epoch]
         with atomic_write(path) as file:
             file.write("".join(json.dumps(line) + "\n" for line in kept).encode())
 
@@ -157,24 +165,20 @@ class EpochLog:
                 break
         return lines
 
-    def add(self, step: int, epoch: int, loss: float) -> None:
-        if self._epoch is not None and epoch != self._epoch:
-            self._write()
-        self._epoch, self._step = epoch, step
-        self.losses.append(loss)
+    def add(self, epoch: int, loss: float) -> None:
+        """Note the loss of one step; a step of a new epoch ends the one before."""
+        if epoch != self.begun.epoch:
+            self.close()
+            self.begun = BegunEpoch(epoch)
+        self.begun.losses.append(loss)
 
     def close(self) -> dict[str, float]:
-        """Write the last epoch's line and return its loss figures."""
-        figures = {"loss": self._mean(), "steps": self._step + 1.0} if self.losses else {}
-        if self.losses and self._epoch is not None:
-            self._write()
-        return figures
-
-    def _mean(self) -> float:
-        return sum(self.losses) / len(self.losses)
-
-    def _write(self) -> None:
-        line = {"epoch": self._epoch, "step": self._step, "loss": self._mean()}
+        """Write the line of the epoch that ends and return its figures; none without a step."""
+        losses = self.begun.losses
+        if not losses:
+            return {}
+        figures = {"loss": sum(losses) / len(losses)}
+        line = {"epoch": self.begun.epoch, "steps": len(losses), **figures}
         with self.path.open("a") as file:
             file.write(json.dumps(line, allow_nan=False) + "\n")
-        self.losses = []
+        return figures

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torchvision.transforms import v2
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -60,6 +59,9 @@ class ImageSamples:
         labels: npt.NDArray[np.int64],
         preprocessing: Preprocessing,
     ) -> None:
+        # Torchvision takes seconds to import, and heads on features never need it.
+        from torchvision.transforms import v2
+
         self.dataset = dataset
         self.rows = rows
         self.labels = torch.from_numpy(labels)
