@@ -148,18 +148,16 @@ def _episode(split: Split, rows: dict[str, Rows], shots: int, number: int, seed:
 
 def _rows_by_class(samples: LabelledSamples, names: Sequence[str]) -> dict[str, Rows]:
     """Every class's sample indices, in the order of the sample names."""
-    labels = samples.labels
-    keys = (samples.sample_names, labels) if samples.sample_names else (labels,)
-    order = np.lexsort(keys).astype(np.int64)
-    starts = np.searchsorted(labels[order], np.arange(len(samples.class_names) + 1))
-    position = {name: index for index, name in enumerate(samples.class_names)}
-    rows = {}
+    labels = samples.labels.tolist()
+    named = samples.sample_names or tuple(range(len(labels)))
+    rows: dict[int, list[int]] = {}
+    for row in sorted(range(len(labels)), key=lambda row: named[row]):
+        rows.setdefault(labels[row], []).append(row)
+    by_name = {name: rows.get(label, []) for label, name in enumerate(samples.class_names)}
     for name in names:
-        own = order[slice(*starts[position[name] : position[name] + 2])] if name in position else []
-        if not len(own):
+        if not by_name.get(name):
             raise DataError(f"class {name!r} of the split has no samples in the data given.")
-        rows[name] = np.asarray(own)
-    return rows
+    return {name: np.array(by_name[name], dtype=np.int64) for name in names}
 
 
 def _fold(names: tuple[str, ...], held_out: npt.NDArray[np.int64]) -> Fold:
