@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -149,7 +149,7 @@ def _episode(split: Split, rows: dict[str, Rows], shots: int, number: int, seed:
 def _rows_by_class(samples: LabelledSamples, names: Sequence[str]) -> dict[str, Rows]:
     """Every class's sample indices, in the order of the sample names."""
     labels = samples.labels.tolist()
-    named = samples.sample_names or tuple(range(len(labels)))
+    named: Sequence[Any] = samples.sample_names or tuple(range(len(labels)))
     rows: dict[int, list[int]] = {}
     for row in sorted(range(len(labels)), key=lambda row: named[row]):
         rows.setdefault(labels[row], []).append(row)

@@ -1,0 +1,209 @@
+"""Ladders of others: published split files and CSV, matched to the data at hand."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from oodml.errors import DataError
+from oodml.fid.features import FeatureSource
+from oodml.fid.shift import shift_of, split_terms
+from oodml.fid.statistics import ClassMoments
+from oodml.splits.class_table import read_class_table
+from oodml.splits.episodes import LabelledSamples
+from oodml.splits.ladder import Ladder, Step
+from oodml.splits.published import PublishedSplit, read_published
+from oodml.splits.settings import BuildSettings
+from oodml.splits.split import Split
+
+if TYPE_CHECKING:
+    from oodml.fid.features import Features
+
+PUBLISHED_BACKBONE = "ResNet-50, as published"
+
+
+@dataclass(frozen=True)
+class ClassMatch:
+    """Which class of the data each published class is, and what either side lacks."""
+
+    matched: dict[str, str]
+    missing_in_data: tuple[str, ...]
+    missing_in_splits: tuple[str, ...]
+
+    def report(self, most: int = 5) -> str:
+        """One line: how many match, and the names that do not."""
+        renamed = sum(ours != theirs for theirs, ours in self.matched.items())
+        parts = [f"{len(self.matched)} classes match" + (f" ({renamed} respelt)" * bool(renamed))]
+        for names, place in (
+            (self.missing_in_data, "missing in the data"),
+            (self.missing_in_splits, "in the data and in no split"),
+        ):
+            if names:
+                rest = f" and {len(names) - most} more" if len(names) > most else ""
+                parts.append(f"{len(names)} {place}: {', '.join(names[:most])}{rest}")
+        return "; ".join(parts) + "."
+
+
+def read_splits(path: str | Path) -> tuple[PublishedSplit, ...]:
+    """The splits in a published pickle or in a CSV with the columns rung, fid, side, class."""
+    if Path(path).suffix.lower() == ".csv":
+        return read_class_table(path)
+    return read_published(path)
+
+
+def imported_ladder(splits: Sequence[PublishedSplit], name: str) -> Ladder:
+    """The ladder of published splits: class level, ResNet-50, FIDs as published and not measured.
+
+    `name` calls the dataset. Validation classes come along, episodes do not (they stay in
+    `PublishedSplit`). Raises `DataError` if FIDs do not rise or a class is on both sides.
+    """
+    ordered = sorted(splits, key=lambda split: split.fid)
+    if [split.key for split in ordered] != [split.key for split in splits]:
+        raise DataError(
+            "the FIDs of the splits do not rise with their numbers: "
+            + ", ".join(f"{split.key}: {split.fid:.4g}" for split in splits)
+            + "."
+        )
+    rungs = [Split(s.train_classes, s.test_classes, published_fid=s.fid) for s in splits]
+    sides = [len(s.train_classes) for s in splits], [len(s.test_classes) for s in splits]
+    return Ladder(
+        features=FeatureSource(name, "", PUBLISHED_BACKBONE, "", "resize 256, crop 224", "fp32"),
+        source="",
+        class_sizes=dict.fromkeys(sorted({c for s in rungs for c in _classes(s)}), 0),
+        settings=BuildSettings(
+            rungs=len(rungs),
+            seed=0,
+            level="class",
+            train_fraction=sides[0][0] / (sides[0][0] + sides[1][0]),
+            swap_size=2,
+            min_classes=min(sides[0] + sides[1]),
+            procedure="milbich2021",
+            start="published",
+        ),
+        trajectory=_trajectory(rungs),
+        stopped="published",
+        rung_steps=tuple(range(len(rungs))),
+        rungs=tuple(rungs),
+        validation=tuple(tuple(sorted(s.validation_classes)) for s in splits)
+        if all(s.validation_classes for s in splits)
+        else (),
+    )
+
+
+def match_classes(published: Iterable[str], data: Iterable[str]) -> ClassMatch:
+    """Published class names matched to those of a dataset: as they are, else by letters and digits.
+
+    The second look ignores case, punctuation and a leading number ("001.Black_footed_Albatross"
+    is "Black-footed Albatross"), and counts only where it is unique on both sides.
+    """
+    theirs, ours = sorted(set(published)), sorted(set(data))
+    matched = {name: name for name in set(theirs) & set(ours)}
+    free = [name for name in ours if name not in matched]
+    open_names = [name for name in theirs if name not in matched]
+    count = Counter(_letters(name) for name in open_names)
+    by_letters: dict[str, list[str]] = {}
+    for name in free:
+        by_letters.setdefault(_letters(name), []).append(name)
+    for name in open_names:
+        found = by_letters.get(_letters(name), [])
+        if len(found) == 1 and count[_letters(name)] == 1:
+            matched[name] = found[0]
+    taken = set(matched.values())
+    return ClassMatch(
+        dict(sorted(matched.items())),
+        tuple(name for name in theirs if name not in matched),
+        tuple(name for name in ours if name not in taken),
+    )
+
+
+def with_data(ladder: Ladder, match: ClassMatch, samples: LabelledSamples, source: str) -> Ladder:
+    """The imported ladder in the class names and sizes of a dataset, FIDs still as published.
+
+    Raises `DataError` with the report if the data lacks a class of the splits.
+    """
+    if match.missing_in_data:
+        raise DataError(f"the data is not that of the splits: {match.report()}")
+    names = match.matched
+    counts = Counter(samples.labels.tolist())
+    sizes = {name: counts[label] for label, name in enumerate(samples.class_names)}
+    return replace(
+        ladder,
+        source=source,
+        class_sizes=dict(sorted(sizes.items())),
+        rungs=tuple(
+            replace(rung, train_classes=_renamed(rung.train_classes, names),
+                    test_classes=_renamed(rung.test_classes, names))
+            for rung in ladder.rungs
+        ),
+        trajectory=tuple(
+            replace(step, to_test=_renamed(step.to_test, names),
+                    to_train=_renamed(step.to_train, names),
+                    removed=_renamed(step.removed, names))
+            for step in ladder.trajectory
+        ),
+        validation=tuple(_renamed(held_out, names) for held_out in ladder.validation),
+    )  # fmt: skip
+
+
+def remeasured(ladder: Ladder, features: Features, level: str = "class") -> Ladder:
+    """The same splits with their shift measured on `features`, in the order of that shift.
+
+    Each rung keeps its published FID beside the measured one. Raises `DataError` for classes
+    without features or equal shifts.
+    """
+    statistics = ClassMoments.from_features(features, level=level)
+    measured = [_measured(statistics, rung) for rung in ladder.rungs]
+    order = sorted(range(len(measured)), key=lambda number: measured[number].fid)
+    rungs = [measured[number] for number in order]
+    return replace(
+        ladder,
+        features=features.source,
+        settings=replace(ladder.settings, level=level),
+        rungs=tuple(rungs),
+        trajectory=_trajectory(rungs),
+        rung_steps=tuple(range(len(rungs))),
+        controls=(),
+        validation=tuple(ladder.validation[number] for number in order if ladder.validation),
+    )
+
+
+def _measured(statistics: ClassMoments, rung: Split) -> Split:
+    train, test = (statistics.indices(names) for names in (rung.train_classes, rung.test_classes))
+    shift = shift_of(statistics, train, test, split_terms(statistics, train, test))
+    return replace(rung, shift=shift)
+
+
+def _trajectory(rungs: Sequence[Split]) -> tuple[Step, ...]:
+    """One step per rung: all that is known of how a published ladder came about."""
+    steps = [Step("start", rungs[0].fid)]
+    for before, rung in pairwise(rungs):
+        train, test = set(before.train_classes), set(before.test_classes)
+        removed = (train | test) - set(_classes(rung))
+        steps.append(
+            Step(
+                "removal" if removed else "swap",
+                rung.fid,
+                tuple(sorted(train & set(rung.test_classes))),
+                tuple(sorted(test & set(rung.train_classes))),
+                tuple(sorted(removed)),
+            )
+        )
+    return tuple(steps)
+
+
+def _classes(split: Split) -> tuple[str, ...]:
+    return split.train_classes + split.test_classes
+
+
+def _renamed(names: Iterable[str], matched: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(sorted(matched[name] for name in names))
+
+
+def _letters(name: str) -> str:
+    words = re.sub(r"[\W_]+", " ", name.casefold()).split()
+    return "".join(words[1:] if len(words) > 1 and re.match(r"\d+\W", name) else words)
