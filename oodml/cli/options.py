@@ -41,7 +41,9 @@ machine_options = together(
     click.option(
         "--weights", type=FILE, help="File with the backbone's weights (.pth or .safetensors)."
     ),
-    click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True),
+    click.option(
+        "--batch-size", type=click.IntRange(1), help="Images at once  [default: suits the device]"
+    ),
     click.option("--device", help="Device such as cpu or cuda  [default: cuda if there is one]"),
     click.option(
         "--cache", type=FOLDER, help="Folder of cached features  [default: ~/.cache/oodml]"
@@ -59,6 +61,11 @@ network_options = together(
         "--image-size",
         type=click.IntRange(16),
         help="Side of the network's input in pixels  [default: the network's own]",
+    ),
+    click.option(
+        "--resize",
+        type=click.Choice(["pytorch-fid", "torch-fidelity", "clean-fid"]),
+        help="Whose resizing inception_fid repeats  [default: pytorch-fid]",
     ),
     click.option(
         "--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True
@@ -134,6 +141,7 @@ def open_for_ladder(
             made.backbone,
             precision=made.precision,
             image_size=made.image_size,
+            resize=made.resize,
             progress=True,
             **machine,
         )

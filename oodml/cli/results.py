@@ -96,8 +96,9 @@ def draw(ladder: Ladder, records: list[RunRecord], metric: str, paths: tuple[Pat
         if path.suffix.lower() not in (".png", ".svg", ".pdf"):
             raise UsageError(f"{path}: a chart's name ends in .png, .svg or .pdf.")
     rows = summarize(records, ladder, metric)
+    controls = summarize(records, ladder, metric, controls=True) if ladder.controls else ()
     for path in paths:
-        plot_curves(rows, path, metric=metric, fid_label=ladder.fid_label())
+        plot_curves(rows, path, metric=metric, fid_label=ladder.fid_label(), controls=controls)
 
 
 def print_table(ladder: Ladder, records: list[RunRecord], metric: str, table_format: str) -> None:
@@ -106,10 +107,14 @@ def print_table(ladder: Ladder, records: list[RunRecord], metric: str, table_for
 
     rows = summarize(records, ladder, metric)
     scores = {score.method: score for score in score_methods(rows, ladder)}
+    controls = summarize(records, ladder, metric, controls=True) if ladder.controls else []
     if table_format in ("csv", "json"):
-        click.echo(_long_table(rows).render(table_format))
+        click.echo(_long_table(rows, controls).render(table_format))
         return
     click.echo(_wide_table(ladder, rows, scores).render(table_format))
+    if controls:
+        click.echo("\nsize-matched controls: random splits of the rung's own classes, no shift\n")
+        click.echo(_control_table(ladder, controls).render(table_format))
     click.echo()
     for line in _notes(ladder, scores, metric):
         click.echo(line)
@@ -134,6 +139,18 @@ def _wide_table(ladder: Ladder, rows: list[SummaryRow], scores: dict[str, Method
     return Table(columns, body)
 
 
+def _control_table(ladder: Ladder, controls: list[SummaryRow]) -> Table:
+    cells = {(row.method, row.rung): row for row in controls}
+    columns = ["method", *(f"rung {rung}" for rung in range(len(ladder.rungs)))]
+    return Table(
+        columns,
+        [
+            [method, *(_interval(cells.get((method, rung))) for rung in range(len(ladder.rungs)))]
+            for method in sorted({row.method for row in controls})
+        ],
+    )
+
+
 def _interval(cell: SummaryRow | MethodScore | None) -> str:
     """`.712 ±.004`: mean and half-width of the 95% interval; `-` for a gap."""
     if cell is None or cell.mean is None:
@@ -143,9 +160,15 @@ def _interval(cell: SummaryRow | MethodScore | None) -> str:
     return f"{cell.mean:.3f} ±{(cell.high - cell.low) / 2:.3f}"
 
 
-def _long_table(rows: list[SummaryRow]) -> Table:
+def _long_table(rows: list[SummaryRow], controls: list[SummaryRow]) -> Table:
     columns = ["method", "rung", "split", "fid", "n", "mean", "low", "high"]
-    return Table(columns, [[getattr(row, name) for name in columns] for row in rows])
+    return Table(
+        [*columns, "control"],
+        [
+            [*(getattr(row, name) for name in columns), row in controls]
+            for row in [*rows, *controls]
+        ],
+    )
 
 
 def _notes(ladder: Ladder, scores: dict[str, MethodScore], metric: str) -> list[str]:

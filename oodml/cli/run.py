@@ -53,6 +53,8 @@ grid_options = together(
         "--criterion-learning-rate", type=float, help="[default: 1e-2; 5e-4 with --train all]"
     ),
     click.option("--weight-decay", type=float, help="[default: 0; 4e-4 with --train all]"),
+    click.option("--gallery-classes", type=int, help="Test classes to evaluate on  [default: all]"),
+    click.option("--gallery-images", type=int, help="Their images to evaluate on  [default: all]"),
     click.option("--plugin", "plugins", type=FILE, multiple=True, help="File with own methods."),
     data_options,
     machine_options,
@@ -65,6 +67,10 @@ grid_options = together(
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Number.")
 @click.option("--rung", "rungs", type=int, multiple=True, help="Only this rung; repeatable.")
 @click.option("--workers", type=click.IntRange(1), help="Processes  [default: one per core]")
+@click.option("--controls", is_flag=True, help="Also on the size-matched control of every rung.")
+@click.option(
+    "--equal-gallery", is_flag=True, help="Evaluate on as many classes and images on every rung."
+)
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
 @grid_options
 def run_command(
@@ -73,6 +79,8 @@ def run_command(
     seeds: int,
     rungs: Sequence[int],
     workers: int | None,
+    controls: bool,
+    equal_gallery: bool,
     dry_run: bool,
     **options: Any,
 ) -> None:
@@ -84,7 +92,9 @@ def run_command(
     from oodml.store import Store
 
     built = Ladder.load(ladder)
-    specs = plan_of(built, range(seeds), rungs, options)
+    if equal_gallery:
+        options |= equal_gallery_options(built, range(seeds), controls)
+    specs = plan_of(built, range(seeds), rungs, options, controls)
     store = Store(output)
     print_plan(specs, store)
     if dry_run:
@@ -121,8 +131,21 @@ def train_command(ladder: Path, output: Path, rung: int, seed: int, **options: A
     print_outcome(outcome, store)
 
 
+def equal_gallery_options(ladder: Ladder, seeds: Sequence[int], controls: bool) -> dict[str, int]:
+    """The gallery size that every rung has."""
+    from oodml.splits.gallery import equal_gallery
+
+    classes, images = equal_gallery(ladder, seeds, controls)
+    click.echo(f"every rung is evaluated on {classes} classes with {images} images")
+    return {"gallery_classes": classes, "gallery_images": images}
+
+
 def plan_of(
-    ladder: Ladder, seeds: Sequence[int], rungs: Sequence[int], options: dict[str, Any]
+    ladder: Ladder,
+    seeds: Sequence[int],
+    rungs: Sequence[int],
+    options: dict[str, Any],
+    controls: bool = False,
 ) -> list[RunSpec]:
     """The run specs that the grid options ask for."""
     from oodml.train.plan import GRID_SETTINGS, plan
@@ -137,7 +160,15 @@ def plan_of(
     ]
     given = {**options, "batch_size": options["train_batch_size"]}
     settings = {name: given[name] for name in GRID_SETTINGS if given[name] is not None}
-    return plan(ladder, methods, seeds, train=options["trained"], rungs=rungs or None, **settings)
+    return plan(
+        ladder,
+        methods,
+        seeds,
+        train=options["trained"],
+        rungs=rungs or None,
+        controls=controls,
+        **settings,
+    )
 
 
 def resources_for(ladder: Ladder, options: dict[str, Any]) -> Resources:
@@ -157,7 +188,12 @@ def resources_for(ladder: Ladder, options: dict[str, Any]) -> Resources:
     )
     made = ladder.features
     backbone = (
-        load_backbone(made.backbone, weights=options["weights"], image_size=made.image_size)
+        load_backbone(
+            made.backbone,
+            weights=options["weights"],
+            image_size=made.image_size,
+            resize=made.resize,
+        )
         if whole
         else None
     )
@@ -194,7 +230,7 @@ def print_plan(specs: Sequence[RunSpec], store: Store) -> None:
     single = sorted({spec.label for spec in specs if spec.train == "none"})
     click.echo(
         f"{len(specs)} runs: {len({s.label for s in specs})} methods x "
-        f"{len({s.split for s in specs})} rungs x {len({s.seed for s in specs})} seeds"
+        f"{len({s.split for s in specs})} splits x {len({s.seed for s in specs})} seeds"
         + (f" (one seed for {', '.join(single)}: nothing is random there)" if single else "")
     )
     click.echo(f"{done} done, {failed} failed before, {len(specs) - done} to go")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from oodml.data.dataset import Dataset
@@ -44,6 +45,26 @@ def load_folder(folder: str | Path) -> Dataset:
         )
     samples = [sample for each in per_class.values() for sample in each]
     return dataset_of(samples, name=root.resolve().name or "root", source=str(folder))
+
+
+def load_images(folder: str | Path) -> Dataset:
+    """All images of a folder, at any depth, as one class named `images`.
+
+    For distances between collections without classes. Raises `DataError` if there are fewer than
+    two images.
+    """
+    root = Path(folder)
+    samples = [replace(sample, class_name="images") for sample in _samples(root, root)]
+    if not samples:
+        raise DataError(
+            f"{root} holds no image. Images end in {', '.join(sorted(IMAGE_SUFFIXES))}."
+        )
+    return dataset_of(samples, name=root.resolve().name or "root", source=str(folder))
+
+
+def has_class_folders(folder: str | Path) -> bool:
+    """True if a folder holds visible folders."""
+    return bool(_top_level(Path(folder))[0])
 
 
 def _top_level(root: Path) -> tuple[list[Path], int]:

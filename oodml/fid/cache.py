@@ -123,7 +123,8 @@ def open_shards(
     order = hashlib.sha256("\0".join(dataset.sample_names).encode("utf-8", "surrogateescape"))
     record = {
         "schema": SCHEMA,
-        "source": {**asdict(source), "dataset": ""},
+        # The name is no part of the content, and the preprocessing says what its options did.
+        "source": {**asdict(source), "dataset": "", "image_size": None, "resize": None},
         "order": order.hexdigest(),
         "samples": len(dataset),
         "dimension": dimension,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ class FeatureSource:
 
     `dataset` and `fingerprint` name the images, `weights` is the full SHA-256 of the weights,
     `preprocessing` the canonical text of the input transform, `precision` is "fp32" or "bf16",
-    `image_size` the side of the network's input in pixels (it stands in `preprocessing` too).
+    `image_size` and `resize` the options that gave this preprocessing, to repeat it.
     For trained embeddings `backbone` names the run.
     """
 
@@ -39,6 +39,11 @@ class FeatureSource:
     preprocessing: str
     precision: str
     image_size: int | None = None
+    resize: str | None = None
+
+    def with_data(self, dataset: str, fingerprint: str) -> FeatureSource:
+        """The same network on other images."""
+        return replace(self, dataset=dataset, fingerprint=fingerprint)
 
     @property
     def network(self) -> str:
@@ -220,6 +225,7 @@ def extract_features(
         preprocessing=backbone.preprocessing,
         precision=precision,
         image_size=backbone.image_size,
+        resize=resize,
     )
     shards = open_shards(cache, source, dataset, backbone.dimension)
     with shards.locked():

@@ -88,3 +88,12 @@ def read_statistics(path: str | Path) -> GaussianStatistics:
     count = int(arrays["count"]) if "count" in arrays else None
     network = str(arrays["network"]) if "network" in arrays else None
     return GaussianStatistics(mean, covariance, count, network)
+
+
+def holds_statistics(path: str | Path) -> bool:
+    """True if an `.npz` file holds `mu` or `sigma`; False for any other or unreadable file."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return not {"mu.npy", "sigma.npy"}.isdisjoint(archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
