@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from oodml.errors import UsageError
+from oodml.fid.candidates import PooledGram
 from oodml.fid.frechet import frechet_distance, terms_of_covariances
 from oodml.fid.statistics import ClassMoments, Indices, Moments
 from oodml.fid.terms import split_terms
@@ -16,6 +17,8 @@ from oodml.seeding import generator
 
 Classes = npt.NDArray[np.int64]
 INTERVAL = (2.5, 97.5)
+# Up to here the singular values of a split's inner products cost less than its d-dimensional work.
+GRAM_POOL = 1000
 
 
 @dataclass(frozen=True)
@@ -90,8 +93,12 @@ def split_distance(
 ) -> Callable[[Indices, Indices], float]:
     """The Frechet distance of splits of the classes of `train` and `test`, for many draws.
 
-    The smaller side is summed from its points, the other is the rest of the pool.
+    A small pool is measured from its inner products; of a large one the smaller side is summed from
+    its points and the other is the rest.
     """
+    if len(statistics.values) <= GRAM_POOL:
+        gram = PooledGram.of(statistics)
+        return lambda first, second: gram.terms(first, second).value
     pool: Moments | None = None
     if min(statistics.size(train), statistics.size(test)) > statistics.dimension:
         pool = statistics.of(np.concatenate([np.asarray(train), np.asarray(test)]))

@@ -103,11 +103,15 @@ class Shift:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Shift:
-        """The record that `to_json` gave; unknown or missing keys raise DataError."""
+        """The record that `to_json` gave; unknown, missing and misplaced values raise DataError."""
         known = {field.name for field in fields(cls)}
         unknown = sorted(set(value) - known)
         if unknown:
             raise DataError(f"unknown key {unknown[0]!r} in a shift record.")
+        for key, entry in value.items():
+            expected = str if key in ("level", "mmd_kernel") else (int, float)
+            if not isinstance(entry, expected) or isinstance(entry, bool):
+                raise DataError(f"{key} is {entry!r} in a shift record.")
         try:
             return cls(**value)
         except TypeError as error:

@@ -6,9 +6,15 @@ import mpmath
 import numpy as np
 import pytest
 
+from oodml.errors import OodmlError
 from oodml.fid.centred import CentredSample
-from oodml.fid.frechet import frechet_distance, frechet_terms, frechet_terms_from_moments
-from oodml.fid.trace import cholesky_trace, factored_trace, gram_trace, nuclear_norm
+from oodml.fid.frechet import (
+    assemble,
+    frechet_distance,
+    frechet_terms,
+    frechet_terms_from_moments,
+)
+from oodml.fid.trace import RootTrace, cholesky_trace, factored_trace, gram_trace, nuclear_norm
 from oodml.seeding import generator
 
 D = 192
@@ -93,6 +99,15 @@ def test_decaying_spectra_take_the_slow_path_and_stay_exact(n, power):
     error = abs(terms.covariance - mapped_reference(x, t, 0)[1])
     assert error < 1e-9 * traces(x, y)
     assert error <= terms.bound
+    # Too wide a bound on the quick path must have sent it here.
+    assert terms.bound < 1.1e-9 * traces(x, y)
+
+
+def test_a_trace_term_outside_its_limits_raises():
+    assert assemble(1.0, (2.0, 2.0), RootTrace(2.0 + 1e-9, 1e-8)).value == 1.0
+    for value in (2.1, -0.1, float("nan")):
+        with pytest.raises(OodmlError, match="breaks its limits"):
+            assemble(1.0, (2.0, 2.0), RootTrace(value, 1e-8))
 
 
 @pytest.mark.parametrize("d", [1, 2, 5, 16])

@@ -66,6 +66,8 @@ def test_a_tampered_record_is_refused():
     record = measure_shift(pool(), halves(pool()), null=0, kid=False).to_json()
     with pytest.raises(DataError, match="'colour'"):
         Shift.from_json({**record, "colour": 1})
+    with pytest.raises(DataError, match="fid is 'low'"):
+        Shift.from_json({**record, "fid": "low"})
     del record["fid"]
     with pytest.raises(DataError, match="fid"):
         Shift.from_json(record)
