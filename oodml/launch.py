@@ -99,16 +99,16 @@ def _drain(
 
 def _run(spec: RunSpec, ladder: Ladder, resources: Resources, store: Store) -> None:
     """One run, its failure kept in the store so that the others go on."""
-    rung = ladder.rung_of(spec.split)
+    split = ladder.split_of(spec.split)
     try:
-        if rung is None:
+        if split is None:
             raise OodmlError(
                 f"run {spec.id} is for split {spec.split}, which is not on the ladder."
             )
-        record = train(spec, ladder.rungs[rung], resources, store.run_directory(spec.id))
+        record = train(spec, split, resources, store.run_directory(spec.id))
     except Exception as error:
         store.fail(spec.id, traceback.format_exc())
-        log.error("run %s (%s, rung %s) failed: %s", spec.id, spec.label, rung, error)
+        log.error("run %s (%s, split %s) failed: %s", spec.id, spec.label, spec.split, error)
     else:
         store.finish(record)
 
@@ -141,8 +141,9 @@ def _drain_in_processes(
                 processes[0].join(POLL_SECONDS)
         finally:
             for process in processes:
-                process.terminate()
-                process.join()
+                if process.pid is not None:
+                    process.terminate()
+                    process.join()
     for process in processes:
         if process.exitcode:
             log.error("a worker ended with exit code %s; run again to go on.", process.exitcode)

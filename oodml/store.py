@@ -27,6 +27,8 @@ class RunSpec:
     inserting a rung into a ladder invalidates nothing. `weights` is the SHA-256 of the weights
     that the backbone starts from. `train` is "head" (a linear head on frozen features), "all"
     (the whole network on images) or "none" (the backbone's features as they are).
+    `gallery_classes` and `gallery_images`, if not 0, are how many of the test classes and of their
+    images are evaluated on, drawn by seed: equal numbers make rungs of different sizes comparable.
     `protocol` goes up when a change of code changes results.
     """
 
@@ -49,6 +51,8 @@ class RunSpec:
     criterion_learning_rate: float = 1e-2
     weight_decay: float = 0.0
     selection: str = "last"
+    gallery_classes: int = 0
+    gallery_images: int = 0
     protocol: int = 1
 
     @cached_property

@@ -44,13 +44,15 @@ def plot_curves(
     *,
     metric: str = "recall_at_1",
     fid_label: str = "FID",
+    controls: Sequence[SummaryRow] = (),
 ) -> None:
     """Write the metric against FID, one line a method with its 95% band, as PNG, SVG or PDF.
 
     `fid_label` must name the FID's level and backbone (`Ladder.fid_label()`). A line breaks at a
     rung where its method has no runs. Methods are named at the ends of their lines, or in a
-    legend below when they do not fit. Equal rows give equal bytes. Raises `UsageError` for
-    another suffix, `DataError` if there are no rows.
+    legend below when they do not fit. `controls`, rows of the size-matched controls, are drawn
+    dashed and pale at the FID of the rung they control, without a band. Equal rows give equal
+    bytes. Raises `UsageError` for another suffix, `DataError` if there are no rows.
     """
     from matplotlib import rc_context
 
@@ -61,12 +63,17 @@ def plot_curves(
     if not rows:
         raise DataError("nothing to plot: no finished runs on the rungs of this ladder.")
     with rc_context(_SETTINGS):
-        figure = _figure(rows, metric, fid_label)
+        figure = _figure(rows, metric, fid_label, controls)
         with atomic_write(path) as file:
             figure.savefig(file, format=suffix[1:], dpi=300, metadata=_METADATA[suffix])
 
 
-def _figure(rows: Sequence[SummaryRow], metric: str, fid_label: str) -> Any:
+def _figure(
+    rows: Sequence[SummaryRow],
+    metric: str,
+    fid_label: str,
+    controls: Sequence[SummaryRow] = (),
+) -> Any:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=_SIZE)
@@ -78,10 +85,11 @@ def _figure(rows: Sequence[SummaryRow], metric: str, fid_label: str) -> Any:
     for method in sorted({row.method for row in rows}):
         own = {row.rung: row for row in rows if row.method == method}
         mean = _values(rungs, own, "mean")
+        _draw_controls(axes, [row for row in controls if row.method == method])
         _draw_line(axes, x, mean, own, rungs, line_style(method))
         last = rungs.index(max(own))
         ends[method] = (x[last], mean[last])
-    _dress(axes, rows, metric, fid_label)
+    _dress(axes, rows, metric, fid_label, bool(controls))
     name_lines(figure, axes, ends)
     return figure
 
@@ -89,6 +97,23 @@ def _figure(rows: Sequence[SummaryRow], metric: str, fid_label: str) -> Any:
 def _values(rungs: list[int], own: dict[int, SummaryRow], name: str) -> npt.NDArray[np.float64]:
     found = [getattr(own[rung], name) if rung in own else None for rung in rungs]
     return np.array([np.nan if value is None else value for value in found], np.float64)
+
+
+def _draw_controls(axes: Any, own: Sequence[SummaryRow]) -> None:
+    """One dashed line: what a method reaches without shift on as many classes."""
+    for row in own[:1]:
+        axes.plot(
+            [each.fid for each in own],
+            [each.mean for each in own],
+            color=line_style(row.method).color,
+            linestyle=(0, (3, 2)),
+            linewidth=0.9,
+            alpha=0.6,
+            marker=line_style(row.method).marker,
+            markersize=3,
+            markerfacecolor="white",
+            markeredgewidth=0.7,
+        )
 
 
 def _draw_line(
@@ -114,10 +139,13 @@ def _draw_line(
     )
 
 
-def _dress(axes: Any, rows: Sequence[SummaryRow], metric: str, fid_label: str) -> None:
+def _dress(
+    axes: Any, rows: Sequence[SummaryRow], metric: str, fid_label: str, controlled: bool
+) -> None:
     axes.set_xlabel(fid_label)
     axes.set_ylabel(metric.replace("_", " "))
-    axes.set_title(_interval_note(rows), loc="left", fontsize=7.5, color="#666666")
+    note = _interval_note(rows) + "; dashed: random splits of the same sizes" * controlled
+    axes.set_title(note, loc="left", fontsize=7.5, color="#666666")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#E4E4E4", linewidth=0.6)
     axes.set_axisbelow(True)

@@ -60,15 +60,23 @@ class MethodScore:
 
 
 def summarize(
-    records: Iterable[RunRecord], ladder: Ladder, metric: str = "recall_at_1"
+    records: Iterable[RunRecord],
+    ladder: Ladder,
+    metric: str = "recall_at_1",
+    *,
+    controls: bool = False,
 ) -> list[SummaryRow]:
     """One row per method and rung that has finished runs, by method, then rung.
+
+    With `controls` the rows are those of the runs on the rungs' size-matched controls instead;
+    the two are never mixed. `rung` and `fid` of such a row are those of the rung that is
+    controlled, `split` is the control.
 
     Runs on splits outside the ladder are left out, aloud. Raises `DataError` if runs on the
     ladder's splits were made on other data, if runs of one method differ in more than split and
     seed, or if one lacks the metric; `UsageError` if no run has it.
     """
-    chosen = _on_ladder([each for each in records if each.status == "done"], ladder)
+    chosen = _on_ladder([each for each in records if each.status == "done"], ladder, controls)
     _check_comparable(chosen, ladder)
     _check_metric(chosen, metric)
     cells: dict[tuple[str, int], dict[int, float]] = defaultdict(dict)
@@ -78,10 +86,10 @@ def summarize(
     for (method, rung), by_seed in sorted(cells.items()):
         seeds = tuple(sorted(by_seed))
         values = tuple(by_seed[seed] for seed in seeds)
-        split = ladder.rungs[rung]
-        interval = t_interval(values)
+        split = (ladder.controls if controls else ladder.rungs)[rung].id
+        fid = ladder.rungs[rung].fid
         rows.append(
-            SummaryRow(method, rung, split.id, split.fid, len(seeds), *interval, values, seeds)
+            SummaryRow(method, rung, split, fid, len(seeds), *t_interval(values), values, seeds)
         )
     return rows
 
@@ -148,16 +156,19 @@ def _score(method: str, cells: dict[int, dict[int, float]], fids: dict[int, floa
     return MethodScore(method, len(values), *t_interval(values), values, tuple(missing))
 
 
-def _on_ladder(records: Sequence[RunRecord], ladder: Ladder) -> list[tuple[RunRecord, int]]:
-    found = [(record, ladder.rung_of(record.spec.split)) for record in records]
-    chosen = [(record, rung) for record, rung in found if rung is not None]
-    if len(chosen) < len(found):
+def _on_ladder(
+    records: Sequence[RunRecord], ladder: Ladder, controls: bool
+) -> list[tuple[RunRecord, int]]:
+    known = [record for record in records if ladder.split_of(record.spec.split) is not None]
+    if len(known) < len(records):
         logger.warning(
             "%d of %d runs are on splits of another ladder and were left out",
-            len(found) - len(chosen),
-            len(found),
+            len(records) - len(known),
+            len(records),
         )
-    return chosen
+    place = ladder.control_of if controls else ladder.rung_of
+    found = [(record, place(record.spec.split)) for record in known]
+    return [(record, rung) for record, rung in found if rung is not None]
 
 
 def _check_comparable(chosen: Sequence[tuple[RunRecord, int]], ladder: Ladder) -> None:

@@ -72,7 +72,9 @@ def imported_ladder(splits: Sequence[PublishedSplit], name: str) -> Ladder:
     rungs = [Split(s.train_classes, s.test_classes, published_fid=s.fid) for s in splits]
     sides = [len(s.train_classes) for s in splits], [len(s.test_classes) for s in splits]
     return Ladder(
-        features=FeatureSource(name, "", PUBLISHED_BACKBONE, "", "resize 256, crop 224", "fp32"),
+        features=FeatureSource(
+            name, "", PUBLISHED_BACKBONE, "as published", "resize 256, crop 224", "fp32"
+        ),
         source="",
         class_sizes=dict.fromkeys(sorted({c for s in rungs for c in _classes(s)}), 0),
         settings=BuildSettings(

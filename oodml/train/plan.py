@@ -8,6 +8,7 @@ from typing import Any
 
 from oodml.errors import UsageError, unknown_name
 from oodml.splits.ladder import Ladder
+from oodml.splits.split import Split
 from oodml.store import RunSpec
 from oodml.train.registry import get_method, parse_method, prescribed
 
@@ -20,7 +21,12 @@ GRID_SETTINGS = (
     "learning_rate",
     "criterion_learning_rate",
     "weight_decay",
+    "gallery_classes",
+    "gallery_images",
 )
+_MAY_BE_ZERO = ("steps", "weight_decay", "gallery_classes", "gallery_images")
+# What is set for methods that train nothing, too.
+_OF_EVALUATION = ("gallery_classes", "gallery_images")
 # Fine-tuning whole networks: the shared defaults of arXiv:2002.08473 and arXiv:2107.09562.
 _WHOLE_NETWORK = {
     "learning_rate": 1e-5,
@@ -37,14 +43,17 @@ def plan(
     *,
     train: str = "head",
     rungs: Sequence[int] | None = None,
+    controls: bool = False,
     **settings: Any,
 ) -> list[RunSpec]:
     """One spec per method, rung and seed; a method without training has a single seed.
 
     `methods` are written as on the command line, `margin` or `margin:beta=0.6`. `train` is
-    "head" or "all". `settings` (see `GRID_SETTINGS`) win over what a method's paper prescribes,
+    "head" or "all". `controls` adds the same runs on the size-matched control of every rung.
+    `settings` (see `GRID_SETTINGS`) win over what a method's paper prescribes,
     which wins over the defaults. Seeds come first, so that whole curves exist early.
-    Raises `UsageError` for unknown methods, hyperparameters, settings or rungs.
+    Raises `UsageError` for unknown methods, hyperparameters, settings or rungs, or when the ladder
+    has no controls.
     """
     if train not in ("head", "all"):
         raise UsageError(f"train={train!r}: allowed are 'head' and 'all'.")
@@ -52,24 +61,33 @@ def plan(
         if name not in GRID_SETTINGS:
             raise unknown_name("setting", name, GRID_SETTINGS)
     _check_positive(settings)
-    numbers = _rung_numbers(ladder, rungs)
+    splits = _splits(ladder, _rung_numbers(ladder, rungs), controls)
     parsed = [parse_method(text) for text in methods]
     specs: dict[str, RunSpec] = {}
     for seed in seeds:
-        for number in numbers:
+        for split in splits:
             for name, hyperparameters in parsed:
-                base = _base(ladder, number)
+                base = _base(ladder, split)
                 spec = _of_method(base, name, hyperparameters, train, seed, settings)
                 specs.setdefault(spec.id, spec)
     return list(specs.values())
 
 
-def _base(ladder: Ladder, rung: int) -> RunSpec:
+def _splits(ladder: Ladder, rungs: Sequence[int], controls: bool) -> list[Split]:
+    if controls and not ladder.controls:
+        raise UsageError(
+            "this ladder has no controls; build it again with `oodml ladder build --controls`."
+        )
+    chosen = [ladder.rungs[rung] for rung in rungs]
+    return chosen + [ladder.controls[rung] for rung in rungs if controls]
+
+
+def _base(ladder: Ladder, split: Split) -> RunSpec:
     source = ladder.features
     return RunSpec(
         dataset=source.dataset,
         fingerprint=source.fingerprint,
-        split=ladder.rungs[rung].id,
+        split=split.id,
         method="",
         backbone=source.backbone,
         weights=source.weights,
@@ -87,7 +105,8 @@ def _of_method(
     settings: Mapping[str, Any],
 ) -> RunSpec:
     if not get_method(name).trains:
-        return replace(base, method=name, train="none")
+        kept = {key: settings[key] for key in _OF_EVALUATION if key in settings}
+        return replace(base, method=name, train="none", **kept)
     defaults = _WHOLE_NETWORK if train == "all" else {}
     return replace(
         base,
@@ -103,8 +122,7 @@ def _of_method(
 
 def _check_positive(settings: Mapping[str, Any]) -> None:
     for name, value in settings.items():
-        lowest = 0 if name in ("steps", "weight_decay") else None
-        if value < 0 or (value == 0 and lowest is None):
+        if value < 0 or (value == 0 and name not in _MAY_BE_ZERO):
             option = f"--{name.replace('_', '-')}"
             raise UsageError(f"{option} {value} is out of range; give a number above 0.")
 

@@ -20,6 +20,7 @@ from oodml.errors import DataError
 from oodml.eval.retrieval import evaluate
 from oodml.fid.features import Features, FeatureSource
 from oodml.fid.preprocessing import Preprocessing
+from oodml.splits.gallery import gallery_classes_of, subsample
 from oodml.store import RunRecord, RunSpec
 from oodml.train.loop import fit, seeded
 from oodml.train.model import EmbeddingModel, FrozenBatchNorm, Standardize
@@ -60,7 +61,7 @@ def train(spec: RunSpec, split: Split, resources: Resources, directory: str | Pa
     started = time.monotonic()
     with _threads(1 if spec.train != "all" else torch.get_num_threads()):
         embeddings, figures = _embeddings(spec, split, resources, Path(directory))
-        metrics = evaluate(embeddings, device=resources.device)
+        metrics = evaluate(_gallery(spec, split, embeddings), device=resources.device)
     return RunRecord(
         spec=spec,
         shift=split.shift.to_json() if split.shift else {},
@@ -108,6 +109,22 @@ def _embeddings(
     source = FeatureSource(**{**asdict(test.source), "backbone": f"run {spec.id}"})
     names = test.class_names
     return Features(values, testing.labels.numpy(), names, source, test.sample_names), figures
+
+
+def _gallery(spec: RunSpec, split: Split, embeddings: Features) -> Features:
+    """The embeddings that are evaluated: all, or as many classes and images as the spec says."""
+    if not spec.gallery_classes and not spec.gallery_images:
+        return embeddings
+    chosen = embeddings.subset(gallery_classes_of(split, spec.gallery_classes, spec.seed))
+    rows = subsample(chosen.labels, spec.gallery_images, spec.seed, "gallery", split.id)
+    names = chosen.sample_names
+    return Features(
+        chosen.values[rows],
+        chosen.labels[rows],
+        chosen.class_names,
+        chosen.source,
+        tuple(names[row] for row in rows) if names else (),
+    )
 
 
 def _samples(spec: RunSpec, class_names: tuple[str, ...], resources: Resources) -> Samples:
