@@ -1,7 +1,8 @@
 """Time and error of the Frechet distance against four peers, in one run, as a markdown table.
 
     python benchmarks/fid_distance.py                 # all sizes, about 10 minutes on 2 cores
-    python benchmarks/fid_distance.py --quick         # small sizes, under a minute
+    python benchmarks/fid_distance.py --quick         # small sizes, a minute or two
+    python benchmarks/fid_distance.py --one-thread    # CPU seconds, for a busy machine
 
 Everybody gets the same float64 features and is timed from features to distance: mean, covariance
 and trace term. The reference is a closed form: with y = x T for symmetric positive definite T, the
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -38,6 +40,8 @@ PACKAGES = {
     "torch-fidelity": "torch-fidelity",
     "torchmetrics": "torchmetrics",
 }
+ONE_THREAD = "OODML_BENCHMARK_ONE_THREAD"
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 Distance = Callable[[np.ndarray, np.ndarray], float]
 
 
@@ -83,15 +87,16 @@ def work(name: str) -> None:
     """Answer every line on standard input, the path of an .npz, with seconds and value as JSON."""
     warnings.simplefilter("ignore")
     distance = load_distance(name)
+    clock = time.process_time if ONE_THREAD in os.environ else time.perf_counter
     rng = np.random.default_rng(0)
     distance(rng.standard_normal((20, 8)), rng.standard_normal((20, 8)))
     print(json.dumps("ready"), flush=True)
     for line in sys.stdin:
         with np.load(line.strip()) as file:
             a, b = file["a"], file["b"]
-        begin = time.perf_counter()
+        begin = clock()
         value = distance(a, b)
-        print(json.dumps([time.perf_counter() - begin, value]), flush=True)
+        print(json.dumps([clock() - begin, value]), flush=True)
 
 
 class Worker:
@@ -204,6 +209,7 @@ def ladder_rows(dimension: int, limit: float, quick: bool, folder: Path) -> list
     from oodml.fid.statistics import ClassMoments
     from oodml.fid.terms import split_terms
 
+    clock = time.process_time if ONE_THREAD in os.environ else time.perf_counter
     rng = np.random.default_rng(0)
     labels = np.repeat(np.arange(LADDER_CLASSES), SAMPLES_PER_CLASS)
     centres = rng.standard_normal((LADDER_CLASSES, dimension))
@@ -215,13 +221,13 @@ def ladder_rows(dimension: int, limit: float, quick: bool, folder: Path) -> list
     half = LADDER_CLASSES // 2
     rows = []
     for level in ("class", "sample") if not quick else ("class",):
-        begin = time.perf_counter()
+        begin = clock()
         moments = ClassMoments.from_features(features, level)
         if level == "class":
             gram = PooledGram.of(moments)
             for order in orders:
                 gram.terms(order[:half], order[half:])
-            own = time.perf_counter() - begin
+            own = clock() - begin
         else:
             own = _walk(moments, split_terms, orders[0][:half], orders[0][half:])
         cells = [f"{own:.3g}"]
@@ -245,7 +251,8 @@ def ladder_rows(dimension: int, limit: float, quick: bool, folder: Path) -> list
 def _walk(moments: Any, split_terms: Any, train: np.ndarray, test: np.ndarray) -> float:
     # 110 steps that exchange two classes each; the moments follow by the classes that move.
     train, test = train.copy(), test.copy()
-    begin = time.perf_counter()
+    clock = time.process_time if ONE_THREAD in os.environ else time.perf_counter
+    begin = clock()
     a, b = moments.of(train), moments.of(test)
     for step in range(LADDER_FIDS):
         places = np.array([2 * step, 2 * step + 1]) % len(train)
@@ -253,12 +260,13 @@ def _walk(moments: Any, split_terms: Any, train: np.ndarray, test: np.ndarray) -
         a, b = a - leaving + entering, b - entering + leaving
         train[places], test[places] = test[places].copy(), train[places].copy()
         split_terms(moments, train, test, train_moments=a, test_moments=b)
-    return time.perf_counter() - begin
+    return clock() - begin
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small sizes, one repeat")
+    parser.add_argument("--one-thread", action="store_true", help="CPU seconds of one thread")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--limit", type=float, default=60.0, help="seconds for one distance")
     parser.add_argument("--machine", default="", help="how to call this machine in the table")
@@ -268,6 +276,10 @@ def main() -> None:
     if arguments.worker:
         work(arguments.worker)
         return
+    if arguments.one_thread and ONE_THREAD not in os.environ:
+        # Thread counts are read when the libraries load, so everything starts again under them.
+        os.environ |= {ONE_THREAD: "1", **dict.fromkeys(THREADS, "1")}
+        os.execv(sys.executable, [sys.executable, *sys.argv])
     repeats = 1 if arguments.quick else arguments.repeats
     libraries = [*PACKAGES.values(), "numpy", "scipy", "torch"]
     with tempfile.TemporaryDirectory() as name:
@@ -279,12 +291,14 @@ def main() -> None:
         [
             "# The Frechet distance against four peers",
             "",
-            f"`python benchmarks/fid_distance.py{' --quick' if arguments.quick else ''}` on "
+            f"`python benchmarks/fid_distance.py{' --quick' if arguments.quick else ''}"
+            f"{' --one-thread' if arguments.one_thread else ''}` on "
             f"{arguments.machine or 'this machine'}, Python {platform.python_version()}, "
             + ", ".join(f"{library} {version(library)}" for library in libraries)
             + ".",
             "",
-            "Seconds from features to the distance, median of up to "
+            f"{'CPU seconds of one thread' if arguments.one_thread else 'Seconds'} from features"
+            " to the distance, median of up to "
             f"{repeats} interleaved repeats (one where a distance takes over "
             f"{arguments.limit / 10:g} s); in parentheses the error against the closed form, as a "
             "part of the two traces, and the time as a multiple of oodml's.",
