@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from oodml.errors import UsageError
-from oodml.fid.shift import shift_of, split_terms
-from oodml.fid.statistics import ClassMoments
+from oodml.errors import DataError, UsageError, unknown_name
+from oodml.fid.shift import shift_of
+from oodml.splits.equal import equal_sized
 from oodml.splits.ladder import Ladder, Step
-from oodml.splits.removal import removal_step
-from oodml.splits.settings import BuildSettings
-from oodml.splits.sides import Classes, Sides
-from oodml.splits.split import MIN_CLASSES_PER_SIDE, Split, random_split
-from oodml.splits.swap import swap_step
+from oodml.splits.pool import Pool
+from oodml.splits.procedure import PAIRS_A_STEP
+from oodml.splits.rungs import choose_rungs
+from oodml.splits.settings import PROCEDURES, SEARCHES, BuildSettings
+from oodml.splits.sides import Sides
+from oodml.splits.split import MIN_CLASSES_PER_SIDE, Split
+from oodml.splits.start import drawn_split
+from oodml.splits.trajectory import trajectory
+from oodml.splits.walk import Accept, State, forget
 
 if TYPE_CHECKING:
     from oodml.fid.features import Features
@@ -24,6 +29,8 @@ if TYPE_CHECKING:
 SWAP_FRACTION = 0.02
 # Cars, the only published ladder with known removals, ends at 62 of 98 classes a side.
 KEPT_FRACTION = 0.6
+# Exact distances that the search "best" may spend: some minutes on 1,800 classes of images.
+BUDGET = 400
 
 OnStep = Callable[[Step], None]
 
@@ -32,92 +39,144 @@ def build_ladder(
     features: Features,
     *,
     rungs: int = 8,
+    fids: Sequence[float] = (),
+    steps: Sequence[int] = (),
     start: Split | None = None,
+    start_name: str = "given",
     seed: int = 0,
     train_fraction: float = 0.5,
-    level: str = "sample",
+    by: str = "class",
+    level: str | None = None,
+    procedure: str = "oodml",
+    search: str = "published",
+    budget: int | None = None,
+    easier: bool = True,
     swap_size: int | None = None,
     min_classes: int | None = None,
+    equal_size: bool = False,
     source: str = "",
     on_step: OnStep | None = None,
 ) -> Ladder:
-    """A ladder of `rungs` splits, evenly spaced in FID from the start split to the hardest.
+    """A ladder of splits in strictly rising exact FID, from the easiest to the hardest reached.
 
-    From `start` (default: a seeded random split) whole classes change sides by the published
-    rule as long as the exact FID rises, in steps of `swap_size` classes a side that are halved
-    whenever a step does not raise it; then classes are removed from both sides in the same way
-    until `min_classes` a side are left. `on_step` hears of every accepted step.
+    From `start` (default: a seeded random split) whole classes, or whole groups (`by`), change
+    sides in steps of `swap_size` a side, halved whenever a step does not move FID the right way:
+    towards easier splits (unless `easier` is False) and towards harder ones. Then units are removed
+    from both sides in the same way until `min_classes` classes a side are left.
 
-    `level` is "sample" (Gaussians fitted to all samples) or "class" (to the class means).
-    Defaults: 2% of the smaller side a step, at least 60% of its classes kept.
-    Raises `UsageError` for settings out of range or more rungs than distinct steps.
+    `search` is "published" (the key of arXiv:2107.09562), "gain" (on from where that saturates, by
+    the first-order change of FID under optimal transport) or "best" (then other starts, annealing
+    and pairwise local search with `budget` more exact distances). `procedure` "milbich2021" takes
+    the published way instead. `rungs` are evenly spaced in FID, or nearest to `fids`, or at `steps`
+    counted from the start. `equal_size` cuts all rungs to the classes and images of the smallest.
+
+    `level` is "sample" (Gaussians fitted to all samples) or "class" (to the class means; the
+    default of milbich2021). `on_step` hears of every accepted split. Defaults: 2% of the smaller
+    side a step, at least 60% of its classes kept. Raises `UsageError` for settings out of range.
     """
-    start = start or random_split(features.class_names, train_fraction=train_fraction, seed=seed)
-    fewest = min(len(start.train_classes), len(start.test_classes))
+    level = level or ("class" if procedure == "milbich2021" else "sample")
+    _check_names(procedure, search, level, by)
+    pool = Pool.of(features, level=level, by=by)
+    drawn = start is None
+    split = start or drawn_split(pool, by=by, train_fraction=train_fraction, seed=seed)
+    begin = Sides.of(pool, pool.units(split.train_classes), pool.units(split.test_classes))
     settings = BuildSettings(
-        rungs=rungs,
+        rungs=len(fids) or len(steps) or rungs,
         seed=seed,
         level=level,
         train_fraction=train_fraction,
-        swap_size=swap_size if swap_size is not None else max(1, round(SWAP_FRACTION * fewest)),
-        min_classes=(
-            min_classes
-            if min_classes is not None
-            else max(MIN_CLASSES_PER_SIDE, round(KEPT_FRACTION * fewest))
-        ),
+        swap_size=_swap_size(begin, procedure) if swap_size is None else swap_size,
+        min_classes=_min_classes(split) if min_classes is None else min_classes,
+        search=search,
+        budget=(BUDGET if budget is None else budget) if search == "best" else 0,
+        easier=easier,
+        by=by,
+        procedure=procedure,
+        fids=tuple(sorted(map(float, fids))),
+        steps=tuple(sorted(steps)),
+        equal_size=equal_size,
+        start="random" if drawn else start_name,
+        start_train=() if drawn else split.train_classes,
+        start_test=() if drawn else split.test_classes,
     )
-    _check(settings, fewest)
-    statistics = ClassMoments.from_features(features, level=level)
-    walk, stopped = _walk(statistics, start, settings, on_step or (lambda step: None))
-    chosen = choose_evenly([step.fid for _, step in walk], rungs)
+    _check_ranges(settings, begin, split)
+    states, origin, stopped = trajectory(begin, settings, _reporter(on_step))
+    chosen = choose_rungs([state.fid for state in states], origin, settings)
+    splits = [_measured(pool, states[i]) for i in chosen]
+    if equal_size:
+        splits, kept = equal_sized(features, splits, level=level, seed=seed)
+        chosen = [chosen[i] for i in kept]
     return Ladder(
         features=features.source,
         source=source,
         class_sizes=_class_sizes(features),
         settings=settings,
-        trajectory=tuple(step for _, step in walk),
+        trajectory=_steps(pool, states),
         stopped=stopped,
         rung_steps=tuple(chosen),
-        rungs=tuple(_measured(statistics, walk[i][0]) for i in chosen),
+        rungs=tuple(splits),
     )
 
 
-def choose_evenly(fids: Sequence[float], rungs: int) -> list[int]:
-    """The `rungs` indices of rising `fids`, first and last among them, nearest to even spacing.
+def rebuild_ladder(ladder: Ladder, features: Features) -> Ladder:
+    """The ladder that the recorded settings give on `features`: byte for byte the same one.
 
-    Minimises the summed distance to evenly spaced targets over all increasing choices.
-    Raises `UsageError` if there are fewer FIDs than rungs.
+    Raises `DataError` if the features are of other images or another network.
     """
-    if rungs > len(fids):
+    if features.source != ladder.features:
+        raise DataError("the features are not those that the ladder was built on.")
+    settings = ladder.settings
+    given: dict[str, Any] = settings.to_json()
+    train, test = given.pop("start_train"), given.pop("start_test")
+    given["start_name"] = given.pop("start")
+    start = Split(tuple(train), tuple(test)) if train else None
+    return build_ladder(features, start=start, source=ladder.source, **given)
+
+
+def _reporter(on_step: OnStep | None) -> Accept:
+    if on_step is None:
+        return forget
+    return lambda state: on_step(Step(state.kind, state.fid))
+
+
+def _swap_size(begin: Sides, procedure: str) -> int:
+    if procedure == "milbich2021":
+        return PAIRS_A_STEP
+    return max(1, round(SWAP_FRACTION * min(len(begin.train), len(begin.test))))
+
+
+def _min_classes(start: Split) -> int:
+    fewest = min(len(start.train_classes), len(start.test_classes))
+    return max(MIN_CLASSES_PER_SIDE, round(KEPT_FRACTION * fewest))
+
+
+def _check_names(procedure: str, search: str, level: str, by: str) -> None:
+    if procedure not in PROCEDURES:
+        raise unknown_name("procedure", procedure, PROCEDURES)
+    if search not in SEARCHES:
+        raise unknown_name("search", search, SEARCHES)
+    if level not in ("sample", "class"):
+        raise UsageError(f"FID level {level!r}: allowed are 'sample' and 'class'.")
+    if procedure == "milbich2021" and (search, level, by) != ("published", "class", "class"):
         raise UsageError(
-            f"{rungs} rungs were asked for, but the trajectory has only {len(fids)} distinct "
-            f"splits from FID {fids[0]:.4g} to {fids[-1]:.4g}; give a smaller --rungs or a smaller "
-            "--swap-size."
+            "procedure milbich2021 is the published search of classes at class level; leave "
+            "--search, --level and --by out."
         )
-    values = np.asarray(fids)
-    cost = np.abs(np.linspace(values[0], values[-1], rungs)[:, None] - values[None, :])
-    cost[0, 1:] = cost[-1, :-1] = np.inf
-    best = cost[0]
-    came_from = []
-    for row in cost[1:]:
-        reachable = np.concatenate([[np.inf], np.minimum.accumulate(best)[:-1]])
-        came_from.append([int(np.argmin(best[:i])) if i else 0 for i in range(len(best))])
-        best = reachable + row
-    chosen = [len(values) - 1]
-    for previous in reversed(came_from):
-        chosen.append(previous[chosen[-1]])
-    return chosen[::-1]
 
 
-def _check(settings: BuildSettings, fewest: int) -> None:
-    if settings.rungs < 2:
+def _check_ranges(settings: BuildSettings, begin: Sides, start: Split) -> None:
+    if settings.fids and settings.steps:
+        raise UsageError("both --fids and --steps were given; rungs are chosen by one of them.")
+    if settings.rungs < 2 and not (settings.fids or settings.steps):
         raise UsageError(f"{settings.rungs} rungs: a ladder needs at least 2.")
-    if settings.level not in ("sample", "class"):
-        raise UsageError(f"FID level {settings.level!r}: allowed are 'sample' and 'class'.")
+    if settings.budget < 0 or not np.isfinite(settings.fids).all():
+        raise UsageError("budget and FIDs must be finite and not negative.")
+    fewest = min(len(start.train_classes), len(start.test_classes))
     if fewest < MIN_CLASSES_PER_SIDE:
         raise UsageError(f"a side with {fewest} classes: at least {MIN_CLASSES_PER_SIDE}.")
-    if not 1 <= settings.swap_size <= fewest:
-        raise UsageError(f"swap size {settings.swap_size} is not between 1 and {fewest}.")
+    units = min(len(begin.train), len(begin.test))
+    if not 1 <= settings.swap_size <= units:
+        raise UsageError(f"swap size {settings.swap_size} is not between 1 and {units}.")
     if not MIN_CLASSES_PER_SIDE <= settings.min_classes <= fewest:
         raise UsageError(
             f"min classes {settings.min_classes} is not between {MIN_CLASSES_PER_SIDE} and the "
@@ -125,72 +184,28 @@ def _check(settings: BuildSettings, fewest: int) -> None:
         )
 
 
-def _walk(
-    statistics: ClassMoments, start: Split, settings: BuildSettings, on_step: OnStep
-) -> tuple[list[tuple[Sides, Step]], str]:
-    """Every accepted split with its step, and the reason why the walk ended."""
-    names = statistics.class_names
-    sides = Sides.of(
-        statistics, statistics.indices(start.train_classes), statistics.indices(start.test_classes)
-    )
-    walk = [(sides, Step("start", sides.fid))]
-    on_step(walk[0][1])
-
-    def accept(candidate: Sides, step: Step) -> None:
-        walk.append((candidate, step))
-        on_step(step)
-
-    _swap_until_saturated(sides, settings, accept, names)
-    stopped = _remove_until_fewest(walk[-1][0], settings, accept, names)
-    return walk, stopped
-
-
-Accept = Callable[[Sides, Step], None]
+def _steps(pool: Pool, states: Sequence[State]) -> tuple[Step, ...]:
+    """What changed from each split to the next, by class names."""
+    steps = [Step(states[0].kind, states[0].fid)]
+    for before, after in pairwise(states):
+        left = np.setdiff1d(
+            np.union1d(before.train, before.test), np.union1d(after.train, after.test)
+        )
+        steps.append(
+            Step(
+                after.kind,
+                after.fid,
+                to_test=pool.names(np.intersect1d(before.train, after.test)),
+                to_train=pool.names(np.intersect1d(before.test, after.train)),
+                removed=pool.names(left),
+            )
+        )
+    return tuple(steps)
 
 
-def _swap_until_saturated(
-    sides: Sides, settings: BuildSettings, accept: Accept, names: Sequence[str]
-) -> None:
-    size = settings.swap_size
-    while size:
-        candidate, to_test, to_train = swap_step(sides, size)
-        if candidate.fid > sides.fid:
-            sides = candidate
-            accept(sides, Step("swap", sides.fid, _names(names, to_test), _names(names, to_train)))
-        else:
-            size //= 2
-
-
-def _remove_until_fewest(
-    sides: Sides, settings: BuildSettings, accept: Accept, names: Sequence[str]
-) -> str:
-    size = settings.swap_size
-    while size:
-        spare = min(len(sides.train), len(sides.test)) - settings.min_classes
-        if spare <= 0:
-            return f"min classes {settings.min_classes} reached"
-        candidate, removed = removal_step(sides, min(size, spare))
-        if candidate.fid > sides.fid:
-            sides = candidate
-            accept(sides, Step("removal", sides.fid, removed=_names(names, removed)))
-        else:
-            size //= 2
-    return "saturated"
-
-
-def _names(names: Sequence[str], classes: Classes) -> tuple[str, ...]:
-    return tuple(sorted(names[i] for i in classes))
-
-
-def _measured(statistics: ClassMoments, sides: Sides) -> Split:
-    """The split with its shift, summed up afresh and not along the trajectory."""
-    terms = split_terms(statistics, sides.train, sides.test)
-    names = statistics.class_names
-    return Split(
-        _names(names, sides.train),
-        _names(names, sides.test),
-        shift_of(statistics, sides.train, sides.test, terms),
-    )
+def _measured(pool: Pool, state: State) -> Split:
+    shift = shift_of(pool.statistics, state.train, state.test, state.terms)
+    return Split(pool.names(state.train), pool.names(state.test), shift)
 
 
 def _class_sizes(features: Features) -> dict[str, int]:

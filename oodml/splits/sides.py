@@ -1,4 +1,4 @@
-"""Sides: train and test classes on their way along a trajectory, with what moving them needs."""
+"""Sides: train and test units on their way along a trajectory, with what moving them needs."""
 
 from __future__ import annotations
 
@@ -6,43 +6,45 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
+from oodml.fid.arrays import Matrix
 from oodml.fid.frechet import FrechetTerms
-from oodml.fid.shift import split_terms
-from oodml.fid.statistics import ClassMoments, Moments
+from oodml.fid.statistics import Moments
+from oodml.fid.terms import split_terms
+from oodml.splits.pool import Pool, Units
 
-Classes = npt.NDArray[np.int64]
-_NONE: Classes = np.empty(0, dtype=np.int64)
+_NONE: Units = np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, eq=False)
 class Sides:
-    """Class indices of both sides, ascending, and the moments of each where they are worth it.
+    """Unit indices of both sides, ascending, and the moments of each where they are worth it.
 
-    Moments are carried from step to step by the classes that move, so that a step costs their
+    Moments are carried from step to step by the units that move, so that a step costs their
     samples only. Below one sample a dimension the samples themselves are faster, and exact.
     """
 
-    statistics: ClassMoments
-    train: Classes
-    test: Classes
-    train_moments: Moments | None
-    test_moments: Moments | None
+    pool: Pool
+    train: Units
+    test: Units
+    train_moments: Moments | None = None
+    test_moments: Moments | None = None
 
     @classmethod
-    def of(cls, statistics: ClassMoments, train: Classes, test: Classes) -> Sides:
-        """The sides with these class indices, summed up from scratch."""
+    def of(cls, pool: Pool, train: Units, test: Units) -> Sides:
+        """The sides with these units, summed up from scratch."""
         train, test = np.sort(train), np.sort(test)
-        if min(statistics.size(train), statistics.size(test)) <= statistics.dimension:
-            return cls(statistics, train, test, None, None)
-        return cls(statistics, train, test, statistics.of(train), statistics.of(test))
+        if _few(pool, train, test):
+            return cls(pool, train, test)
+        return cls(pool, train, test, pool.statistics.of(train), pool.statistics.of(test))
 
     @cached_property
     def terms(self) -> FrechetTerms:
         """The exact Frechet distance between the two sides."""
+        if self.pool.gram is not None and self.train_moments is None:
+            return self.pool.gram.terms(self.train, self.test)
         return split_terms(
-            self.statistics,
+            self.pool.statistics,
             self.train,
             self.test,
             train_moments=self.train_moments,
@@ -51,59 +53,53 @@ class Sides:
 
     @property
     def fid(self) -> float:
+        """The exact Frechet distance, in squared feature units."""
         return self.terms.value
 
-    def nearest_to_other(self) -> tuple[Classes, Classes]:
-        """Train and test classes, those nearest to the other side first (ties by index).
+    @cached_property
+    def nearness(self) -> tuple[Matrix, Matrix]:
+        """The published key of every train and every test unit; small means like the other side.
 
-        The published key of class C with mean m: ||m - other side's mean|| - ||m - own mean||
-        (arXiv:2107.09562); means are weighted by class size at sample level.
+        For a unit with mean m: ||m - mean of the other side|| - ||m - mean of its own side||
+        (arXiv:2107.09562). The means of sides weight units by their points.
         """
-        mean_train, mean_test = self._mean(self.train), self._mean(self.test)
-        return (
-            self._ranked(self.train, mean_train, mean_test),
-            self._ranked(self.test, mean_test, mean_train),
-        )
+        to_train, to_test = self._distances(self.train), self._distances(self.test)
+        return (to_test - to_train)[self.train], (to_train - to_test)[self.test]
 
-    def exchange(self, to_test: Classes, to_train: Classes) -> Sides:
+    def exchange(self, to_test: Units, to_train: Units) -> Sides:
         """The sides after `to_test` and `to_train` have changed sides."""
         return self._change(to_test, to_train, arrive=True)
 
-    def without(self, from_train: Classes, from_test: Classes) -> Sides:
-        """The sides after these classes have left the split altogether."""
+    def without(self, from_train: Units, from_test: Units) -> Sides:
+        """The sides after these units have left the split altogether."""
         return self._change(from_train, from_test, arrive=False)
 
-    def _change(self, leave_train: Classes, leave_test: Classes, *, arrive: bool) -> Sides:
+    def _change(self, leave_train: Units, leave_test: Units, *, arrive: bool) -> Sides:
         come_train, come_test = (leave_test, leave_train) if arrive else (_NONE, _NONE)
         train = np.union1d(np.setdiff1d(self.train, leave_train), come_train)
         test = np.union1d(np.setdiff1d(self.test, leave_test), come_test)
+        if _few(self.pool, train, test):
+            return Sides(self.pool, train, test)
         if self.train_moments is None or self.test_moments is None:
-            return Sides.of(self.statistics, train, test)
-        if (
-            min(self.statistics.size(train), self.statistics.size(test))
-            <= self.statistics.dimension
-        ):
-            return Sides(self.statistics, train, test, None, None)
-        left_train, left_test = self.statistics.of(leave_train), self.statistics.of(leave_test)
+            return Sides.of(self.pool, train, test)
+        left_train, left_test = (self.pool.statistics.of(u) for u in (leave_train, leave_test))
         train_moments = self.train_moments - left_train
         test_moments = self.test_moments - left_test
         if arrive:
             train_moments, test_moments = train_moments + left_test, test_moments + left_train
-        return Sides(self.statistics, train, test, train_moments, test_moments)
+        return Sides(self.pool, train, test, train_moments, test_moments)
 
-    def _mean(self, classes: Classes) -> npt.NDArray[np.float64]:
-        starts = self.statistics.starts
-        weights = (starts[classes + 1] - starts[classes]).astype(np.float64)
-        mean: npt.NDArray[np.float64] = weights @ self.statistics.means[classes] / weights.sum()
-        return mean
+    def _distances(self, side: Units) -> Matrix:
+        """From every unit's mean to the mean of one side."""
+        weights = np.zeros(len(self.pool.sizes))
+        weights[side] = self.pool.sizes[side]
+        means = self.pool.statistics.means
+        centre = weights @ means / weights.sum()
+        # One product with all means costs less than a copy of those of one side.
+        squared = self.pool.squares - 2 * (means @ centre) + centre @ centre
+        result: Matrix = np.sqrt(np.clip(squared, 0.0, None))
+        return result
 
-    def _ranked(
-        self,
-        classes: Classes,
-        own: npt.NDArray[np.float64],
-        other: npt.NDArray[np.float64],
-    ) -> Classes:
-        means = self.statistics.means[classes]
-        key = np.linalg.norm(means - other, axis=1) - np.linalg.norm(means - own, axis=1)
-        ranked: Classes = classes[np.argsort(key, kind="stable")]
-        return ranked
+
+def _few(pool: Pool, train: Units, test: Units) -> bool:
+    return bool(min(pool.sizes[train].sum(), pool.sizes[test].sum()) <= pool.statistics.dimension)

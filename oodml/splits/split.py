@@ -20,6 +20,8 @@ MIN_CLASSES_PER_SIDE = 2
 class Split:
     """Two disjoint, sorted sets of class names and, if measured, the `shift` between them.
 
+    All samples of a class take part, except where `images_kept` names a smaller number of them for
+    it: those are chosen by `kept_seed` (see `oodml.splits.equal.split_rows`).
     `published_fid` is the distance that a published split came with; a measured shift goes before
     it. Raises `DataError` when a class stands on both sides, stands twice, or a side is empty.
     """
@@ -28,6 +30,8 @@ class Split:
     test_classes: tuple[str, ...]
     shift: Shift | None = None
     published_fid: float | None = None
+    images_kept: tuple[tuple[str, int], ...] = ()
+    kept_seed: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "train_classes", _sorted_unique(self.train_classes, "train"))
@@ -35,11 +39,15 @@ class Split:
         both = sorted(set(self.train_classes) & set(self.test_classes))
         if both:
             raise DataError(f"{len(both)} classes are on both sides of a split: {_some(both)}.")
+        names = set(self.train_classes + self.test_classes)
+        if any(name not in names or number < 1 for name, number in self.images_kept):
+            raise DataError("images kept are counted for a class of the split, from 1 upwards.")
 
     @cached_property
     def id(self) -> str:
-        """12 hex digits that depend on the two class sets only."""
-        return digest({"train": self.train_classes, "test": self.test_classes})
+        """12 hex digits that depend on the two class sets, and on the images kept, only."""
+        named: dict[str, Any] = {"train": self.train_classes, "test": self.test_classes}
+        return digest({**named, **self._kept_json()})
 
     @property
     def fid(self) -> float:
@@ -58,7 +66,13 @@ class Split:
             "test_classes": list(self.test_classes),
             "shift": None if self.shift is None else self.shift.to_json(),
             **({} if self.published_fid is None else {"published_fid": self.published_fid}),
+            **self._kept_json(),
         }
+
+    def _kept_json(self) -> dict[str, Any]:
+        if not self.images_kept:
+            return {}
+        return {"images_kept": dict(self.images_kept), "kept_seed": self.kept_seed}
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Split:
@@ -69,6 +83,8 @@ class Split:
             tuple(record["test_classes"]),
             None if shift is None else Shift.from_json(shift),
             record.get("published_fid"),
+            tuple(sorted(record.get("images_kept", {}).items())),
+            record.get("kept_seed", 0),
         )
         if split.id != record["id"]:
             raise DataError(

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from oodml.errors import UsageError
 from oodml.fid.features import Features
 from oodml.fid.frechet import frechet_distance
-from oodml.fid.statistics import ClassMoments
-from oodml.splits.build import build_ladder, choose_evenly
+from oodml.splits.build import build_ladder
 from oodml.splits.ladder import Ladder
+from oodml.splits.pool import Pool
 from oodml.splits.removal import removal_step
+from oodml.splits.rungs import choose_evenly
 from oodml.splits.sides import Sides
 from oodml.splits.split import Split, random_split
 from oodml.splits.swap import swap_step
@@ -53,12 +54,8 @@ def unbalanced() -> Features:
 
 
 def sides_of(features: Features, split: Split, level: str) -> Sides:
-    statistics = ClassMoments.from_features(features, level)
-    return Sides.of(
-        statistics,
-        statistics.indices(split.train_classes),
-        statistics.indices(split.test_classes),
-    )
+    pool = Pool.of(features, level=level)
+    return Sides.of(pool, pool.units(split.train_classes), pool.units(split.test_classes))
 
 
 @pytest.mark.parametrize("level", ["sample", "class"])
@@ -87,7 +84,7 @@ def test_a_removal_takes_the_classes_nearest_to_the_other_side() -> None:
 
 def test_the_fid_along_a_trajectory_equals_that_of_the_samples() -> None:
     features = make_features(classes=30, per_class=10, dimension=12, seed=1)
-    ladder = build_ladder(features, rungs=4, swap_size=3)
+    ladder = build_ladder(features, rungs=4, swap_size=3, easier=False)
     train = set(random_split(features.class_names).train_classes)
     test = set(features.class_names) - train
     for step in ladder.trajectory:
@@ -149,7 +146,7 @@ def test_a_ladder_does_not_depend_on_class_order_or_global_random_state(tmp_path
 
 def test_a_step_that_does_not_raise_fid_is_tried_smaller() -> None:
     features = make_features(classes=20, per_class=6, dimension=4, seed=2)
-    ladder = build_ladder(features, rungs=2, swap_size=10, min_classes=10)
+    ladder = build_ladder(features, rungs=2, swap_size=10, min_classes=10, easier=False)
     sizes = [len(step.to_test) for step in ladder.trajectory if step.kind == "swap"]
     # Exchanging both sides whole changes nothing, so the first accepted step is smaller.
     assert sizes and max(sizes) < 10 and sizes == sorted(sizes, reverse=True)
@@ -190,6 +187,6 @@ def test_impossible_settings_are_refused(
 
 def test_a_ladder_can_start_from_a_given_split(features: Features) -> None:
     start = Split(features.class_names[:6], features.class_names[6:])
-    ladder = build_ladder(features, rungs=2, start=start)
+    ladder = build_ladder(features, rungs=2, start=start, easier=False)
     assert ladder.rungs[0].id == start.id
     assert isinstance(ladder, Ladder)

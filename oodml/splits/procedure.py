@@ -1,0 +1,97 @@
+"""The published construction (arXiv:2107.09562, 2021): two pairs a step from one stale ranking."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from oodml.splits.pool import Units
+from oodml.splits.removal import most_removable
+from oodml.splits.sides import Sides
+from oodml.splits.swap import EASIER, HARDER, by_nearness
+from oodml.splits.walk import Accept, State, moves
+
+PAIRS_A_STEP = 2
+# 25 and 15 records including the start split, and 35 of the removal.
+HARDER_STEPS, EASIER_STEPS, REMOVAL_STEPS = 24, 14, 34
+# Arrivals on a side that may not leave again at once.
+HARDER_MEMORY, EASIER_MEMORY = 5, 30
+
+
+@dataclass
+class _Memory:
+    """The classes that came to each side, in order; the last `length` of them must stay."""
+
+    length: int
+    train: list[int] = field(default_factory=list)
+    test: list[int] = field(default_factory=list)
+
+
+def published_easier(start: Sides, pairs: int, accept: Accept) -> None:
+    """Every split below all before on the published way towards easier splits."""
+    _swap(start, pairs, EASIER_STEPS, EASIER, _Memory(EASIER_MEMORY), accept)
+
+
+def published_harder(start: Sides, pairs: int, min_classes: int, accept: Accept) -> str:
+    """Every split above all before on the published way to harder ones; the reason of its end.
+
+    Swaps are made whether FID rises or not, so what moves is what the paper moves; splits that do
+    not raise it are walked through and left out. Then, by the paper's rule, each step tries its
+    swap and, if FID does not rise, takes it back and removes the same classes instead.
+    """
+    memory = _Memory(HARDER_MEMORY)
+    sides, highest = _swap(start, pairs, HARDER_STEPS, HARDER, memory, accept)
+    for _ in range(REMOVAL_STEPS):
+        to_test, to_train = _picks(sides, pairs, HARDER, memory)
+        swapped = sides.exchange(to_test, to_train)
+        if moves(sides.fid, swapped.fid, HARDER):
+            _remember(memory, to_test, to_train)
+            sides, kind = swapped, "swap"
+        else:
+            allowed = most_removable(sides, pairs, min_classes)
+            if not allowed:
+                return f"min classes {min_classes} reached"
+            sides, kind = sides.without(to_test[:allowed], to_train[:allowed]), "removal"
+        if moves(highest, sides.fid, HARDER):
+            highest = sides.fid
+            accept(State.of(kind, sides))
+    return f"{HARDER_STEPS} swaps and {REMOVAL_STEPS} removals made"
+
+
+def _swap(
+    sides: Sides, pairs: int, steps: int, sign: int, memory: _Memory, accept: Accept
+) -> tuple[Sides, float]:
+    furthest = sides.fid
+    for _ in range(steps):
+        to_test, to_train = _picks(sides, pairs, sign, memory)
+        if not len(to_test):
+            break
+        _remember(memory, to_test, to_train)
+        sides = sides.exchange(to_test, to_train)
+        if moves(furthest, sides.fid, sign):
+            furthest = sides.fid
+            accept(State.of("swap" if sign == HARDER else "easier", sides))
+    return sides, furthest
+
+
+def _picks(sides: Sides, pairs: int, sign: int, memory: _Memory) -> tuple[Units, Units]:
+    """The k-th pick is the first free class from rank k on, both sides ranked once."""
+    train, test = by_nearness(sides, sign)
+    picked = []
+    for ranked, arrived in ((train, memory.train), (test, memory.test)):
+        recent = arrived[-memory.length :]
+        taken: list[int] = []
+        for rank in range(min(pairs, len(ranked))):
+            held = {*recent[len(taken) :], *taken}
+            free = next((i for i in ranked[rank:] if int(i) not in held), None)
+            if free is not None:
+                taken.append(int(free))
+        picked.append(np.array(taken, dtype=np.int64))
+    count = min(len(taken) for taken in picked)
+    return picked[0][:count], picked[1][:count]
+
+
+def _remember(memory: _Memory, to_test: Units, to_train: Units) -> None:
+    memory.test.extend(int(i) for i in to_test)
+    memory.train.extend(int(i) for i in to_train)
