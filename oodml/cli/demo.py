@@ -62,7 +62,11 @@ def demo_command(
     )
     with tqdm(desc="ladder", unit=" steps") as bar:
         ladder = build_ladder(
-            features, rungs=rungs, source="emoji", on_step=lambda step: advance(bar, step)
+            features,
+            rungs=rungs,
+            easier=False,
+            source="emoji",
+            on_step=lambda step: advance(bar, step),
         )
     show_ladder(ladder, "text", 2)
     store = Store(output)
