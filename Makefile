@@ -9,14 +9,14 @@ demo: .venv/demo
 	.venv/bin/oodml demo -o $(OUT)
 
 test: .venv/dev
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest --numprocesses auto
 
 lint: .venv/dev
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
-benchmarks: .venv/benchmarks
+benchmarks: .venv/dev
 	for script in benchmarks/*.py; do .venv/bin/python $$script || exit 1; done
 
 .venv/bin/python:
@@ -28,12 +28,8 @@ benchmarks: .venv/benchmarks
 	touch $@
 
 .venv/dev: pyproject.toml | .venv/bin/python
-	$(PIP) install --quiet -e '.[demo,dev]'
+	$(PIP) install --quiet -e '.[dev]'
 	touch $@ .venv/demo
-
-.venv/benchmarks: pyproject.toml | .venv/bin/python
-	$(PIP) install --quiet -e '.[demo,dev,benchmarks]'
-	touch $@ .venv/demo .venv/dev
 
 clean:
 	rm -rf .venv demo-results dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
