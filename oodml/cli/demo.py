@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from oodml.cli.ladder import advance, show_ladder
+from oodml.cli.ladder import show_ladder
+from oodml.cli.ladder_build import advance
 from oodml.cli.options import FOLDER, default_workers
 from oodml.cli.results import draw, open_results, print_table
 from oodml.cli.run import keep_ladder, print_outcome, print_plan, run_with_progress

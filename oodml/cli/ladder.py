@@ -8,18 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from oodml.cli.options import (
-    FILE,
-    data_options,
-    format_option,
-    network_options,
-    open_features,
-    resolved_source,
-)
+from oodml.cli.ladder_build import build, pair
+from oodml.cli.options import FILE, format_option
 from oodml.cli.tables import Table
 
 if TYPE_CHECKING:
-    from oodml.splits.ladder import Ladder, Step
+    from oodml.splits.ladder import Ladder
     from oodml.splits.split import Split
 
 
@@ -28,66 +22,8 @@ def ladder_command() -> None:
     """Build and show ladders: class splits from easy to hard."""
 
 
-@ladder_command.command()
-@click.argument("source")
-@click.option("-o", "--output", type=FILE, default="ladder.json", show_default=True)
-@click.option("--rungs", type=int, default=8, show_default=True, help="Number of splits.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the start split.")
-@click.option(
-    "--train-fraction", type=float, default=0.5, show_default=True, help="Share of train classes."
-)
-@click.option(
-    "--level",
-    type=click.Choice(["sample", "class"]),
-    default="sample",
-    show_default=True,
-    help="Gaussians of all images, or of the class means.",
-)
-@click.option("--swap-size", type=int, help="Classes a side in one step  [default: 2% of a side]")
-@click.option("--min-classes", type=int, help="Classes a side to keep  [default: 60% of a side]")
-@data_options
-@network_options
-def build(
-    source: str,
-    output: Path,
-    rungs: int,
-    seed: int,
-    train_fraction: float,
-    level: str,
-    swap_size: int | None,
-    min_classes: int | None,
-    **options: Any,
-) -> None:
-    """Build a ladder from SOURCE and write it as JSON.
-
-    SOURCE is a folder of class folders, a CSV, a collection's name or a feature file (.npz).
-    """
-    from tqdm import tqdm
-
-    from oodml.splits.build import build_ladder
-
-    features = open_features(source, **options)
-    with tqdm(desc="ladder", unit=" steps") as bar:
-        ladder = build_ladder(
-            features,
-            rungs=rungs,
-            seed=seed,
-            train_fraction=train_fraction,
-            level=level,
-            swap_size=swap_size,
-            min_classes=min_classes,
-            source=resolved_source(source),
-            on_step=lambda step: advance(bar, step),
-        )
-    ladder.save(output)
-    show_ladder(ladder, "text", 3)
-    click.echo(f"written to {output}")
-
-
-def advance(bar: Any, step: Step) -> None:
-    """Move a progress bar by one step of a trajectory."""
-    bar.set_postfix_str(f"{step.kind}, FID {step.fid:.2f}")
-    bar.update()
+ladder_command.add_command(build)
+ladder_command.add_command(pair)
 
 
 @ladder_command.command()

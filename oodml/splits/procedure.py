@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,13 +19,18 @@ HARDER_STEPS, EASIER_STEPS, REMOVAL_STEPS = 24, 14, 34
 HARDER_MEMORY, EASIER_MEMORY = 5, 30
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Memory:
     """The classes that came to each side, in order; the last `length` of them must stay."""
 
     length: int
-    train: list[int] = field(default_factory=list)
-    test: list[int] = field(default_factory=list)
+    train: tuple[int, ...] = ()
+    test: tuple[int, ...] = ()
+
+    def after(self, to_test: Units, to_train: Units) -> _Memory:
+        return _Memory(
+            self.length, (*self.train, *to_train.tolist()), (*self.test, *to_test.tolist())
+        )
 
 
 def published_easier(start: Sides, pairs: int, accept: Accept) -> None:
@@ -37,16 +42,17 @@ def published_harder(start: Sides, pairs: int, min_classes: int, accept: Accept)
     """Every split above all before on the published way to harder ones; the reason of its end.
 
     Swaps are made whether FID rises or not, so what moves is what the paper moves; splits that do
-    not raise it are walked through and left out. Then, by the paper's rule, each step tries its
-    swap and, if FID does not rise, takes it back and removes the same classes instead.
+    not raise it are walked through and left out. Then, from the highest of them and by the paper's
+    rule, each step tries its swap and, if FID does not rise, takes it back and removes the same
+    classes instead.
     """
-    memory = _Memory(HARDER_MEMORY)
-    sides, highest = _swap(start, pairs, HARDER_STEPS, HARDER, memory, accept)
+    sides, memory = _swap(start, pairs, HARDER_STEPS, HARDER, _Memory(HARDER_MEMORY), accept)
+    highest = sides.fid
     for _ in range(REMOVAL_STEPS):
         to_test, to_train = _picks(sides, pairs, HARDER, memory)
         swapped = sides.exchange(to_test, to_train)
         if moves(sides.fid, swapped.fid, HARDER):
-            _remember(memory, to_test, to_train)
+            memory = memory.after(to_test, to_train)
             sides, kind = swapped, "swap"
         else:
             allowed = most_removable(sides, pairs, min_classes)
@@ -61,18 +67,19 @@ def published_harder(start: Sides, pairs: int, min_classes: int, accept: Accept)
 
 def _swap(
     sides: Sides, pairs: int, steps: int, sign: int, memory: _Memory, accept: Accept
-) -> tuple[Sides, float]:
-    furthest = sides.fid
+) -> tuple[Sides, _Memory]:
+    """The split furthest on the way, with the memory it had."""
+    furthest = sides, memory
     for _ in range(steps):
         to_test, to_train = _picks(sides, pairs, sign, memory)
         if not len(to_test):
             break
-        _remember(memory, to_test, to_train)
+        memory = memory.after(to_test, to_train)
         sides = sides.exchange(to_test, to_train)
-        if moves(furthest, sides.fid, sign):
-            furthest = sides.fid
+        if moves(furthest[0].fid, sides.fid, sign):
+            furthest = sides, memory
             accept(State.of("swap" if sign == HARDER else "easier", sides))
-    return sides, furthest
+    return furthest
 
 
 def _picks(sides: Sides, pairs: int, sign: int, memory: _Memory) -> tuple[Units, Units]:
@@ -90,8 +97,3 @@ def _picks(sides: Sides, pairs: int, sign: int, memory: _Memory) -> tuple[Units,
         picked.append(np.array(taken, dtype=np.int64))
     count = min(len(taken) for taken in picked)
     return picked[0][:count], picked[1][:count]
-
-
-def _remember(memory: _Memory, to_test: Units, to_train: Units) -> None:
-    memory.test.extend(int(i) for i in to_test)
-    memory.train.extend(int(i) for i in to_train)

@@ -1,0 +1,134 @@
+"""Pairs: training classes from one collection, test classes from another."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from oodml.errors import DataError
+from oodml.fid.shift import shift_of
+from oodml.fid.statistics import ClassMoments
+from oodml.fid.terms import split_terms
+from oodml.files import digest
+from oodml.splits.ladder import Ladder, Step
+from oodml.splits.settings import BuildSettings
+from oodml.splits.split import MIN_CLASSES_PER_SIDE, Split
+
+if TYPE_CHECKING:
+    from oodml.fid.features import Features
+
+
+def pair_ladder(
+    train: Features,
+    test: Features,
+    *,
+    level: str = "sample",
+    beside: Ladder | None = None,
+    source: str = "",
+) -> Ladder:
+    """A ladder with the rung that trains on one collection and tests on the other.
+
+    Classes of the same name in both are left out of that rung. With `beside`, a ladder of either
+    collection, its rungs stand beside it in the order of FID. Raises `DataError` where networks,
+    levels or collections differ, or too few classes remain.
+    """
+    _check_network(train, test)
+    shared = set(train.class_names) & set(test.class_names)
+    rung = _measured(train, test, shared, level)
+    rungs = [rung]
+    own = train, test
+    if beside is not None:
+        own = _around(train, test, beside, level)
+        rungs = sorted([rung, *beside.rungs], key=lambda split: split.fid)
+    sizes = _sizes(own[0]) | {k: v for k, v in _sizes(own[1]).items() if k not in shared}
+    if beside is None:
+        sizes = {name: size for name, size in sizes.items() if name not in shared}
+    classes = len(rung.train_classes), len(rung.test_classes)
+    return Ladder(
+        features=replace(
+            train.source,
+            dataset=f"{train.source.dataset} -> {test.source.dataset}",
+            fingerprint=joint_fingerprint(train, test),
+        ),
+        source=source,
+        class_sizes=dict(sorted(sizes.items())),
+        settings=BuildSettings(
+            rungs=len(rungs),
+            seed=0,
+            level=level,
+            train_fraction=classes[0] / sum(classes),
+            swap_size=min(classes),
+            min_classes=min(classes),
+            procedure="pair",
+            start=f"pair {train.source.fingerprint} {test.source.fingerprint}",
+        ),
+        trajectory=tuple(Step("pair" if r is rung else "beside", r.fid) for r in rungs),
+        stopped=f"a pair of collections, {len(shared)} shared classes left out",
+        rung_steps=tuple(range(len(rungs))),
+        rungs=tuple(rungs),
+    )
+
+
+def joint_fingerprint(train: Features, test: Features) -> str:
+    """The fingerprint of two collections together, in this order."""
+    return digest(["pair", train.source.fingerprint, test.source.fingerprint], 16)
+
+
+def _check_network(train: Features, test: Features) -> None:
+    if train.source.network != test.source.network:
+        raise DataError(
+            f"the two collections were seen through different networks ({train.source.network} "
+            f"and {test.source.network}); extract both with the same --backbone and --precision."
+        )
+
+
+def _around(
+    train: Features, test: Features, beside: Ladder, level: str
+) -> tuple[Features, Features]:
+    """The two collections, that of the ladder first: its classes keep their names."""
+    if beside.settings.level != level:
+        raise DataError(
+            f"the ladder is at {beside.settings.level} level, the pair at {level} level; give "
+            f"--level {beside.settings.level}."
+        )
+    if beside.features.network != train.source.network:
+        raise DataError(
+            f"the ladder was built on {beside.features.network}, the features are of "
+            f"{train.source.network}; their FIDs do not compare."
+        )
+    for own, other in ((train, test), (test, train)):
+        if beside.features.fingerprint == own.source.fingerprint:
+            return own, other
+    raise DataError(
+        f"the ladder is of {beside.features.dataset!r}, which is neither "
+        f"{train.source.dataset!r} nor {test.source.dataset!r}."
+    )
+
+
+def _measured(train: Features, test: Features, shared: set[str], level: str) -> Split:
+    names = [tuple(sorted(set(features.class_names) - shared)) for features in (train, test)]
+    if min(len(side) for side in names) < MIN_CLASSES_PER_SIDE:
+        raise DataError(
+            f"{len(shared)} classes are in both collections; {len(names[0])} and {len(names[1])} "
+            f"remain, and a side needs at least {MIN_CLASSES_PER_SIDE}."
+        )
+    first, second = train.subset(names[0]), test.subset(names[1])
+    joined = replace(
+        first,
+        values=np.concatenate([first.values, second.values]),
+        labels=np.concatenate([first.labels, second.labels + len(names[0])]),
+        class_names=(*names[0], *names[1]),
+        sample_names=(),
+        groups=None,
+    )
+    statistics = ClassMoments.from_features(joined, level)
+    sides = statistics.indices(names[0]), statistics.indices(names[1])
+    shift = shift_of(statistics, *sides, split_terms(statistics, *sides))
+    return Split(names[0], names[1], shift)
+
+
+def _sizes(features: Features) -> dict[str, int]:
+    counts = np.bincount(features.labels, minlength=len(features.class_names))
+    return {name: int(n) for name, n in zip(features.class_names, counts, strict=True)}
