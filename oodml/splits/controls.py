@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -10,14 +11,15 @@ from oodml.fid.null import Null, class_null, split_distance
 from oodml.fid.shift import Shift, shift_of, split_terms, with_null
 from oodml.fid.statistics import ClassMoments
 from oodml.seeding import generator
+from oodml.splits.equal import split_features
 from oodml.splits.ladder import Ladder
 from oodml.splits.split import Split
 
 if TYPE_CHECKING:
     from oodml.fid.features import Features
 
-# One set of classes and two sizes have one null, however the classes are dealt out.
-_Key = tuple[frozenset[str], int, int]
+# One set of classes (and images) and two sizes have one null, however the classes are dealt out.
+_Key = tuple[frozenset[str], tuple[tuple[str, int], ...], int, int]
 
 
 def add_null(ladder: Ladder, features: Features, draws: int = 20, seed: int = 0) -> Ladder:
@@ -31,14 +33,16 @@ def add_null(ladder: Ladder, features: Features, draws: int = 20, seed: int = 0)
     if draws < 2:
         raise UsageError(f"--null {draws}: a standard deviation needs at least 2 random splits.")
     _check_source(ladder, features)
-    statistics = ClassMoments.from_features(features, level=ladder.settings.level)
+    statistics_of = _statistics(ladder, features)
     nulls: dict[_Key, Null] = {}
+
+    def beside(split: Split) -> Split:
+        return _beside_null(split, statistics_of(split), nulls, draws, seed)
+
     return replace(
         ladder,
-        rungs=tuple(_beside_null(split, statistics, nulls, draws, seed) for split in ladder.rungs),
-        controls=tuple(
-            _beside_null(split, statistics, nulls, draws, seed) for split in ladder.controls
-        ),
+        rungs=tuple(beside(split) for split in ladder.rungs),
+        controls=tuple(beside(split) for split in ladder.controls),
     )
 
 
@@ -51,14 +55,25 @@ def add_controls(ladder: Ladder, features: Features, seed: int = 0) -> Ladder:
     those that the ladder was measured on.
     """
     _check_source(ladder, features)
-    statistics = ClassMoments.from_features(features, level=ladder.settings.level)
+    statistics_of = _statistics(ladder, features)
     taken = {rung.id for rung in ladder.rungs}
     controls = []
     for rung in ladder.rungs:
         control = _random_like(rung, taken, seed)
         taken.add(control.id)
-        controls.append(replace(control, shift=_shift(statistics, control, rung.shift)))
+        controls.append(replace(control, shift=_shift(statistics_of(rung), control, rung.shift)))
     return replace(ladder, controls=tuple(controls))
+
+
+def _statistics(ladder: Ladder, features: Features) -> Callable[[Split], ClassMoments]:
+    """The statistics of the samples that take part in a split; shared where that is all of them."""
+    level = ladder.settings.level
+    whole = ClassMoments.from_features(features, level=level)
+    return lambda split: (
+        ClassMoments.from_features(split_features(split, features), level=level)
+        if split.images_kept
+        else whole
+    )
 
 
 def _random_like(rung: Split, taken: set[str], seed: int) -> Split:
@@ -68,7 +83,13 @@ def _random_like(rung: Split, taken: set[str], seed: int) -> Split:
     for attempt in range(100):
         order = generator(seed, "control", rung.id, attempt).permutation(len(pool))
         names = [pool[index] for index in order]
-        control = Split(tuple(names[:size]), tuple(names[size:]))
+        control = replace(
+            rung,
+            train_classes=tuple(names[:size]),
+            test_classes=tuple(names[size:]),
+            shift=None,
+            published_fid=None,
+        )
         if control.id not in taken:
             return control
     raise DataError(
@@ -93,7 +114,7 @@ def _beside_null(
         )
     sides = (split.train_classes, split.test_classes)
     train, test = (statistics.indices(names) for names in sides)
-    key = (frozenset(sides[0] + sides[1]), len(sides[0]), len(sides[1]))
+    key = (frozenset(sides[0] + sides[1]), split.images_kept, len(sides[0]), len(sides[1]))
     if key not in nulls:
         nulls[key] = class_null(train, test, split_distance(statistics, train, test), draws, seed)
     null = nulls[key]

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ from oodml.errors import DataError
 from oodml.eval.retrieval import evaluate
 from oodml.fid.features import Features, FeatureSource
 from oodml.fid.preprocessing import Preprocessing
+from oodml.splits.equal import split_features, split_rows
 from oodml.splits.gallery import gallery_classes_of, subsample
 from oodml.store import RunRecord, RunSpec
 from oodml.train.loop import fit, seeded
@@ -58,6 +59,7 @@ def train(spec: RunSpec, split: Split, resources: Resources, directory: str | Pa
     spec names.
     """
     _check(spec, split, resources)
+    resources = _taking_part(split, resources)
     started = time.monotonic()
     with _threads(1 if spec.train != "all" else torch.get_num_threads()):
         embeddings, figures = _embeddings(spec, split, resources, Path(directory))
@@ -109,6 +111,23 @@ def _embeddings(
     source = FeatureSource(**{**asdict(test.source), "backbone": f"run {spec.id}"})
     names = test.class_names
     return Features(values, testing.labels.numpy(), names, source, test.sample_names), figures
+
+
+def _taking_part(split: Split, resources: Resources) -> Resources:
+    """The resources without the images that a split of equal size leaves out."""
+    if not split.images_kept:
+        return resources
+    rows = np.sort(np.concatenate(split_rows(split, resources.features)))
+    images = resources.dataset
+    if images is not None:
+        images = replace(
+            images,
+            labels=images.labels[rows],
+            sample_names=tuple(images.sample_names[row] for row in rows),
+            paths=tuple(images.paths[row] for row in rows),
+            sizes=images.sizes[rows],
+        )
+    return replace(resources, features=split_features(split, resources.features), dataset=images)
 
 
 def _gallery(spec: RunSpec, split: Split, embeddings: Features) -> Features:
