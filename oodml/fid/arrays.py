@@ -13,6 +13,8 @@ Real = npt.NDArray[Any]
 Matrix = npt.NDArray[np.float64]
 
 ROWS_NAMED = 5
+# Sums of squares of larger values leave the range of float64.
+LARGEST = 1e75
 
 
 def real_array(value: Any, what: str) -> Real:
@@ -48,13 +50,15 @@ def _from_torch(tensor: Any, what: str) -> Any:
 
 
 def sample_array(value: Any, what: str) -> Real:
-    """`real_array` of shape (n, d) with n >= 2, d >= 1 and finite values, else a DataError."""
+    """`real_array` of shape (n, d), n >= 2, d >= 1, finite and below 1e75, else a DataError."""
     array = real_array(value, what)
     if array.ndim != 2 or array.shape[1] == 0:
         raise DataError(f"{what}: shape {array.shape}; samples are rows of an (n, d) array.")
     if len(array) < 2:
         raise DataError(f"{what}: {len(array)} sample(s); a covariance needs at least 2.")
     require_finite(array, what)
+    if array.dtype == np.float64 and max(array.max(), -array.min()) > LARGEST:
+        raise DataError(f"{what}: values up to {np.abs(array).max():.3g} are too large to square.")
     return array
 
 

@@ -79,7 +79,8 @@ def frechet_terms(a: Any, b: Any, *, tolerance: float = TOLERANCE) -> FrechetTer
         )
     if not _in_order(left, right):
         left, right = right, left
-    first, second = CentredSample(left), CentredSample(right)
+    many = len(left) > left.shape[1]
+    first, second = CentredSample(left, many), CentredSample(right, many)
     difference = (first.base - second.base) + (first.offset - second.offset)
     traces = (float(first.variances.sum()), float(second.variances.sum()))
     _require_moderate(difference, traces)
@@ -185,10 +186,10 @@ def _in_order(a: Real, b: Real) -> bool:
     # One order for both ways of asking makes the rounding, and so the result, the same.
     if len(a) != len(b):
         return len(a) < len(b)
-    differing = np.flatnonzero((a != b).any(axis=1))
-    if not len(differing):
-        return True
-    row_a, row_b = a[differing[0]], b[differing[0]]
+    row = 0
+    if (a[0] == b[0]).all():
+        row = int(np.argmax((a != b).any(axis=1)))
+    row_a, row_b = a[row], b[row]
     column = int(np.argmax(row_a != row_b))
     return bool(row_a[column] < row_b[column])
 

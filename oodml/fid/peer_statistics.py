@@ -33,7 +33,7 @@ class GaussianStatistics:
     def of(cls, values: Real, network: str | None = None) -> GaussianStatistics:
         """The statistics of the samples `values` (n, d)."""
         checked = sample_array(values, "samples")
-        sample = CentredSample(checked)
+        sample = CentredSample(checked, with_covariance=True)
         everything = np.ones(checked.shape[1], dtype=bool)
         mean: Matrix = sample.base + sample.offset
         return cls(mean, sample.covariance(everything), sample.count, network)

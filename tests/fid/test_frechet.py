@@ -14,7 +14,14 @@ from oodml.fid.frechet import (
     frechet_terms,
     frechet_terms_from_moments,
 )
-from oodml.fid.trace import RootTrace, cholesky_trace, factored_trace, gram_trace, nuclear_norm
+from oodml.fid.trace import (
+    RootTrace,
+    cholesky_trace,
+    factored_trace,
+    gram_trace,
+    nuclear_norm,
+    root_sum,
+)
 from oodml.seeding import generator
 
 D = 192
@@ -103,6 +110,12 @@ def test_decaying_spectra_take_the_slow_path_and_stay_exact(n, power):
     assert terms.bound < 1.1e-9 * traces(x, y)
 
 
+def test_null_eigenvalues_are_left_out():
+    assert root_sum(np.array([1e-8, 9.0, -1e-9, 4.0]), 2, 0.0).value == 5.0
+    bound = root_sum(np.array([1.0, 1e-20]), 2, 1e-16).bound
+    assert 0.9e-8 < bound < 2e-8
+
+
 def test_a_trace_term_outside_its_limits_raises():
     assert assemble(1.0, (2.0, 2.0), RootTrace(2.0 + 1e-9, 1e-8)).value == 1.0
     for value in (2.1, -0.1, float("nan")):
@@ -161,7 +174,17 @@ def test_translation_changes_nothing(offset):
     a, b = sample(50), sample(400, seed=1)
     plain = frechet_distance(a, b)
     # What is lost is the last bits of the shifted numbers themselves.
-    assert abs(frechet_distance(a + offset, b + offset) - plain) < 1e-15 * D * max(offset, 1.0)
+    change = abs(frechet_distance(a + offset, b + offset) - plain)
+    assert change < 1e-15 * D * offset + 1e-14 * plain
+
+
+@pytest.mark.parametrize("n", [20, 100])
+def test_a_mean_far_above_the_spread_costs_no_digits(n):
+    # Whole numbers: the translated sample is exact, so the distance must be too.
+    a, b = (generator(seed, "whole").integers(-50, 50, (n + seed, 24)) for seed in (0, 1))
+    plain, far = frechet_terms(a, b), frechet_terms(a + 2.0**40, b + 2.0**40)
+    assert far.mean == pytest.approx(plain.mean, rel=1e-12)
+    assert far.covariance == pytest.approx(plain.covariance, rel=1e-11)
 
 
 @pytest.mark.parametrize("n", [50, 3 * D])
