@@ -15,6 +15,7 @@ from oodml.fid.frechet import (
     frechet_terms,
     frechet_terms_from_moments,
 )
+from oodml.fid.trace import eigenvector_factor
 from oodml.seeding import generator
 
 
@@ -45,6 +46,15 @@ def test_commuting_covariances_with_a_shared_null_space():
     terms = frechet_terms_from_moments(zero, rotated(a, b)[0], zero, rotated(a, b)[1])
     expected = np.sum((np.sqrt(a) - np.sqrt(b)) ** 2)
     assert abs(terms.covariance - expected) < 1e-9 * (a.sum() + b.sum())
+
+
+def test_a_factor_has_no_more_rows_than_the_covariance_has_rank():
+    spectrum = np.array([4.0, 3.0, 1e-13, 2.0, 1e-13, 1e-18])
+    covariance = rotated(spectrum)[0]
+    assert eigenvector_factor(covariance, 3).shape == (3, 6)
+    assert eigenvector_factor(covariance, 6).shape == (5, 6)
+    factor = eigenvector_factor(covariance, 6)
+    np.testing.assert_allclose(factor.T @ factor, covariance, atol=1e-14)
 
 
 def test_isotropic_covariances():
