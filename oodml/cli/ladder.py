@@ -1,4 +1,4 @@
-"""`oodml ladder`: build and show graded splits."""
+"""`oodml ladder`: build, show, draw, compare and exchange graded splits."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from oodml.cli.ladder_build import build, pair
+from oodml.cli.ladder_compare import compare
+from oodml.cli.ladder_exchange import export, import_command
+from oodml.cli.ladder_plot import plot
 from oodml.cli.options import FILE, format_option
 from oodml.cli.tables import Table
 
@@ -19,11 +22,15 @@ if TYPE_CHECKING:
 
 @click.group(name="ladder")
 def ladder_command() -> None:
-    """Build and show ladders: class splits from easy to hard."""
+    """Build, show, draw, compare and exchange ladders: class splits from easy to hard."""
 
 
 ladder_command.add_command(build)
 ladder_command.add_command(pair)
+ladder_command.add_command(plot)
+ladder_command.add_command(compare)
+ladder_command.add_command(import_command)
+ladder_command.add_command(export)
 
 
 @ladder_command.command()
@@ -41,7 +48,7 @@ def show(ladder: Path, moved: int, table_format: str) -> None:
 def show_ladder(ladder: Ladder, table_format: str, most: int) -> None:
     """Print a ladder as a table with the definitions that its numbers need."""
     columns = [
-        "rung", "split", "fid", "mean_term", "covariance_term", "train_classes", "test_classes",
+        "rung", "split", "fid", "null_mean", "excess", "z", "mean_term", "covariance_term", "train_classes", "test_classes",
         "train_images", "test_images", "to_test", "to_train", "removed",
     ]  # fmt: skip
     previous = [None, *ladder.rungs[:-1]]
@@ -51,6 +58,8 @@ def show_ladder(ladder: Ladder, table_format: str, most: int) -> None:
         records = [{**row, **move} for row, move in zip(rows, moves, strict=True)]
         click.echo(json.dumps(records, ensure_ascii=False, indent=2))
         return
+    if not any(row["null_mean"] is not None for row in rows):
+        columns = [name for name in columns if name not in ("null_mean", "excess", "z")]
     click.echo(Table(columns, [[row[c] for c in columns] for row in rows]).render(table_format))
     if table_format == "text":
         _explain(ladder, most)
@@ -62,6 +71,9 @@ def _row(ladder: Ladder, number: int, before: Split | None, rung: Split) -> dict
         "rung": number,
         "split": rung.id,
         "fid": rung.fid,
+        "null_mean": shift.null_mean if shift else None,
+        "excess": shift.excess if shift else None,
+        "z": shift.z if shift else None,
         "mean_term": shift.mean_term if shift else None,
         "covariance_term": shift.covariance_term if shift else None,
         "train_classes": len(rung.train_classes),
@@ -95,6 +107,15 @@ def _explain(ladder: Ladder, most: int) -> None:
         f"{ladder.fid_label()}, input: {source.preprocessing}, {source.precision}, weights "
         f"{source.weights[:12]}. Squared feature units; only equal settings compare."
     )
+    null = ladder.rungs[0].shift
+    if null is not None and null.null_draws:
+        click.echo(
+            f"null: mean FID of {null.null_draws} random splits of a rung's own classes into sides "
+            "of the same sizes; excess = FID - null, z = excess in its standard deviations."
+        )
+    if ladder.controls:
+        fids = ", ".join(f"{control.fid:.2f}" for control in ladder.controls)
+        click.echo(f"FID of the size-matched controls: {fids}.")
     click.echo(
         f"dataset {source.dataset} ({source.fingerprint}), {len(ladder.trajectory)} splits on the "
         f"trajectory, which ended: {ladder.stopped}."

@@ -122,11 +122,6 @@ def build(
     if sum(given is not None for given in (rungs, fids, steps)) > 1:
         raise UsageError("of --rungs, --fids and --steps give one.")
     settings = {name: options.pop(name) for name in _SETTINGS}
-    if settings["equal_size"] and (null_draws or controls):
-        # At equal size the null and the controls of whole classes would not be of that size.
-        if controls:
-            raise UsageError("--controls and --equal-size are two cures for one ill; give one.")
-        null_draws = 0
     features = open_features(source, **options)
     with tqdm(desc="ladder", unit=" steps") as bar:
         ladder = build_ladder(

@@ -1,0 +1,44 @@
+"""What the charts of ladders share: sizes, colours, and files of equal bytes for equal data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from oodml.errors import UsageError
+from oodml.eval.figures import _INK as INK
+from oodml.eval.figures import _METADATA, _SETTINGS
+from oodml.files import atomic_write
+
+# Blue and vermilion of Okabe and Ito, told apart with every colour vision.
+TRAIN, TEST, REMOVED, GREY = "#0072B2", "#D55E00", "#E3E3E3", "#777777"
+__all__ = ["GREY", "INK", "REMOVED", "TEST", "TRAIN", "new_figure", "save_figure"]
+
+
+def new_figure(width: float, height: float) -> Any:
+    """An empty figure of this size in inches, outside matplotlib's global state."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height))
+
+
+@contextmanager
+def save_figure(path: str | Path, dpi: int = 200) -> Iterator[Callable[[Any], None]]:
+    """A block in oodml's chart style that yields the function to save its figure with.
+
+    Raises `UsageError` for a name that does not end in .png, .svg or .pdf.
+    """
+    from matplotlib import rc_context
+
+    suffix = Path(path).suffix.lower()
+    if suffix not in _METADATA:
+        raise UsageError(f"{path} is no chart. Its name must end in .png, .svg or .pdf.")
+
+    def save(figure: Any) -> None:
+        with atomic_write(path) as file:
+            figure.savefig(file, format=suffix[1:], dpi=dpi, metadata=_METADATA[suffix])
+
+    with rc_context(_SETTINGS):
+        yield save
