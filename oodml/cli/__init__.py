@@ -88,6 +88,7 @@ def _one_line(error: OodmlError) -> click.ClickException:
 def main(ctx: click.Context, config: Path | None) -> None:
     """Graded class splits, every deep metric learning method, and honest curves."""
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
+    logging.getLogger("oodml").setLevel(logging.INFO)
     if config is not None:
         ctx.default_map = _read_config(config)
 
