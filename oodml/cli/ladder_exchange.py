@@ -90,8 +90,8 @@ def _on_data(
         if backbone:
             features = extract_features(dataset, backbone, progress=True, **network)
     match = match_classes(ladder.class_sizes, samples.class_names)
-    click.echo(match.report())
     ladder = with_data(ladder, match, samples, resolved_source(data))
+    click.echo(match.report())
     return ladder if features is None else remeasured(ladder, features, level)
 
 
