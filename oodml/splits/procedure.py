@@ -87,13 +87,13 @@ def _picks(sides: Sides, pairs: int, sign: int, memory: _Memory) -> tuple[Units,
     train, test = by_nearness(sides, sign)
     picked = []
     for ranked, arrived in ((train, memory.train), (test, memory.test)):
-        recent = arrived[-memory.length :]
         taken: list[int] = []
         for rank in range(min(pairs, len(ranked))):
-            held = {*recent[len(taken) :], *taken}
-            free = next((i for i in ranked[rank:] if int(i) not in held), None)
+            recent = (*arrived, *taken)[-memory.length :]
+            held = {*recent, *taken}
+            free = next((i for i in ranked[rank:].tolist() if i not in held), None)
             if free is not None:
-                taken.append(int(free))
+                taken.append(free)
         picked.append(np.array(taken, dtype=np.int64))
     count = min(len(taken) for taken in picked)
     return picked[0][:count], picked[1][:count]
