@@ -49,7 +49,8 @@ def show_ladder(ladder: Ladder, table_format: str, most: int) -> None:
     """Print a ladder as a table with the definitions that its numbers need."""
     columns = [
         "rung", "split", "fid", "null_mean", "excess", "z", "mean_term", "covariance_term",
-        "train_classes", "test_classes", "train_images", "test_images", "to_test", "to_train", "removed",
+        "train_classes", "test_classes", "train_images", "test_images",
+        "to_test", "to_train", "removed",
     ]  # fmt: skip
     previous = [None, *ladder.rungs[:-1]]
     rows = [_row(ladder, n, previous[n], rung) for n, rung in enumerate(ladder.rungs)]
@@ -117,8 +118,8 @@ def _explain(ladder: Ladder, most: int) -> None:
         fids = ", ".join(f"{control.fid:.2f}" for control in ladder.controls)
         click.echo(f"FID of the size-matched controls: {fids}.")
     click.echo(
-        f"dataset {source.dataset} ({source.fingerprint or 'no images yet'}), {len(ladder.trajectory)} splits on the "
-        f"trajectory, which ended: {ladder.stopped}."
+        f"dataset {source.dataset} ({source.fingerprint or 'no images yet'}), "
+        f"{len(ladder.trajectory)} splits on the trajectory, which ended: {ladder.stopped}."
     )
 
 
