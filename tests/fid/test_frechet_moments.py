@@ -103,6 +103,13 @@ def test_an_indefinite_covariance_is_refused():
                 frechet_distance_from_moments(np.zeros(6), pair[0], np.zeros(6), pair[1])
 
 
+def test_an_indefinite_covariance_is_refused_however_loose_the_tolerance():
+    bad = rotated([1, 1, 1, 1, 1, -0.1])[0]
+    zero = np.zeros(6)
+    with pytest.raises(DataError, match="negative eigenvalues"):
+        frechet_distance_from_moments(zero, 1e-3 * np.eye(6), zero, bad, tolerance=1e9)
+
+
 def well_conditioned():
     a, b = sample(4 * D), sample(5 * D, seed=1)
     return a.mean(0), np.cov(a.T), b.mean(0), np.cov(b.T)
