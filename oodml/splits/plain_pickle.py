@@ -89,7 +89,7 @@ class _Machine:
 
     def top(self, kind: type) -> Any:
         if type(self.stack[-1]) is not kind:
-            raise _RefusedError(f"no {kind.__name__} where one must stand")
+            raise _RefusedError(f"no {kind.__name__.strip('_')} where one must stand")
         return self.stack[-1]
 
     def append(self, values: list[Any]) -> None:

@@ -91,7 +91,6 @@ def nested(depth: int) -> bytes:
     return pickle.PROTO + b"\x02" + b"]" * depth + b"a" * (depth - 1) + b"."
 
 
-TOUCH = "touch {}"
 HOSTILE = {
     "os.system": lambda mark: pickle.dumps({1: Call(os.system, f"touch {mark}")}),
     "eval": lambda mark: pickle.dumps([Call(eval, f"open({str(mark)!r}, 'w')")], protocol=0),
@@ -101,16 +100,16 @@ HOSTILE = {
     "getattr": lambda mark: pickle.dumps(Call(getattr, Call(__import__, "os"), "system")),
     "numpy load": lambda mark: pickle.dumps(Call(np.load, str(mark), None, True)),
     "object array": lambda mark: pickle.dumps(np.array([{}, 1], dtype=object)),
-    "inst opcode": lambda mark: f"(S'touch {mark}'\nios\nsystem\n.".encode(),
+    "inst opcode": lambda mark: f"(Vtouch {mark}\nios\nsystem\n.".encode(),
     "obj opcode": lambda mark: f"(cos\nsystem\nS'touch {mark}'\no.".encode(),
-    "newobj": lambda mark: b"\x80\x02cbuiltins\nobject\n)\x81.",
+    "newobj": lambda mark: b"\x80\x02cnumpy\ndtype\n)\x81.",
     "dotted name": lambda mark: b"\x80\x04\x8c\x05numpy\x8c\x0edtype.__init__\x93.",
     "name from the memo": lambda mark: (
-        b"\x80\x04\x8c\x02os\x940\x8c\x06system\x940h\x00h\x01\x93\x8c\x04true\x85R."
+        b"\x80\x04\x8c\x02os\x94\x8c\x06system\x94h\x00h\x01\x93\x8c\x04true\x85R."
     ),
     "persistent id": lambda mark: b"Pabc\n.",
     "extension": lambda mark: b"\x80\x02\x82\x01.",
-    "build of a dict": lambda mark: b"\x80\x02}(X\x01\x00\x00\x00aK\x01ub.",
+    "build of a dict": lambda mark: b"\x80\x02}}(X\x01\x00\x00\x00aK\x01ub.",
     "build of a name": lambda mark: b"\x80\x02cnumpy\ndtype\n}b.",
     "call of a string": lambda mark: b"\x80\x02X\x02\x00\x00\x00os)R.",
     "call of a scalar type": lambda mark: b"\x80\x02cnumpy\ndtype\nX\x02\x00\x00\x00f8\x85R)R.",
@@ -125,7 +124,7 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_pickles_are_refused_before_they_run(name: str, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
-    with pytest.raises(DataError, match=r"refused before anything in it ran|not a whole pickle"):
+    with pytest.raises(DataError, match="refused before anything in it ran"):
         read_plain_pickle(HOSTILE[name](mark))
     assert not mark.exists()
 
