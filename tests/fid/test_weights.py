@@ -149,9 +149,10 @@ def test_unreadable_and_executable_files_are_refused(
     torch.save({"w": torch.zeros(100)}, tmp_path / "cut.pth")
     (tmp_path / "cut.pth").write_bytes((tmp_path / "cut.pth").read_bytes()[:600])
     (tmp_path / "text.safetensors").write_text("hello")
+    (tmp_path / "text.pth").write_text("junk\n")  # the legacy reader ends in a KeyError
     (tmp_path / "bomb.pth").write_bytes(pickle.dumps(Bomb()))
     torch.save([1, 2], tmp_path / "list.pth")
-    for name in ("cut.pth", "text.safetensors", "bomb.pth", "list.pth"):
+    for name in ("cut.pth", "text.safetensors", "text.pth", "bomb.pth", "list.pth"):
         with pytest.raises(DataError, match=name) as caught:
             read_state(tmp_path / name)
         assert "\n" not in str(caught.value)

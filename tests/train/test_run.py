@@ -175,13 +175,18 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     assert logs[0] == logs[1] and len(logs[0].splitlines()) == 5
 
 
+@pytest.mark.parametrize("damage", [b"", b"junk\n", b"PK\x03\x04 half a file"])
 def test_a_damaged_checkpoint_starts_the_run_again(
-    tmp_path: Path, features: Features, ladder: Ladder, caplog: pytest.LogCaptureFixture
+    damage: bytes,
+    tmp_path: Path,
+    features: Features,
+    ladder: Ladder,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     (spec,) = plan(ladder, ["margin"], [0], rungs=[0], steps=5, batch_size=24)
     expected = train(spec, ladder.rungs[0], Resources(features), tmp_path / "a").metrics
     (tmp_path / "b").mkdir()
-    (tmp_path / "b" / "last.pt").write_bytes(b"PK\x03\x04 half a file")
+    (tmp_path / "b" / "last.pt").write_bytes(damage)
     assert train(spec, ladder.rungs[0], Resources(features), tmp_path / "b").metrics == expected
     assert "damaged" in caplog.text
 
