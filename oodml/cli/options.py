@@ -125,6 +125,11 @@ def open_for_ladder(
     """
     from oodml.fid.features import Features, extract_features
 
+    if not ladder.measured:
+        raise DataError(
+            "the ladder's FIDs are as published, so no features of ours belong to it; import it "
+            "again with --data SOURCE --backbone NAME."
+        )
     source = data or ladder.source
     if not source:
         raise DataError("the ladder does not say where its data is; name it with --data SOURCE.")
