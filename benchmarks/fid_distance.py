@@ -164,6 +164,10 @@ def mapped_pair(n: int, d: int) -> tuple[np.ndarray, np.ndarray, float, float]:
     return a, b, float(mean @ mean + covariance), float(traces)
 
 
+def multiple(ratio: float) -> str:
+    return f"x{ratio:.1f}" if ratio < 10 else f"x{ratio:,.0f}"
+
+
 def compare(sizes: list[tuple[int, int]], repeats: int, limit: float, folder: Path) -> list[str]:
     names = list(PACKAGES)
     lines = [
@@ -193,7 +197,7 @@ def compare(sizes: list[tuple[int, int]], repeats: int, limit: float, folder: Pa
                 cells.append(worker.fate)
                 continue
             middle = statistics.median(times[name])
-            ratio = "" if name == "oodml" else f", x{middle / own:,.0f}"
+            ratio = "" if name == "oodml" else f", {multiple(middle / own)}"
             cells.append(f"{middle:.3g} ({errors[name]:.0e}{ratio})")
         lines.append(f"| {n:,} | {d} | " + " | ".join(cells) + " |")
         print(lines[-1], file=sys.stderr, flush=True)
@@ -242,7 +246,7 @@ def ladder_rows(dimension: int, limit: float, quick: bool, folder: Path) -> list
                 cells.append(f"{worker.fate} each")
                 continue
             total = measured[0] * LADDER_FIDS
-            cells.append(f"{total:,.0f} (x{total / own:,.0f})")
+            cells.append(f"{total:,.0f} ({multiple(total / own)})")
         rows.append(f"| {level} | {dimension} | " + " | ".join(cells) + " |")
         print(rows[-1], file=sys.stderr, flush=True)
     return rows
@@ -298,9 +302,13 @@ def main() -> None:
             + ".",
             "",
             f"{'CPU seconds of one thread' if arguments.one_thread else 'Seconds'} from features"
-            " to the distance, median of up to "
-            f"{repeats} interleaved repeats (one where a distance takes over "
-            f"{arguments.limit / 10:g} s); in parentheses the error against the closed form, as a "
+            " to the distance, "
+            + (
+                "measured once"
+                if repeats == 1
+                else f"median of up to {repeats} interleaved repeats"
+            )
+            + "; in parentheses the error against the closed form, as a "
             "part of the two traces, and the time as a multiple of oodml's.",
             "",
             *table,
