@@ -144,7 +144,7 @@ def _dress(
 ) -> None:
     axes.set_xlabel(fid_label)
     axes.set_ylabel(metric.replace("_", " "))
-    note = _interval_note(rows) + "; dashed: random splits of the same sizes" * controlled
+    note = _interval_note(rows) + "; pale dashes: random splits" * controlled
     axes.set_title(note, loc="left", fontsize=7.5, color="#666666")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#E4E4E4", linewidth=0.6)

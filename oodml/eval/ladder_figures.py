@@ -50,8 +50,8 @@ def _draw_walk(axes: Any, ladder: Ladder) -> None:
     if start and start not in ladder.rung_steps:
         axes.plot([start], [fids[start]], "D", color=INK, markersize=3.5, zorder=3)
     if start:
-        axes.annotate("start", (start, fids[start]), (7, -8), textcoords="offset points",
-                      fontsize=7, color=GREY)  # fmt: skip
+        axes.annotate("start", (start, fids[start]), (-3, 6), textcoords="offset points",
+                      fontsize=7, color=GREY, ha="right")  # fmt: skip
 
 
 def _shade_removal(axes: Any, ladder: Ladder) -> None:

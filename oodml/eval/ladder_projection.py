@@ -34,7 +34,7 @@ def plot_projection(
     statistics = ClassMoments.from_features(features)
     plane, labels = project(statistics.means, projection)
     rungs = sorted({0, len(ladder.rungs) // 2, len(ladder.rungs) - 1})
-    with save_figure(path, dpi=140) as save:
+    with save_figure(path, dpi=190) as save:
         figure = new_figure(0.5 + 2.05 * len(rungs), 2.75)
         grid = figure.subplots(1, len(rungs), sharex=True, sharey=True, squeeze=False)[0]
         for axes, number in zip(grid, rungs, strict=True):

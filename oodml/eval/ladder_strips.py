@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _SIDE = 0.42  # inches of one image
 _GAP = 0.05
-_PIXELS = 64
+_PIXELS = 72
 # Kind of move -> its name and colour.
 _MOVES = {
     "to_test": ("to test", TEST),
@@ -39,7 +39,7 @@ def plot_moves(ladder: Ladder, dataset: Dataset, path: str | Path, *, most: int 
     left, top, step = 1.25, 0.08, _SIDE + _GAP
     rungs = sorted({number for number, _, _ in strips})
     height = top + len(strips) * step + 0.24 * len(rungs)
-    with save_figure(path, dpi=130) as save:
+    with save_figure(path, dpi=160) as save:
         figure = new_figure(left + most * step + 0.05, height)
         y, last = height - top, None
         for number, kind, names in strips:

@@ -125,7 +125,7 @@ def test_controls_are_planned_run_and_told_apart(
     assert rows[3]["fid"] == rows[0]["fid"] and rows[3]["split"] == ladder.controls[0].id
     assert "size-matched controls" in oodml("table", tmp_path).stdout
     assert oodml("plot", tmp_path, "-o", tmp_path / "with.svg").exit_code == 0
-    assert "random splits of the same sizes" in drawn_text(tmp_path / "with.svg")
+    assert "pale dashes: random splits" in drawn_text(tmp_path / "with.svg")
     bare = replace(ladder, controls=())
     assert oodml("run", save(bare, tmp_path), "-m", "frozen", "--controls").exit_code == 2
 
