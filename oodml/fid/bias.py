@@ -10,8 +10,8 @@ from oodml.fid.frechet import terms_of_covariances
 from oodml.fid.statistics import ClassMoments, Indices
 from oodml.seeding import generator
 
-# The fit against 1/n is straight only from about d samples a side (measured in 2048 dimensions), so the smallest
-# subset, half of the samples, must hold that many.
+# The fit against 1/n is straight only from about d samples a side (measured in 2048 dimensions),
+# so the smallest subset, half of the samples, must hold that many.
 SAMPLES_PER_DIMENSION = 2
 FRACTIONS = (0.5, 0.55, 0.6, 0.7, 0.8, 0.9, 1.0)
 
