@@ -129,6 +129,20 @@ def test_hostile_pickles_are_refused_before_they_run(name: str, tmp_path: Path) 
     assert not mark.exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "instruction"),
+    [
+        ("inst opcode", "INST"),
+        ("newobj", "NEWOBJ"),
+        ("persistent id", "PERSID"),
+        ("extension", "EXT1"),
+    ],
+)
+def test_instructions_that_run_code_are_named(name: str, instruction: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=f"the instruction {instruction}, which may run code"):
+        read_plain_pickle(HOSTILE[name](tmp_path / "mark"))
+
+
 def test_the_hostile_pickles_would_run_elsewhere(tmp_path: Path) -> None:
     for name in ("os.system", "eval", "inst opcode", "exec in a value"):
         mark = tmp_path / name.replace(" ", "-").replace(".", "-")
