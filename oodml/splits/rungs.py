@@ -36,9 +36,8 @@ def choose_evenly(fids: Sequence[float], rungs: int) -> list[int]:
             "--swap-size."
         )
     values = np.asarray(fids)
-    cost = np.abs(np.linspace(values[0], values[-1], rungs)[:, None] - values[None, :])
-    cost[0, 1:] = cost[-1, :-1] = np.inf
-    return _cheapest(cost)
+    targets = np.linspace(values[0], values[-1], rungs)
+    return _cheapest(np.abs(targets[:, None] - values[None, :]))
 
 
 def choose_nearest(fids: Sequence[float], targets: Sequence[float]) -> list[int]:

@@ -18,7 +18,7 @@ from oodml.splits.pool import Pool
 from oodml.splits.search import hardest_split, refine_pairs
 from oodml.splits.sides import Sides
 from oodml.splits.split import random_split
-from oodml.splits.walk import State, swap_until_saturated, walk_to
+from oodml.splits.walk import State, moves, swap_until_saturated, walk_to
 
 
 def halves(pool: Pool) -> Sides:
@@ -94,6 +94,22 @@ def test_the_budget_counts_exact_distances(monkeypatch: pytest.MonkeyPatch) -> N
     assert len(calls) > 30
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_search_never_ends_lower_than_it_began(seed: int) -> None:
+    pool = Pool.of(make_features(classes=24, per_class=6, dimension=6, seed=seed))
+    gains = Gains.of(pool, 72)
+    end = refine_pairs(swap_until_saturated(halves(pool), 2, by_key), gains, iter(range(500)))
+    # A few distances only: a fresh start cannot climb as high within them.
+    for budget in (2, 4, 6):
+        assert hardest_split(end, 2, gains, seed=seed, budget=budget).fid >= end.fid
+
+
+def test_rounding_is_no_step() -> None:
+    assert moves(10.0, 10.1, 1) and moves(10.0, 9.9, -1)
+    assert not moves(10.0, 10.0 + 1e-10, 1) and not moves(10.0, 10.0 - 1e-10, -1)
+    assert not moves(10.0, 9.9, 1) and not moves(10.0, 10.0, 1) and not moves(0.0, 0.0, -1)
+
+
 def test_after_refinement_no_screened_pair_is_better() -> None:
     pool = Pool.of(make_features(classes=14, per_class=8, dimension=4, seed=3))
     gains = Gains.of(pool, 1000)
@@ -118,6 +134,9 @@ def test_a_walk_to_a_target_rises_and_ends_there_or_higher() -> None:
         fids = [start.fid, *(state.fid for state in states)]
         assert all(a < b for a, b in pairwise(fids))
         assert end.fid >= goal.fid * (1 - 1e-9)
+    # On the way down from a hard split nothing rises, so nothing is recorded.
+    states = []
+    assert walk_to(far, start, 2, by_key, states.append) is far and not states
 
 
 def by_key(sides: Sides, sign: int) -> tuple[Any, Any]:
