@@ -123,6 +123,8 @@ def test_controls_are_planned_run_and_told_apart(
     rows = json.loads(table.stdout)
     assert [row["control"] for row in rows] == [False] * 3 + [True] * 3
     assert rows[3]["fid"] == rows[0]["fid"] and rows[3]["split"] == ladder.controls[0].id
+    measured = {r.spec.split: r.metrics["recall_at_1"] for r in Store(tmp_path).records()}
+    assert [row["mean"] for row in rows] == [measured[row["split"]] for row in rows]
     assert "size-matched controls" in oodml("table", tmp_path).stdout
     assert oodml("plot", tmp_path, "-o", tmp_path / "with.svg").exit_code == 0
     assert "pale dashes: random splits" in drawn_text(tmp_path / "with.svg")
