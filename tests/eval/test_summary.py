@@ -20,6 +20,7 @@ IDS = tuple(f"split{number}" for number in range(3))
 LADDER = SimpleNamespace(
     rungs=tuple(SimpleNamespace(id=i, fid=fid) for i, fid in zip(IDS, FIDS, strict=True)),
     rung_of=lambda split: IDS.index(split) if split in IDS else None,
+    split_of=lambda split: LADDER.rungs[IDS.index(split)] if split in IDS else None,
     features=SimpleNamespace(fingerprint="f" * 16),
 )
 
