@@ -10,13 +10,14 @@ import numpy as np
 
 from oodml.errors import DataError, UsageError, unknown_name
 from oodml.fid.shift import shift_of
+from oodml.fid.terms import split_terms
 from oodml.splits.equal import equal_sized
 from oodml.splits.ladder import Ladder, Step
 from oodml.splits.pool import Pool
 from oodml.splits.procedure import PAIRS_A_STEP
 from oodml.splits.rungs import choose_rungs
 from oodml.splits.settings import PROCEDURES, SEARCHES, BuildSettings
-from oodml.splits.sides import Sides
+from oodml.splits.sides import Sides, is_tight
 from oodml.splits.split import MIN_CLASSES_PER_SIDE, Split
 from oodml.splits.start import drawn_split
 from oodml.splits.trajectory import trajectory
@@ -204,7 +205,10 @@ def _steps(pool: Pool, states: Sequence[State]) -> tuple[Step, ...]:
 
 
 def _measured(pool: Pool, state: State) -> Split:
-    shift = shift_of(pool.statistics, state.train, state.test, state.terms)
+    terms = state.terms
+    if not is_tight(terms):
+        terms = split_terms(pool.statistics, state.train, state.test)
+    shift = shift_of(pool.statistics, state.train, state.test, terms)
     return Split(pool.names(state.train), pool.names(state.test), shift)
 
 

@@ -12,7 +12,7 @@ from oodml.splits.gain import Gains
 from oodml.splits.pool import Units
 from oodml.splits.sides import Sides
 from oodml.splits.swap import HARDER, by_gain, by_nearness
-from oodml.splits.walk import moves, swap_until_saturated
+from oodml.splits.walk import climbs, swap_until_saturated
 
 # Pairs of the units with the largest gains, of which the subspace bound picks those to verify.
 SCREENED_UNITS, VERIFIED = 12, 3
@@ -40,7 +40,7 @@ def hardest_split(climbed: Sides, size: int, gains: Gains, *, seed: int, budget:
         begin = _other_half(best, generator(seed, "fresh start", number))
         reached = swap_until_saturated(begin, size, by_nearness, tickets=fresh)
         reached = swap_until_saturated(reached, size, by_gain(gains), tickets=fresh)
-        best = reached if moves(best.fid, reached.fid, HARDER) else best
+        best = reached if climbs(best, reached, HARDER) else best
     for number in itertools.count():
         spent = next(tickets, None)
         if spent is None:
@@ -49,7 +49,7 @@ def hardest_split(climbed: Sides, size: int, gains: Gains, *, seed: int, budget:
         begin, kick = _kicked(best, part, generator(seed, "kick", number))
         reached = swap_until_saturated(begin, kick, by_gain(gains), tickets=tickets)
         reached = refine_pairs(reached, gains, tickets)
-        best = reached if moves(best.fid, reached.fid, HARDER) else best
+        best = reached if climbs(best, reached, HARDER) else best
     return best
 
 
@@ -60,7 +60,7 @@ def refine_pairs(sides: Sides, gains: Gains, tickets: Iterator[int]) -> Sides:
             if next(tickets, None) is None:
                 return sides
             candidate = sides.exchange(leave, come)
-            if moves(sides.fid, candidate.fid, HARDER):
+            if climbs(sides, candidate, HARDER):
                 sides = candidate
                 break
         else:

@@ -8,11 +8,12 @@ from functools import cached_property
 import numpy as np
 
 from oodml.fid.arrays import Matrix
-from oodml.fid.frechet import FrechetTerms
+from oodml.fid.frechet import TOLERANCE, FrechetTerms
 from oodml.fid.statistics import Moments
 from oodml.fid.terms import split_terms
 from oodml.splits.pool import Pool, Units
 
+WALK_TOLERANCE = 1e-6
 _NONE: Units = np.empty(0, dtype=np.int64)
 
 
@@ -40,7 +41,19 @@ class Sides:
 
     @cached_property
     def terms(self) -> FrechetTerms:
-        """The exact Frechet distance between the two sides."""
+        """The Frechet distance between the two sides, its bound at most 1e-6 of their traces.
+
+        On real features the same digits as `exact_terms` in a third of the time; only the bound on
+        them is wider.
+        """
+        return self._terms(WALK_TOLERANCE)
+
+    @cached_property
+    def exact_terms(self) -> FrechetTerms:
+        """The Frechet distance between the two sides, bounded as tightly as it can be."""
+        return self.terms if is_tight(self.terms) else self._terms(TOLERANCE)
+
+    def _terms(self, tolerance: float) -> FrechetTerms:
         if self.pool.gram is not None and self.train_moments is None:
             return self.pool.gram.terms(self.train, self.test)
         return split_terms(
@@ -49,6 +62,7 @@ class Sides:
             self.test,
             train_moments=self.train_moments,
             test_moments=self.test_moments,
+            tolerance=tolerance,
         )
 
     @property
@@ -99,6 +113,11 @@ class Sides:
         squared = self.pool.squares - 2 * (means @ centre) + centre @ centre
         result: Matrix = np.sqrt(np.clip(squared, 0.0, None))
         return result
+
+
+def is_tight(terms: FrechetTerms) -> bool:
+    """Whether a distance is bounded as tightly as `frechet_terms` bounds it by default."""
+    return terms.bound <= TOLERANCE * terms.covariance
 
 
 def _few(pool: Pool, train: Units, test: Units) -> bool:

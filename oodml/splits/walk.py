@@ -50,6 +50,16 @@ def moves(before: float, after: float, sign: int) -> bool:
     return sign * (after - before) > LEAST_CHANGE * before
 
 
+def climbs(before: Sides, after: Sides, sign: int) -> bool:
+    """Whether a step moves the exact FID the way of `sign`.
+
+    The quick distances decide where they differ by more than their bounds, else the exact ones.
+    """
+    if abs(after.fid - before.fid) > before.terms.bound + after.terms.bound:
+        return moves(before.fid, after.fid, sign)
+    return moves(before.exact_terms.value, after.exact_terms.value, sign)
+
+
 def swap_until_saturated(
     sides: Sides,
     size: int,
@@ -69,7 +79,7 @@ def swap_until_saturated(
     size = min(size, len(sides.train), len(sides.test))
     while size and next(tickets, None) is not None:
         candidate, _, _ = swap_step(sides, size, ranking, sign)
-        if moves(sides.fid, candidate.fid, sign):
+        if climbs(sides, candidate, sign):
             sides = candidate
             accept(State.of(kind, sides))
         else:
@@ -84,7 +94,7 @@ def remove_until_fewest(sides: Sides, size: int, min_classes: int, accept: Accep
         if not allowed:
             return f"min classes {min_classes} reached"
         candidate, _ = removal_step(sides, allowed)
-        if moves(sides.fid, candidate.fid, HARDER):
+        if climbs(sides, candidate, HARDER):
             sides = candidate
             accept(State.of("removal", sides))
         else:
@@ -109,7 +119,7 @@ def walk_to(start: Sides, target: Sides, size: int, ranking: Ranking, accept: Ac
         leave = train_ranked[~np.isin(train_ranked, train)][:size]
         come = test_ranked[np.isin(test_ranked, train)][:size]
         sides = sides.exchange(leave, come)
-        if moves(best.fid, sides.fid, HARDER):
+        if climbs(best, sides, HARDER):
             best = sides
             accept(State.of("swap", sides))
     return best

@@ -90,9 +90,13 @@ def _step(objective: Objective, optimizer: torch.optim.Optimizer, batch: Batch, 
 @contextmanager
 def seeded(seed: int, *purpose: str | int) -> Iterator[None]:
     """Torch's generators seeded for one purpose, and put back as they were afterwards."""
+    number = derive_seed(seed, *purpose)
     devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(derive_seed(seed, *purpose))
+        # torch.manual_seed costs a millisecond where there is no GPU: it notes the call stack.
+        torch.default_generator.manual_seed(number)
+        if devices:
+            torch.cuda.manual_seed_all(number)
         yield
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pytorch_metric_learning import losses, miners
 
+from oodml.train.mining import DistanceWeighted
 from oodml.train.objective import Criterion
 from oodml.train.registry import method
 
@@ -46,8 +47,8 @@ def margin(
     margin: float = 0.2,
     beta: float = 1.2,
     cutoff: float = 0.5,
-    nonzero_loss_cutoff: float = 1.4,
+    upper_cutoff: float = 1.4,
 ) -> Criterion:
     """Margin loss, one learned boundary a class, on distance-weighted triplets."""
     loss = losses.MarginLoss(margin=margin, beta=beta, learn_beta=True, num_classes=num_classes)
-    return Criterion(loss, miners.DistanceWeightedMiner(cutoff, nonzero_loss_cutoff))
+    return Criterion(loss, DistanceWeighted(cutoff, upper_cutoff))
