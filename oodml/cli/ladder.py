@@ -79,8 +79,8 @@ def _row(ladder: Ladder, number: int, before: Split | None, rung: Split) -> dict
         "covariance_term": shift.covariance_term if shift else None,
         "train_classes": len(rung.train_classes),
         "test_classes": len(rung.test_classes),
-        "train_images": ladder.images(rung.train_classes),
-        "test_images": ladder.images(rung.test_classes),
+        "train_images": ladder.images(rung.train_classes, rung.images_kept),
+        "test_images": ladder.images(rung.test_classes, rung.images_kept),
         **{key: len(names) for key, names in _moved(before, rung).items()},
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -162,6 +163,9 @@ def advance(bar: Any, step: Step) -> None:
 @click.option("-o", "--output", type=FILE, default="pair.json", show_default=True)
 @click.option("--beside", type=FILE, help="Ladder of TRAIN or TEST to put the rung into.")
 @click.option(
+    "--save-features", type=FILE, help="Features of both (.npz), for `oodml run --data FILE`."
+)
+@click.option(
     "--level",
     type=click.Choice(["sample", "class"]),
     default="sample",
@@ -171,7 +175,13 @@ def advance(bar: Any, step: Step) -> None:
 @data_options
 @network_options
 def pair(
-    train: str, test: str, output: Path, beside: Path | None, level: str, **options: Any
+    train: str,
+    test: str,
+    output: Path,
+    beside: Path | None,
+    save_features: Path | None,
+    level: str,
+    **options: Any,
 ) -> None:
     """Make a rung that trains on the classes of TRAIN and tests on those of TEST.
 
@@ -180,15 +190,14 @@ def pair(
     """
     from oodml.cli.ladder import show_ladder
     from oodml.splits.ladder import Ladder
-    from oodml.splits.pair import pair_ladder
+    from oodml.splits.pair import pair_ladder, pair_pool
 
-    ladder = pair_ladder(
-        open_features(train, **options),
-        open_features(test, **options),
-        level=level,
-        beside=None if beside is None else Ladder.load(beside),
-        source=f"{resolved_source(train)} -> {resolved_source(test)}",
-    )
+    rungs = None if beside is None else Ladder.load(beside)
+    one, other = open_features(train, **options), open_features(test, **options)
+    ladder = pair_ladder(one, other, level=level, beside=rungs)
+    if save_features is not None:
+        pair_pool(one, other, beside=rungs).save(save_features)
+        ladder = replace(ladder, source=resolved_source(str(save_features)))
     ladder.save(output)
     show_ladder(ladder, "text", 3)
     click.echo(f"written to {output}")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from oodml.errors import DataError
-from oodml.fid.features import Features
+from oodml.fid.features import Features, FeatureSource
 from oodml.files import digest
 
 SIDES = ("A", "B")
@@ -35,15 +35,24 @@ def joined(a: Features, b: Features) -> tuple[Features, Sides]:
         )
     if a.values.shape[1] != b.values.shape[1]:
         raise DataError(f"A has {a.values.shape[1]} dimensions, B has {b.values.shape[1]}.")
-    names = [tuple(f"{s}/{n}" for n in f.class_names) for s, f in zip(SIDES, (a, b), strict=True)]
+    named = [
+        replace(features, class_names=tuple(f"{side}/{name}" for name in features.class_names))
+        for side, features in zip(SIDES, (a, b), strict=True)
+    ]
     source = a.source.with_data(
         f"{a.source.dataset} and {b.source.dataset}",
         digest([a.source.fingerprint, b.source.fingerprint], 16),
     )
-    pool = Features(
+    sides = Sides(named[0].class_names, named[1].class_names)
+    return concatenated(named[0], named[1], source), sides
+
+
+def concatenated(a: Features, b: Features, source: FeatureSource) -> Features:
+    """The samples of `a`, then those of `b`, as one pool; no class may be in both."""
+    return Features(
         np.concatenate([a.values, b.values]),
-        np.concatenate([a.labels, b.labels + len(names[0])]),
-        (*names[0], *names[1]),
+        np.concatenate([a.labels, b.labels + len(a.class_names)]),
+        (*a.class_names, *b.class_names),
         source,
+        groups=None if a.groups is None or b.groups is None else (*a.groups, *b.groups),
     )
-    return pool, Sides(*names)

@@ -72,9 +72,15 @@ class Ladder:
         """Whether every rung's shift was measured here, and not taken as published."""
         return all(rung.shift is not None for rung in self.rungs)
 
-    def images(self, class_names: Sequence[str]) -> int | None:
-        """The number of samples of the named classes; None if it is unknown."""
-        sizes = [self.class_sizes[name] for name in class_names]
+    def images(
+        self, class_names: Sequence[str], kept: Sequence[tuple[str, int]] = ()
+    ) -> int | None:
+        """The number of samples of the named classes; None if it is unknown.
+
+        `kept` is a split's `images_kept`: classes of which only so many take part.
+        """
+        known = {**self.class_sizes, **dict(kept)}
+        sizes = [known[name] for name in class_names]
         return sum(sizes) if all(sizes) else None
 
     def rung_of(self, split_id: str) -> int | None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from oodml.errors import DataError
+from oodml.fid.between import concatenated
 from oodml.fid.shift import shift_of
 from oodml.fid.statistics import ClassMoments
 from oodml.fid.terms import split_terms
@@ -17,7 +17,7 @@ from oodml.splits.settings import BuildSettings
 from oodml.splits.split import MIN_CLASSES_PER_SIDE, Split
 
 if TYPE_CHECKING:
-    from oodml.fid.features import Features
+    from oodml.fid.features import Features, FeatureSource
 
 
 def pair_ladder(
@@ -47,11 +47,7 @@ def pair_ladder(
         sizes = {name: size for name, size in sizes.items() if name not in shared}
     classes = len(rung.train_classes), len(rung.test_classes)
     return Ladder(
-        features=replace(
-            train.source,
-            dataset=f"{train.source.dataset} -> {test.source.dataset}",
-            fingerprint=joint_fingerprint(train, test),
-        ),
+        features=_joint_source(train, test),
         source=source,
         class_sizes=dict(sorted(sizes.items())),
         settings=BuildSettings(
@@ -69,6 +65,30 @@ def pair_ladder(
         rung_steps=tuple(range(len(rungs))),
         rungs=tuple(rungs),
     )
+
+
+def pair_pool(train: Features, test: Features, *, beside: Ladder | None = None) -> Features:
+    """The features of both collections as the one pool that the ladder of `pair_ladder` is of.
+
+    With `beside` the classes of its collection are all there; a class of the other collection that
+    bears the same name as one of them is left out.
+    """
+    first, second = (
+        (train, test) if beside is None else _around(train, test, beside, beside.settings.level)
+    )
+    shared = set(train.class_names) & set(test.class_names)
+    if beside is None:
+        first = first.subset(sorted(set(first.class_names) - shared))
+    return concatenated(
+        first,
+        second.subset(sorted(set(second.class_names) - shared)),
+        _joint_source(train, test),
+    )
+
+
+def _joint_source(train: Features, test: Features) -> FeatureSource:
+    name = f"{train.source.dataset} -> {test.source.dataset}"
+    return train.source.with_data(name, joint_fingerprint(train, test))
 
 
 def joint_fingerprint(train: Features, test: Features) -> str:
@@ -114,16 +134,8 @@ def _measured(train: Features, test: Features, shared: set[str], level: str) -> 
             f"{len(shared)} classes are in both collections; {len(names[0])} and {len(names[1])} "
             f"remain, and a side needs at least {MIN_CLASSES_PER_SIDE}."
         )
-    first, second = train.subset(names[0]), test.subset(names[1])
-    joined = replace(
-        first,
-        values=np.concatenate([first.values, second.values]),
-        labels=np.concatenate([first.labels, second.labels + len(names[0])]),
-        class_names=(*names[0], *names[1]),
-        sample_names=(),
-        groups=None,
-    )
-    statistics = ClassMoments.from_features(joined, level)
+    pool = concatenated(train.subset(names[0]), test.subset(names[1]), train.source)
+    statistics = ClassMoments.from_features(pool, level)
     sides = statistics.indices(names[0]), statistics.indices(names[1])
     shift = shift_of(statistics, *sides, split_terms(statistics, *sides))
     return Split(names[0], names[1], shift)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,6 +82,25 @@ def test_a_start_and_a_pair_come_from_files(pool: Path, tmp_path: Path) -> None:
     source = replace(other.source, fingerprint="f" * 16)
     replace(other, class_names=names, source=source).save(tmp_path / "other.npz")
     pair = oodml("ladder", "pair", pool, tmp_path / "other.npz", "--beside", first,
-                 "-o", tmp_path / "pair.json")  # fmt: skip
+                 "-o", tmp_path / "pair.json",
+                 "--save-features", tmp_path / "both.npz")  # fmt: skip
     assert pair.exit_code == 0, pair.output
-    assert any(rung.test_classes == names for rung in Ladder.load(tmp_path / "pair.json").rungs)
+    rungs = Ladder.load(tmp_path / "pair.json").rungs
+    assert any(rung.test_classes == names for rung in rungs)
+    # The ladder remembers the features of both, so runs on it need nothing else.
+    runs = oodml("run", tmp_path / "pair.json", "-m", "frozen", "-m", "margin", "--seeds", "1",
+                 "--steps", "3", "--train-batch-size", "8", "--workers", "1",
+                 "-o", tmp_path / "runs")  # fmt: skip
+    assert runs.exit_code == 0, runs.output
+    assert f"{2 * len(rungs)} runs done" in runs.output
+
+
+def test_the_sizes_shown_are_those_that_take_part(pool: Path, tmp_path: Path) -> None:
+    path = tmp_path / "equal.json"
+    result = oodml("ladder", "build", pool, "-o", path, "--rungs", "3", "--null", "0",
+                   "--equal-size")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    rows = json.loads(oodml("ladder", "show", path, "--format", "json").output)
+    assert len({(row["train_images"], row["test_images"]) for row in rows}) == 1
+    for row, rung in zip(rows, Ladder.load(path).rungs, strict=True):
+        assert rung.shift is not None and row["train_images"] == rung.shift.n_train
