@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from oodml.cli.options import FILE, data_options, network_options, open_features
+from oodml.cli.options import (
+    FILE,
+    data_options,
+    level_option,
+    network_options,
+    open_features,
+)
 from oodml.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -33,13 +39,7 @@ _WORDS = {
 @click.argument("a")
 @click.argument("b", required=False)
 @click.option("--save-stats", type=FILE, help="Write mean and covariance of A (.npz) and stop.")
-@click.option(
-    "--level",
-    type=click.Choice(["sample", "class"]),
-    default="sample",
-    show_default=True,
-    help="Gaussians of all images, or of the class means.",
-)
+@level_option
 @click.option(
     "--null",
     type=click.IntRange(0),

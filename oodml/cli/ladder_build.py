@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from oodml.cli.options import FILE, data_options, network_options, open_features, resolved_source
+from oodml.cli.options import (
+    FILE,
+    data_options,
+    level_option,
+    network_options,
+    open_features,
+    resolved_source,
+)
 from oodml.errors import UsageError
 
 if TYPE_CHECKING:
@@ -165,13 +172,7 @@ def advance(bar: Any, step: Step) -> None:
 @click.option(
     "--save-features", type=FILE, help="Features of both (.npz), for `oodml run --data FILE`."
 )
-@click.option(
-    "--level",
-    type=click.Choice(["sample", "class"]),
-    default="sample",
-    show_default=True,
-    help="Gaussians of all images, or of the class means.",
-)
+@level_option
 @data_options
 @network_options
 def pair(

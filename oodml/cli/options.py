@@ -73,6 +73,14 @@ network_options = together(
     machine_options,
 )
 
+level_option = click.option(
+    "--level",
+    type=click.Choice(["sample", "class"]),
+    default="sample",
+    show_default=True,
+    help="Gaussians of all images, or of the class means.",
+)
+
 format_option = click.option(
     "--format",
     "table_format",

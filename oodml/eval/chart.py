@@ -1,4 +1,4 @@
-"""What the charts of ladders share: sizes, colours, and files of equal bytes for equal data."""
+"""What all charts share: sizes, colours, and files of equal bytes for equal data."""
 
 from __future__ import annotations
 
@@ -11,13 +11,28 @@ from typing import Any
 from PIL import Image
 
 from oodml.errors import UsageError
-from oodml.eval.figures import _INK as INK
-from oodml.eval.figures import _METADATA, _SETTINGS
 from oodml.files import atomic_write
 
 # Blue and vermilion of Okabe and Ito, told apart with every colour vision.
 TRAIN, TEST, REMOVED, GREY = "#0072B2", "#D55E00", "#E3E3E3", "#777777"
-__all__ = ["GREY", "INK", "REMOVED", "TEST", "TRAIN", "new_figure", "save_figure"]
+INK = "#333333"
+_SETTINGS: dict[Any, Any] = {
+    "axes.edgecolor": "#888888",
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.7,
+    "font.size": 8.5,
+    "svg.hashsalt": "oodml",
+    "text.parse_math": False,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
+# No dates and no versions: equal data give equal files.
+_METADATA: dict[str, dict[str, Any]] = {
+    ".png": {"Software": None},
+    ".svg": {"Date": None, "Creator": None},
+    ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
 
 
 def new_figure(width: float, height: float) -> Any:

@@ -9,33 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from oodml.errors import DataError, UsageError
+from oodml.errors import DataError
+from oodml.eval.chart import new_figure, save_figure
 from oodml.eval.line_names import name_lines
 from oodml.eval.styles import LineStyle, line_style
-from oodml.files import atomic_write
 
 if TYPE_CHECKING:
     from oodml.eval.summary import SummaryRow
 
 _SIZE = (4.4, 3.1)  # inches: text of 8 points stays readable in a column of 3.3 inches
-_INK = "#333333"
-_SETTINGS: dict[Any, Any] = {
-    "axes.edgecolor": "#888888",
-    "axes.labelcolor": _INK,
-    "axes.linewidth": 0.7,
-    "font.size": 8.5,
-    "svg.hashsalt": "oodml",
-    "text.parse_math": False,
-    "text.color": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-}
-# No dates and no versions: equal data give equal files.
-_METADATA: dict[str, dict[str, Any]] = {
-    ".png": {"Software": None},
-    ".svg": {"Date": None, "Creator": None},
-    ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
-}
 
 
 def plot_curves(
@@ -54,18 +36,10 @@ def plot_curves(
     dashed and pale at the FID of the rung they control, without a band. Equal rows give equal
     bytes. Raises `UsageError` for another suffix, `DataError` if there are no rows.
     """
-    from matplotlib import rc_context
-
-    path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix not in _METADATA:
-        raise UsageError(f"{path} is no chart. Its name must end in .png, .svg or .pdf.")
     if not rows:
         raise DataError("nothing to plot: no finished runs on the rungs of this ladder.")
-    with rc_context(_SETTINGS):
-        figure = _figure(rows, metric, fid_label, controls)
-        with atomic_write(path) as file:
-            figure.savefig(file, format=suffix[1:], dpi=300, metadata=_METADATA[suffix])
+    with save_figure(path, dpi=300) as save:
+        save(_figure(rows, metric, fid_label, controls))
 
 
 def _figure(
@@ -74,9 +48,7 @@ def _figure(
     fid_label: str,
     controls: Sequence[SummaryRow] = (),
 ) -> Any:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=_SIZE)
+    figure = new_figure(*_SIZE)
     axes = figure.subplots()
     fids = {row.rung: row.fid for row in rows}
     rungs = sorted(fids)

@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from oodml.errors import UsageError
-from oodml.eval.figures import _METADATA as METADATA
-from oodml.eval.figures import _SETTINGS as SETTINGS
+from oodml.eval.chart import new_figure, save_figure
 from oodml.fid.shift import Shift
-from oodml.files import atomic_write
 
 _SIZE = (6.4, 2.7)  # inches: two panels side by side
 _COLORS = ("#0072B2", "#D55E00", "#009E73")
@@ -25,14 +23,9 @@ def plot_random_removal(
     nulls are drawn dashed with a band of one standard deviation. Raises `UsageError` for a suffix
     other than .png, .svg or .pdf, or a shift without a null.
     """
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
-    path = Path(path)
-    if path.suffix.lower() not in METADATA:
-        raise UsageError(f"{path} is no chart. Its name must end in .png, .svg or .pdf.")
-    with rc_context(SETTINGS):
-        figure = Figure(figsize=_SIZE, layout="constrained")
+    with save_figure(path) as save:
+        figure = new_figure(*_SIZE)
+        figure.set_layout_engine("constrained")
         plain, excess = figure.subplots(1, 2)
         for color, (name, measured) in zip(_COLORS, series.items(), strict=False):
             counts = [count for count, _ in measured]
@@ -41,9 +34,7 @@ def plot_random_removal(
         for axes, words in ((plain, fid_label), (excess, "excess over random splits")):
             _dress(axes, words)
         plain.legend(frameon=False, fontsize=7)
-        with atomic_write(path) as file:
-            suffix = path.suffix.lower()
-            figure.savefig(file, format=suffix[1:], dpi=200, metadata=METADATA[suffix])
+        save(figure)
 
 
 def _null(shift: Shift) -> tuple[float, float]:
