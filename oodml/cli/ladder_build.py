@@ -160,7 +160,7 @@ _SETTINGS = (
 
 def advance(bar: Any, step: Step) -> None:
     """Move a progress bar by one step of a trajectory."""
-    bar.set_postfix_str(f"{step.kind}, FID {step.fid:.2f}")
+    bar.set_postfix_str(f"{step.kind}, FID {step.fid:.2f}", refresh=False)
     bar.update()
 
 
