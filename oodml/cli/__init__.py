@@ -55,6 +55,11 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except OodmlError as error:
             raise _one_line(error) from None
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            place = f"{error.filename}: " if error.filename else ""
+            raise _DataLine(f"{place}{error.strerror or error}.") from None
 
 
 class _DataLine(click.ClickException):

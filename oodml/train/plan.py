@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -122,9 +123,11 @@ def _of_method(
 
 def _check_positive(settings: Mapping[str, Any]) -> None:
     for name, value in settings.items():
-        if value < 0 or (value == 0 and name not in _MAY_BE_ZERO):
-            option = f"--{name.replace('_', '-')}"
-            raise UsageError(f"{option} {value} is out of range; give a number above 0.")
+        lowest_allowed = value >= 0 if name in _MAY_BE_ZERO else value > 0
+        if not (lowest_allowed and math.isfinite(value)):
+            option = "train-batch-size" if name == "batch_size" else name.replace("_", "-")
+            least = "of at least 0" if name in _MAY_BE_ZERO else "above 0"
+            raise UsageError(f"--{option} {value} is out of range; give a number {least}.")
 
 
 def _rung_numbers(ladder: Ladder, rungs: Sequence[int] | None) -> list[int]:

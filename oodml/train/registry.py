@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -154,8 +155,11 @@ def _like(default: Any, value: Any, what: str) -> Any:
         converted = value
     else:
         fits = isinstance(value, int | float) and not isinstance(value, bool)
+        fits = fits and math.isfinite(value)
         fits = fits and (isinstance(default, float) or float(value).is_integer())
         converted = type(default)(value) if fits else value
     if not fits:
-        raise UsageError(f"{what}={value!r} is not of the type of its default {default!r}.")
+        raise UsageError(
+            f"{what}={value!r} is not of the type of its default {default!r}, or not finite."
+        )
     return converted

@@ -252,6 +252,15 @@ class TestBadInput:
         )
         one_line(result, 1, "another ladder")
 
+    def test_a_place_that_cannot_be_written(self, built: tuple[Path, Path], tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("")
+        call = ["run", built[0], "-m", "frozen", "--cache", built[1], "--workers", "1"]
+        one_line(oodml(*call, "-o", tmp_path / "file" / "runs"), 1, "Not a directory")
+
+    def test_numbers_that_are_none(self, built: tuple[Path, Path]) -> None:
+        one_line(oodml("run", built[0], "-m", "margin", "--learning-rate", "nan"), 2, "nan")
+        one_line(oodml("run", built[0], "-m", "margin:beta=NaN"), 2, "not finite")
+
     def test_a_config_file(self, tmp_path: Path, image_folder: Path) -> None:
         config = tmp_path / "oodml.toml"
         config.write_text("[ladder.build]\nrung = 3\n")

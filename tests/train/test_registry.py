@@ -36,6 +36,8 @@ def test_hyperparameters_are_read_checked_and_normalised() -> None:
         ("margin:beta", "NAME=VALUE"),
         ("margin:beta=high", "not of the type"),
         ("margin:beta=true", "not of the type"),
+        ("margin:beta=NaN", "not finite"),
+        ("margin:beta=1e999", "not finite"),
     ],
 )
 def test_what_a_method_does_not_take_is_refused(text: str, words: str) -> None:
@@ -99,7 +101,9 @@ def test_settings_win_over_modes_and_modes_over_defaults(ladder: Ladder) -> None
         ({"train": "tail"}, "'head' and 'all'"),
         ({"step": 5}, "Did you mean 'steps'"),
         ({"learning_rate": 0.0}, "--learning-rate 0.0"),
-        ({"batch_size": -1}, "--batch-size -1"),
+        ({"batch_size": -1}, "--train-batch-size -1"),
+        ({"learning_rate": float("nan")}, "--learning-rate nan"),
+        ({"weight_decay": float("inf")}, "--weight-decay inf.*at least 0"),
         ({"embedding_dim": 0}, "--embedding-dim 0"),
     ],
 )
