@@ -14,6 +14,7 @@ from scipy.integrate import trapezoid
 from scipy.special import stdtrit
 
 from oodml.errors import DataError, unknown_name
+from oodml.eval.comparable import check_comparable
 
 if TYPE_CHECKING:
     from oodml.splits.ladder import Ladder
@@ -27,7 +28,8 @@ class SummaryRow:
     """One method on one rung: `mean` over `n` seeds and its 95% t-interval, None for one seed.
 
     `method` is the run's label, `fid` the rung's measured shift; `values` holds one value per
-    seed in `seeds`, which rise.
+    seed in `seeds`, which rise. `fixed` says that nothing is trained, so that no seed changes the
+    value and it may stand against any seed of another method.
     """
 
     method: str
@@ -40,6 +42,7 @@ class SummaryRow:
     high: float | None
     values: tuple[float, ...]
     seeds: tuple[int, ...] = ()
+    fixed: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,9 @@ class MethodScore:
     """The aggregated generalization score of one method: mean over `n` complete seeds.
 
     A seed is complete when it has a run on every rung; `missing` lists the (rung, seed) pairs
-    without one. `mean` is None when no seed is complete, the interval also when only one is.
+    without one. `mean` is None when no seed is complete, the interval also when only one is. The
+    interval is that of the bootstrap over seeds with the rungs kept (`oodml.eval.bootstrap`), which
+    for a value linear in the curve, as an area is, has the closed form of Student's t.
     """
 
     method: str
@@ -73,25 +78,35 @@ def summarize(
     controlled, `split` is the control.
 
     Runs on splits outside the ladder are left out, aloud. Raises `DataError` if runs on the
-    ladder's splits were made on other data, if runs of one method differ in more than split and
-    seed, or if one lacks the metric; `UsageError` if no run has it.
+    ladder's splits cannot be compared (see `check_comparable`) or if one lacks the metric;
+    `UsageError` if no run has it.
     """
-    chosen = _on_ladder([each for each in records if each.status == "done"], ladder, controls)
-    _check_comparable(chosen, ladder)
+    chosen = comparable_runs(records, ladder, controls=controls)
     _check_metric(chosen, metric)
-    cells: dict[tuple[str, int], dict[int, float]] = defaultdict(dict)
+    cells: dict[tuple[str, int], list[RunRecord]] = defaultdict(list)
     for record, rung in chosen:
-        cells[record.label, rung][record.spec.seed] = record.metrics[metric]
-    rows = []
-    for (method, rung), by_seed in sorted(cells.items()):
-        seeds = tuple(sorted(by_seed))
-        values = tuple(by_seed[seed] for seed in seeds)
-        split = (ladder.controls if controls else ladder.rungs)[rung].id
-        fid = ladder.rungs[rung].fid
-        rows.append(
-            SummaryRow(method, rung, split, fid, len(seeds), *t_interval(values), values, seeds)
-        )
-    return rows
+        cells[record.label, rung].append(record)
+    return [_row(cells[cell], cell[1], ladder, metric) for cell in sorted(cells)]
+
+
+def _row(records: Sequence[RunRecord], rung: int, ladder: Ladder, metric: str) -> SummaryRow:
+    by_seed = {record.spec.seed: record.metrics[metric] for record in records}
+    seeds = tuple(sorted(by_seed))
+    values = tuple(by_seed[seed] for seed in seeds)
+    mean, low, high = t_interval(values)
+    return SummaryRow(
+        records[0].label,
+        rung,
+        records[0].spec.split,
+        ladder.rungs[rung].fid,
+        len(seeds),
+        mean,
+        low,
+        high,
+        values,
+        seeds,
+        fixed=records[0].spec.train == "none",
+    )
 
 
 def t_interval(values: Sequence[float]) -> tuple[float, float | None, float | None]:
@@ -156,46 +171,26 @@ def _score(method: str, cells: dict[int, dict[int, float]], fids: dict[int, floa
     return MethodScore(method, len(values), *t_interval(values), values, tuple(missing))
 
 
-def _on_ladder(
-    records: Sequence[RunRecord], ladder: Ladder, controls: bool
+def comparable_runs(
+    records: Iterable[RunRecord], ladder: Ladder, *, controls: bool = False
 ) -> list[tuple[RunRecord, int]]:
-    known = [record for record in records if ladder.split_of(record.spec.split) is not None]
-    if len(known) < len(records):
+    """The finished runs on the ladder's rungs (or their controls), each with its rung's number.
+
+    Runs on other splits are left out, aloud. Raises `DataError` as `check_comparable` does.
+    """
+    done = [record for record in records if record.status == "done"]
+    known = [record for record in done if ladder.split_of(record.spec.split) is not None]
+    if len(known) < len(done):
         logger.warning(
             "%d of %d runs are on splits of another ladder and were left out",
-            len(records) - len(known),
-            len(records),
+            len(done) - len(known),
+            len(done),
         )
     place = ladder.control_of if controls else ladder.rung_of
     found = [(record, place(record.spec.split)) for record in known]
-    return [(record, rung) for record, rung in found if rung is not None]
-
-
-def _check_comparable(chosen: Sequence[tuple[RunRecord, int]], ladder: Ladder) -> None:
-    first: dict[str, RunRecord] = {}
-    for record, _ in chosen:
-        if record.spec.fingerprint != ladder.features.fingerprint:
-            raise DataError(
-                f"run {record.id} was made on other data than the ladder: fingerprint "
-                f"{record.spec.fingerprint}, the ladder's is {ladder.features.fingerprint}."
-            )
-        other = first.setdefault(record.label, record)
-        differing = _differing(record, other)
-        if differing:
-            raise DataError(
-                f"runs {other.id} and {record.id} are both {record.label!r} and differ in "
-                f"{', '.join(differing)}. Keep runs of different settings in different folders."
-            )
-
-
-def _differing(record: RunRecord, other: RunRecord) -> list[str]:
-    ours, theirs = record.spec.to_json(), other.spec.to_json()
-    keys = sorted((ours.keys() | theirs.keys()) - {"split", "seed"})
-    return [
-        f"{key} ({theirs.get(key, 'default')} and {ours.get(key, 'default')})"
-        for key in keys
-        if ours.get(key) != theirs.get(key)
-    ]
+    chosen = [(record, rung) for record, rung in found if rung is not None]
+    check_comparable(chosen, ladder)
+    return chosen
 
 
 def _check_metric(chosen: Sequence[tuple[RunRecord, int]], metric: str) -> None:

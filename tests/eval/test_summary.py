@@ -18,27 +18,32 @@ from oodml.store import RunRecord, RunSpec
 FIDS = (10.0, 20.0, 50.0)
 IDS = tuple(f"split{number}" for number in range(3))
 LADDER = SimpleNamespace(
-    rungs=tuple(SimpleNamespace(id=i, fid=fid) for i, fid in zip(IDS, FIDS, strict=True)),
+    rungs=tuple(
+        SimpleNamespace(id=i, fid=fid, shift=SimpleNamespace(level="sample", fid=fid))
+        for i, fid in zip(IDS, FIDS, strict=True)
+    ),
     rung_of=lambda split: IDS.index(split) if split in IDS else None,
     split_of=lambda split: LADDER.rungs[IDS.index(split)] if split in IDS else None,
     features=SimpleNamespace(fingerprint="f" * 16),
 )
 
 
-def run(method="margin", rung=0, seed=0, value=0.5, status="done", metrics=None, **settings):
+def run(
+    method="margin", rung=0, seed=0, value=0.5, status="done", metrics=None, shift=None, **settings
+):
     spec = RunSpec(
         dataset="emoji",
         fingerprint=settings.pop("fingerprint", "f" * 16),
         split=settings.pop("split", None) or IDS[rung],
         method=method,
-        backbone="b",
-        weights="w",
+        backbone=settings.pop("backbone", "b"),
+        weights=settings.pop("weights", "w"),
         preprocessing="p",
         seed=seed,
         **settings,
     )
     metrics = {"recall_at_1": value} if metrics is None else metrics
-    return RunRecord(spec, {}, metrics, {}, {}, 1.0, status)
+    return RunRecord(spec, shift or {}, metrics, {}, {}, 1.0, status=status)
 
 
 def test_rows_hold_mean_and_t_interval_over_seeds():
@@ -81,6 +86,38 @@ def test_what_cannot_be_compared_is_refused():
         UsageError, match=r"unknown metric 'recall_at1'\. Did you mean 'recall_at_1'"
     ):
         summarize([run()], LADDER, "recall_at1")
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ({"backbone": "c"}, r"differ in backbone \(b and c\)"),
+        ({"weights": "f" * 64}, r"weights \(w and f{16}\)"),
+        ({"gallery_images": 5}, r"gallery_images \(default and 5\)"),
+        ({"protocol": 2}, "differ in protocol"),
+        ({"backbone": "embeddings", "train": "none", "protocol": 2}, "differ in protocol"),
+        ({"shift": {"level": "class", "fid": 10.0}}, "of class level, the ladder's FIDs are of"),
+        ({"shift": {"level": "sample", "fid": 11.0}}, "FID 11.0, the ladder has 10.0"),
+    ],
+)
+def test_methods_measured_otherwise_do_not_stand_in_one_table(other, words):
+    with pytest.raises(DataError, match=words):
+        summarize([run(), run("arcface", **other)], LADDER)
+
+
+def test_embeddings_made_elsewhere_stand_beside_trained_runs():
+    same = {"shift": {"level": "sample", "fid": 10.0000001}}
+    foreign = run("clip", backbone="embeddings", weights="e" * 64, train="none", **same)
+    other = run("dino", backbone="embeddings", weights="d" * 64, train="none")
+    rows = summarize([run(), foreign, other], LADDER)
+    assert [(row.method, row.fixed) for row in rows] == [
+        ("clip", True),
+        ("dino", True),
+        ("margin", False),
+    ]
+    changed = run("clip", rung=1, backbone="embeddings", weights="0" * 64, train="none")
+    with pytest.raises(DataError, match="both 'clip' and differ in weights"):
+        summarize([foreign, changed], LADDER)
 
 
 def test_no_runs_give_no_rows():

@@ -1,0 +1,101 @@
+"""Which runs may stand in one table: the same data, the same ladder, the same measuring."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from oodml.errors import DataError
+
+if TYPE_CHECKING:
+    from oodml.splits.ladder import Ladder
+    from oodml.store import RunRecord
+
+# The backbone of a run whose embeddings were made elsewhere (`oodml evaluate`).
+EMBEDDINGS = "embeddings"
+# What must be equal in all runs of a table, and what in all that start from a network of ours.
+_SHARED = ("gallery_classes", "gallery_images", "protocol")
+_NETWORK = ("backbone", "weights", "preprocessing")
+# FIDs of one split agree to rounding; those of another network or level do not come this near.
+_SAME_FID = 0.01
+
+
+def check_comparable(chosen: Sequence[tuple[RunRecord, int]], ladder: Ladder) -> None:
+    """Refuse, with a `DataError`, runs whose values must not be compared.
+
+    That is: made on other data than the ladder's; a shift of another FID level, or of another size
+    than the ladder's rung has; runs of one method that differ in more than split and seed; runs
+    measured on galleries of different sizes or by different protocols; different networks, except
+    that embeddings made elsewhere may stand beside any.
+    """
+    first: dict[str, RunRecord] = {}
+    for record, _ in chosen:
+        _check_data(record, ladder)
+        _check_shift(record, ladder)
+        _check_settings(record, first.setdefault(record.label, record))
+    records = list(first.values())
+    _check_shared(records, _SHARED)
+    _check_shared([each for each in records if each.spec.backbone != EMBEDDINGS], _NETWORK)
+
+
+def _check_data(record: RunRecord, ladder: Ladder) -> None:
+    if record.spec.fingerprint != ladder.features.fingerprint:
+        raise DataError(
+            f"run {record.id} was made on other data than the ladder: fingerprint "
+            f"{record.spec.fingerprint}, the ladder's is {ladder.features.fingerprint}."
+        )
+
+
+def _check_shift(record: RunRecord, ladder: Ladder) -> None:
+    split = ladder.split_of(record.spec.split)
+    if not record.shift or split is None or split.shift is None:
+        return
+    level, fid = record.shift.get("level"), record.shift.get("fid")
+    if level != split.shift.level:
+        raise DataError(
+            f"run {record.id} carries a shift of {level} level, the ladder's FIDs are of "
+            f"{split.shift.level} level; the two are never mixed. Keep them in different folders."
+        )
+    if fid is None or not math.isclose(fid, split.shift.fid, rel_tol=_SAME_FID, abs_tol=1e-6):
+        raise DataError(
+            f"run {record.id} carries FID {fid}, the ladder has {split.shift.fid} for the same "
+            "split: another network measured it. Keep the runs of two ladders in two folders."
+        )
+
+
+def _check_settings(record: RunRecord, other: RunRecord) -> None:
+    if record is other:
+        return
+    ours, theirs = record.spec.to_json(), other.spec.to_json()
+    differing = _differing(ours, theirs, (ours.keys() | theirs.keys()) - {"split", "seed"})
+    if differing:
+        raise DataError(
+            f"runs {other.id} and {record.id} are both {record.label!r} and differ in "
+            f"{', '.join(differing)}. Keep runs of different settings in different folders."
+        )
+
+
+def _check_shared(records: Sequence[RunRecord], keys: Iterable[str]) -> None:
+    for record in records[1:]:
+        differing = _differing(record.spec.to_json(), records[0].spec.to_json(), keys)
+        if differing:
+            raise DataError(
+                f"runs {records[0].id} ({records[0].label}) and {record.id} ({record.label}) "
+                f"differ in {', '.join(differing)}, so their values cannot stand in one table. "
+                "Keep them in different folders."
+            )
+
+
+def _differing(ours: dict[str, Any], theirs: dict[str, Any], keys: Iterable[str]) -> list[str]:
+    return [
+        f"{key} ({_shown(theirs.get(key, 'default'))} and {_shown(ours.get(key, 'default'))})"
+        for key in sorted(keys)
+        if ours.get(key) != theirs.get(key)
+    ]
+
+
+def _shown(value: Any) -> str:
+    """A value in a message; a SHA-256 by its beginning."""
+    text = str(value)
+    return text[:16] if len(text) == 64 else text
