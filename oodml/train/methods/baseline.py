@@ -5,6 +5,6 @@ from __future__ import annotations
 from oodml.train.registry import method
 
 
-@method("frozen", paper="-", trains=False)
+@method("frozen", paper="-", training="none")
 def frozen(num_classes: int, embedding_dim: int) -> None:
     """The backbone's features as they are, without any training."""
