@@ -29,8 +29,8 @@ def propagated_loss(similarity: Tensor, kept: Tensor, labels: Tensor, num_classe
     A class's logit is the sum of the raw similarities of its kept proxies. Which classes take
     part is read from `kept`: similarities that cancel out do not drop their class.
     """
-    mass = (similarity * kept).unflatten(1, (num_classes, -1)).sum(dim=2)
-    reached = kept.unflatten(1, (num_classes, -1)).any(dim=2)
+    mass = (similarity * kept).view(len(labels), num_classes, -1).sum(dim=2)
+    reached = kept.view(len(labels), num_classes, -1).any(dim=2)
     return functional.cross_entropy(mass.masked_fill(~reached, -torch.inf), labels)
 
 
@@ -70,7 +70,7 @@ class ProxyGraph(nn.Module):
 
     def _between(self, proxies: Tensor) -> Tensor:
         # (P P^T) Y = P (P^T Y): the C N x C N similarities are never formed.
-        sums = proxies.unflatten(0, (self.num_classes, -1)).sum(dim=1)
+        sums = proxies.view(self.num_classes, self.proxies_per_class, -1).sum(dim=1)
         classes = torch.arange(self.num_classes, device=proxies.device)
         own = classes.repeat_interleave(self.proxies_per_class)
         return functional.cross_entropy(proxies @ sums.T, own)

@@ -39,7 +39,7 @@ class SoftTriple(nn.Module):
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """The mean over unit embeddings (B, d) with labels (B,), plus the pull."""
         centers = functional.normalize(self.centers, dim=2)
-        similarity = (embeddings @ centers.flatten(0, 1).T).unflatten(1, centers.shape[:2])
+        similarity = (embeddings @ centers.flatten(0, 1).T).view(-1, *centers.shape[:2])
         classes = (functional.softmax(similarity / self.gamma, dim=2) * similarity).sum(dim=2)
         own = functional.one_hot(labels, len(centers))
         loss = functional.cross_entropy(self.scale * (classes - self.margin * own), labels)
