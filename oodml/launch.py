@@ -19,10 +19,13 @@ import numpy as np
 
 from oodml.errors import OodmlError
 from oodml.fid.features import Features
+from oodml.splits.episodes import Fold, validation_fold, validation_of
 from oodml.splits.ladder import Ladder
+from oodml.splits.split import Split
 from oodml.store import RunSpec, Store
+from oodml.train.build import Resources
 from oodml.train.registry import load_plugin
-from oodml.train.run import Resources, train
+from oodml.train.run import train
 
 POLL_SECONDS = 0.2
 log = logging.getLogger("oodml")
@@ -46,21 +49,38 @@ def run_grid(
     *,
     workers: int = 1,
     plugins: Sequence[Path] = (),
+    keep_embeddings: bool = False,
     on_progress: OnProgress | None = None,
 ) -> GridOutcome:
     """Do the runs of `specs` that the store does not hold yet.
 
     Several calls, from several processes or machines, may share a store: each run is done once.
     A run that fails leaves its traceback in the store and is tried again by the next call.
-    `plugins` are the files of the user's own methods, which every worker reads; `on_progress`
-    hears the number of finished runs now and then.
+    `plugins` are the files of the user's own methods, which every worker reads;
+    `keep_embeddings` keeps the test embeddings of every run in its folder; `on_progress` hears
+    the number of finished runs now and then.
     """
     report = on_progress or (lambda done: None)
+    grid = _Grid(specs, ladder, keep_embeddings)
     if workers <= 1:
-        _drain(specs, ladder, resources, store, report)
+        _drain(grid, resources, store, report)
     else:
-        _drain_in_processes(specs, ladder, resources, store, workers, plugins, report)
+        _drain_in_processes(grid, resources, store, workers, plugins, report)
     return _outcome(specs, store)
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """What is to be done, wherever it is done."""
+
+    specs: Sequence[RunSpec]
+    ladder: Ladder
+    keep_embeddings: bool
+
+    def fold(self, split: Split) -> Fold:
+        """The validation classes of a rung or of a control."""
+        rung = self.ladder.rung_of(split.id)
+        return validation_fold(split) if rung is None else validation_of(self.ladder, rung)
 
 
 def _outcome(specs: Sequence[RunSpec], store: Store) -> GridOutcome:
@@ -71,8 +91,7 @@ def _outcome(specs: Sequence[RunSpec], store: Store) -> GridOutcome:
 
 
 def _drain(
-    specs: Sequence[RunSpec],
-    ladder: Ladder,
+    grid: _Grid,
     resources: Resources,
     store: Store,
     report: OnProgress,
@@ -81,7 +100,7 @@ def _drain(
     tried: set[str] = set()
     while True:
         held = 0
-        for spec in specs:
+        for spec in grid.specs:
             if spec.id in tried or store.is_done(spec.id):
                 continue
             claim = store.claim(spec.id)
@@ -90,22 +109,29 @@ def _drain(
                 continue
             tried.add(spec.id)
             with claim:
-                _run(spec, ladder, resources, store)
-            report(sum(store.is_done(s.id) for s in specs))
+                _run(spec, grid, resources, store)
+            report(sum(store.is_done(s.id) for s in grid.specs))
         if not held:
             return
         time.sleep(POLL_SECONDS)
 
 
-def _run(spec: RunSpec, ladder: Ladder, resources: Resources, store: Store) -> None:
+def _run(spec: RunSpec, grid: _Grid, resources: Resources, store: Store) -> None:
     """One run, its failure kept in the store so that the others go on."""
-    split = ladder.split_of(spec.split)
+    split = grid.ladder.split_of(spec.split)
     try:
         if split is None:
             raise OodmlError(
                 f"run {spec.id} is for split {spec.split}, which is not on the ladder."
             )
-        record = train(spec, split, resources, store.run_directory(spec.id))
+        record = train(
+            spec,
+            split,
+            resources,
+            store.run_directory(spec.id),
+            fold=grid.fold(split) if spec.selection == "best_validation" else None,
+            keep_embeddings=grid.keep_embeddings,
+        )
     except Exception as error:
         store.fail(spec.id, traceback.format_exc())
         log.error("run %s (%s, split %s) failed: %s", spec.id, spec.label, spec.split, error)
@@ -114,8 +140,7 @@ def _run(spec: RunSpec, ladder: Ladder, resources: Resources, store: Store) -> N
 
 
 def _drain_in_processes(
-    specs: Sequence[RunSpec],
-    ladder: Ladder,
+    grid: _Grid,
     resources: Resources,
     store: Store,
     workers: int,
@@ -123,12 +148,13 @@ def _drain_in_processes(
     report: OnProgress,
 ) -> None:
     context = get_context("spawn")
+    specs = grid.specs
     todo = sum(not store.is_done(spec.id) for spec in specs)
     with _shared(resources) as shared:
         processes: list[BaseProcess] = [
             context.Process(
                 target=_work,
-                args=(specs, ladder, shared, store.directory, plugins, os.getpid()),
+                args=(grid, shared, store.directory, plugins, os.getpid()),
                 daemon=True,
             )
             for _ in range(min(workers, todo))
@@ -176,8 +202,7 @@ def _emptied(features: Features) -> Features:
 
 
 def _work(
-    specs: Sequence[RunSpec],
-    ladder: Ladder,
+    grid: _Grid,
     shared: _SharedResources,
     directory: Path,
     plugins: Sequence[Path],
@@ -186,7 +211,7 @@ def _work(
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     for path in plugins:
         load_plugin(path)
-    _drain(specs, ladder, shared.open(), Store(directory), lambda done: None)
+    _drain(grid, shared.open(), Store(directory), lambda done: None)
 
 
 def _end_with(parent: int) -> None:

@@ -27,9 +27,22 @@ class RunSpec:
     inserting a rung into a ladder invalidates nothing. `weights` is the SHA-256 of the weights
     that the backbone starts from. `train` is "head" (a linear head on frozen features), "all"
     (the whole network on images) or "none" (the backbone's features as they are).
-    `gallery_classes` and `gallery_images`, if not 0, are how many of the test classes and of their
-    images are evaluated on, drawn by seed: equal numbers make rungs of different sizes comparable.
-    `protocol` goes up when a change of code changes results.
+
+    `epochs`, if not 0, stand in place of `steps`; an epoch is `epoch_steps` batches, or
+    n // batch_size if that is 0. `warmup_epochs` train new parameters only; `decay` is applied
+    every `decay_every` epochs of schedule "step". `selection` is "last", or "best_validation":
+    the state with the highest `selection_metric` on the split's validation classes, measured
+    every `evaluate_every` epochs, the run ending after `patience` epochs without a better one.
+    With `folds` or `ensemble` above 1 several models are trained (on the folds of the training
+    classes, or with seeds of their own) and their unit embeddings concatenated.
+
+    `flip`, `mix` and `rerank` are tricks of the evaluation: embeddings summed with those of
+    mirrored images, un-normalised embeddings mixed in with this share, and k-reciprocal
+    re-ranking, which uses the test images together. `few_shot` is "" or what is adapted to the
+    support of the rung's episodes: "head" or "all". `gallery_classes` and `gallery_images`, if
+    not 0, are how many of the test classes and of their images are evaluated on, drawn by seed:
+    equal numbers make rungs of different sizes comparable. `preset` names the published protocol
+    that the settings were taken from. `protocol` goes up when a change of code changes results.
     """
 
     dataset: str
@@ -50,7 +63,37 @@ class RunSpec:
     learning_rate: float = 1e-3
     criterion_learning_rate: float = 1e-2
     weight_decay: float = 0.0
+    epochs: int = 0
+    epoch_steps: int = 0
+    batches: str = "balanced"
+    accumulation: int = 1
+    optimizer: str = "adam"
+    optimizer_epsilon: float = 1e-8
+    schedule: str = "constant"
+    decay: float = 0.1
+    decay_every: int = 0
+    warmup_epochs: int = 0
+    clip_value: float = 0.0
+    clip_norm: float = 0.0
+    training_precision: str = "fp32"
+    pooling: str = "default"
+    freeze_batchnorm: bool = True
+    image_size: int = 0
+    crop_scale: float = 0.08
     selection: str = "last"
+    selection_metric: str = "mean_average_precision_at_r"
+    evaluate_every: int = 1
+    patience: int = 0
+    folds: int = 1
+    ensemble: int = 1
+    flip: bool = False
+    mix: float = 0.0
+    rerank: bool = False
+    few_shot: str = ""
+    few_shot_criterion: str = "margin"
+    few_shot_steps: int = 0
+    few_shot_rate: float = 10.0
+    preset: str = ""
     gallery_classes: int = 0
     gallery_images: int = 0
     protocol: int = 1
@@ -64,7 +107,19 @@ class RunSpec:
     def label(self) -> str:
         """The method with the hyperparameters that were set, as charts and tables name it."""
         changed = ", ".join(f"{key}={value}" for key, value in sorted(self.hyperparameters.items()))
-        return f"{self.method}({changed})" if changed else self.method
+        name = f"{self.method}({changed})" if changed else self.method
+        return "".join([name, *(f" +{trick}" for trick in self.tricks)])
+
+    @property
+    def tricks(self) -> list[str]:
+        """What the evaluation adds to a plain run, in the words that charts and tables show."""
+        return [
+            *([f"{self.folds} folds"] if self.folds > 1 else []),
+            *([f"ensemble of {self.ensemble}"] if self.ensemble > 1 else []),
+            *(["flip"] if self.flip else []),
+            *([f"mix {self.mix:g}"] if self.mix else []),
+            *(["re-ranking"] if self.rerank else []),
+        ]
 
     def to_json(self) -> dict[str, Any]:
         """A plain dict without the fields that have their default value."""
@@ -78,6 +133,10 @@ class RunSpec:
         if unknown:
             raise DataError(f"unknown fields in a run's spec: {', '.join(unknown)}.")
         return cls(**record)
+
+
+def _required(f: Any) -> bool:
+    return f.default is MISSING and f.default_factory is MISSING
 
 
 def _default(f: Any) -> Any:
@@ -94,6 +153,8 @@ class RunRecord:
     training: dict[str, float]
     environment: dict[str, str]
     seconds: float
+    geometry: dict[str, dict[str, float]] = field(default_factory=dict)
+    few_shot: dict[str, dict[str, Any]] = field(default_factory=dict)
     status: str = "done"
 
     @property
@@ -112,7 +173,8 @@ class RunRecord:
     def from_json(cls, record: dict[str, Any]) -> RunRecord:
         if record.get("schema") != SCHEMA:
             raise DataError(f"run schema {record.get('schema')!r}; this oodml reads {SCHEMA}.")
-        values = {f.name: record[f.name] for f in fields(cls) if f.name != "spec"}
+        known = [f for f in fields(cls) if f.name != "spec"]
+        values = {f.name: record[f.name] for f in known if f.name in record or _required(f)}
         run = cls(spec=RunSpec.from_json(record["spec"]), **values)
         if run.id != record["id"]:
             raise DataError(f"the spec hashes to {run.id}, the record says {record['id']!r}.")

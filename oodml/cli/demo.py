@@ -52,7 +52,7 @@ def demo_command(
     from oodml.splits.build import build_ladder
     from oodml.store import Store
     from oodml.train.plan import plan
-    from oodml.train.run import Resources
+    from oodml.train.build import Resources
 
     started = time.monotonic()
     dataset = load_dataset("emoji")

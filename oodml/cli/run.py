@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +19,30 @@ from oodml.cli.options import (
     together,
 )
 from oodml.errors import DataError
+from oodml.train.settings import SETTINGS, Setting
 
 if TYPE_CHECKING:
     from oodml.launch import GridOutcome
     from oodml.splits.ladder import Ladder
     from oodml.store import RunSpec, Store
-    from oodml.train.run import Resources
+    from oodml.train.build import Resources
+
+def _option(setting: Setting) -> Callable[[Any], Any]:
+    """The option of one setting; what it is without it follows from method and protocol."""
+    default = setting.default
+    if isinstance(default, bool):
+        name = setting.flag.removeprefix("--")
+        kind: dict[str, Any] = {"default": None, "is_flag": True}
+        flag = f"--{name}/--no-{name}"
+    else:
+        flag = setting.flag
+        choices = [choice for choice in setting.choices if choice]
+        kind = {"type": click.Choice(choices) if choices else type(default)}
+    shown = f"  [default: {default}]" if not isinstance(default, bool) and default != "" else ""
+    return click.option(flag, setting.parameter, help=setting.help + shown, **kind)
+
+
+setting_options = together(*(_option(setting) for setting in SETTINGS.values()))
 
 grid_options = together(
     click.option("--data", help="SOURCE of the ladder's data  [default: as the ladder remembers]"),
@@ -40,21 +58,20 @@ grid_options = together(
         "--train",
         "trained",
         type=click.Choice(["head", "all"]),
-        default="head",
-        show_default=True,
-        help="A linear head on frozen features, or the whole network on images.",
+        help="A linear head on frozen features, or the whole network  [default: head]",
     ),
-    click.option("--embedding-dim", type=int, help="Dimensions of the embedding  [default: 128]"),
-    click.option("--steps", type=int, help="Training steps  [default: 300]"),
-    click.option("--train-batch-size", type=int, help="Samples a step  [default: 112]"),
-    click.option("--samples-per-class", type=int, help="[default: 4; 2 with --train all]"),
-    click.option("--learning-rate", type=float, help="[default: 1e-3; 1e-5 with --train all]"),
+    click.option("--protocol", "preset", help="Published protocol: ooDML or reality-check."),
     click.option(
-        "--criterion-learning-rate", type=float, help="[default: 1e-2; 5e-4 with --train all]"
+        "--recipe",
+        default="auto",
+        show_default=True,
+        help="Published settings for cub200, cars196 or sop; auto goes by the data, with"
+        " --train all.",
     ),
-    click.option("--weight-decay", type=float, help="[default: 0; 4e-4 with --train all]"),
-    click.option("--gallery-classes", type=int, help="Test classes to evaluate on  [default: all]"),
-    click.option("--gallery-images", type=int, help="Their images to evaluate on  [default: all]"),
+    setting_options,
+    click.option(
+        "--keep-embeddings", is_flag=True, help="Keep each run's test embeddings, for galleries."
+    ),
     click.option("--plugin", "plugins", type=FILE, multiple=True, help="File with own methods."),
     data_options,
     machine_options,
@@ -148,7 +165,7 @@ def plan_of(
     controls: bool = False,
 ) -> list[RunSpec]:
     """The run specs that the grid options ask for."""
-    from oodml.train.plan import GRID_SETTINGS, plan
+    from oodml.train.plan import plan
     from oodml.train.registry import all_methods, load_plugin
 
     for path in options["plugins"]:
@@ -158,13 +175,15 @@ def plan_of(
         for method in options["methods"]
         for name in (all_methods() if method == "all" else [method])
     ]
-    given = {**options, "batch_size": options["train_batch_size"]}
-    settings = {name: given[name] for name in GRID_SETTINGS if given[name] is not None}
+    given = {name: options[setting.parameter] for name, setting in SETTINGS.items()}
+    settings = {name: value for name, value in given.items() if value is not None}
     return plan(
         ladder,
         methods,
         seeds,
-        train=options["trained"],
+        train=options["trained"] or "",
+        preset=options["preset"] or "",
+        recipe=options["recipe"],
         rungs=rungs or None,
         controls=controls,
         **settings,
@@ -174,9 +193,9 @@ def plan_of(
 def resources_for(ladder: Ladder, options: dict[str, Any]) -> Resources:
     """The features (and for whole networks the images and the backbone) of a ladder."""
     from oodml.fid.backbone import load_backbone
-    from oodml.train.run import Resources
+    from oodml.train.build import Resources
 
-    whole = options["trained"] == "all"
+    whole = trains_networks(options)
     machine = {key: options[key] for key in ("weights", "batch_size", "device", "cache")}
     features, dataset = open_for_ladder(
         ladder,
@@ -208,8 +227,15 @@ def _device(whole: bool) -> str:
     return "cuda" if whole and torch.cuda.is_available() else "cpu"
 
 
+def trains_networks(options: dict[str, Any]) -> bool:
+    """Whether whole networks are trained, by the user's or the protocol's word."""
+    from oodml.train.plan import Wishes
+
+    return Wishes(options["trained"] or "", options["preset"] or "").trained == "all"
+
+
 def _workers(options: dict[str, Any]) -> int:
-    return 1 if options["trained"] == "all" else default_workers()
+    return 1 if trains_networks(options) else default_workers()
 
 
 def keep_ladder(ladder: Ladder, store: Store) -> None:

@@ -1,90 +1,194 @@
-"""The training loop, its checkpoints and its resume; it knows no method by name."""
+"""The training loop; it knows no method by name."""
 
 from __future__ import annotations
 
-import json
-import logging
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from oodml.errors import DataError
-from oodml.files import atomic_write
 from oodml.seeding import derive_seed
-from oodml.train.objective import Batch, Objective, optimizer_groups
-from oodml.train.samples import Samples
+from oodml.train.checkpoint import Checkpoint, Progress
+from oodml.train.distributed import share_of, sum_gradients, world_size
+from oodml.train.epochs import DIAGNOSED, EpochLog, diagnostics, has_collapsed
+from oodml.train.objective import Batch, Objective
+from oodml.train.samples import Draw, prefetched
+from oodml.train.training import Training
+from oodml.train.updates import Updates
 
-CHECKPOINT_SECONDS = 5.0
-# A checkpoint may cost at most this share of the time between two of them.
-CHECKPOINT_SHARE = 0.05
-log = logging.getLogger("oodml")
+Validate = Callable[[Objective], float]
 
 
 def fit(
-    objective: Objective, samples: Samples, directory: Path, *, device: str = "cpu"
+    objective: Objective,
+    training: Training,
+    directory: Path,
+    *,
+    validate: Validate | None = None,
 ) -> dict[str, float]:
-    """Train `objective` in place for `spec.steps` steps; return loss figures of the last epoch.
+    """Train `objective` in place as its spec says; return the figures of its last epoch.
 
     Every step draws its batch and its random numbers from (seed, epoch) and (seed, step), so a
     run that starts again from `directory`/last.pt after a kill ends with the same weights, bit
     for bit, as an uninterrupted one on the same CPU. `directory`/epochs.jsonl gets one line an
-    epoch. Raises `DataError` when the loss is not finite.
+    epoch. With `validate`, the highest value decides which epoch's weights are kept. Raises
+    `DataError` when the loss is not finite.
     """
-    spec = objective.spec
-    optimizer = torch.optim.Adam(optimizer_groups(objective))
-    checkpoint = Checkpoint(directory / "last.pt", objective, optimizer)
-    first, begun = checkpoint.restore()
-    history = EpochLog(directory / "epochs.jsonl", begun)
+    run = _Run(objective, training, directory, validate)
     objective.train()
-    for step, epoch, index in _batches(objective, samples.labels, first):
-        with seeded(spec.seed, "step", step):
-            batch = Batch(
-                samples.training(index).to(device),
-                samples.labels[torch.from_numpy(index)].to(device),
-                torch.from_numpy(index).to(device),
+    figures: dict[str, float] = {}
+    for epoch in count(run.progress.epoch):
+        if run.is_over(epoch) and not run.has_begun(epoch):
+            break
+        figures = run.epoch(epoch) or figures
+    run.select()
+    return figures
+
+
+class _Run:
+    """One run under way: the loop's state and the pieces that it is made of."""
+
+    def __init__(
+        self,
+        objective: Objective,
+        training: Training,
+        directory: Path,
+        validate: Validate | None,
+    ) -> None:
+        self.objective, self.training, self.validate = objective, training, validate
+        self.spec = objective.spec
+        self.total = self.spec.epochs * objective.batches(training).batches or self.spec.steps
+        self.updates = Updates(objective, self.total)
+        self.checkpoint = Checkpoint(directory, objective, self.updates.optimizer)
+        self.progress: Progress = self.checkpoint.restore()
+        self.log = EpochLog(directory / "epochs.jsonl", self.progress)
+
+    def has_begun(self, epoch: int) -> bool:
+        """Whether a checkpoint was taken within the epoch, which is then still to be ended."""
+        return self.progress.epoch == epoch and self.progress.steps > self.progress.epoch_start
+
+    def is_over(self, epoch: int) -> bool:
+        """Whether all steps or epochs are done, or patience has run out."""
+        if self.spec.epochs:
+            return self.progress.over or epoch >= self.spec.epochs
+        return self.progress.over or self.progress.steps >= self.spec.steps
+
+    def epoch(self, epoch: int) -> dict[str, float]:
+        """Do what is left of an epoch; a begun one is not begun again."""
+        progress = self.progress
+        begun = self.has_begun(epoch)
+        if not begun:
+            progress.epoch, progress.epoch_start = epoch, progress.steps
+            progress.sums, progress.counts = {}, {}
+        self.updates.begin_epoch(epoch)
+        if not begun:
+            with seeded(self.training.seed, "epoch", epoch):
+                self.objective.begin_epoch(self.training, epoch)
+        for step, batch in self._batches(epoch):
+            with seeded(self.training.seed, "step", step):
+                self._step(batch, step, epoch)
+            progress.steps = step + 1
+            self.checkpoint.save_if_due(progress)
+        return self._close(epoch)
+
+    def _batches(self, epoch: int) -> Iterator[tuple[int, Batch]]:
+        """(step, batch) for the steps of an epoch that are still to be done."""
+        progress, training = self.progress, self.training
+        done = progress.steps
+        requests = [
+            (step, index)
+            for step, index in enumerate(
+                self.objective.loader(training, epoch), progress.epoch_start
             )
-            loss = _step(objective, optimizer, batch, step)
-        history.add(epoch, loss)
-        checkpoint.save_if_due(step + 1, history.begun)
-    return {**history.close(), "steps": float(spec.steps)}
+            if step >= done and (self.spec.epochs or step < self.spec.steps)
+        ]
+        shares = [share_of(len(index)) for _, index in requests]
+        wanted = [
+            (index[share], Draw(training.seed, step, view, share.start))
+            for (step, index), share in zip(requests, shares, strict=True)
+            for view in range(self.objective.views)
+        ]
+        inputs = prefetched(wanted, training.samples)
+        for (step, index), share in zip(requests, shares, strict=True):
+            views = tuple(next(inputs).to(training.device) for _ in range(self.objective.views))
+            yield step, self._batch(views, index, share)
+
+    def _batch(self, views: tuple[Tensor, ...], index: Any, share: slice) -> Batch:
+        rows = torch.from_numpy(np.asarray(index))
+        device = self.training.device
+        return Batch(views, self.training.labels[rows].to(device), rows[share].to(device))
+
+    def _step(self, batch: Batch, step: int, epoch: int) -> None:
+        objective, updates = self.objective, self.updates
+        diagnosed = (step - self.progress.epoch_start) % DIAGNOSED == 0
+        updates.clear()
+        objective.observed = None
+        value = 0.0
+        for part, weight in _parts(batch, self.spec.accumulation):
+            loss = objective.loss(part) * weight
+            value += float(loss.detach())
+            if loss.requires_grad:
+                (loss / world_size()).backward()  # type: ignore[no-untyped-call]
+        if not np.isfinite(value):
+            raise DataError(
+                f"{self.spec.label}: the loss is {value} at step {step}; "
+                "lower --learning-rate or the criterion's own rate."
+            )
+        sum_gradients(updates.parameters)
+        self.log.add({"loss": value})
+        if diagnosed:
+            self._diagnose(batch)
+        updates.step(step, epoch)
+        objective.after_step(self.training, batch, step)
+
+    def _diagnose(self, batch: Batch) -> None:
+        figures = {"gradient_norm": self.updates.gradient_norm()}
+        embeddings = self.objective.observed
+        if embeddings is not None:
+            figures |= diagnostics(embeddings, batch.labels[: len(embeddings)])
+        self.log.add(figures)
+
+    def _close(self, epoch: int) -> dict[str, float]:
+        """End an epoch: validate if it is time, write its line, and judge it."""
+        progress = self.progress
+        more: dict[str, float] = {}
+        due = (epoch + 1) % max(self.spec.evaluate_every, 1) == 0 or self._is_last()
+        if self.validate is not None and due:
+            more["validation"] = value = self.validate(self.objective)
+            self.objective.train()
+            if value > progress.best:
+                progress.best, progress.best_epoch = value, epoch
+                self.checkpoint.save_best()
+            progress.over = 0 < self.spec.patience <= epoch - progress.best_epoch
+        figures = self.log.close(**more)
+        if has_collapsed(figures, self.spec.label):
+            figures["collapsed"] = 1.0
+        return {**figures, "steps": float(progress.steps), "epochs": float(epoch + 1)}
+
+    def _is_last(self) -> bool:
+        return self.progress.steps >= self.total
+
+    def select(self) -> None:
+        """Bring back the weights of the best epoch, if one was chosen."""
+        if self.validate is not None and self.progress.best_epoch >= 0:
+            self.checkpoint.load_best()
 
 
-def _batches(objective: Objective, labels: Tensor, first: int) -> Iterator[tuple[int, int, Any]]:
-    """(step, epoch, index array) from step `first` on; an epoch begun before is not begun again."""
-    step = 0
-    for epoch in count():
-        if step >= first:
-            with seeded(objective.spec.seed, "epoch", epoch):
-                objective.begin_epoch(epoch)
-        for index in objective.loader(labels, epoch):
-            if step == objective.spec.steps:
-                return
-            if step >= first:
-                yield step, epoch, index
-            step += 1
-
-
-def _step(objective: Objective, optimizer: torch.optim.Optimizer, batch: Batch, step: int) -> float:
-    loss = objective.loss(batch)
-    value = float(loss.detach())
-    if not torch.isfinite(loss.detach()):
-        raise DataError(
-            f"{objective.spec.label}: the loss is {value} at step {step}; "
-            "lower --learning-rate or the criterion's own rate."
-        )
-    optimizer.zero_grad(set_to_none=True)
-    if loss.requires_grad:
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-    objective.after_step(batch, step)
-    return value
+def _parts(batch: Batch, number: int) -> Iterator[tuple[Batch, float]]:
+    """A batch in `number` parts and their weights in the mean; whole if it is not divided."""
+    if number <= 1:
+        yield batch, 1.0
+        return
+    for rows in torch.arange(len(batch.labels)).chunk(number):
+        views = tuple(view[rows] for view in batch.views)
+        part = Batch(views, batch.labels[rows], batch.index[rows])
+        yield part, len(rows) / len(batch.labels)
 
 
 @contextmanager
@@ -98,90 +202,3 @@ def seeded(seed: int, *purpose: str | int) -> Iterator[None]:
         if devices:
             torch.cuda.manual_seed_all(number)
         yield
-
-
-@dataclass
-class BegunEpoch:
-    """An epoch that is not over yet, and the losses of its steps so far."""
-
-    epoch: int = 0
-    losses: list[float] = field(default_factory=list)
-
-
-class Checkpoint:
-    """`last.pt`: weights, optimiser and step, written now and then and read with weights_only."""
-
-    def __init__(self, path: Path, objective: Objective, optimizer: torch.optim.Optimizer) -> None:
-        self.path = path
-        self.objective = objective
-        self.optimizer = optimizer
-        self._due = time.monotonic() + CHECKPOINT_SECONDS
-
-    def restore(self) -> tuple[int, BegunEpoch]:
-        """The steps done before and the epoch they ended in; none without a usable file."""
-        if not self.path.exists():
-            return 0, BegunEpoch()
-        try:
-            state = torch.load(self.path, map_location="cpu", weights_only=True)
-            steps, begun = int(state["steps"]), BegunEpoch(state["epoch"], state["losses"])
-        except Exception as error:  # a damaged file can end the reader with nearly any error
-            log.warning("%s is damaged (%s); the run starts from its beginning.", self.path, error)
-            return 0, BegunEpoch()
-        self.objective.load_state_dict(state["objective"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        return steps, begun
-
-    def save_if_due(self, steps: int, begun: BegunEpoch) -> None:
-        started = time.monotonic()
-        if started < self._due:
-            return
-        state = {
-            "steps": steps,
-            "epoch": begun.epoch,
-            "losses": begun.losses,
-            "objective": self.objective.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
-        with atomic_write(self.path) as file:
-            torch.save(state, file)
-        cost = time.monotonic() - started
-        self._due = time.monotonic() + max(CHECKPOINT_SECONDS, cost / CHECKPOINT_SHARE)
-
-
-class EpochLog:
-    """`epochs.jsonl`, one line an epoch; on resume the lines past the checkpoint are dropped."""
-
-    def __init__(self, path: Path, begun: BegunEpoch) -> None:
-        self.path = path
-        self.begun = begun
-        kept = [line for line in self._lines() if line["epoch"] < begun.epoch]
-        with atomic_write(path) as file:
-            file.write("".join(json.dumps(line) + "\n" for line in kept).encode())
-
-    def _lines(self) -> list[dict[str, float]]:
-        """The whole lines of the file; a kill may have torn the last one."""
-        lines = []
-        for text in self.path.read_text().splitlines() if self.path.exists() else []:
-            try:
-                lines.append(json.loads(text))
-            except ValueError:
-                break
-        return lines
-
-    def add(self, epoch: int, loss: float) -> None:
-        """Note the loss of one step; a step of a new epoch ends the one before."""
-        if epoch != self.begun.epoch:
-            self.close()
-            self.begun = BegunEpoch(epoch)
-        self.begun.losses.append(loss)
-
-    def close(self) -> dict[str, float]:
-        """Write the line of the epoch that ends and return its figures; none without a step."""
-        losses = self.begun.losses
-        if not losses:
-            return {}
-        figures = {"loss": sum(losses) / len(losses)}
-        line = {"epoch": self.begun.epoch, "steps": len(losses), **figures}
-        with self.path.open("a") as file:
-            file.write(json.dumps(line, allow_nan=False) + "\n")
-        return figures

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 
 class Standardize(nn.Module):
@@ -50,12 +49,18 @@ class FrozenBatchNorm(nn.Module):
 
 
 class EmbeddingModel(nn.Module):
-    """`trunk` (B, ...) -> (B, dimension), a linear head, and unit length: (B, embedding_dim)."""
+    """`trunk` (B, ...) -> (B, dimension), then a linear `head` -> (B, embedding_dim).
+
+    What comes out has the length that the head gives it; objectives bring it to unit length.
+    """
 
     def __init__(self, trunk: nn.Module, dimension: int, embedding_dim: int) -> None:
         super().__init__()
+        self.dimension = dimension
+        self.embedding_dim = embedding_dim
         self.trunk = trunk
         self.head = nn.Linear(dimension, embedding_dim)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return functional.normalize(self.head(self.trunk(inputs)), dim=1)
+        output: Tensor = self.head(self.trunk(inputs))
+        return output

@@ -2,122 +2,221 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from oodml.store import RunSpec
+from oodml.train.distributed import gathered
 from oodml.train.model import EmbeddingModel
-from oodml.train.sampler import BalancedBatches
+from oodml.train.sampler import Batches, batches_for
+from oodml.train.training import Training
 
 
 @dataclass(frozen=True)
 class Batch:
-    """`inputs` (B, ...) of one batch, `labels` (B,) from 0 over the training classes, and the
-    `index` (B,) of every sample among the training samples."""
+    """The samples of one step: `views`, each (B, ...) inputs, `labels` (B,) from 0 over the
+    training classes, and the `index` (B,) of every sample among the training samples.
 
-    inputs: Tensor
+    Where several processes train together, `views` and `index` are this process's share and
+    `labels` those of the whole batch.
+    """
+
+    views: tuple[Tensor, ...]
     labels: Tensor
     index: Tensor
+
+    @property
+    def inputs(self) -> Tensor:
+        """The first view."""
+        return self.views[0]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What the model makes of one view: `pooled` features (B, C), the head's `output` (B, D) as
+    it is, and the unit-length `embedding` (B, D); float32, of all processes together."""
+
+    pooled: Tensor
+    output: Tensor
+    embedding: Tensor
 
 
 @dataclass(frozen=True)
 class Criterion:
-    """A loss called as loss(embeddings, labels[, tuples]) and the miner of those tuples."""
+    """A loss called as loss(embeddings, labels[, tuples]) and the miner of those tuples.
+
+    The loss gets unit-length embeddings (B, D), or the head's outputs as they are if not
+    `normalized`; the miner always gets unit-length ones, without gradient. `samplewise` says that
+    the loss of a batch is the mean of the losses of its samples, each by itself, so that a batch
+    may be divided.
+    """
 
     loss: nn.Module
     miner: nn.Module | None = None
+    normalized: bool = True
+    samplewise: bool = False
+
+    def __call__(self, encoded: Encoded, labels: Tensor) -> Tensor:
+        """The scalar loss of a batch."""
+        embeddings = encoded.embedding if self.normalized else encoded.output
+        if self.miner is None:
+            value: Tensor = self.loss(embeddings, labels)
+        else:
+            with torch.no_grad():
+                tuples = self.miner(encoded.embedding.detach(), labels)
+            value = self.loss(embeddings, labels, tuples)
+        return value
 
 
 @dataclass(frozen=True)
 class ParameterGroup:
-    """Parameters that share a learning rate and a weight decay."""
+    """Parameters that share a learning rate and a weight decay.
+
+    `warm` groups are new and are trained during a warm-up too; the others rest until it is over.
+    """
 
     parameters: list[nn.Parameter]
     learning_rate: float
     weight_decay: float
+    warm: bool = True
 
 
 class Objective(nn.Module):
     """A model and a criterion; methods that need more override the hooks.
 
     The hooks are `loader`, `begin_epoch`, `loss`, `after_step` and `embed`, with the parameters
-    declared in `parameter_groups`. All state lives in parameters, buffers or extra state, so
-    that a resumed run equals an uninterrupted one.
+    declared in `parameter_groups` and further optimisers in `private_optimizers`. All state lives
+    in parameters, buffers, extra state or those optimisers, so that a resumed run equals an
+    uninterrupted one. `views` is how many differently augmented versions of every image a batch
+    holds; cached features have only one.
     """
+
+    views = 1
 
     def __init__(self, spec: RunSpec, model: EmbeddingModel, criterion: Criterion) -> None:
         super().__init__()
         self.spec = spec
         self.model = model
-        self.criterion = criterion.loss
-        self.miner = criterion.miner
+        self.criterion = criterion
+        # Registered, so that their parameters and buffers are saved, moved and found.
+        self.loss_module = criterion.loss
+        self.miner_module = criterion.miner
+        self.observed: Tensor | None = None
 
-    def loader(self, labels: Tensor, epoch: int) -> Iterable[Any]:
+    def loader(self, training: Training, epoch: int) -> Iterable[Any]:
         """Index arrays, one a batch, into the training samples."""
-        spec = self.spec
-        return BalancedBatches(
-            labels.numpy(), spec.batch_size, spec.samples_per_class, seed=spec.seed
-        ).epoch(epoch)
+        return self.batches(training).epoch(epoch)
 
-    def begin_epoch(self, epoch: int) -> None:
-        """Called before the first batch of an epoch."""
+    def batches(self, training: Training) -> Batches:
+        """The batches that the run's settings ask for."""
+        spec = self.spec
+        return batches_for(
+            spec.batches,
+            training.labels.numpy(),
+            spec.batch_size,
+            spec.samples_per_class,
+            seed=training.seed,
+            batches=spec.epoch_steps,
+        )
+
+    def begin_epoch(self, training: Training, epoch: int) -> None:
+        """Called before the first batch of an epoch; `training.encode` embeds training samples."""
 
     def loss(self, batch: Batch) -> Tensor:
         """The scalar to minimise, computed in float32."""
-        embeddings = self.model(batch.inputs).float()
-        if self.miner is None:
-            value: Tensor = self.criterion(embeddings, batch.labels)
-        else:
-            value = self.criterion(embeddings, batch.labels, self.miner(embeddings, batch.labels))
-        return value
+        return self.criterion(self.encode(batch.inputs), batch.labels)
 
-    def after_step(self, batch: Batch, step: int) -> None:
+    def after_step(self, training: Training, batch: Batch, step: int) -> None:
         """Called after every step of the optimiser."""
 
     def embed(self, inputs: Tensor) -> Tensor:
-        """The unit-length embeddings (B, D) that retrieval uses."""
-        embeddings: Tensor = self.model(inputs)
-        return embeddings.float()
+        """The unit-length embeddings (B, D) that retrieval uses, of this process's inputs."""
+        return functional.normalize(self.output(inputs), dim=1)
+
+    def output(self, inputs: Tensor) -> Tensor:
+        """The same before they are brought to unit length, float32."""
+        values: Tensor = self.model(inputs)
+        return values.float()
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        """The model's parameters, and the criterion's own with their own rate and no decay."""
+        """The model's trunk and head, and the criterion's own with their own rate and no decay."""
         spec = self.spec
-        groups = [
-            ParameterGroup(_trainable(self.model), spec.learning_rate, spec.weight_decay),
-            ParameterGroup(_trainable(self.criterion), spec.criterion_learning_rate, 0.0),
-        ]
-        return [group for group in groups if group.parameters]
+        rate, decay = spec.learning_rate, spec.weight_decay
+        return groups(
+            ParameterGroup(trainable(self.model.trunk), rate, decay, warm=False),
+            ParameterGroup(trainable(self.model.head), rate, decay),
+            ParameterGroup(trainable(self.loss_module), spec.criterion_learning_rate, 0.0),
+        )
+
+    def private_optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """Optimisers that the method steps itself, by name; their state is saved with the run's."""
+        return {}
+
+    def encode(self, inputs: Tensor) -> Encoded:
+        """What the model makes of inputs (b, ...), gathered from all processes, in float32.
+
+        The first call of a step is what the epoch's diagnostics are computed on.
+        """
+        with torch.autocast(
+            inputs.device.type, torch.bfloat16, enabled=self.spec.training_precision == "bf16"
+        ):
+            pooled = self.model.trunk(inputs)
+            output = self.model.head(pooled)
+        pooled, output = gathered(pooled.float()), gathered(output.float())
+        encoded = Encoded(pooled, output, functional.normalize(output, dim=1))
+        if self.observed is None and torch.is_grad_enabled():
+            self.observed = encoded.embedding
+            if self.observed.requires_grad:
+                self.observed.retain_grad()
+        return encoded
 
 
-def optimizer_groups(objective: Objective) -> list[dict[str, Any]]:
-    """The declared groups as torch wants them; every trainable parameter in exactly one.
+MakeObjective = Callable[[RunSpec, EmbeddingModel], Objective]
 
-    Raises `ValueError` naming a parameter that no group or more than one group holds.
+
+def make_objective(built: Any, spec: RunSpec, model: EmbeddingModel) -> Objective:
+    """The objective from what a method's function returned."""
+    if isinstance(built, nn.Module | Criterion):
+        return Objective(spec, model, as_criterion(built))
+    made: Objective = built(spec, model)
+    return made
+
+
+def as_criterion(built: nn.Module | Criterion) -> Criterion:
+    """What a loss-only method's function returned, as a `Criterion`."""
+    return Criterion(built) if isinstance(built, nn.Module) else built
+
+
+def groups(*given: ParameterGroup) -> list[ParameterGroup]:
+    """The given groups that hold any parameter."""
+    return [group for group in given if group.parameters]
+
+
+def trainable(module: nn.Module) -> list[nn.Parameter]:
+    """The parameters of a module that are trained."""
+    return [p for p in module.parameters() if p.requires_grad]
+
+
+def check_groups(objective: Objective) -> None:
+    """Raise `ValueError` naming a trainable parameter that is not in exactly one place.
+
+    The places are the declared groups and the private optimisers.
     """
-    groups = objective.parameter_groups()
-    seen = [id(p) for group in groups for p in group.parameters]
+    private = [
+        id(p)
+        for optimizer in objective.private_optimizers().values()
+        for group in optimizer.param_groups
+        for p in group["params"]
+    ]
+    seen = [id(p) for group in objective.parameter_groups() for p in group.parameters] + private
     for name, parameter in objective.named_parameters():
         if parameter.requires_grad and seen.count(id(parameter)) != 1:
             raise ValueError(
                 f"{objective.spec.method}: parameter {name} stands in "
                 f"{seen.count(id(parameter))} groups; declare it in exactly one."
             )
-    return [
-        {"params": g.parameters, "lr": g.learning_rate, "weight_decay": g.weight_decay}
-        for g in groups
-    ]
-
-
-def _trainable(module: nn.Module) -> list[nn.Parameter]:
-    return [p for p in module.parameters() if p.requires_grad]
-
-
-def as_criterion(built: nn.Module | Criterion) -> Criterion:
-    """What a method's function returned, as a `Criterion`."""
-    if isinstance(built, torch.nn.Module):
-        return Criterion(built)
-    return built

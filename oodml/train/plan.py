@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from oodml.errors import UsageError, unknown_name
 from oodml.splits.ladder import Ladder
 from oodml.splits.split import Split
 from oodml.store import RunSpec
+from oodml.train.objective import Criterion
+from oodml.train.presets import get_preset
 from oodml.train.registry import get_method, parse_method, prescribed
+from oodml.train.settings import IMAGES, SETTINGS, applying, check_settings
 
-# What a user may set for a whole grid; the rest of a spec follows from ladder and method.
-GRID_SETTINGS = (
-    "embedding_dim",
-    "steps",
-    "batch_size",
-    "samples_per_class",
-    "learning_rate",
-    "criterion_learning_rate",
-    "weight_decay",
-    "gallery_classes",
-    "gallery_images",
-)
-_MAY_BE_ZERO = ("steps", "weight_decay", "gallery_classes", "gallery_images")
-# What is set for methods that train nothing, too.
-_OF_EVALUATION = ("gallery_classes", "gallery_images")
+TRAINED = ("head", "all")
+# Families of data that papers give settings for, by what a collection's name begins with.
+FAMILIES = ("cub200", "cars196", "sop")
 # Fine-tuning whole networks: the shared defaults of arXiv:2002.08473 and arXiv:2107.09562.
 _WHOLE_NETWORK = {
     "learning_rate": 1e-5,
@@ -37,41 +27,98 @@ _WHOLE_NETWORK = {
 }
 
 
+@dataclass(frozen=True)
+class Wishes:
+    """What a user asks for beyond methods, rungs and seeds.
+
+    `train` is "head", "all" or "" for what the protocol says. `recipe` names the family of data
+    whose published settings are taken; "auto" goes by the ladder's dataset where whole networks
+    are trained, "" takes none.
+    """
+
+    train: str = ""
+    preset: str = ""
+    recipe: str = "auto"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.train not in ("", *TRAINED):
+            raise UsageError(f"train={self.train!r}: allowed are 'head' and 'all'.")
+        if self.recipe not in ("", "auto", *FAMILIES):
+            raise unknown_name("recipe", self.recipe, ("auto", *FAMILIES))
+        check_settings(self.settings)
+        self._check_scope()
+        self._check_together()
+
+    @property
+    def trained(self) -> str:
+        """What is trained: "head" or "all"."""
+        if self.train or not self.preset:
+            return self.train or "head"
+        return str(get_preset(self.preset).settings["train"])
+
+    def _check_scope(self) -> None:
+        for name, value in self.settings.items():
+            setting = SETTINGS[name]
+            if setting.scope == IMAGES and self.trained != "all" and value != setting.default:
+                raise UsageError(
+                    f"{setting.flag} needs images: cached features are what they are; give "
+                    "--train all."
+                )
+
+    def _check_together(self) -> None:
+        given = self.settings
+        if given.get("epochs") and given.get("steps"):
+            raise UsageError("--epochs and --steps exclude each other; give one of them.")
+        if given.get("folds", 1) > 1 and given.get("ensemble", 1) > 1:
+            raise UsageError("--folds and --ensemble exclude each other; give one of them.")
+        if given.get("few_shot") and max(given.get("folds", 1), given.get("ensemble", 1)) > 1:
+            raise UsageError("--few-shot adapts a single model; leave out --folds and --ensemble.")
+
+
 def plan(
     ladder: Ladder,
     methods: Sequence[str],
     seeds: Sequence[int],
     *,
-    train: str = "head",
+    train: str = "",
+    preset: str = "",
+    recipe: str = "auto",
     rungs: Sequence[int] | None = None,
     controls: bool = False,
     **settings: Any,
 ) -> list[RunSpec]:
-    """One spec per method, rung and seed; a method without training has a single seed.
+    """One spec per method, rung and seed; a method without randomness has a single seed.
 
     `methods` are written as on the command line, `margin` or `margin:beta=0.6`. `train` is
-    "head" or "all". `controls` adds the same runs on the size-matched control of every rung.
-    `settings` (see `GRID_SETTINGS`) win over what a method's paper prescribes,
-    which wins over the defaults. Seeds come first, so that whole curves exist early.
-    Raises `UsageError` for unknown methods, hyperparameters, settings or rungs, or when the ladder
-    has no controls.
+    "head" or "all", `preset` the name of a published protocol, `recipe` as in `Wishes`.
+    `controls` adds the same runs on the size-matched control of every rung. `settings` (see
+    `SETTINGS`) win over the protocol, which wins over what a method's paper prescribes, which wins
+    over the defaults. Seeds come first, so that whole curves exist early.
+    Raises `UsageError` for unknown methods, hyperparameters, settings or rungs, for settings that
+    do not go together, or when the ladder has no controls.
     """
-    if train not in ("head", "all"):
-        raise UsageError(f"train={train!r}: allowed are 'head' and 'all'.")
-    for name in settings:
-        if name not in GRID_SETTINGS:
-            raise unknown_name("setting", name, GRID_SETTINGS)
-    _check_positive(settings)
+    wishes = Wishes(train, preset, recipe, settings)
     splits = _splits(ladder, _rung_numbers(ladder, rungs), controls)
     parsed = [parse_method(text) for text in methods]
+    family = family_of(ladder.features.dataset, wishes)
     specs: dict[str, RunSpec] = {}
     for seed in seeds:
         for split in splits:
             for name, hyperparameters in parsed:
                 base = _base(ladder, split)
-                spec = _of_method(base, name, hyperparameters, train, seed, settings)
+                spec = _of_method(base, name, hyperparameters, wishes, family, seed)
                 specs.setdefault(spec.id, spec)
     return list(specs.values())
+
+
+def family_of(dataset: str, wishes: Wishes) -> str:
+    """The family of data whose published settings hold for a collection; "" for none."""
+    if wishes.recipe != "auto":
+        return wishes.recipe
+    if wishes.trained != "all":
+        return ""
+    return next((family for family in FAMILIES if dataset.startswith(family)), "")
 
 
 def _splits(ladder: Ladder, rungs: Sequence[int], controls: bool) -> list[Split]:
@@ -101,33 +148,69 @@ def _of_method(
     base: RunSpec,
     name: str,
     hyperparameters: Mapping[str, Any],
-    train: str,
+    wishes: Wishes,
+    family: str,
     seed: int,
-    settings: Mapping[str, Any],
 ) -> RunSpec:
-    if not get_method(name).trains:
-        kept = {key: settings[key] for key in _OF_EVALUATION if key in settings}
-        return replace(base, method=name, train="none", **kept)
-    defaults = _WHOLE_NETWORK if train == "all" else {}
-    return replace(
+    entry = get_method(name)
+    train = wishes.trained
+    if entry.training == "none":
+        return replace(base, method=name, train="none", **applying(wishes.settings, "none"))
+    given = {**_published(name, wishes, family), **hyperparameters}
+    known = entry.check(given)
+    if entry.training == "fit":
+        kept = {**applying(wishes.settings, "none"), "steps": 0}
+        kept |= {k: v for k, v in wishes.settings.items() if k == "embedding_dim"}
+        return replace(base, method=name, hyperparameters=known, **kept)
+    chosen = _settings(name, known, wishes, family)
+    if chosen.get("epochs"):
+        chosen["steps"] = 0
+    spec = replace(
         base,
         method=name,
-        hyperparameters=dict(hyperparameters),
+        hyperparameters=known,
         train=train,
         seed=seed,
+        preset=wishes.preset,
         # Networks are trained in float32; the precision names how frozen features were made.
         precision="fp32" if train == "all" else base.precision,
-        **{**defaults, **prescribed(name), **settings},
+        **chosen,
     )
+    _check_accumulation(spec)
+    return spec
 
 
-def _check_positive(settings: Mapping[str, Any]) -> None:
-    for name, value in settings.items():
-        lowest_allowed = value >= 0 if name in _MAY_BE_ZERO else value > 0
-        if not (lowest_allowed and math.isfinite(value)):
-            option = "train-batch-size" if name == "batch_size" else name.replace("_", "-")
-            least = "of at least 0" if name in _MAY_BE_ZERO else "above 0"
-            raise UsageError(f"--{option} {value} is out of range; give a number {least}.")
+def _published(name: str, wishes: Wishes, family: str) -> dict[str, Any]:
+    """The hyperparameters that the recipe and the protocol give a method."""
+    recipe = get_method(name).recipes.get(family)
+    published = dict(recipe.hyperparameters) if recipe else {}
+    if wishes.preset:
+        published |= get_preset(wishes.preset).hyperparameters_for(name, family)
+    return published
+
+
+def _settings(
+    name: str, hyperparameters: Mapping[str, Any], wishes: Wishes, family: str
+) -> dict[str, Any]:
+    train = wishes.trained
+    defaults = dict(_WHOLE_NETWORK) if train == "all" else {}
+    defaults |= prescribed(name, hyperparameters, train=train, recipe=family)
+    if wishes.preset:
+        defaults |= get_preset(wishes.preset).settings_for(name, family)
+        defaults.pop("train")
+    return {**applying(defaults, train), **applying(wishes.settings, train)}
+
+
+def _check_accumulation(spec: RunSpec) -> None:
+    if spec.accumulation == 1:
+        return
+    built = get_method(spec.method).build_with(2, 4, spec.hyperparameters)
+    if not (isinstance(built, Criterion) and built.samplewise):
+        raise UsageError(
+            f"--accumulation {spec.accumulation}: {spec.label} compares the samples of a batch "
+            "with each other, so parts of it have another loss than the whole; use a smaller "
+            "--train-batch-size, or a loss of single samples such as arcface."
+        )
 
 
 def _rung_numbers(ladder: Ladder, rungs: Sequence[int] | None) -> list[int]:

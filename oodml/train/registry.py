@@ -7,7 +7,7 @@ import json
 import math
 import pkgutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
@@ -15,23 +15,80 @@ from pathlib import Path
 from typing import Any
 
 from oodml.errors import OodmlError, UsageError, unknown_name
-from oodml.store import RunSpec
 
 Build = Callable[..., Any]
 _REGISTRY: dict[str, MethodEntry] = {}
+# How a method comes to its embedding: by steps of an optimiser, by one fit in closed form on the
+# training features (or an algorithm of its own), or not at all.
+TRAINING = ("steps", "fit", "none")
 # What a paper may prescribe; everything else of a run is the user's to choose.
-_SETTINGS = ("samples_per_class", "batch_size", "learning_rate", "criterion_learning_rate")
+PRESCRIBABLE = (
+    "batch_size",
+    "batches",
+    "clip_value",
+    "criterion_learning_rate",
+    "crop_scale",
+    "decay",
+    "decay_every",
+    "learning_rate",
+    "optimizer",
+    "optimizer_epsilon",
+    "pooling",
+    "samples_per_class",
+    "schedule",
+    "warmup_epochs",
+    "weight_decay",
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a paper sets for one family of data: hyperparameters, and settings of whole networks."""
+
+    source: str
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+    network: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Base:
+    """Another method's loss, on top of which a method works: a name and its hyperparameters."""
+
+    name: str
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def criterion(self, num_classes: int, embedding_dim: int) -> Any:
+        """What the base method's function returns: an `nn.Module` or a `Criterion`."""
+        return get_method(self.name).build(num_classes, embedding_dim, **self.hyperparameters)
 
 
 @dataclass(frozen=True)
 class MethodEntry:
-    """A named method: how to build its criterion, its paper and its paper's settings."""
+    """A named method: how to build its criterion, its paper and its paper's settings.
+
+    `settings` hold for every run, `network` on top of them where the whole network is trained,
+    `recipes` (by family of data: cub200, cars196, sop) on top of both. `source` says where the
+    defaults come from.
+    """
 
     name: str
     build: Build
     paper: str
-    trains: bool
-    settings: dict[str, Any]
+    training: str
+    source: str
+    settings: Mapping[str, Any]
+    network: Mapping[str, Any]
+    recipes: Mapping[str, Recipe]
+
+    @property
+    def trains(self) -> bool:
+        """Whether an optimiser takes steps."""
+        return self.training == "steps"
+
+    @property
+    def family(self) -> str:
+        """The file that the method stands in: pairs, classification, proxies, ..."""
+        return self.build.__module__.rpartition(".")[2].removeprefix("oodml_plugin_")
 
     @property
     def summary(self) -> str:
@@ -47,40 +104,90 @@ class MethodEntry:
     def check(self, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
         """The given hyperparameters that differ from their defaults, in their default's type.
 
-        Raises `UsageError` for a name or a value that the method does not take.
+        The hyperparameters of a base loss are written `base.NAME`. Raises `UsageError` for a name
+        or a value that the method does not take.
         """
+        own = {k: v for k, v in hyperparameters.items() if not k.startswith("base.")}
         changed = {}
-        for name, value in hyperparameters.items():
+        for name, value in own.items():
             if name not in self.hyperparameters:
                 raise unknown_name(f"hyperparameter of {self.name}", name, self.hyperparameters)
             default = self.hyperparameters[name]
+            if isinstance(default, Base):
+                default, value = default.name, _base_entry(self, value).name
             value = _like(default, value, f"{self.name}: {name}")
             if value != default:
                 changed[name] = value
-        return changed
+        return {**changed, **self._check_base(hyperparameters)}
+
+    def _check_base(self, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
+        of_base = {k[5:]: v for k, v in hyperparameters.items() if k.startswith("base.")}
+        if not of_base:
+            return {}
+        if "base" not in self.hyperparameters:
+            raise unknown_name(
+                f"hyperparameter of {self.name}", f"base.{min(of_base)}", self.hyperparameters
+            )
+        base = get_method(self.base_name(hyperparameters) or "")
+        return {f"base.{name}": value for name, value in base.check(of_base).items()}
+
+    def base_name(self, hyperparameters: Mapping[str, Any]) -> str | None:
+        """The method whose loss this one works on; None for a method of its own."""
+        default = self.hyperparameters.get("base")
+        if not isinstance(default, Base):
+            return None
+        return str(hyperparameters.get("base", default.name))
+
+    def build_with(
+        self, num_classes: int, embedding_dim: int, hyperparameters: Mapping[str, Any]
+    ) -> Any:
+        """Call the method's function with hyperparameters as a run's spec holds them."""
+        own = {k: v for k, v in hyperparameters.items() if not k.startswith("base")}
+        base = self.base_name(hyperparameters)
+        if base is not None:
+            of_base = {k[5:]: v for k, v in hyperparameters.items() if k.startswith("base.")}
+            own["base"] = Base(base, of_base)
+        return self.build(num_classes, embedding_dim, **own)
 
 
 def method(
-    name: str, *, paper: str, trains: bool = True, **settings: Any
+    name: str,
+    *,
+    paper: str,
+    training: str = "steps",
+    source: str = "",
+    network: Mapping[str, Any] | None = None,
+    recipes: Mapping[str, Recipe] | None = None,
+    **settings: Any,
 ) -> Callable[[Build], Build]:
     """Register `build(num_classes, embedding_dim, *, hyperparameters...)` under a name.
 
-    `build` returns a `torch.nn.Module` criterion called with (embeddings, labels), or a
-    `Criterion` with a miner. `paper` is its source; `settings` are run settings that the paper
-    prescribes, such as `samples_per_class=2`. `trains=False` marks a method without training.
+    `build` returns a `torch.nn.Module` criterion called with (embeddings, labels), a `Criterion`,
+    or, for a method with hooks of its own, a callable that makes its `Objective` from a spec and
+    a model. With `training="fit"` it returns a function from training features (n, C) and labels
+    (n,) to a module that maps features to embeddings; `training="none"` marks a method without
+    any. `paper` is an arXiv number or a DOI; `settings` are run settings that it prescribes, such
+    as `samples_per_class=2`, and `network` those for training whole networks. A hyperparameter
+    `base: Base` makes the method work on any other method's loss.
 
     >>> @method("margin", paper="arXiv:1706.07567")
     ... def margin(num_classes, embedding_dim, *, margin=0.2, beta=1.2): ...
     """
-    unknown = sorted(set(settings) - set(_SETTINGS))
-    if unknown:
-        raise unknown_name("method setting", unknown[0], _SETTINGS)
+    recipes = recipes or {}
+    if training not in TRAINING:
+        raise unknown_name("way of training", training, TRAINING)
+    for given in (settings, network or {}, *(recipe.network for recipe in recipes.values())):
+        for setting in sorted(set(given) - set(PRESCRIBABLE)):
+            raise unknown_name("method setting", setting, PRESCRIBABLE)
 
     def register(build: Build) -> Build:
         existing = _REGISTRY.get(name)
         if existing is not None and _origin(existing.build) != _origin(build):
             raise UsageError(f"two methods are called {name!r}; rename one of them.")
-        _REGISTRY[name] = MethodEntry(name, build, paper, trains, settings)
+        entry = MethodEntry(name, build, paper, training, source, settings, network or {}, recipes)
+        for recipe in recipes.values():
+            entry.check(recipe.hyperparameters)
+        _REGISTRY[name] = entry
         return build
 
     return register
@@ -116,10 +223,23 @@ def parse_method(text: str) -> tuple[str, dict[str, Any]]:
     return name.strip(), get_method(name.strip()).check(hyperparameters)
 
 
-def prescribed(name: str) -> dict[str, Any]:
-    """The run settings that the method's paper prescribes, checked against `RunSpec`."""
-    known = {f.name for f in fields(RunSpec)}
-    return {key: value for key, value in get_method(name).settings.items() if key in known}
+def prescribed(
+    name: str,
+    hyperparameters: Mapping[str, Any] | None = None,
+    *,
+    train: str = "head",
+    recipe: str = "",
+) -> dict[str, Any]:
+    """The run settings that the method's paper prescribes, over those of its base loss."""
+    entry = get_method(name)
+    base = entry.base_name(hyperparameters or {})
+    settings = prescribed(base, train=train, recipe=recipe) if base else {}
+    settings |= entry.settings
+    if train == "all":
+        settings |= entry.network
+        if recipe in entry.recipes:
+            settings |= entry.recipes[recipe].network
+    return settings
 
 
 def load_plugin(path: Path) -> None:
@@ -140,6 +260,13 @@ def _import_families() -> None:
     package = import_module("oodml.train.methods")
     for module in sorted(pkgutil.iter_modules(package.__path__), key=lambda m: m.name):
         import_module(f"{package.__name__}.{module.name}")
+
+
+def _base_entry(entry: MethodEntry, value: Any) -> MethodEntry:
+    base = get_method(str(value))
+    if not base.trains or base.base_name({}) is not None:
+        raise UsageError(f"{entry.name}: base={value}: give a method that is only a loss.")
+    return base
 
 
 def _literal(text: str) -> Any:

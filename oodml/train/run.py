@@ -4,74 +4,134 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from copy import deepcopy
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from oodml.errors import DataError
+from oodml.eval.geometry import geometry
+from oodml.eval.rerank import evaluate_reranked
 from oodml.eval.retrieval import evaluate
-from oodml.fid.features import Features, FeatureSource
-from oodml.fid.preprocessing import Preprocessing
-from oodml.splits.equal import split_features, split_rows
+from oodml.fid.features import Features
 from oodml.splits.gallery import gallery_classes_of, subsample
 from oodml.store import RunRecord, RunSpec
+from oodml.train.build import Resources, objective_of, samples_of
+from oodml.train.embedding import Embed, as_they_are, by_module, by_objective, concatenated
+from oodml.train.embedding import embedded as embedded_classes
 from oodml.train.loop import fit, seeded
-from oodml.train.model import EmbeddingModel, FrozenBatchNorm, Standardize
-from oodml.train.objective import Objective, as_criterion
+from oodml.train.members import Member, members_of
+from oodml.train.objective import Objective
 from oodml.train.registry import get_method
-from oodml.train.samples import FeatureSamples, ImageSamples, Samples
+from oodml.train.training import Training
 
 if TYPE_CHECKING:
-    from oodml.data.dataset import Dataset
-    from oodml.fid.backbone import Backbone
+    from oodml.splits.episodes import Fold
     from oodml.splits.split import Split
+    from oodml.train.samples import FeatureSamples, Samples
 
-EMBED_BATCH = 256
+EMBEDDINGS = "embeddings.npz"
+Figures = dict[str, float]
 
 
 @dataclass(frozen=True, eq=False)
-class Resources:
-    """Where this machine finds what specs name: cached features, or images and a backbone.
+class Trained:
+    """One trained model: how it embeds samples, the figures of its training, its objective."""
 
-    Features serve "head" and "none"; `dataset` and `backbone` are needed for "all" only.
-    """
-
-    features: Features
-    dataset: Dataset | None = None
-    backbone: Backbone | None = None
-    device: str = "cpu"
+    embed: Embed
+    figures: Figures
+    objective: Objective | None = None
 
 
-def train(spec: RunSpec, split: Split, resources: Resources, directory: str | Path) -> RunRecord:
+def train(
+    spec: RunSpec,
+    split: Split,
+    resources: Resources,
+    directory: str | Path,
+    *,
+    fold: Fold | None = None,
+    keep_embeddings: bool = False,
+) -> RunRecord:
     """The finished record of one run: trained (or resumed) and measured on the test classes.
 
-    `directory` takes the run's log and checkpoints. The test classes are read once, after the
-    last step. The result depends on `spec` only: heads are trained on one thread, whole networks
-    on all cores, whatever else runs beside. Raises `DataError` when `resources` are not what the
-    spec names.
+    `directory` takes the run's logs and checkpoints, and its test embeddings if they are kept.
+    `fold` holds the rung's own validation classes if it has some. The test classes are read once,
+    after the last step. The result depends on `spec` only: heads are trained on one thread, whole
+    networks on all cores, whatever else runs beside. Raises `DataError` when `resources` are not
+    what the spec names.
     """
     _check(spec, split, resources)
-    resources = _taking_part(split, resources)
+    resources = resources.taking_part(split)
+    directory = Path(directory)
     started = time.monotonic()
-    with _threads(1 if spec.train != "all" else torch.get_num_threads()):
-        embeddings, figures = _embeddings(spec, split, resources, Path(directory))
-        metrics = evaluate(_gallery(spec, split, embeddings), device=resources.device)
+    with threads(1 if spec.train != "all" else torch.get_num_threads()):
+        models = [
+            train_member(spec, member, resources, directory / member.name)
+            for member in members_of(spec, split, fold)
+        ]
+        parts = [
+            embedded_classes(spec, split.test_classes, model.embed, resources) for model in models
+        ]
+        test = concatenated(parts)
+        metrics = _measured(spec, split, test, resources.device)
+        if len(parts) > 1:
+            alone = _mean([_measured(spec, split, part, resources.device) for part in parts])
+            metrics |= {f"separated_{name}": value for name, value in alone.items()}
+        shape = {"train": _training_geometry(spec, split, models, resources)}
+        shape["test"] = geometry(test)
+    if keep_embeddings:
+        test.save(directory / EMBEDDINGS)
     return RunRecord(
         spec=spec,
         shift=split.shift.to_json() if split.shift else {},
         metrics=metrics,
-        training=figures,
+        training=_mean([model.figures for model in models]),
         environment=environment(resources.device),
         seconds=round(time.monotonic() - started, 3),
+        geometry=shape,
     )
+
+
+def train_member(spec: RunSpec, member: Member, resources: Resources, directory: Path) -> Trained:
+    """One model of a run, trained in `directory`, or resumed there."""
+    way = get_method(spec.method).training if spec.train != "none" else "none"
+    if way == "none":
+        return Trained(as_they_are, {})
+    samples = samples_of(spec, member.fit_classes, resources)
+    if way == "fit":
+        return Trained(by_module(_fitted(spec, member, samples)), {})
+    directory.mkdir(parents=True, exist_ok=True)
+    device = resources.device
+    objective = objective_of(spec, samples, len(member.fit_classes), resources, member.seed)
+
+    def validate(current: Objective) -> float:
+        embed = by_objective(current, device, samples)
+        found = embedded_classes(spec, member.validation_classes, embed, resources)
+        return evaluate(found, metrics=(spec.selection_metric,), device=device)[
+            spec.selection_metric
+        ]
+
+    figures = fit(
+        objective,
+        Training(samples, member.seed, device),
+        directory,
+        validate=validate if member.validation_classes else None,
+    )
+    return Trained(by_objective(objective, device, samples), figures, objective)
+
+
+def _fitted(spec: RunSpec, member: Member, samples: Samples) -> torch.nn.Module:
+    features = cast("FeatureSamples", samples)
+    with seeded(member.seed, "fit"):
+        fit_features = get_method(spec.method).build_with(
+            len(member.fit_classes), spec.embedding_dim, spec.hyperparameters
+        )
+        module: torch.nn.Module = fit_features(features.values.numpy(), features.labels.numpy())
+    return module
 
 
 def environment(device: str) -> dict[str, str]:
@@ -96,106 +156,53 @@ def _check(spec: RunSpec, split: Split, resources: Resources) -> None:
         raise DataError(f"the run is for split {spec.split}, the split given is {split.id}.")
 
 
-def _embeddings(
-    spec: RunSpec, split: Split, resources: Resources, directory: Path
-) -> tuple[Features, dict[str, float]]:
-    """The embeddings of the test classes, and the figures of the training."""
-    test = resources.features.subset(split.test_classes)
-    if spec.train == "none":
-        return test, {}
-    training = _samples(spec, split.train_classes, resources)
-    objective = _objective(spec, training, len(split.train_classes), resources)
-    figures = fit(objective, training, directory, device=resources.device)
-    testing = _samples(spec, split.test_classes, resources)
-    values = _embed(objective, testing, resources.device)
-    source = FeatureSource(**{**asdict(test.source), "backbone": f"run {spec.id}"})
-    names = test.class_names
-    return Features(values, testing.labels.numpy(), names, source, test.sample_names), figures
-
-
-def _taking_part(split: Split, resources: Resources) -> Resources:
-    """The resources without the images that a split of equal size leaves out."""
-    if not split.images_kept:
-        return resources
-    rows = np.sort(np.concatenate(split_rows(split, resources.features)))
-    images = resources.dataset
-    if images is not None:
-        images = replace(
-            images,
-            labels=images.labels[rows],
-            sample_names=tuple(images.sample_names[row] for row in rows),
-            paths=tuple(images.paths[row] for row in rows),
-            sizes=images.sizes[rows],
+def _training_geometry(
+    spec: RunSpec, split: Split, models: Sequence[Trained], resources: Resources
+) -> Figures:
+    return geometry(
+        concatenated(
+            [
+                embedded_classes(spec, split.train_classes, model.embed, resources)
+                for model in models
+            ]
         )
-    return replace(resources, features=split_features(split, resources.features), dataset=images)
+    )
+
+
+def _measured(spec: RunSpec, split: Split, embeddings: Features, device: str) -> Figures:
+    """The metrics on all test classes, or on as many classes and images as the spec says."""
+    gallery = _gallery(spec, split, embeddings)
+    if spec.rerank:
+        return evaluate_reranked(gallery)
+    return evaluate(gallery, device=device)
 
 
 def _gallery(spec: RunSpec, split: Split, embeddings: Features) -> Features:
-    """The embeddings that are evaluated: all, or as many classes and images as the spec says."""
     if not spec.gallery_classes and not spec.gallery_images:
         return embeddings
     chosen = embeddings.subset(gallery_classes_of(split, spec.gallery_classes, spec.seed))
     rows = subsample(chosen.labels, spec.gallery_images, spec.seed, "gallery", split.id)
     names = chosen.sample_names
-    return Features(
-        chosen.values[rows],
-        chosen.labels[rows],
-        chosen.class_names,
-        chosen.source,
-        tuple(names[row] for row in rows) if names else (),
+    return replace(
+        chosen,
+        values=chosen.values[rows],
+        labels=chosen.labels[rows],
+        sample_names=tuple(names[row] for row in rows) if names else (),
     )
 
 
-def _samples(spec: RunSpec, class_names: tuple[str, ...], resources: Resources) -> Samples:
-    features = resources.features.subset(class_names)
-    if spec.train == "head":
-        return FeatureSamples(features.values, features.labels)
-    dataset, backbone = _images(resources)
-    if not isinstance(backbone.transform, Preprocessing):
-        raise DataError(f"the input transform of {backbone.name} has no training counterpart.")
-    rows = dataset.of_classes(class_names)
-    return ImageSamples(dataset, rows, features.labels, backbone.transform)
-
-
-def _images(resources: Resources) -> tuple[Dataset, Backbone]:
-    if resources.dataset is None or resources.backbone is None:
-        raise DataError("training the whole network needs the images and the backbone's weights.")
-    return resources.dataset, resources.backbone
-
-
-def _objective(
-    spec: RunSpec, training: Samples, num_classes: int, resources: Resources
-) -> Objective:
-    with seeded(spec.seed, "init"):
-        if isinstance(training, FeatureSamples):
-            trunk: torch.nn.Module = Standardize(training.values)
-            dimension = training.values.shape[1]
-        else:
-            backbone = _images(resources)[1]
-            # A run must not change the weights that the next one starts from.
-            trunk = FrozenBatchNorm(deepcopy(backbone.module))
-            dimension = backbone.dimension
-        model = EmbeddingModel(trunk, dimension, spec.embedding_dim)
-        built = get_method(spec.method).build(
-            num_classes, spec.embedding_dim, **spec.hyperparameters
-        )
-        return Objective(spec, model, as_criterion(built)).to(resources.device)
-
-
-@torch.no_grad()
-def _embed(objective: Objective, samples: Samples, device: str) -> npt.NDArray[np.float32]:
-    objective.eval()
-    order = np.arange(len(samples.labels))
-    parts = [
-        objective.embed(samples.evaluation(order[start : start + EMBED_BATCH]).to(device)).cpu()
-        for start in range(0, len(order), EMBED_BATCH)
-    ]
-    values: npt.NDArray[np.float32] = torch.cat(parts).numpy()
-    return values
+def _mean(figures: Sequence[Figures]) -> Figures:
+    """The mean of every figure over the models that have it."""
+    names = dict.fromkeys(name for each in figures for name in each)
+    return {
+        name: sum(each[name] for each in figures if name in each)
+        / sum(name in each for each in figures)
+        for name in names
+    }
 
 
 @contextmanager
-def _threads(number: int) -> Iterator[None]:
+def threads(number: int) -> Iterator[None]:
     """Torch's threads for one run: sums of floats depend on their number."""
     before = torch.get_num_threads()
     torch.set_num_threads(number)

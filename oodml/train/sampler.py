@@ -1,36 +1,72 @@
-"""Class-balanced batches, seeded by (seed, epoch) and never by global state."""
+"""Batches, class-balanced or shuffled, seeded by (seed, epoch) and never by global state."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from oodml.errors import DataError
+from oodml.errors import DataError, unknown_name
 from oodml.seeding import generator
 
 Indices = npt.NDArray[np.int64]
+KINDS = ("balanced", "shuffled")
+
+
+class Batches(Protocol):
+    """`batches` an epoch, and the index arrays of one epoch: the same for the same seed."""
+
+    batches: int
+
+    def epoch(self, epoch: int) -> Iterator[Indices]: ...
+
+
+def batches_for(
+    kind: str,
+    labels: Indices,
+    batch_size: int,
+    samples_per_class: int,
+    *,
+    seed: int,
+    batches: int = 0,
+) -> Batches:
+    """Batches of the given kind, "balanced" or "shuffled"; `UsageError` for another one.
+
+    `batches` is their number an epoch, 0 for n // batch_size (at least one).
+    """
+    if kind == "balanced":
+        return BalancedBatches(labels, batch_size, samples_per_class, seed=seed, batches=batches)
+    if kind == "shuffled":
+        return ShuffledBatches(labels, batch_size, seed=seed, batches=batches)
+    raise unknown_name("kind of batches", kind, KINDS)
 
 
 class BalancedBatches:
     """Batches of `batch_size // samples_per_class` classes with equally many samples each.
 
-    `labels` has shape (n,). An epoch is n // batch_size batches (at least one). Classes are
-    drawn without replacement within a batch, samples without replacement as long as the class
+    `labels` has shape (n,). An epoch is `batches` of them, or n // batch_size. Classes are drawn
+    without replacement within a batch, samples without replacement as long as the class
     has enough; a smaller class repeats samples. Classes with a single sample take part too.
     Raises `DataError` when a batch would hold a single class.
     """
 
     def __init__(
-        self, labels: npt.NDArray[np.int64], batch_size: int, samples_per_class: int, *, seed: int
+        self,
+        labels: Indices,
+        batch_size: int,
+        samples_per_class: int,
+        *,
+        seed: int,
+        batches: int = 0,
     ) -> None:
         order = np.argsort(labels, kind="stable")
         borders = np.flatnonzero(np.diff(labels[order])) + 1
         self.members: list[Indices] = np.split(order, borders)
         self.samples_per_class = samples_per_class
         self.classes_per_batch = min(batch_size // samples_per_class, len(self.members))
-        self.batches = max(1, len(labels) // batch_size)
+        self.batches = batches or max(1, len(labels) // batch_size)
         self.seed = seed
         if self.classes_per_batch < 2:
             raise DataError(
@@ -49,3 +85,31 @@ class BalancedBatches:
         too_few = len(members) < self.samples_per_class
         drawn: Indices = random.choice(members, self.samples_per_class, replace=too_few)
         return drawn
+
+
+class ShuffledBatches:
+    """All samples in a random order, cut into batches; what is left over waits.
+
+    An epoch is `batches` of them, passing over the samples again as often as needed, or
+    n // batch_size. Fewer samples than `batch_size` make one batch of all. Raises `DataError` for
+    fewer than 2.
+    """
+
+    def __init__(self, labels: Indices, batch_size: int, *, seed: int, batches: int = 0) -> None:
+        self.count = len(labels)
+        self.batch_size = min(batch_size, self.count)
+        self.a_pass = self.count // max(self.batch_size, 1)
+        self.batches = batches or self.a_pass
+        self.seed = seed
+        if self.batch_size < 2:
+            raise DataError(f"a batch of {self.batch_size} has no pair of samples; give 2 or more.")
+
+    def epoch(self, epoch: int) -> Iterator[Indices]:
+        """The index arrays of one epoch; no sample twice within a pass."""
+        random = generator(self.seed, "shuffle", epoch)
+        order: Indices = np.empty(0, dtype=np.int64)
+        for batch in range(self.batches):
+            place = batch % self.a_pass
+            if place == 0:
+                order = random.permutation(self.count)
+            yield order[place * self.batch_size : (place + 1) * self.batch_size]

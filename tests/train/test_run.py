@@ -1,214 +1,39 @@
+"""One run: from its spec to its record, on features and on images, with its tricks."""
+
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import make_features
-from torch import nn
 
 from oodml.data import load_dataset
+from oodml.data.dataset import Dataset
 from oodml.errors import DataError
-from oodml.fid.backbone import Backbone
+from oodml.eval.geometry import geometry
+from oodml.eval.retrieval import evaluate
+from oodml.fid.backbone import load_backbone
 from oodml.fid.features import Features, extract_features
-from oodml.fid.preprocessing import Preprocessing
 from oodml.splits.build import build_ladder
+from oodml.splits.episodes import validation_fold
 from oodml.splits.ladder import Ladder
-from oodml.store import RunSpec
-from oodml.train import loop
-from oodml.train.loop import fit
-from oodml.train.model import EmbeddingModel, FrozenBatchNorm, Standardize
-from oodml.train.objective import Criterion, Objective, ParameterGroup, optimizer_groups
+from oodml.train.build import Resources
+from oodml.train.embedding import concatenated
+from oodml.train.members import members_of
 from oodml.train.plan import plan
-from oodml.train.registry import all_methods, get_method
-from oodml.train.run import Resources, train
-from oodml.train.samples import FeatureSamples
+from oodml.train.run import EMBEDDINGS, train
 
-METHODS = list(all_methods())
-TRAINED = [name for name in METHODS if all_methods()[name].trains]
+QUICK = {"steps": 20, "batch_size": 24, "embedding_dim": 8}
 
 
-def unit(*degrees: float) -> torch.Tensor:
-    angles = torch.deg2rad(torch.tensor(degrees, dtype=torch.float64))
-    return torch.stack([angles.cos(), angles.sin()], dim=1)
-
-
-def loss_of(
-    name: str, embeddings: torch.Tensor, labels: list[int], **hyperparameters: float
-) -> float:
-    built = get_method(name).build(max(labels) + 1, embeddings.shape[1], **hyperparameters)
-    return float(built.loss(embeddings, torch.tensor(labels)))
-
-
-def test_contrastive_of_four_points_on_a_circle_is_the_root_of_two() -> None:
-    assert loss_of("contrastive", unit(0, 90, 180, 270), [0, 0, 1, 1]) == pytest.approx(2**0.5)
-
-
-def test_multi_similarity_of_one_positive_and_one_negative_at_one_half() -> None:
-    # Every anchor has one positive and one negative pair at s = 0.5 (methods.md 1.5); two of the
-    # four anchors on a line have their pairs at other similarities, so only the base is used.
-    embeddings = unit(0, 60, 120, 180)
-    s = (embeddings @ embeddings.T).numpy()
-    labels = np.array([0, 0, 1, 1])
-    expected = 0.0
-    for i in range(4):
-        positives = [s[i, j] for j in range(4) if j != i and labels[j] == labels[i]]
-        negatives = [s[i, j] for j in range(4) if labels[j] != labels[i]]
-        expected += math.log1p(sum(math.exp(-2 * (p - 0.5)) for p in positives)) / 2 / 4
-        expected += math.log1p(sum(math.exp(50 * (n - 0.5)) for n in negatives)) / 50 / 4
-    assert loss_of("multi_similarity", embeddings, [*labels]) == pytest.approx(expected)
-
-
-def test_margin_divides_by_the_active_terms_and_its_boundary_learns() -> None:
-    built = get_method("margin").build(2, 2)
-    # Distances 1.3 and 1.1 on the unit circle, twice over (a single tuple would give 0).
-    positive, negative = (2 * math.degrees(math.asin(d / 2)) for d in (1.3, 1.1))
-    embeddings = unit(0, positive, negative)
-    tuples = tuple(torch.tensor([i, i]) for i in (0, 1, 2))
-    loss = built.loss(embeddings, torch.tensor([0, 0, 1]), tuples)
-    assert loss.item() == pytest.approx(0.3)
-    loss.backward()
-    # One active negative and one active positive term a triplet: they cancel.
-    assert float(built.loss.beta.grad.abs().sum()) == pytest.approx(0.0)
-    assert built.loss.beta.shape == (2,)
-
-
-def test_arcface_without_margin_is_a_softmax_over_scaled_cosines() -> None:
-    built = get_method("arcface").build(3, 2, margin=0.0, scale=4.0)
-    embeddings, labels = unit(0, 100, 200).float(), torch.tensor([0, 1, 2])
-    weights = nn.functional.normalize(built.loss.W, dim=0)
-    expected = nn.functional.cross_entropy(4.0 * embeddings @ weights, labels)
-    assert built.loss(embeddings, labels).item() == pytest.approx(expected.item(), rel=1e-5)
-    wider = get_method("arcface").build(3, 2, margin=0.5, scale=4.0)
-    wider.loss.load_state_dict(built.loss.state_dict())
-    assert wider.loss(embeddings, labels).item() > expected.item()
-
-
-def test_proxy_anchor_at_right_angles_has_its_closed_form() -> None:
-    classes = 3
-    built = get_method("proxy_anchor").build(classes, 4)
-    with torch.no_grad():
-        built.loss.proxies.copy_(torch.eye(4)[1:])
-    value = built.loss(torch.eye(4)[:1], torch.tensor([0]))
-    one = math.log1p(math.exp(32 * 0.1))
-    assert float(value.detach()) == pytest.approx(one + (classes - 1) / classes * one, rel=1e-5)
-
-
-@pytest.mark.parametrize("name", TRAINED)
-def test_every_method_trains_every_declared_parameter(name: str, tmp_path: Path) -> None:
-    features = make_features(12, 6, 8)
-    spec = RunSpec("d", "f", "s", name, "b", "w", "p", embedding_dim=4, batch_size=24)
-    samples = FeatureSamples(features.values, features.labels)
-    built = get_method(name).build(12, 4)
-    objective = Objective(spec, EmbeddingModel(Standardize(samples.values), 8, 4), built)
-    before = {key: value.clone() for key, value in objective.named_parameters()}
-    optimizer_groups(objective)
-    figures = fit(objective, samples, tmp_path)
-    assert math.isfinite(figures["loss"]) and figures["steps"] == spec.steps
-    assert all(not torch.equal(before[key], value) for key, value in objective.named_parameters())
-
-
-def test_a_parameter_outside_the_groups_or_in_two_is_named() -> None:
-    spec = RunSpec("d", "f", "s", "margin", "b", "w", "p", embedding_dim=4)
-
-    more: list[ParameterGroup] = []
-
-    class Forgetful(Objective):
-        def parameter_groups(self) -> list[ParameterGroup]:
-            return [*super().parameter_groups()[:1], *more]
-
-    model = EmbeddingModel(nn.Identity(), 8, 4)
-    objective = Forgetful(spec, model, get_method("margin").build(3, 4))
-    with pytest.raises(ValueError, match=r"criterion\.beta stands in 0 groups"):
-        optimizer_groups(objective)
-    more.append(ParameterGroup(list(objective.parameters()), 1.0, 0.0))
-    with pytest.raises(ValueError, match="stands in 2 groups"):
-        optimizer_groups(objective)
-
-
-class KilledError(Exception):
-    """Stands for a process that ends between two steps."""
-
-
-@pytest.mark.parametrize("name", TRAINED)
-@pytest.mark.parametrize("stop", [1, 7, 12])
-def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
-    name: str, stop: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    features = make_features(12, 6, 8)
-    spec = RunSpec("d", "f", "s", name, "b", "w", "p", embedding_dim=4, batch_size=24, steps=13)
-    samples = FeatureSamples(features.values, features.labels)
-
-    def objective() -> Objective:
-        with loop.seeded(0, "init"):
-            model = EmbeddingModel(Standardize(samples.values), 8, 4)
-            return Objective(spec, model, get_method(name).build(12, 4))
-
-    def weights(whole: Objective) -> dict[str, torch.Tensor]:
-        return whole.state_dict()
-
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
-    straight = objective()
-    figures = fit(straight, samples, tmp_path / "straight")
-
-    broken = objective()
-    steps = iter(range(stop))
-
-    def die(batch: object, step: int) -> None:
-        if next(steps, None) is None:
-            raise KilledError
-
-    monkeypatch.setattr(broken, "after_step", die)
-    with pytest.raises(KilledError):
-        fit(broken, samples, tmp_path / "resumed")
-    (tmp_path / "resumed" / "epochs.jsonl").open("a").write('{"torn')
-    torch.manual_seed(12345)  # global state must not matter
-    resumed = objective()
-    assert fit(resumed, samples, tmp_path / "resumed") == figures
-    for key, value in weights(straight).items():
-        assert torch.equal(value, weights(resumed)[key]), key
-    logs = [(tmp_path / d / "epochs.jsonl").read_text() for d in ("straight", "resumed")]
-    assert logs[0] == logs[1] and len(logs[0].splitlines()) == 5
-
-
-@pytest.mark.parametrize("damage", [b"", b"junk\n", b"PK\x03\x04 half a file"])
-def test_a_damaged_checkpoint_starts_the_run_again(
-    damage: bytes,
-    tmp_path: Path,
-    features: Features,
-    ladder: Ladder,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    (spec,) = plan(ladder, ["margin"], [0], rungs=[0], steps=5, batch_size=24)
-    expected = train(spec, ladder.rungs[0], Resources(features), tmp_path / "a").metrics
-    (tmp_path / "b").mkdir()
-    (tmp_path / "b" / "last.pt").write_bytes(damage)
-    assert train(spec, ladder.rungs[0], Resources(features), tmp_path / "b").metrics == expected
-    assert "damaged" in caplog.text
-
-
-def test_a_loss_that_is_not_finite_is_an_error(tmp_path: Path) -> None:
-    class Nan(nn.Module):
-        def forward(self, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-            return embeddings.sum() * float("nan")
-
-    features = make_features(12, 6, 8)
-    spec = RunSpec("d", "f", "s", "margin", "b", "w", "p", embedding_dim=4, batch_size=24)
-    samples = FeatureSamples(features.values, features.labels)
-    objective = Objective(spec, EmbeddingModel(nn.Identity(), 8, 4), Criterion(Nan()))
-    with pytest.raises(DataError, match="loss is nan at step 0"):
-        fit(objective, samples, tmp_path)
-
-
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", ["frozen", "margin", "pca_whitening"])
 def test_a_run_measures_the_test_classes_and_repeats_itself(
     name: str, features: Features, ladder: Ladder, tmp_path: Path
 ) -> None:
-    (spec,) = plan(ladder, [name], [0], rungs=[1], steps=20, batch_size=24, embedding_dim=8)
+    (spec,) = plan(ladder, [name], [0], rungs=[1], **QUICK)
     split = ladder.rungs[1]
     torch.manual_seed(1)
     one = train(spec, split, Resources(features), tmp_path / "one")
@@ -220,24 +45,20 @@ def test_a_run_measures_the_test_classes_and_repeats_itself(
     assert one.metrics["queries"] == len(features.of_classes(split.test_classes))
     assert one.shift["fid"] == split.fid
     assert one.to_json() == json.loads(json.dumps(one.to_json()))
+    assert one.geometry["train"].keys() == one.geometry["test"].keys() != set()
 
 
-@pytest.mark.parametrize("name", TRAINED)
-def test_training_helps_on_held_out_classes(name: str, tmp_path: Path) -> None:
-    """methods.md 9.4: classes that differ in few of many dimensions, half of them held out."""
-    random = np.random.default_rng(0)
-    means = np.concatenate([random.standard_normal((40, 6)), np.zeros((40, 10))], axis=1)
-    scale = np.array([0.5] * 6 + [1.0] * 10)
-    values = np.repeat(means, 12, axis=0) + scale * random.standard_normal((480, 16))
-    base = make_features(40, 12, 2)
-    pool = replace(base, values=values.astype(np.float32))
-    ladder = build_ladder(pool, rungs=2)
-    metrics = {}
-    for method, steps in [("untrained", 0), (name, 400)]:
-        spec = plan(ladder, [name], [0], rungs=[0], steps=steps, batch_size=48, embedding_dim=16)[0]
-        record = train(spec, ladder.rungs[0], Resources(pool), tmp_path / method)
-        metrics[method] = record.metrics["mean_average_precision_at_r"]
-    assert metrics[name] > metrics["untrained"] + 0.02
+def test_kept_embeddings_are_what_was_measured(
+    features: Features, ladder: Ladder, tmp_path: Path
+) -> None:
+    (spec,) = plan(ladder, ["margin"], [0], rungs=[0], **QUICK)
+    split = ladder.rungs[0]
+    record = train(spec, split, Resources(features), tmp_path, keep_embeddings=True)
+    kept = Features.load(tmp_path / EMBEDDINGS)
+    assert kept.class_names == split.test_classes
+    assert kept.source.backbone == f"run {spec.id}"
+    assert evaluate(kept) == record.metrics
+    assert geometry(kept) == record.geometry["test"]
 
 
 def test_a_run_refuses_other_data_and_other_splits(
@@ -254,59 +75,184 @@ def test_a_run_refuses_other_data_and_other_splits(
         train(whole, ladder.rungs[0], Resources(features), tmp_path)
 
 
-class TinyNetwork(nn.Module):
-    """Two convolutions with BatchNorm: (B, 3, H, W) -> (B, 8)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(3, 8, 5, stride=3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3),
-            nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
-        )  # fmt: skip
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        features: torch.Tensor = self.body(images)
-        return features
-
-
-def tiny_backbone() -> Backbone:
-    with loop.seeded(0, "tiny"):
-        module = TinyNetwork().eval()
-    preprocessing = Preprocessing(32, 32, "bilinear", True, (127.0,) * 3, (64.0,) * 3)
-    return Backbone("tiny", module, preprocessing, 8, "1" * 64, preprocessing.text, 32)
+def test_validation_classes_are_never_fitted_on_and_never_test_classes(ladder: Ladder) -> None:
+    split = ladder.rungs[0]
+    (spec,) = plan(ladder, ["margin"], [0], rungs=[0], selection="best_validation")
+    (member,) = members_of(spec, split)
+    fold = validation_fold(split)
+    assert member.validation_classes == fold.validation_classes != ()
+    assert set(member.fit_classes) | set(member.validation_classes) == set(split.train_classes)
+    assert not set(member.fit_classes) & set(member.validation_classes)
+    (last,) = members_of(replace(spec, selection="last"), split)
+    assert last.fit_classes == split.train_classes and last.validation_classes == ()
+    folds = members_of(replace(spec, folds=4), split)
+    assert sorted(name for each in folds for name in each.validation_classes) == sorted(
+        split.train_classes
+    )
+    assert [each.name for each in folds] == ["fold0", "fold1", "fold2", "fold3"]
 
 
-def test_the_whole_network_trains_on_images(image_folder: Path, tmp_path: Path) -> None:
+def test_the_test_classes_choose_nothing(
+    features: Features, ladder: Ladder, tmp_path: Path
+) -> None:
+    """Other values of the test classes leave the trained model as it is."""
+    split = ladder.rungs[0]
+    (spec,) = plan(
+        ladder, ["margin"], [0], rungs=[0], selection="best_validation",
+        **{**QUICK, "evaluate_every": 2},
+    )  # fmt: skip
+    one = train(spec, split, Resources(features), tmp_path / "one")
+    values = features.values.copy()
+    values[features.of_classes(split.test_classes)] *= -3
+    other = train(spec, split, Resources(replace(features, values=values)), tmp_path / "other")
+    assert one.training == other.training and "validation" in one.training
+    assert one.geometry["train"] == other.geometry["train"]
+    assert one.metrics != other.metrics
+
+
+def test_an_ensemble_is_the_mean_of_cosines_and_of_one_the_plain_run(
+    features: Features, ladder: Ladder, tmp_path: Path
+) -> None:
+    split, resources = ladder.rungs[0], Resources(features)
+
+    def run(**settings: int) -> tuple[Features, dict[str, float]]:
+        (spec,) = plan(ladder, ["margin"], [0], rungs=[0], **QUICK, **settings)
+        directory = tmp_path / spec.id
+        record = train(spec, split, resources, directory, keep_embeddings=True)
+        return Features.load(directory / EMBEDDINGS), record.metrics
+
+    alone, metrics = run()
+    of_two, two = run(ensemble=2)
+    assert run(ensemble=1)[1] == metrics
+    assert of_two.values.shape[1] == 16
+    first, second = of_two.values[:, :8], of_two.values[:, 8:]
+    np.testing.assert_allclose(first * 2**0.5, alone.values, atol=1e-6)
+    assert not np.allclose(first, second)
+    np.testing.assert_allclose(
+        of_two.values @ of_two.values.T, first @ first.T + second @ second.T, atol=1e-6
+    )
+    assert two["separated_queries"] == two["queries"]
+    assert two["separated_recall_at_1"] != two["recall_at_1"]
+
+
+def test_copies_of_one_model_rank_as_that_model_in_any_order(features: Features) -> None:
+    other = replace(features, values=features.values[:, ::-1].copy())
+    assert evaluate(concatenated([features] * 3)) == evaluate(features)
+    one, two = concatenated([features, other]), concatenated([other, features])
+    assert evaluate(one) == evaluate(two) != evaluate(features)
+
+
+def test_folds_report_the_concatenation_and_the_models_alone(
+    features: Features, ladder: Ladder, tmp_path: Path
+) -> None:
+    (spec,) = plan(
+        ladder, ["margin"], [0], rungs=[0], folds=3, selection="best_validation", **QUICK
+    )
+    record = train(spec, ladder.rungs[0], Resources(features), tmp_path, keep_embeddings=True)
+    assert Features.load(tmp_path / EMBEDDINGS).values.shape[1] == 24
+    assert (tmp_path / "fold2" / "epochs.jsonl").exists()
+    assert 0 < record.metrics["separated_recall_at_1"] <= 1
+    assert record.spec.label == "margin +3 folds"
+
+
+def test_mixing_adds_the_length_of_the_output_and_none_of_it_is_the_cosine(
+    features: Features, ladder: Ladder, tmp_path: Path
+) -> None:
+    def run(mix: float) -> Features:
+        (spec,) = plan(ladder, ["margin"], [0], rungs=[0], **QUICK, mix=mix)
+        train(spec, ladder.rungs[0], Resources(features), tmp_path, keep_embeddings=True)
+        return Features.load(tmp_path / EMBEDDINGS)
+
+    plain, mixed = run(0.0).values, run(0.5).values
+    np.testing.assert_allclose(mixed[:, :8], 0.5 * plain, atol=1e-6)
+    directions = mixed[:, 8:] / np.linalg.norm(mixed[:, 8:], axis=1, keepdims=True)
+    np.testing.assert_allclose(directions, plain, atol=1e-5)
+    assert np.linalg.norm(mixed[:, 8:], axis=1).std() > 0.01
+
+
+def test_reranking_is_named_in_the_label_and_changes_the_numbers(
+    features: Features, ladder: Ladder, tmp_path: Path
+) -> None:
+    (plain,) = plan(ladder, ["frozen"], [0], rungs=[0])
+    (spec,) = plan(ladder, ["frozen"], [0], rungs=[0], rerank=True)
+    one = train(plain, ladder.rungs[0], Resources(features), tmp_path)
+    other = train(spec, ladder.rungs[0], Resources(features), tmp_path)
+    assert spec.label == "frozen +re-ranking"
+    assert (
+        one.metrics["mean_average_precision_at_r"] != other.metrics["mean_average_precision_at_r"]
+    )
+    assert one.metrics["queries"] == other.metrics["queries"]
+
+
+@pytest.fixture(scope="module")
+def pictures(
+    image_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Resources, Ladder, Dataset]:
     dataset = load_dataset(image_folder)
-    backbone = tiny_backbone()
-    pool = extract_features(dataset, backbone, cache=tmp_path / "cache")
-    ladder = build_ladder(pool, rungs=2)
-    original = {key: value.clone() for key, value in backbone.module.state_dict().items()}
-    resources = Resources(pool, dataset, backbone)
+    backbone = load_backbone("tiny")
+    cache = tmp_path_factory.mktemp("cache")
+    pool = extract_features(dataset, backbone, cache=cache)
+    return Resources(pool, dataset, backbone), build_ladder(pool, rungs=2), dataset
+
+
+NETWORK = {
+    "train": "all",
+    "batch_size": 12,
+    "learning_rate": 3e-3,
+    "embedding_dim": 8,
+    "image_size": 32,
+}
+
+
+def test_the_whole_network_trains_on_images(
+    pictures: tuple[Resources, Ladder, Dataset], tmp_path: Path
+) -> None:
+    resources, ladder, _ = pictures
+    assert resources.backbone is not None
+    original = {k: v.clone() for k, v in resources.backbone.module.state_dict().items()}
 
     def run(steps: int, directory: str) -> dict[str, float]:
-        (spec,) = plan(
-            ladder, ["multi_similarity"], [0], rungs=[0], train="all", steps=steps,
-            batch_size=12, learning_rate=1e-2, embedding_dim=8,
-        )  # fmt: skip
+        (spec,) = plan(ladder, ["multi_similarity"], [0], rungs=[0], **NETWORK, steps=steps)  # type: ignore[arg-type]
         return train(spec, ladder.rungs[0], resources, tmp_path / directory).metrics
 
     untrained, trained = run(0, "none"), run(40, "some")
     assert run(40, "again") == trained
-    assert trained != untrained
     assert trained["mean_average_precision_at_r"] > untrained["mean_average_precision_at_r"]
     # The next run must start from the same weights.
-    for key, value in backbone.module.state_dict().items():
+    for key, value in resources.backbone.module.state_dict().items():
         assert torch.equal(value, original[key])
 
 
-def test_frozen_batch_norm_stays_frozen_in_training() -> None:
-    network = FrozenBatchNorm(TinyNetwork())
-    before = {k: v.clone() for k, v in network.state_dict().items() if ".1." in k}
-    network.train()
-    network(torch.randn(4, 3, 32, 32)).sum().backward()
-    assert len(before) == 5
-    assert all(torch.equal(network.state_dict()[k], v) for k, v in before.items())
-    normalization = network.backbone.body[1]
-    assert not any(p.requires_grad for p in normalization.parameters())
-    assert network.backbone.body[0].weight.grad is not None
+def test_flip_evaluation_is_the_same_for_an_image_and_its_mirror_image(
+    pictures: tuple[Resources, Ladder, Dataset], tmp_path: Path
+) -> None:
+    resources, ladder, _ = pictures
+    split = ladder.rungs[0]
+    (spec,) = plan(ladder, ["margin"], [0], rungs=[0], **NETWORK, steps=2, flip=True)  # type: ignore[arg-type]
+    assert spec.label == "margin +flip"
+    from oodml.train.build import samples_of
+    from oodml.train.members import members_of
+    from oodml.train.run import train_member
+
+    (member,) = members_of(spec, split)
+    model = train_member(spec, member, resources, tmp_path)
+    samples = samples_of(spec, split.test_classes, resources)
+    plain = model.embed(samples)
+    mirrored = samples_of(spec, split.test_classes, resources)
+    evaluation = mirrored.evaluation
+    mirrored.evaluation = lambda index, *, flip=False: evaluation(index, flip=not flip)  # type: ignore[method-assign]
+    np.testing.assert_allclose(model.embed(mirrored), plain, atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(plain, axis=1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("pooling", ["max", "avg+max", "gem"])
+def test_poolings_train_and_give_other_results(
+    pooling: str, pictures: tuple[Resources, Ladder, Dataset], tmp_path: Path
+) -> None:
+    resources, ladder, _ = pictures
+
+    def run(**settings: object) -> dict[str, float]:
+        (spec,) = plan(ladder, ["margin"], [0], rungs=[0], **NETWORK, steps=2, **settings)  # type: ignore[arg-type]
+        return train(spec, ladder.rungs[0], resources, tmp_path / spec.id).training
+
+    assert run(pooling=pooling)["loss"] != run()["loss"]

@@ -1,0 +1,102 @@
+"""From a spec to samples and an objective: what a run trains on, and what it trains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from oodml.errors import DataError
+from oodml.fid.features import Features
+from oodml.fid.preprocessing import Preprocessing
+from oodml.splits.equal import split_features, split_rows
+from oodml.store import RunSpec
+from oodml.train.loop import seeded
+from oodml.train.model import EmbeddingModel, Standardize
+from oodml.train.objective import Objective, make_objective
+from oodml.train.registry import get_method
+from oodml.train.samples import FeatureSamples, ImageSamples, Samples
+from oodml.train.trunk import trunk
+
+if TYPE_CHECKING:
+    from oodml.data.dataset import Dataset
+    from oodml.fid.backbone import Backbone
+    from oodml.splits.split import Split
+
+
+@dataclass(frozen=True, eq=False)
+class Resources:
+    """Where this machine finds what specs name: cached features, or images and a backbone.
+
+    Features serve "head" and "none"; `dataset` and `backbone` are needed for "all" only.
+    """
+
+    features: Features
+    dataset: Dataset | None = None
+    backbone: Backbone | None = None
+    device: str = "cpu"
+
+    def taking_part(self, split: Split) -> Resources:
+        """The resources without the images that a split of equal size leaves out."""
+        if not split.images_kept:
+            return self
+        rows = np.sort(np.concatenate(split_rows(split, self.features)))
+        images = self.dataset
+        if images is not None:
+            images = replace(
+                images,
+                labels=images.labels[rows],
+                sample_names=tuple(images.sample_names[row] for row in rows),
+                paths=tuple(images.paths[row] for row in rows),
+                sizes=images.sizes[rows],
+            )
+        return replace(self, features=split_features(split, self.features), dataset=images)
+
+    def images(self) -> tuple[Dataset, Backbone]:
+        """The dataset and the backbone; `DataError` where they were not given."""
+        if self.dataset is None or self.backbone is None:
+            raise DataError(
+                "training the whole network needs the images and the backbone's weights."
+            )
+        return self.dataset, self.backbone
+
+
+def samples_of(spec: RunSpec, class_names: Sequence[str], resources: Resources) -> Samples:
+    """The samples of the named classes as a run reads them, labelled from 0 in that order."""
+    features = resources.features.subset(tuple(class_names))
+    if spec.train != "all":
+        return FeatureSamples(features.values, features.labels)
+    dataset, backbone = resources.images()
+    if not isinstance(backbone.transform, Preprocessing):
+        raise DataError(f"the input transform of {backbone.name} has no training counterpart.")
+    rows = dataset.of_classes(tuple(class_names))
+    transform = backbone.transform
+    if spec.image_size:
+        transform = transform.at_size(spec.image_size)
+    return ImageSamples(dataset, rows, features.labels, transform, crop_scale=spec.crop_scale)
+
+
+def objective_of(
+    spec: RunSpec, training: Samples, num_classes: int, resources: Resources, seed: int
+) -> Objective:
+    """A new objective over `num_classes` training classes; its first weights follow from `seed`."""
+    with seeded(seed, "init"):
+        if isinstance(training, FeatureSamples):
+            body: torch.nn.Module = Standardize(training.values)
+            dimension = training.values.shape[1]
+        else:
+            # A run must not change the weights that the next one starts from.
+            body, dimension = trunk(
+                deepcopy(resources.images()[1]),
+                pooling=spec.pooling,
+                freeze_batchnorm=spec.freeze_batchnorm,
+            )
+        model = EmbeddingModel(body, dimension, spec.embedding_dim)
+        built = get_method(spec.method).build_with(
+            num_classes, spec.embedding_dim, spec.hyperparameters
+        )
+        return make_objective(built, spec, model).to(resources.device)

@@ -1,0 +1,69 @@
+"""Several processes, one batch: embeddings gathered with their gradient, gradients summed.
+
+The processes are those of `torchrun`; without it there is one, and everything here is free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.distributed.nn import functional as collective
+
+from oodml.errors import UsageError
+
+
+def world_size() -> int:
+    """The number of processes that train together."""
+    return distributed.get_world_size() if _is_on() else 1
+
+
+def rank() -> int:
+    """This process's number among them, from 0."""
+    return distributed.get_rank() if _is_on() else 0
+
+
+def _is_on() -> bool:
+    return distributed.is_available() and distributed.is_initialized()
+
+
+def share_of(batch_size: int) -> slice:
+    """The part of a batch that this process embeds.
+
+    Raises `UsageError` when the batch does not divide evenly.
+    """
+    processes = world_size()
+    if batch_size % processes:
+        raise UsageError(
+            f"a batch of {batch_size} does not divide among {processes} processes; give a "
+            f"--train-batch-size that is a multiple of {processes} classes and samples."
+        )
+    each = batch_size // processes
+    return slice(rank() * each, (rank() + 1) * each)
+
+
+def gathered(rows: Tensor) -> Tensor:
+    """The rows (b, ...) of all processes as (B, ...), in the order of their ranks.
+
+    The gradient of a row goes back to the process that made it, summed over all processes.
+    """
+    if world_size() == 1:
+        return rows
+    return torch.cat(collective.all_gather(rows))  # type: ignore[no-untyped-call]
+
+
+def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Give every process the gradient of the whole batch.
+
+    Each process has back-propagated the loss of the whole batch, divided by the number of
+    processes; a parameter without a gradient counts as zero.
+    """
+    if world_size() == 1:
+        return
+    for parameter in parameters:
+        if not parameter.requires_grad:
+            continue
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        distributed.all_reduce(parameter.grad)

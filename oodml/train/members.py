@@ -1,0 +1,54 @@
+"""Members: the models that one run trains, most often a single one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from oodml.errors import UsageError
+from oodml.seeding import derive_seed
+from oodml.splits.episodes import Fold, class_folds, validation_fold
+from oodml.splits.split import Split
+from oodml.store import RunSpec
+
+
+@dataclass(frozen=True)
+class Member:
+    """One model of a run: the seed of its draws, and the classes that it is fitted and chosen on.
+
+    Without `validation_classes` the last state is taken. `name` is its folder in the run's, empty
+    for a single model.
+    """
+
+    name: str
+    seed: int
+    fit_classes: tuple[str, ...]
+    validation_classes: tuple[str, ...] = ()
+
+
+def members_of(spec: RunSpec, split: Split, fold: Fold | None = None) -> list[Member]:
+    """The models that a run trains on the training classes of a split.
+
+    `fold` holds the rung's own validation classes, where it comes with some. The first model of an
+    ensemble draws from the run's seed, so an ensemble of one is the plain run. With folds, all
+    training classes of the run's split are dealt out, whatever the seed (arXiv:2003.08505 cuts
+    the sorted classes into blocks; here they are drawn, for neighbours in the alphabet are often
+    relatives). Raises `UsageError` for folds and an ensemble at once.
+    """
+    if spec.folds > 1 and spec.ensemble > 1:
+        raise UsageError(
+            f"{spec.folds} folds and an ensemble of {spec.ensemble}: a run trains one or the other."
+        )
+    chosen = spec.selection == "best_validation"
+    if spec.folds > 1:
+        folds = class_folds(split, spec.folds)
+        return [_of_fold(f"fold{i}", spec.seed, each, chosen) for i, each in enumerate(folds)]
+    held_out = fold or validation_fold(split)
+    whole = held_out if chosen else Fold(split.train_classes, ())
+    if spec.ensemble > 1:
+        seeds = [spec.seed, *(derive_seed(spec.seed, "member", i) for i in range(1, spec.ensemble))]
+        return [_of_fold(f"member{i}", seed, whole, chosen) for i, seed in enumerate(seeds)]
+    return [_of_fold("", spec.seed, whole, chosen)]
+
+
+def _of_fold(name: str, seed: int, fold: Fold, chosen: bool) -> Member:
+    return Member(name, seed, fold.fit_classes, fold.validation_classes if chosen else ())

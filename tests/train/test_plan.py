@@ -1,0 +1,137 @@
+"""The plan: what a grid's runs are set to, by whom, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+
+from oodml.errors import UsageError
+from oodml.splits.ladder import Ladder
+from oodml.store import RunSpec
+from oodml.train.plan import plan
+from oodml.train.presets import PRESETS, get_preset
+from oodml.train.registry import PRESCRIBABLE, Recipe, all_methods, method, parse_method
+from oodml.train.settings import SETTINGS, applying
+
+
+def one(ladder: Ladder, method: str = "margin", **settings: object) -> RunSpec:
+    (spec,) = plan(ladder, [method], [0], rungs=[0], **settings)  # type: ignore[arg-type]
+    return spec
+
+
+def test_every_setting_is_a_field_and_every_default_is_allowed() -> None:
+    known = {field.name for field in fields(RunSpec)}
+    assert set(SETTINGS) <= known and set(PRESCRIBABLE) <= set(SETTINGS)
+    for setting in SETTINGS.values():
+        setting.check(setting.default)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"learning_rate": 0.0}, "--learning-rate 0.0 is out of range; give a number above 0"),
+        ({"learning_rate": float("nan")}, "--learning-rate nan"),
+        ({"steps": -1}, "--steps -1 is out of range; give a number of at least 0"),
+        ({"batch_size": 1}, "--train-batch-size 1"),
+        ({"decay": 2.0}, "at most 1"),
+        ({"optimizer": "adan"}, "adam"),
+        ({"bacth_size": 3}, "batch_size"),
+        ({"epochs": 3, "steps": 4}, "exclude each other"),
+        ({"folds": 2, "ensemble": 2}, "exclude each other"),
+        ({"few_shot": "head", "ensemble": 2}, "single model"),
+        ({"flip": True}, "--flip needs images"),
+        ({"pooling": "max"}, "--pooling needs images"),
+        ({"preset": "oodml"}, "ooDML"),
+        ({"recipe": "cub"}, "cub200"),
+        ({"train": "both"}, "'head' and 'all'"),
+        ({"accumulation": 2}, "compares the samples of a batch"),
+    ],
+)
+def test_what_is_out_of_range_or_does_not_go_together_is_refused_in_one_line(
+    ladder: Ladder, settings: dict[str, object], words: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        one(ladder, **settings)
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_user_wins_over_the_protocol_over_the_paper_over_the_defaults(ladder: Ladder) -> None:
+    @method(
+        "of_the_test",
+        paper="-",
+        samples_per_class=3,
+        network={"clip_value": 10.0, "learning_rate": 7e-4},
+        recipes={"sop": Recipe("here", {"scale": 5.0}, {"clip_value": 20.0})},
+    )
+    def build(num_classes: int, embedding_dim: int, *, scale: float = 1.0) -> None: ...
+
+    try:
+        assert one(ladder, "of_the_test").samples_per_class == 3
+        assert one(ladder, "of_the_test").clip_value == 0.0
+        whole = one(ladder, "of_the_test", train="all")
+        assert (whole.clip_value, whole.learning_rate) == (10.0, 7e-4)
+        assert whole.weight_decay == 4e-4  # of all whole networks
+        sop = one(ladder, "of_the_test", train="all", recipe="sop")
+        assert sop.clip_value == 20.0 and sop.hyperparameters == {"scale": 5.0}
+        mine = one(ladder, "of_the_test:scale=2.0", train="all", recipe="sop", clip_value=3.0)
+        assert mine.clip_value == 3.0 and mine.hyperparameters == {"scale": 2.0}
+        protocol = one(ladder, "of_the_test", preset="ooDML")
+        assert protocol.learning_rate == 1e-5 and protocol.samples_per_class == 2
+        assert one(ladder, "of_the_test", preset="ooDML", learning_rate=2.0).learning_rate == 2.0
+    finally:
+        from oodml.train import registry
+
+        del registry._REGISTRY["of_the_test"]
+
+
+def test_the_published_protocols_are_recorded_in_every_field(ladder: Ladder) -> None:
+    published = one(ladder, "r_margin", preset="ooDML", recipe="sop")
+    assert (published.train, published.epochs, published.steps) == ("all", 150, 0)
+    assert published.hyperparameters == {"beta": 0.9, "rho": 0.15}
+    assert published.preset == "ooDML" and published.embedding_dim == 512
+    check = one(ladder, "margin", preset="reality-check")
+    assert (check.folds, check.optimizer, check.selection) == (4, "rmsprop", "best_validation")
+    assert check.samples_per_class == 4 and check.patience == 9
+    assert one(ladder, "arcface", preset="reality-check").batches == "shuffled"
+    for name in PRESETS:
+        preset = get_preset(name)
+        for known, tuned in preset.hyperparameters.items():
+            for values in tuned.values():
+                all_methods()[known].check(values)
+        assert set(preset.settings) <= {*SETTINGS, "train"}
+
+
+def test_a_protocol_on_cached_features_keeps_what_has_a_meaning_there(ladder: Ladder) -> None:
+    spec = one(ladder, preset="ooDML", train="head")
+    assert spec.train == "head" and spec.epochs == 200 and spec.crop_scale == 0.08
+    assert one(ladder, preset="reality-check", train="head").image_size == 0
+
+
+def test_settings_apply_where_they_mean_something() -> None:
+    given = {"steps": 3, "pooling": "max", "rerank": True}
+    assert applying(given, "none") == {"rerank": True}
+    assert applying(given, "head") == {"steps": 3, "rerank": True}
+    assert applying(given, "all") == given
+
+
+def test_what_is_not_random_has_a_single_seed(ladder: Ladder) -> None:
+    assert len(plan(ladder, ["frozen", "pca_whitening"], range(3), rungs=[0])) == 2
+    assert len(plan(ladder, ["margin"], range(3), rungs=[0])) == 3
+
+
+def test_a_base_loss_has_hyperparameters_and_settings_of_its_own(ladder: Ladder) -> None:
+    name, values = parse_method("uniform_prior:base=n_pair,base.regularization=0.1")
+    assert (name, values) == ("uniform_prior", {"base": "n_pair", "base.regularization": 0.1})
+    spec = one(ladder, "uniform_prior:base=n_pair")
+    assert spec.samples_per_class == 2
+    assert parse_method("uniform_prior:base=margin")[1] == {}
+    for wrong, words in [
+        ("uniform_prior:base=marginn", "margin"),
+        ("uniform_prior:base.betta=1.0", "beta"),
+        ("margin:base.beta=1.0", "base.beta"),
+        ("uniform_prior:base=frozen", "only a loss"),
+        ("uniform_prior:base=s2sd", "only a loss"),
+    ]:
+        with pytest.raises(UsageError, match=words):
+            parse_method(wrong)
