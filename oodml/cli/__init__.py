@@ -23,6 +23,7 @@ _HOMES = {
     "ladder": "ladder",
     "list": "listing",
     "plot": "results",
+    "report": "report",
     "run": "run",
     "status": "results",
     "table": "results",

@@ -1,0 +1,91 @@
+"""write_report: one HTML file that holds everything and asks no network for anything."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+from collections.abc import Iterable
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING, Any
+
+from oodml.eval.report.content import report_content
+from oodml.eval.report.words import definitions
+from oodml.files import atomic_write
+
+if TYPE_CHECKING:
+    from oodml.data.dataset import Dataset
+    from oodml.fid.features import Features
+    from oodml.splits.ladder import Ladder
+    from oodml.store import Store
+
+# In this order: each uses names of those before it.
+SCRIPTS = (
+    "page", "scales", "chart", "curves", "table", "few_shot", "strip", "plane", "ladder",
+    "gallery", "runs", "start",
+)  # fmt: skip
+
+
+def write_report(
+    store: Store,
+    ladder: Ladder,
+    path: str | Path,
+    *,
+    metric: str = "recall_at_1",
+    features: Features | None = None,
+    dataset: Dataset | None = None,
+) -> None:
+    """Write the report of all finished runs of `store` on `ladder` as one HTML file.
+
+    It needs no network. `metric` is the one shown first. `features`, those the ladder was built
+    on, give it the plane of class means, the groups and the gallery of the frozen features;
+    `dataset` gives it pictures. Galleries of trained methods come from `embeddings.npz` in the
+    runs' directories. Equal stores give equal bytes. Raises `DataError` if no finished run is on
+    the ladder or runs cannot be compared, `UsageError` if no run has the metric.
+    """
+    content, pictures = report_content(
+        store, ladder, metric=metric, features=features, dataset=dataset
+    )
+    with atomic_write(path) as file:
+        file.write(_page(content, pictures, definitions(ladder)).encode())
+
+
+def _page(content: dict[str, Any], pictures: list[str], terms: Iterable[tuple[str, str]]) -> str:
+    style = _part("style.css")
+    script = "(() => {\n" + "\n".join(_part(f"scripts/{name}.js") for name in SCRIPTS) + "})();\n"
+    return Template(_part("page.html")).substitute(
+        title=html.escape(f"oodml: {content['features']['dataset']}"),
+        policy=_policy(style, script),
+        style=style,
+        script=script,
+        definitions="\n".join(
+            f"<dt>{html.escape(term)}</dt><dd>{html.escape(words)}</dd>" for term, words in terms
+        ),
+        content=embedded(content),
+        pictures=embedded(pictures),
+    )
+
+
+def embedded(value: Any) -> str:
+    """JSON that can stand in a script element: no character of it can end or open a tag."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _policy(style: str, script: str) -> str:
+    """A content security policy under which only this style and this script are carried out."""
+    return (
+        f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; "
+        f"script-src '{_hash(script)}'; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _part(name: str) -> str:
+    return files("oodml.eval.report").joinpath(name).read_text(encoding="utf-8")

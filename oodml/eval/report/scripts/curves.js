@@ -1,0 +1,107 @@
+// The curves: a metric against FID or excess FID, one line a method.
+
+const hasExcess = rungs.every((rung) => rung.excess != null);
+const hasControls = data.cells.some((cell) => cell.control);
+
+function showCurves(section) {
+  const chart = curveChart({ read: readCurves, words: curveWords, label: "Metric against shift, one line a method" });
+  section.append(
+    element(
+      "div",
+      { class: "controls" },
+      axisChoice(),
+      checkbox("bands", "95% bands"),
+      hasControls ? checkbox("controls", "controls (dashed)") : null,
+    ),
+    chart.node,
+    legend(),
+    element("p", { class: "note", id: "curves-note" }),
+  );
+  watch(["metric", "axis", "alone", "bands", "controls"], () => {
+    chart.draw();
+    byId("curves-note").textContent = curvesNote();
+  });
+}
+
+function axisChoice() {
+  const missing = "The ladder has no null distribution on every rung.";
+  return radios("axis", "Against", [
+    ["fid", "FID"],
+    hasExcess ? ["excess", "excess FID", "FID minus the mean of random splits of the same classes"] : [null, "excess FID", missing],
+  ], (value) => choose("axis", value));
+}
+
+function readCurves() {
+  const all = cells(chosen.metric);
+  const order = rungTicks().sort((a, b) => a.x - b.x);
+  const series = [];
+  for (const method of data.methods.keys()) {
+    for (const control of hasControls && chosen.controls ? [true, false] : [false]) {
+      const own = all.filter((cell) => cell.method === method && cell.control === control);
+      const points = order.map(({ number, x }) => {
+        const cell = own.find((each) => each.rung === number);
+        return cell && { ...cell, x, y: cell.mean, dashed: control };
+      });
+      if (own.length) series.push({ method, dashed: control, points });
+    }
+  }
+  const excess = chosen.axis === "excess" ? "excess " : "";
+  return { series, xLabel: excess + data.fid_label, yLabel: chosen.metric.replaceAll("_", " ") };
+}
+
+function curveWords(point) {
+  const rung = rungs[point.rung];
+  const pairs = [
+    [point.control ? "control of rung" : "rung", String(point.rung)],
+    ["FID", distance(rung.fid)],
+  ];
+  if (rung.excess != null) pairs.push(["excess", distance(rung.excess)]);
+  pairs.push(
+    [chosen.metric.replaceAll("_", " "), score(point.mean)],
+    ["95% interval", interval(point.low, point.high)],
+    ["n", plural(point.runs.length, "seed")],
+    ["runs", point.runs.map((run) => data.runs[run].id).join(" ")],
+  );
+  return pairs;
+}
+
+function curvesNote() {
+  const counts = data.cells.map((cell) => cell.runs.length);
+  const [fewest, most] = [Math.min(...counts), Math.max(...counts)];
+  const seeds = fewest === most ? plural(most, "seed") : `${fewest} to ${most} seeds`;
+  const parts = [`Mean and 95% t-interval over ${seeds}; one seed has no interval. `];
+  if (hasControls) parts.push("Dashed: random splits of the rung's own classes. ");
+  parts.push(`Score beside a name: AGS, the area under ${chosen.metric} against FID scaled to [0, 1].`);
+  return parts.join("");
+}
+
+/** One button a method, the best score first; a pressed one is shown alone. */
+function legend() {
+  const list = element("div", { class: "legend", role: "group", "aria-label": "Show a method alone" });
+  const all = element("button", { type: "button", class: "all", onclick: () => choose("alone", new Set()) }, "show all");
+  watch(["metric"], () => list.replaceChildren(...ranked().map(legendButton), all));
+  watch(["metric", "alone"], () => {
+    for (const button of list.querySelectorAll("[data-method]")) {
+      button.setAttribute("aria-pressed", String(chosen.alone.has(Number(button.dataset.method))));
+    }
+    all.hidden = chosen.alone.size === 0;
+  });
+  return list;
+}
+
+function legendButton(method) {
+  const own = data.scores[chosen.metric].find((each) => each.method === method);
+  return element(
+    "button",
+    {
+      type: "button",
+      "data-method": method,
+      "aria-pressed": "false",
+      title: "Click: alone. Ctrl or Shift click: together with others.",
+      onclick: (event) => isolate(method, event.ctrlKey || event.metaKey || event.shiftKey),
+    },
+    swatch(method),
+    element("span", { class: "name" }, data.methods[method].name),
+    element("span", { class: "value" }, own?.mean == null ? "" : score(own.mean)),
+  );
+}

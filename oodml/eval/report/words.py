@@ -1,0 +1,100 @@
+"""The definitions that stand beside the numbers, in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from oodml.splits.ladder import Ladder
+
+_LEVELS = {
+    "sample": "Gaussians fitted to all training images and to all test images of a rung",
+    "class": "Gaussians fitted to the unweighted class means of each side of a rung",
+}
+
+_TERMS = (
+    (
+        "Rung",
+        "One split of the classes into training and test classes. The rungs of a ladder rise "
+        "strictly in FID: rung 0 is the easiest.",
+    ),
+    (
+        "Null and excess FID",
+        "The null is the FID of random splits of the same classes with as many on each side: its "
+        "mean and standard deviation over several draws. Excess is FID minus the null's mean: how "
+        "much harder than a random split this one is. FID alone also grows when classes are "
+        "removed; the excess does not.",
+    ),
+    (
+        "Control",
+        "A random split of a rung's own classes with as many on each side: what a method reaches "
+        "there without the shift. Drawn pale and dashed at the FID of the rung it controls.",
+    ),
+    (
+        "Recall at k (recall_at_k)",
+        "The share of queries with at least one image of their class among the k nearest, by "
+        "cosine similarity. Every test image is a query against all others; it is left out itself, "
+        "by its index. A query whose class has no other image is left out and counted "
+        "(queries_left_out). Exact ties score their expectation over all orders.",
+    ),
+    (
+        "R-precision (r_precision)",
+        "The share of the query's class among its R nearest, where R is how many there are to be "
+        "found: the size of the class minus one.",
+    ),
+    (
+        "MAP@R (mean_average_precision_at_r)",
+        "The mean over the ranks 1 to R of the precision at each rank that holds an image of the "
+        "query's class, 0 at the others; R is the size of the class minus one (arXiv:2003.08505).",
+    ),
+    (
+        "AGS, aggregated generalization score",
+        "The trapezoid area under the metric against FID, with FID scaled to [0, 1] over the "
+        "ladder's rungs (arXiv:2107.09562). One score per seed that has a run on every rung; a "
+        "seed with a gap has none and is listed as missing.",
+    ),
+    (
+        "Intervals",
+        "95% intervals: of the mean over seeds (Student's t) in the curves and in the table's "
+        "rungs, as oodml table prints them for AGS, over episodes in the few-shot part. One seed "
+        "has no interval. They cover the randomness of training on this one ladder, not the "
+        "choice of its classes; where intervals overlap, the order of two methods is open.",
+    ),
+    (
+        "Selection",
+        "How the weights that are tested were chosen: after the last step (last), or by the "
+        "rung's validation classes, which are training classes. Test classes choose nothing.",
+    ),
+    (
+        "Few-shot",
+        "Each episode draws a few images of every test class to adapt on; zero-shot and few-shot "
+        "values are measured on the same remaining images. Gain is few-shot minus zero-shot. "
+        "Every episode is averaged over seeds first; intervals are over episodes.",
+    ),
+    (
+        "Gallery",
+        "Best and worst queries by average precision over the first min(R, 8) ranks, one a class; "
+        "random queries are drawn once a rung, the same for every method. Of methods with several "
+        "seeds the lowest seed with kept embeddings is shown.",
+    ),
+    (
+        "Class means in a plane",
+        "The two first principal components of the means of all classes, in the features that "
+        "the ladder was built on; one plane for all rungs. What is far apart in it is far apart; "
+        "what is near in it need not be near.",
+    ),
+)
+
+
+def definitions(ladder: Ladder) -> list[tuple[str, str]]:
+    """Terms and what they mean, FID as this ladder measures it first."""
+    made = ladder.features
+    fid = (
+        f"Frechet distance between training and test classes: {_LEVELS[ladder.settings.level]}, "
+        f"in the features of {made.backbone} ({made.precision}; weights {made.weights[:16]}; "
+        f"input: {made.preprocessing}). Values of other levels, networks or preprocessing are not "
+        "comparable with these."
+    )
+    if not ladder.measured:
+        fid += " On rungs without a measurement of ours the published value stands instead."
+    return [("FID", fid), *_TERMS]
