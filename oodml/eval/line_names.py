@@ -7,14 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from oodml.eval.styles import line_style
+from oodml.eval.styles import PUBLISHED, line_style
 
 
-def name_lines(figure: Any, axes: Any, ends: dict[str, tuple[float, float]]) -> None:
-    """Name every line beside its end; in a legend below if the names do not fit there."""
+def name_lines(
+    figure: Any, axes: Any, ends: dict[str, tuple[float, float]], *, left: float = 0.135
+) -> None:
+    """Name every line beside its end; in a legend below if the names do not fit there.
+
+    `left` is the share of the width that the axis needs for its own words.
+    """
     from matplotlib.lines import Line2D
 
-    figure.subplots_adjust(left=0.135, right=0.97, top=0.93, bottom=0.15)
+    height = figure.get_figheight()
+    figure.subplots_adjust(left=left, right=0.97, top=1 - 0.22 / height, bottom=0.465 / height)
     names = sorted(ends, key=lambda name: ends[name][1])
     texts = [
         axes.text(1, 0, name, color=line_style(name).color, va="center", fontsize=8)
@@ -26,7 +32,7 @@ def name_lines(figure: Any, axes: Any, ends: dict[str, tuple[float, float]]) -> 
     if width > 0.36 or step * len(names) > 1:
         for text in texts:
             text.remove()
-        _legend(figure, names)
+        legend_below(figure, names[::-1])
         return
     figure.subplots_adjust(right=0.97 - width - 0.04)
     from_data = axes.transData + axes.transAxes.inverted()
@@ -55,36 +61,41 @@ def spread(heights: Sequence[float], step: float) -> list[float]:
     return [max(min(z, top), step / 2) + number * step for number, z in enumerate(free)]
 
 
-def _legend(figure: Any, names: Sequence[str]) -> None:
-    from matplotlib.lines import Line2D
-
-    handles = [
-        Line2D(
-            [],
-            [],
-            color=style.color,
-            linestyle=style.dashes,
-            marker=style.marker,
-            markersize=4,
-            linewidth=1.3,
-            label=name,
-        )
-        for name, style in ((name, line_style(name)) for name in reversed(names))
-    ]
+def legend_below(figure: Any, names: Sequence[str]) -> None:
+    """A legend in columns below the axes, in this order; the figure grows by its height."""
     columns = 3 if max(map(len, names)) < 22 else 2
     rows = -(-len(names) // columns)
     width, height = figure.get_size_inches()
-    taller = height + 0.17 * rows + 0.08
+    taller = height + 0.155 * rows + 0.04
     figure.set_size_inches(width, taller)
-    bottom = (0.15 * height + 0.17 * rows + 0.08) / taller
-    figure.subplots_adjust(top=1 - 0.07 * height / taller, bottom=bottom)
+    place = figure.subplotpars
+    bottom = (place.bottom * height + 0.155 * rows + 0.04) / taller
+    figure.subplots_adjust(top=1 - (1 - place.top) * height / taller, bottom=bottom)
     figure.legend(
-        handles=handles,
+        handles=[_handle(name) for name in names],
         loc="lower center",
         ncols=columns,
         frameon=False,
         fontsize=7.5,
-        handlelength=2.6,
+        handlelength=2.4,
         columnspacing=1.2,
         labelspacing=0.3,
+        borderaxespad=0.1,
+    )
+
+
+def _handle(name: str) -> Any:
+    from matplotlib.lines import Line2D
+
+    style = line_style(name)
+    return Line2D(
+        [],
+        [],
+        color=style.color,
+        linestyle=style.dashes,
+        marker=style.marker,
+        markersize=4,
+        linewidth=1.3,
+        markerfacecolor="white" if name.endswith(PUBLISHED) else style.color,
+        label=name,
     )

@@ -5,9 +5,10 @@ import pytest
 from PIL import Image
 
 from oodml.errors import DataError, UsageError
-from oodml.eval.figures import _figure, plot_curves
+from oodml.eval.figures import _figure, mark_start, plot_curves
 from oodml.eval.line_names import spread
-from oodml.eval.styles import line_style
+from oodml.eval.published_curves import published_study
+from oodml.eval.styles import _KNOWN, _LISTED, line_style
 from oodml.eval.summary import SummaryRow
 
 METHODS = ("frozen", "contrastive", "multi_similarity", "margin", "arcface", "proxy_anchor")
@@ -99,9 +100,49 @@ def test_a_method_looks_the_same_everywhere_and_unlike_the_others():
     assert len({line_style(method).color for method in METHODS}) == 6
     assert len({line_style(method).marker for method in METHODS}) == 6
     assert line_style("triplet") == line_style("triplet")
-    assert line_style("triplet").color == "#D55E00"
     others = {line_style(f"method_{number}") for number in range(60)}
-    assert len(others) > 35
+    assert len(others) > 50
+
+
+def test_no_two_listed_methods_look_alike():
+    listed = [*_KNOWN, *_LISTED]
+    assert len({line_style(name) for name in listed}) == len(listed)
+    assert len(set(listed)) == len(listed)
+
+
+def test_a_label_keeps_the_colour_of_its_method():
+    plain, changed = line_style("margin"), line_style("margin(beta=0.9)")
+    assert changed.color == plain.color and changed != plain
+    assert line_style("margin +flip").color == plain.color
+    published = line_style("margin (published)")
+    assert (published.color, published.marker, published.dashes) == (plain.color, plain.marker, ":")
+
+
+def test_many_lines_are_drawn_without_bands():
+    few, many = drawn(rows())[1], drawn(rows([f"m{n}" for n in range(30)]))[1]
+    assert len(few.collections) == 6 and not many.collections
+    assert few.get_title("left") == "mean and 95% interval over 3 seeds"
+    assert many.get_title("left") == "mean over 3 seeds"
+
+
+def test_published_curves_break_where_a_marker_is_hidden():
+    study = published_study("sop")
+    figure = _figure(rows(("margin",)), "recall_at_1", "FID", (), study.rows())
+    axes = figure.axes[0]
+    assert "margin (published)" in [text.get_text() for text in axes.texts]
+    gaps = [np.isnan(line.get_ydata()).sum() for line in axes.lines[:8]]
+    assert sorted(gaps) == sorted(sum(v is None for v in c.values) for c in study.curves)
+    assert axes.get_title("left").endswith("dotted: published")
+
+
+def test_the_start_split_is_marked(tmp_path):
+    plot_curves(rows(), tmp_path / "a.svg", start=9.0, start_name="default split")
+    plot_curves(rows(), tmp_path / "b.svg")
+    assert (tmp_path / "a.svg").read_bytes() != (tmp_path / "b.svg").read_bytes()
+    _, axes = drawn(rows())
+    mark_start(axes, 9.0, "default split")
+    assert axes.texts[-1].get_text() == "default split"
+    assert list(axes.lines[-1].get_xdata()) == [9.0, 9.0]
 
 
 def test_spread_moves_little_and_keeps_the_distance():

@@ -1,6 +1,7 @@
 import pytest
 
 from oodml.errors import UsageError
+from oodml.eval.deviation import deviation_lines, relative_deviation
 from oodml.eval.published_curves import published_names, published_study
 from oodml.eval.summary import score_methods
 
@@ -57,6 +58,28 @@ def test_published_means_are_those_of_the_curves(name):
             whole += 1
             assert sum(values) / 8 == pytest.approx(mean, abs=study.reading_error)
     assert whole
+
+
+# Ends of the straight lines in the lower panel of the published figure, easiest and hardest rung.
+LINES = {
+    "s2sd": (0.028, 0.049),
+    "diva": (0.008, 0.028),
+    "uniform_prior": (0.001, 0.013),
+    "r_margin": (0.002, 0.003),
+    "multi_similarity": (-0.003, -0.028),
+    "margin": (-0.012, -0.036),
+    "arcface": (-0.023, -0.031),
+}
+
+
+def test_relative_deviation_gives_the_published_lines():
+    study = published_study("cub200")
+    found = {
+        line.method: (line.easiest, line.hardest)
+        for line in deviation_lines(relative_deviation(study.rows(), study.means()))
+    }
+    for method, ends in LINES.items():
+        assert found[method] == pytest.approx(ends, abs=study.reading_error)
 
 
 def test_an_unknown_study_is_named():

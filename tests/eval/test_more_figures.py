@@ -1,0 +1,134 @@
+"""The charts besides the curves: what they show, that it fits, and equal bytes for equal data."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from matplotlib import rc_context
+from synthetic_rows import FIDS, rows
+
+from oodml.errors import DataError, UsageError
+from oodml.eval import deviation_figure, few_shot_figure, geometry_figure, score_figure
+from oodml.eval.analysis import Correlation
+from oodml.eval.bootstrap import Estimate
+from oodml.eval.chart import _SETTINGS
+from oodml.eval.deviation import relative_deviation
+from oodml.eval.few_shot_gain import FewShotRow
+from oodml.eval.summary import score_methods
+
+METHODS = ("frozen", "margin", "arcface", "proxy_anchor")
+RANDOM = np.random.default_rng(0)
+
+
+def given(methods=METHODS):
+    return [
+        row
+        for number, method in enumerate(methods)
+        for row in rows(0.6 - 0.02 * number + 0.01 * RANDOM.normal(size=(3, 4)), method)
+    ]
+
+
+ROWS = given()
+SCORES = score_methods(ROWS)
+ADAPTED = [
+    FewShotRow(
+        method, shots, rung, fid, 10, 1, Estimate(0.5), Estimate(0.5), Estimate(0.05),
+        Estimate(0.01 * shots + 0.001 * rung, 0.0, 0.2),
+    )
+    for method in METHODS
+    for shots in (5, 2)
+    for rung, fid in enumerate(FIDS)
+]  # fmt: skip
+CORRELATED = [
+    Correlation(name, side, scope, 8, 8, Estimate(0.1, -0.2, 0.4), Estimate(0.3, -0.1, 0.6))
+    for name in ("uniformity", "alignment")
+    for side in ("test", "train")
+    for scope in ("rung 0", "rung 1", "pooled", "within")
+]
+CHARTS = [
+    (deviation_figure.plot_deviation, relative_deviation(ROWS)),
+    (score_figure.plot_scores, SCORES),
+    (few_shot_figure.plot_few_shot, ADAPTED),
+    (geometry_figure.plot_geometry, CORRELATED),
+]
+
+
+@pytest.mark.parametrize(("plot", "data"), CHARTS)
+def test_equal_data_give_equal_files(plot, data, tmp_path):
+    for suffix in ("svg", "pdf"):
+        plot(data, tmp_path / f"a.{suffix}")
+        plot(data[::-1], tmp_path / f"b.{suffix}")
+        first = (tmp_path / f"a.{suffix}").read_bytes()
+        assert first == (tmp_path / f"b.{suffix}").read_bytes()
+        assert len(first) > 3000
+
+
+@pytest.mark.parametrize(("plot", "data"), CHARTS)
+def test_no_data_and_other_suffixes_get_one_line(plot, data, tmp_path):
+    with pytest.raises(DataError, match="nothing to plot"):
+        plot([], tmp_path / "a.png")
+    with pytest.raises(UsageError, match=r"must end in \.png"):
+        plot(data, tmp_path / "a.jpeg")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(autouse=True)
+def in_chart_style():
+    with rc_context(_SETTINGS):
+        yield
+
+
+def everything_inside(figure):
+    figure.canvas.draw()
+    page = figure.bbox
+    for axes in figure.axes:
+        box = axes.get_tightbbox()
+        assert box.x0 >= page.x0 - 1 and box.x1 <= page.x1 + 1, (box, page)
+        assert box.y0 >= page.y0 - 1 and box.y1 <= page.y1 + 1, (box, page)
+    for words in [*figure.legends, *figure.texts]:
+        box = words.get_window_extent()
+        assert box.x0 >= -1 and box.x1 <= page.x1 + 1 and box.y0 >= -1
+
+
+def test_deviation_is_in_percent_and_fits():
+    figure = deviation_figure._figure(relative_deviation(ROWS), "recall_at_1", "FID")
+    everything_inside(figure)
+    assert "%" in figure.axes[0].get_yticklabels()[1].get_text()
+    gap = [row for row in ROWS if (row.method, row.rung) != ("margin", 1)]
+    figure = deviation_figure._figure(relative_deviation(gap), "recall_at_1", "FID")
+    assert "not in the mean: margin" in figure.axes[0].get_title("left")
+
+
+def test_best_score_stands_on_top_with_its_value():
+    gap = score_methods([row for row in ROWS if (row.method, row.rung) != ("margin", 1)])
+    long = replace(gap[0], method="a_method_of_a_rather_long_name")
+    figure = score_figure._figure([*gap, long], "recall_at_1")
+    everything_inside(figure)
+    axes = figure.axes[0]
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    known = {score.method: score.mean for score in [*gap, long]}
+    values = [known[name] for name in names[1:]]
+    assert names[0] == "margin" and values == sorted(values)
+    words = [text.get_text().strip() for text in axes.texts]
+    assert words[0] == "no complete seed"
+    best = max(gap, key=lambda score: score.mean or 0)
+    assert words[-1] == f"{best.mean:.3f} ±{(best.high - best.low) / 2:.3f}"
+
+
+def test_few_shot_has_a_panel_per_shots_on_one_scale():
+    figure = few_shot_figure._figure(ADAPTED, "recall_at_1", "FID")
+    everything_inside(figure)
+    assert [axes.get_title("left") for axes in figure.axes] == ["2 shots", "5 shots"]
+    assert figure.axes[0].get_ylim() == figure.axes[1].get_ylim()
+    without = [replace(row, relative_gain=None) for row in ADAPTED]
+    with pytest.raises(DataError, match="no run has few-shot episodes"):
+        few_shot_figure.plot_few_shot(without, "a.png")
+
+
+def test_geometry_shows_train_beside_test():
+    figure = geometry_figure._figure(CORRELATED, "recall_at_1", "spearman")
+    everything_inside(figure)
+    titles = [axes.get_title("left") for axes in figure.axes]
+    assert titles == ["train embeddings", "test embeddings"]
+    drawn = {round(float(line.get_xdata()[0]), 3) for line in figure.axes[0].lines}
+    assert 0.3 in drawn and 0.1 not in drawn
