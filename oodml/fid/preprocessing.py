@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -46,27 +47,40 @@ class Preprocessing:
         )
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
-        planes = self._resized(image)
-        planes -= torch.tensor(self.mean)[:, None, None]
-        planes /= torch.tensor(self.std)[:, None, None]
-        return planes
+        return torch.from_numpy(self._scaled(self._resized(image)))
+
+    def normalized(self, image: Image.Image) -> Pixels:
+        """(3, height, width) float32 of an RGB image that was resized and cropped already."""
+        return self._scaled(_planes(image))
+
+    @property
+    def resampling(self) -> Image.Resampling:
+        """Pillow's filter nearest to the transform's own, for crops of training images."""
+        return _BICUBIC if "bicubic" in self.filter else Image.Resampling.BILINEAR
 
     def at_size(self, size: int) -> Preprocessing:
         """The same transform for another input size, the cropped margin scaled with it."""
         resize = None if self.resize is None else round(self.resize * size / self.size)
         return replace(self, size=size, resize=resize)
 
-    def _resized(self, image: Image.Image) -> torch.Tensor:
+    def _scaled(self, planes: Pixels) -> Pixels:
+        # In place and without torch, whose own threads would fight those that decode.
+        planes -= np.array(self.mean, dtype=np.float32)[:, None, None]
+        planes /= np.array(self.std, dtype=np.float32)[:, None, None]
+        return planes
+
+    def _resized(self, image: Image.Image) -> Pixels:
         """(3, size, size) float32 in 0..255."""
         if self.filter == "bicubic_float":
             bands = [band.convert("F").resize((self.size,) * 2, _BICUBIC) for band in image.split()]
-            return torch.from_numpy(np.stack([np.asarray(band) for band in bands]).clip(0, 255))
+            return np.stack([np.asarray(band) for band in bands]).clip(0, 255)
         if self.antialias:
             return _planes(self._cropped(image))
         if self.filter == "bilinear_tf1":
-            return torch.from_numpy(_corner_sampled(_planes(image).numpy(), self.size))
-        size = (self.size, self.size)
-        return functional.interpolate(_planes(image)[None], size, mode="bilinear")[0]
+            return _corner_sampled(_planes(image), self.size)
+        batch, size = torch.from_numpy(_planes(image))[None], (self.size, self.size)
+        planes: Pixels = functional.interpolate(batch, size, mode="bilinear")[0].numpy()
+        return planes
 
     def _cropped(self, image: Image.Image) -> Image.Image:
         resample = FILTERS[self.filter]
@@ -84,9 +98,8 @@ class Preprocessing:
         )
 
 
-def _planes(image: Image.Image) -> torch.Tensor:
-    pixels = np.asarray(image).transpose(2, 0, 1)
-    return torch.from_numpy(pixels.astype(np.float32, order="C"))
+def _planes(image: Image.Image) -> Pixels:
+    return np.asarray(image).transpose(2, 0, 1).astype(np.float32, order="C")
 
 
 def _corner_sampled(planes: Pixels, size: int) -> Pixels:
@@ -105,6 +118,12 @@ def _neighbours(
     at = np.arange(size, dtype=np.float32) * np.float32(length / size)
     low = at.astype(np.int64)
     return low, np.minimum(low + 1, length - 1), (at - low).astype(np.float32)
+
+
+def times_255(values: Sequence[float]) -> tuple[float, float, float]:
+    """Means or deviations of pixels in 0..1, for pixels in 0..255."""
+    red, green, blue = (255 * value for value in values)
+    return red, green, blue
 
 
 def _numbers(values: tuple[float, float, float]) -> str:

@@ -101,9 +101,12 @@ def load_state(module: torch.nn.Module, state: State, path: Path, backbone: str)
     told = [f"{what}: {_first(keys)}" for what, keys in faults if keys]
     if told:
         raise DataError(f"{path} holds another network than {backbone} ({'; '.join(told)}).")
-    for key in expected.keys() - state.keys():
-        expected[key].zero_()
-    module.load_state_dict(state, strict=False)
+    # Not by load_state_dict: MNASNet's wants a version that plain tensors do not carry.
+    for key, value in expected.items():
+        if key in state:
+            value.copy_(state[key])
+        else:
+            value.zero_()
 
 
 def hub_directory() -> Path:

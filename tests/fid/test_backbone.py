@@ -145,6 +145,15 @@ def test_the_preset_of_torchvision_is_repeated() -> None:
         assert torch.allclose(transform(image), preset(image), atol=1e-5)
 
 
+def test_googlenet_sees_pixels_as_its_weights_expect() -> None:
+    preset = models.GoogLeNet_Weights.IMAGENET1K_V1.transforms()
+    peer = models.GoogLeNet(transform_input=True, init_weights=False, aux_logits=False)
+    pixels = np.random.default_rng(2).integers(0, 256, (300, 260, 3), dtype=np.uint8)
+    theirs = peer._transform_input(preset(Image.fromarray(pixels))[None])[0]
+    ours = load_transform("googlenet")(Image.fromarray(pixels))
+    assert torch.allclose(ours, theirs, atol=1e-5)
+
+
 def load_transform(name: str) -> Preprocessing:
     families = importlib.import_module("oodml.fid.families")
     return families._torchvision_weights(name)[0]
@@ -337,4 +346,5 @@ def test_no_backbone_falls_back_silently(tmp_path: Path, monkeypatch: pytest.Mon
 def test_the_listing_names_each_backbone_once() -> None:
     names = [name for name, _ in backbone_names()]
     assert len(set(names)) == len(names)
-    assert {"inception_v3", "inception_fid", "resnet50", "efficientnet_lite0"} <= set(names)
+    own = {"inception_v3", "inception_fid", "resnet50", "efficientnet_lite0", "tiny"}
+    assert own <= set(names)
