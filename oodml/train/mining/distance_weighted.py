@@ -1,4 +1,4 @@
-"""Miners of our own, where pytorch-metric-learning's lose anchors."""
+"""Negatives drawn so that all distances come equally often."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-Triplets = tuple[Tensor, Tensor, Tensor]
+from oodml.train.mining.triplets import Triplets, unit_distances
 
 
 class DistanceWeighted(nn.Module):
@@ -27,15 +27,14 @@ class DistanceWeighted(nn.Module):
     @torch.no_grad()
     def forward(self, embeddings: Tensor, labels: Tensor) -> Triplets:
         """Indices (T,) of anchors, positives and negatives in the batch (B, d)."""
-        unit = functional.normalize(embeddings.float(), dim=1)
-        distances = (2 - 2 * unit @ unit.T).clamp(min=0).sqrt()
+        distances = unit_distances(embeddings)
         same = labels[:, None] == labels[None, :]
         allowed = ~same & (distances < self.upper)
         positive = same.fill_diagonal_(False)
         anchors = torch.nonzero(allowed.any(1) & positive.any(1)).flatten()
         if not len(anchors):
             return anchors, anchors, anchors
-        logits = self._log_weights(distances, unit.shape[1]).masked_fill(~allowed, -torch.inf)
+        logits = self._log_weights(distances, embeddings.shape[1]).masked_fill(~allowed, -torch.inf)
         weights = functional.softmax(logits[anchors], dim=1)
         return (
             anchors,

@@ -1,0 +1,103 @@
+"""What losses over pairs have in common: one value a pair, and masks that say which pairs count.
+
+A loss over pairs is a function of three matrices (B, R): the value of every pair of an anchor and
+a reference, and the boolean masks `positive` (two samples of one class) and `negative` (of two).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Masks = tuple[Tensor, Tensor]
+
+
+class OverPairs(nn.Module):
+    """A loss as a function of the matrix of a batch's pairs.
+
+    `matrix(anchors, references)` gives the value of every pair, `of_pairs(values, positive,
+    negative, **hyperparameters)` the scalar loss. Called as (embeddings, labels[, tuples]) like the
+    losses of pytorch-metric-learning: the tuples of a miner, (anchors, positives, negatives) or
+    (anchors, positives, anchors, negatives), say which pairs count, else all do; `references`
+    with their labels stand in the batch's place on the other side of every pair.
+    """
+
+    def __init__(
+        self,
+        matrix: Callable[[Tensor, Tensor], Tensor],
+        of_pairs: Callable[..., Tensor],
+        **hyperparameters: Any,
+    ) -> None:
+        super().__init__()
+        self.matrix = matrix
+        self.of_pairs = of_pairs
+        self.hyperparameters = hyperparameters
+
+    def forward(
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        tuples: tuple[Tensor, ...] | None = None,
+        references: Tensor | None = None,
+        reference_labels: Tensor | None = None,
+    ) -> Tensor:
+        """The scalar loss of embeddings (B, D) with labels (B,)."""
+        values = self.matrix(embeddings, embeddings if references is None else references)
+        if tuples is None:
+            positive, negative = pairs_of(labels, reference_labels)
+        else:
+            positive, negative = pairs_in(tuples, values)
+        return self.of_pairs(values, positive, negative, **self.hyperparameters)
+
+
+def pairs_of(labels: Tensor, reference_labels: Tensor | None = None) -> Masks:
+    """Masks (B, R) of all pairs of one class and of two; no sample makes a pair with itself."""
+    others = labels if reference_labels is None else reference_labels
+    same = labels[:, None] == others[None, :]
+    negative = ~same
+    if reference_labels is None:
+        same.fill_diagonal_(False)
+    return same, negative
+
+
+def pairs_in(tuples: tuple[Tensor, ...], values: Tensor) -> Masks:
+    """Masks of the shape of `values` of the pairs in mined triplets (3) or pairs (4)."""
+    anchors, positives, *rest = tuples
+    negatives = rest[-1]
+    others = anchors if len(rest) == 1 else rest[0]
+    positive = torch.zeros_like(values, dtype=torch.bool)
+    negative = positive.clone()
+    positive[anchors, positives] = True
+    negative[others, negatives] = True
+    return positive, negative
+
+
+def cosines(anchors: Tensor, references: Tensor) -> Tensor:
+    """Inner products (B, R), which of unit vectors are cosines."""
+    return anchors @ references.T
+
+
+def distances(anchors: Tensor, references: Tensor) -> Tensor:
+    """Euclidean distances (B, R), with gradient 0 where a distance is 0."""
+    return torch.cdist(anchors, references)
+
+
+def squared_distances(anchors: Tensor, references: Tensor) -> Tensor:
+    """Squared Euclidean distances (B, R)."""
+    lengths = anchors.square().sum(1)[:, None] + references.square().sum(1)[None, :]
+    return (lengths - 2 * anchors @ references.T).clamp(min=0)
+
+
+def mean_where(values: Tensor, chosen: Tensor) -> Tensor:
+    """The mean of the chosen values; 0, with gradient 0, where none is chosen."""
+    return torch.where(chosen, values, 0.0).sum() / chosen.sum().clamp(min=1)
+
+
+def log_sum_exp(values: Tensor, chosen: Tensor) -> Tensor:
+    """log sum exp over the chosen values of every row; next to -inf for a row without any."""
+    # Not -inf itself, whose logarithm of a sum has the gradient NaN.
+    lowest = torch.finfo(values.dtype).min / 4
+    return torch.where(chosen, values, lowest).logsumexp(1)
