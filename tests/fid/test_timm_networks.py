@@ -56,7 +56,7 @@ def test_a_network_without_trained_weights_is_not_drawn_at_random(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "timm", fake_timm(pytest.fail, has_weights=False))
-    with pytest.raises(WeightsNotFound, match="resnet18 .it has none.*--weights FILE"):
+    with pytest.raises(WeightsNotFound, match=r"resnet18 .it has none.*--weights FILE"):
         load_backbone("timm:resnet18")
 
 

@@ -1,0 +1,140 @@
+"""Training inputs: the same whatever thread or process makes them, and always in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from oodml.data import load_dataset
+from oodml.data.dataset import Dataset
+from oodml.errors import DataError, UsageError
+from oodml.fid.preprocessing import Preprocessing
+from oodml.train.samples import Draw, FeatureSamples, ImageSamples, Indices, prefetched
+
+PREPROCESSING = Preprocessing(16, 18, "bilinear", True, (120.0,) * 3, (60.0,) * 3)
+INDEX = np.array([5, 0, 7, 7, 20, 33])
+
+
+@pytest.fixture(scope="module")
+def dataset(image_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """The drawings, every second one as a JPEG."""
+    from PIL import Image
+
+    root = tmp_path_factory.mktemp("mixed")
+    for number, path in enumerate(sorted(image_folder.rglob("*.png"))):
+        target = root / path.parent.name / path.name
+        target.parent.mkdir(exist_ok=True)
+        Image.open(path).save(target.with_suffix(".jpg" if number % 2 else ".png"))
+    return load_dataset(root)
+
+
+def samples(dataset: Dataset, **options: float) -> ImageSamples:
+    rows = np.arange(len(dataset))
+    return ImageSamples(dataset, rows, dataset.labels, PREPROCESSING, **options)
+
+
+def test_augmentation_depends_on_no_thread(dataset: Dataset) -> None:
+    one, eight = (samples(dataset, threads=number) for number in (1, 8))
+    for step in range(3):
+        inputs = one.training(INDEX, Draw(0, step))
+        assert inputs.shape == (6, 3, 16, 16) and inputs.dtype == torch.float32
+        assert torch.equal(inputs, eight.training(INDEX, Draw(0, step)))
+
+
+def test_a_divided_batch_equals_the_whole(dataset: Dataset) -> None:
+    each = samples(dataset)
+    whole = each.training(INDEX, Draw(3, 8))
+    parts = [each.training(INDEX[at : at + 2], Draw(3, 8, first=at)) for at in (0, 2, 4)]
+    assert torch.equal(torch.cat(parts), whole)
+    assert not torch.equal(each.training(INDEX[2:4], Draw(3, 8)), whole[2:4])
+
+
+def test_every_sample_of_every_draw_is_new(dataset: Dataset) -> None:
+    each = samples(dataset)
+    draws = [Draw(0, 0), Draw(0, 1), Draw(1, 0), Draw(0, 0, view=1)]
+    batches = [each.training(INDEX, draw) for draw in draws]
+    images = torch.cat([batch[2:4] for batch in batches])  # the same image, twice a batch
+    assert len({image.numpy().tobytes() for image in images}) == 8
+    assert torch.equal(each.training(INDEX, Draw(0, 0)), batches[0])
+
+
+def test_the_share_of_the_area_that_is_kept(dataset: Dataset) -> None:
+    whole = samples(dataset, crop_scale=1.0).training(INDEX, Draw(0, 0))
+    part = samples(dataset, crop_scale=0.08).training(INDEX, Draw(0, 0))
+    assert not torch.equal(whole, part)
+    with pytest.raises(UsageError, match="--crop-scale 0"):
+        samples(dataset, crop_scale=0.0)
+
+
+def test_evaluation_sees_what_feature_extraction_sees(dataset: Dataset) -> None:
+    seen = samples(dataset).evaluation(INDEX)
+    expected = torch.stack([PREPROCESSING(dataset[int(row)][0]) for row in INDEX])
+    assert torch.equal(seen, expected)
+
+
+def test_a_mirrored_image_mirrored_again_is_the_image(dataset: Dataset) -> None:
+    each = samples(dataset)
+    plain, mirrored = each.evaluation(INDEX), each.evaluation(INDEX, flip=True)
+    assert torch.equal(mirrored.flip(-1), plain)
+    assert not torch.equal(mirrored, plain)
+
+
+def test_rows_choose_among_the_images(dataset: Dataset) -> None:
+    rows = np.array([40, 3, 11])
+    some = ImageSamples(dataset, rows, dataset.labels[rows], PREPROCESSING)
+    whole = samples(dataset)
+    index, draw = np.array([2, 0]), Draw(0, 0)
+    assert torch.equal(some.evaluation(index), whole.evaluation(rows[index]))
+    assert torch.equal(some.training(index, draw), whole.training(rows[index], draw))
+
+
+def requests(count: int, seen: list[int]) -> Iterator[tuple[Indices, Draw]]:
+    for step in range(count):
+        seen.append(step)
+        yield np.array([step, step + 1]), Draw(0, step)
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2, 9])
+def test_prefetched_batches_come_in_order_and_not_too_early(dataset: Dataset, depth: int) -> None:
+    each, seen = samples(dataset), list[int]()
+    for step, inputs in enumerate(prefetched(requests(5, seen), each, depth)):
+        assert torch.equal(inputs, each.training(np.array([step, step + 1]), Draw(0, step)))
+        assert len(seen) == min(step + depth + 1, 5)
+    assert step == 4
+
+
+def test_features_are_prefetched_too() -> None:
+    values = np.arange(12, dtype=np.float32).reshape(6, 2)
+    each = FeatureSamples(values, np.arange(6))
+    for step, inputs in enumerate(prefetched(requests(4, []), each)):
+        assert np.array_equal(inputs, values[step : step + 2])
+    assert torch.equal(each.evaluation(np.array([1])), each.training(np.array([1])))
+    with pytest.raises(UsageError, match="flip evaluation needs images"):
+        each.evaluation(np.array([1]), flip=True)
+
+
+def test_a_broken_image_ends_the_batch_that_holds_it(dataset: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_text("hello")
+    paths = (*dataset.paths[:3], tmp_path / "broken.jpg", *dataset.paths[4:])
+    broken = Dataset(**{**vars(dataset), "paths": paths})
+    batches = prefetched(requests(5, []), samples(broken))
+    assert next(batches).shape == (2, 3, 16, 16)
+    next(batches)
+    with pytest.raises(DataError, match=r"broken\.jpg"):
+        next(batches)
+    with pytest.raises(DataError, match=r"broken\.jpg"):
+        samples(broken).evaluation(np.array([3]))
+
+
+def test_a_reader_that_stops_leaves_no_work(dataset: Dataset) -> None:
+    each = samples(dataset, threads=1)
+    index = np.resize(np.arange(70), 500)
+    batches = prefetched(((index, Draw(0, step)) for step in range(3)), each, depth=2)
+    next(batches)
+    batches.close()
+    done = each._pool.submit(lambda: True)  # comes after whatever was not dropped
+    assert done.result(timeout=0.2)
