@@ -24,7 +24,9 @@ from typing import Any
 import numpy as np
 
 from oodml.fid.features import Features, FeatureSource
+from oodml.fid.side_by_side import side_by_side
 from oodml.fid.terms import split_terms
+from oodml.splits.ahead import Ahead
 from oodml.splits.build import build_ladder
 from oodml.splits.pool import Pool
 from oodml.splits.sides import Sides
@@ -78,14 +80,21 @@ def start_of(features: Features, level: str) -> Sides:
 
 
 def many_distances(features: Features, level: str) -> Record:
-    """110 exact FIDs along swaps of one pair a step, everything counted from the features on."""
+    """110 exact FIDs along swaps of one pair a step, everything counted from the features on.
+
+    Every split is walked through, whether FID rose or not, as the walk itself would if it did.
+    """
 
     def job() -> float:
-        sides = start_of(features, level)
-        for _ in range(FIDS - 1):
-            sides.terms  # noqa: B018
-            sides = swap_step(sides, 1)[0]
-        return sides.fid
+        with side_by_side():
+            sides: Sides | None = start_of(features, level)
+            ahead = Ahead(lambda sides, size: swap_step(sides, size)[0])
+            for _ in range(FIDS - 1):
+                assert sides is not None
+                sides.terms  # noqa: B018
+                sides = ahead.candidate(sides, 1)
+            assert sides is not None
+            return sides.fid
 
     _, wall, cpu = timed(job)
     return {"wall": wall, "cpu": cpu, "fids": FIDS}
@@ -190,12 +199,13 @@ def report(parts: dict[str, Record], quick: bool) -> str:
         f"| {name} | " + " | ".join(f"{n}: {seconds:.3f}" for n, seconds in values) + " |"
         for name, values in costs.items()
     ]
-    threads = os.environ.get("OPENBLAS_NUM_THREADS", str(len(os.sched_getaffinity(0))))
+    cores = len(os.sched_getaffinity(0))
     kinds = ", ".join(f"{count} {kind}" for kind, count in sop["kinds"].items())
     return f"""# Ladders: time, memory, drift
 
 Written by `python benchmarks/ladder.py{" --quick" if quick else ""}`: NumPy {np.__version__},
-{threads} BLAS thread(s), load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores.
+FIDs side by side on {cores} cores with one BLAS thread each, load average
+{os.getloadavg()[0]:.1f}.
 
 ## {sizes[0]["classes"]} classes, {sizes[0]["images"]} images, {sizes[0]["dimension"]} dimensions
 

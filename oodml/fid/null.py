@@ -11,6 +11,7 @@ import numpy.typing as npt
 from oodml.errors import UsageError
 from oodml.fid.candidates import PooledGram
 from oodml.fid.frechet import frechet_distance, terms_of_covariances
+from oodml.fid.side_by_side import each, side_by_side
 from oodml.fid.statistics import ClassMoments, Indices, Moments
 from oodml.fid.terms import split_terms
 from oodml.seeding import generator
@@ -58,7 +59,9 @@ def class_null(
     seed: int,
 ) -> Null:
     """Any distance over random splits of the same classes: is a split harder than a random one?"""
-    return Null.of([distance(*split) for split in random_class_splits(train, test, draws, seed)])
+    with side_by_side():
+        splits = random_class_splits(train, test, draws, seed)
+        return Null.of(each(lambda split: distance(*split), splits))
 
 
 def image_null(
@@ -74,11 +77,13 @@ def image_null(
         raise UsageError("an image-level null exists at level 'sample' only.")
     count = statistics.size(train)
     rows = np.sort(np.concatenate([statistics.rows(train), statistics.rows(test)]))
-    values = []
-    for index in range(draws):
+
+    def distance(index: int) -> float:
         order = generator(seed, "image null", index).permutation(rows)
-        values.append(_row_distance(statistics, np.sort(order[:count]), np.sort(order[count:])))
-    return Null.of(values)
+        return _row_distance(statistics, np.sort(order[:count]), np.sort(order[count:]))
+
+    with side_by_side():
+        return Null.of(each(distance, range(draws)))
 
 
 def _row_distance(statistics: ClassMoments, first: Classes, second: Classes) -> float:
@@ -88,6 +93,7 @@ def _row_distance(statistics: ClassMoments, first: Classes, second: Classes) -> 
     return terms_of_covariances(a.mean - b.mean, a.covariance, b.covariance).value
 
 
+@side_by_side()
 def split_distance(
     statistics: ClassMoments, train: Indices, test: Indices
 ) -> Callable[[Indices, Indices], float]:
@@ -127,10 +133,13 @@ def bootstrap_interval(
     """
     if draws < 20:
         raise UsageError(f"{draws} bootstrap draws; an interval needs at least 20.")
-    values = []
-    for index in range(draws):
+
+    def distance(index: int) -> float:
         random = generator(seed, "class bootstrap", index)
         sides = (random.choice(np.asarray(side), len(side)) for side in (train, test))
-        values.append(split_terms(statistics, *sides).value)
+        return split_terms(statistics, *sides).value
+
+    with side_by_side():
+        values = each(distance, range(draws))
     low, high = np.percentile(values, INTERVAL) - np.median(values)
     return max(value + float(low), 0.0), value + float(high)

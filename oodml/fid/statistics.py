@@ -39,6 +39,7 @@ class Moments:
         )
 
     def __sub__(self, other: Moments) -> Moments:
+        """The moments without those of `other`, which are among them."""
         if other.count > self.count:
             raise DataError(f"{other.count} points cannot be taken from {self.count}.")
         return Moments(
@@ -59,9 +60,28 @@ class Moments:
             raise DataError(f"{self.count} point(s): a covariance needs at least 2.")
         # The root of the count on both factors keeps the product symmetric to the last bit.
         scaled = self.total / np.sqrt(self.count)
-        covariance: Matrix = self.scatter - np.outer(scaled, scaled)
+        covariance: Matrix = np.outer(scaled, scaled)
+        np.subtract(self.scatter, covariance, out=covariance)
         covariance /= self.count - 1
         return covariance
+
+
+def exchanged(
+    first: Moments, second: Moments, out: Moments, back: Moments
+) -> tuple[Moments, Moments]:
+    """Both moments after `out` went from `first` to `second` and `back` from `second` to `first`.
+
+    Takes over the memory of `back`. Moments in thousands of dimensions wait for memory more than
+    they add, and this touches half as much of it as two sums and two differences.
+    """
+    if out.count > first.count or back.count > second.count:
+        raise DataError("more points would leave a side than it has.")
+    count, total = back.count - out.count, back.total - out.total
+    scatter = np.subtract(back.scatter, out.scatter, out=back.scatter)
+    return (
+        Moments(first.count + count, first.total + total, first.scatter + scatter),
+        Moments(second.count - count, second.total - total, second.scatter - scatter),
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,9 +152,7 @@ class ClassMoments:
 
     def points(self, classes: Indices) -> Matrix:
         """The centred points (n, d), float64, of the given classes in ascending class index."""
-        picked: Matrix = self.values[self.rows(classes)].astype(np.float64)
-        picked -= self.centre
-        return picked
+        return self._block(self.rows(classes))
 
     def of(self, classes: Indices) -> Moments:
         """The moments of the given classes together; the work grows with their points."""
@@ -142,14 +160,18 @@ class ClassMoments:
 
     def of_rows(self, rows: npt.NDArray[np.int64]) -> Moments:
         """The moments of the points at the given positions in `values`."""
-        total = np.zeros(self.dimension)
-        scatter = np.zeros((self.dimension, self.dimension))
-        for start in range(0, len(rows), BLOCK_ROWS):
-            block = self.values[rows[start : start + BLOCK_ROWS]].astype(np.float64)
-            block -= self.centre
+        block = self._block(rows[:BLOCK_ROWS])
+        total, scatter = block.sum(axis=0), block.T @ block
+        for start in range(BLOCK_ROWS, len(rows), BLOCK_ROWS):
+            block = self._block(rows[start : start + BLOCK_ROWS])
             total += block.sum(axis=0)
             scatter += block.T @ block
         return Moments(len(rows), total, scatter)
+
+    def _block(self, rows: npt.NDArray[np.int64]) -> Matrix:
+        block: Matrix = self.values[rows].astype(np.float64)
+        block -= self.centre
+        return block
 
 
 def rows_of(starts: npt.NDArray[np.int64], classes: Indices) -> npt.NDArray[np.int64]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from oodml.errors import DataError, UsageError, unknown_name
 from oodml.fid.shift import shift_of
+from oodml.fid.side_by_side import each, side_by_side
 from oodml.fid.terms import split_terms
 from oodml.splits.equal import equal_sized
 from oodml.splits.ladder import Ladder, Step
@@ -36,6 +37,7 @@ BUDGET = 400
 OnStep = Callable[[Step], None]
 
 
+@side_by_side()
 def build_ladder(
     features: Features,
     *,
@@ -103,7 +105,7 @@ def build_ladder(
     _check_ranges(settings, begin, split)
     states, origin, stopped = trajectory(begin, settings, _reporter(on_step))
     chosen = choose_rungs([state.fid for state in states], origin, settings)
-    splits = [_measured(pool, states[i]) for i in chosen]
+    splits = each(lambda i: _measured(pool, states[i]), chosen)
     if equal_size:
         splits, kept = equal_sized(features, splits, level=level, seed=seed)
         chosen = [chosen[i] for i in kept]

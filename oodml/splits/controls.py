@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from oodml.errors import DataError, UsageError
 from oodml.fid.null import Null, class_null, split_distance
 from oodml.fid.shift import Shift, shift_of, split_terms, with_null
+from oodml.fid.side_by_side import side_by_side
 from oodml.fid.statistics import ClassMoments
 from oodml.seeding import generator
 from oodml.splits.equal import split_features
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _Key = tuple[frozenset[str], tuple[tuple[str, int], ...], int, int]
 
 
+@side_by_side()
 def add_null(ladder: Ladder, features: Features, draws: int = 20, seed: int = 0) -> Ladder:
     """The ladder with a null beside the FID of every rung and control.
 
@@ -46,6 +48,7 @@ def add_null(ladder: Ladder, features: Features, draws: int = 20, seed: int = 0)
     )
 
 
+@side_by_side()
 def add_controls(ladder: Ladder, features: Features, seed: int = 0) -> Ladder:
     """The ladder with one size-matched control per rung, and its own measured shift.
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from oodml.errors import DataError
 from oodml.fid.features import FeatureSource
 from oodml.fid.shift import shift_of, split_terms
+from oodml.fid.side_by_side import each, side_by_side
 from oodml.fid.statistics import ClassMoments
 from oodml.splits.class_table import read_class_table
 from oodml.splits.episodes import LabelledSamples
@@ -152,6 +153,7 @@ def with_data(ladder: Ladder, match: ClassMatch, samples: LabelledSamples, sourc
     )  # fmt: skip
 
 
+@side_by_side()
 def remeasured(ladder: Ladder, features: Features, level: str = "class") -> Ladder:
     """The same splits with their shift measured on `features`, in the order of that shift.
 
@@ -159,7 +161,7 @@ def remeasured(ladder: Ladder, features: Features, level: str = "class") -> Ladd
     without features or equal shifts.
     """
     statistics = ClassMoments.from_features(features, level=level)
-    measured = [_measured(statistics, rung) for rung in ladder.rungs]
+    measured = each(lambda rung: _measured(statistics, rung), ladder.rungs)
     order = sorted(range(len(measured)), key=lambda number: measured[number].fid)
     rungs = [measured[number] for number in order]
     return replace(

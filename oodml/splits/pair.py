@@ -9,6 +9,7 @@ import numpy as np
 from oodml.errors import DataError
 from oodml.fid.between import concatenated
 from oodml.fid.shift import shift_of
+from oodml.fid.side_by_side import side_by_side
 from oodml.fid.statistics import ClassMoments
 from oodml.fid.terms import split_terms
 from oodml.files import digest
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from oodml.fid.features import Features, FeatureSource
 
 
+@side_by_side()
 def pair_ladder(
     train: Features,
     test: Features,

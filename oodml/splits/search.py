@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -56,15 +56,22 @@ def hardest_split(climbed: Sides, size: int, gains: Gains, *, seed: int, budget:
 def refine_pairs(sides: Sides, gains: Gains, tickets: Iterator[int]) -> Sides:
     """Where no exchange of one screened pair of units raises FID any more."""
     while True:
-        for leave, come in _promising(sides, gains):
+        for candidate in _under_way(sides.exchange(*pair) for pair in _promising(sides, gains)):
             if next(tickets, None) is None:
                 return sides
-            candidate = sides.exchange(leave, come)
             if climbs(sides, candidate, HARDER):
                 sides = candidate
                 break
         else:
             return sides
+
+
+def _under_way(candidates: Iterable[Sides]) -> list[Sides]:
+    """All of them, so that the measurement of one does not wait for another's."""
+    made = list(candidates)
+    for candidate in made:
+        candidate.measurement  # noqa: B018
+    return made
 
 
 def _promising(sides: Sides, gains: Gains) -> list[tuple[Units, Units]]:

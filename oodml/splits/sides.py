@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
 from oodml.fid.arrays import Matrix
 from oodml.fid.frechet import TOLERANCE, FrechetTerms
-from oodml.fid.statistics import Moments
+from oodml.fid.side_by_side import Task, begin, each
+from oodml.fid.statistics import Moments, exchanged
 from oodml.fid.terms import split_terms
 from oodml.splits.pool import Pool, Units
 
@@ -37,7 +39,12 @@ class Sides:
         train, test = np.sort(train), np.sort(test)
         if _few(pool, train, test):
             return cls(pool, train, test)
-        return cls(pool, train, test, pool.statistics.of(train), pool.statistics.of(test))
+        return cls(pool, train, test, *each(pool.statistics.of, (train, test)))
+
+    @cached_property
+    def measurement(self) -> Task[FrechetTerms]:
+        """The task that gives `terms`; beside others it is under way from the first look on."""
+        return begin(self._terms(WALK_TOLERANCE))
 
     @cached_property
     def terms(self) -> FrechetTerms:
@@ -46,17 +53,19 @@ class Sides:
         On real features the same digits as `exact_terms` in a third of the time; only the bound on
         them is wider.
         """
-        return self._terms(WALK_TOLERANCE)
+        return self.measurement.result()
 
     @cached_property
     def exact_terms(self) -> FrechetTerms:
         """The Frechet distance between the two sides, bounded as tightly as it can be."""
-        return self.terms if is_tight(self.terms) else self._terms(TOLERANCE)
+        return self.terms if is_tight(self.terms) else self._terms(TOLERANCE)()
 
-    def _terms(self, tolerance: float) -> FrechetTerms:
+    def _terms(self, tolerance: float) -> Callable[[], FrechetTerms]:
+        # Work that held on to these sides would keep them, and their moments, from being freed.
         if self.pool.gram is not None and self.train_moments is None:
-            return self.pool.gram.terms(self.train, self.test)
-        return split_terms(
+            return partial(self.pool.gram.terms, self.train, self.test)
+        return partial(
+            split_terms,
             self.pool.statistics,
             self.train,
             self.test,
@@ -97,11 +106,11 @@ class Sides:
         if self.train_moments is None or self.test_moments is None:
             return Sides.of(self.pool, train, test)
         left_train, left_test = (self.pool.statistics.of(u) for u in (leave_train, leave_test))
-        train_moments = self.train_moments - left_train
-        test_moments = self.test_moments - left_test
         if arrive:
-            train_moments, test_moments = train_moments + left_test, test_moments + left_train
-        return Sides(self.pool, train, test, train_moments, test_moments)
+            moments = exchanged(self.train_moments, self.test_moments, left_train, left_test)
+        else:
+            moments = self.train_moments - left_train, self.test_moments - left_test
+        return Sides(self.pool, train, test, *moments)
 
     def _distances(self, side: Units) -> Matrix:
         """From every unit's mean to the mean of one side."""

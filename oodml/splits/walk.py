@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from oodml.fid.frechet import FrechetTerms
+from oodml.splits.ahead import Ahead
 from oodml.splits.pool import Units
 from oodml.splits.removal import most_removable, removal_step
 from oodml.splits.sides import Sides
@@ -77,28 +78,36 @@ def swap_until_saturated(
     kind = "swap" if sign == HARDER else "easier"
     tickets = itertools.count() if tickets is None else tickets
     size = min(size, len(sides.train), len(sides.test))
+    ahead = Ahead(lambda sides, size: swap_step(sides, size, ranking, sign)[0])
     while size and next(tickets, None) is not None:
-        candidate, _, _ = swap_step(sides, size, ranking, sign)
-        if climbs(sides, candidate, sign):
+        candidate = ahead.candidate(sides, size)
+        if candidate is not None and climbs(sides, candidate, sign):
             sides = candidate
             accept(State.of(kind, sides))
         else:
             size //= 2
+    ahead.drop()
     return sides
 
 
 def remove_until_fewest(sides: Sides, size: int, min_classes: int, accept: Accept) -> str:
     """Remove units while that raises FID; the reason why it ended."""
-    while size:
+
+    def propose(sides: Sides, size: int) -> Sides | None:
         allowed = most_removable(sides, size, min_classes)
-        if not allowed:
+        return removal_step(sides, allowed)[0] if allowed else None
+
+    ahead = Ahead(propose)
+    while size:
+        candidate = ahead.candidate(sides, size)
+        if candidate is None:
             return f"min classes {min_classes} reached"
-        candidate, _ = removal_step(sides, allowed)
         if climbs(sides, candidate, HARDER):
             sides = candidate
             accept(State.of("removal", sides))
         else:
-            size = allowed // 2
+            size = (len(sides.train) - len(candidate.train)) // 2
+    ahead.drop()
     return "saturated"
 
 

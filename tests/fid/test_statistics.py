@@ -16,7 +16,7 @@ from oodml.fid.peer_statistics import (
     statistics_terms,
     write_statistics,
 )
-from oodml.fid.statistics import ClassMoments, Moments
+from oodml.fid.statistics import ClassMoments, Moments, exchanged
 from oodml.fid.terms import split_terms
 from oodml.seeding import generator
 
@@ -94,7 +94,7 @@ def test_five_hundred_exchanges_drift_less_than_a_billionth():
     for _ in range(500):
         i, j = rng.integers(20), rng.integers(20)
         leaving, entering = statistics.of([train[i]]), statistics.of([test[j]])
-        a, b = a - leaving + entering, b - entering + leaving
+        a, b = exchanged(a, b, leaving, entering)
         train[i], test[j] = test[j], train[i]
     for moments, side in ((a, train), (b, test)):
         fresh = statistics.of(side)
@@ -154,6 +154,9 @@ def test_bad_statistics_get_one_clear_line():
         statistics.of([1]) - statistics.of([1, 2])
     with pytest.raises(DataError, match="at least 2"):
         Moments(1, np.zeros(2), np.zeros((2, 2))).covariance
+    one, two = (Moments(n, np.zeros(2), np.zeros((2, 2))) for n in (1, 2))
+    with pytest.raises(DataError, match="more points"):
+        exchanged(one, two, two, one)
 
 
 @pytest.mark.parametrize("sizes", [(20, 30), (300, 400)])

@@ -1,0 +1,88 @@
+"""Tasks side by side: in order, on one BLAS thread each, with the same bits on any number."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from oodml.errors import DataError
+from oodml.fid.features import Features, FeatureSource
+from oodml.fid.null import class_null, split_distance
+from oodml.fid.side_by_side import begin, each, side_by_side, worker_count
+from oodml.fid.statistics import ClassMoments
+
+
+def blas_threads() -> set[int]:
+    return {entry["num_threads"] for entry in threadpool_info() if entry["user_api"] == "blas"}
+
+
+def test_blas_keeps_to_one_thread_within_and_gets_its_threads_back():
+    with threadpool_limits(limits=2, user_api="blas"):
+        assert blas_threads() == {2}
+        with side_by_side(3), side_by_side(1):
+            assert blas_threads() == {1}
+            assert worker_count() == 3
+        assert blas_threads() == {2}
+        with pytest.raises(DataError), side_by_side(2):
+            raise DataError("an error inside")
+        assert blas_threads() == {2}
+    assert worker_count() == 1
+
+
+@pytest.mark.parametrize("workers", [None, 1, 3])
+def test_each_keeps_the_order_and_hands_errors_on(workers):
+    def unless_seven(value: int) -> int:
+        if value == 7:
+            raise DataError("seven")
+        return value * value
+
+    with side_by_side(workers):
+        assert each(unless_seven, range(7)) == [0, 1, 4, 9, 16, 25, 36]
+        with pytest.raises(DataError, match="seven"):
+            each(unless_seven, range(8))
+        with pytest.raises(DataError, match="seven"):
+            begin(lambda: unless_seven(7)).result()
+    assert each(unless_seven, range(3)) == [0, 1, 4]
+
+
+def test_tasks_run_beside_each_other_and_cancelled_ones_not_at_all():
+    met = threading.Barrier(2, timeout=5)
+    gate = threading.Event()
+    ran: list[int] = []
+    with side_by_side(2):
+        pair = [begin(met.wait), begin(met.wait)]
+        assert sorted(task.result() for task in pair) == [0, 1]
+        busy = [begin(gate.wait), begin(gate.wait)]
+        spared = begin(lambda: ran.append(1))
+        spared.cancel()
+        gate.set()
+        assert all(task.result() for task in busy)
+    assert ran == []
+    spared.result()
+    assert ran == [1]
+
+
+def test_a_task_may_use_tasks_of_its_own():
+    with side_by_side(2):
+        assert each(lambda n: sum(each(lambda m: m * n, range(3))), range(4)) == [0, 3, 6, 9]
+
+
+def test_a_null_has_the_same_bits_on_any_number_of_threads_and_workers():
+    dimension = 520
+    random = np.random.default_rng(0)
+    labels = np.repeat(np.arange(12), 1200 // 12)
+    values = random.standard_normal((12, dimension))[labels]
+    values += random.standard_normal(values.shape)
+    source = FeatureSource("made", "0" * 16, "none", "0" * 64, "none", "fp32")
+    names = tuple(f"class {i:02d}" for i in range(12))
+    statistics = ClassMoments.from_features(Features(values, labels, names, source))
+    assert statistics.size(range(6)) > dimension
+    found = set()
+    for threads, workers in ((1, 1), (2, 1), (1, 3), (2, 2)):
+        with threadpool_limits(limits=threads, user_api="blas"), side_by_side(workers):
+            distance = split_distance(statistics, range(6), range(6, 12))
+            found.add(class_null(range(6), range(6, 12), distance, 3, 0))
+    assert len(found) == 1
