@@ -1,4 +1,4 @@
-"""What a list of neighbours is worth: hits per rank, expected over the order of exact ties."""
+"""Where a query's images stand among its neighbours, expected over the order of exact ties."""
 
 from __future__ import annotations
 
@@ -7,76 +7,75 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from oodml.eval.neighbors import Neighbors
-
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """The neighbours of b queries as groups of equally near samples, in a random order each.
+    """The places of b queries' positives: the gallery samples with the query's label.
 
-    Per rank (b, k), float64: `before`, the samples nearer than the rank's group; `hits_before`,
-    those of them with the query's label; `size` and `hits`, the same counts within the group.
-    `positives` (b,) counts all gallery samples with the query's label. Without ties each group
-    has size one. Expectations over the order within groups are exact, so the order of samples
-    never moves a score, and an embedding that maps all to one point scores what chance gives.
+    `query` (b,) int64 are the queries' indices and `positives` (b,) int64 the numbers of their
+    positives. The rest is (b, p) float64, nearest positive first. A positive stands in a group of
+    equally near samples: `before` are nearer than the group, `hits_before` of them positives;
+    `size` and `hits` count the group itself. Without ties `size` is one and the positive's rank
+    is `before` + 1. `before` is infinite, and `size` and `hits` are one, where there is no such
+    positive or where it stands deeper than was asked for.
+
+    The order within a group is taken as random and expectations over it are exact, so the order
+    of samples never moves a score, and an embedding that maps all to one point scores what chance
+    gives.
     """
 
+    query: Tensor
+    positives: Tensor
     before: Tensor
     hits_before: Tensor
     size: Tensor
     hits: Tensor
-    positives: Tensor
 
     @property
     def tied(self) -> Tensor:
-        """Which queries (b,) have hits and misses tied within the list."""
-        return ((self.hits > 0) & (self.hits < self.size)).any(1)
+        """Which queries (b,) have a positive exactly as near as a sample of another class."""
+        return (self.hits < self.size).any(1)
 
-    def within(self, cutoff: Tensor) -> Tensor:
-        """1 where the rank, from 1, is at most the query's `cutoff` (b,), else 0; (b, k)."""
-        ranks = torch.arange(1, self.size.shape[1] + 1, device=self.size.device)
-        return (ranks <= cutoff[:, None]).double()
+    def hits_within(self, cutoff: Tensor) -> Tensor:
+        """The expected number (b,) of positives among the query's `cutoff` (b,) nearest."""
+        return _total(((cutoff[:, None] - self.before) / self.size).clamp(0, 1))
 
-    def expected_hit(self) -> Tensor:
-        """The chance (b, k) that the sample at each rank has the query's label."""
-        return self.hits / self.size
+    def precision_within(self, cutoff: Tensor) -> Tensor:
+        """The sum (b,) of the precision at each positive's rank up to `cutoff` (b,), expected.
 
-    def expected_precision_at_hit(self) -> Tensor:
-        """Precision at each rank (b, k) where it is a hit and 0 elsewhere, expected."""
-        rank = torch.arange(1, self.size.shape[1] + 1, device=self.size.device)
-        earlier = (rank - self.before - 1) * (self.hits - 1) / (self.size - 1).clamp(min=1)
-        return self.expected_hit() * (self.hits_before + 1 + earlier) / rank
+        At place i of a group the precision is (hits_before + 1 + (i - 1) share) / (before + i),
+        where `share` is the chance that another sample of the group is a hit; summed over the
+        places this is a difference of harmonic numbers.
+        """
+        places = torch.minimum(self.size, (cutoff[:, None] - self.before).clamp(min=0))
+        share = (self.hits - 1) / (self.size - 1).clamp(min=1)
+        before = torch.where(places > 0, self.before, 0)
+        constant = self.hits_before + 1 - share * (before + 1)
+        tied = share * places + constant * _harmonic_difference(before, places)
+        alone = places * (self.hits_before + 1) / (before + 1)
+        return _total(torch.where(self.size > 1, tied / self.size, alone))
 
     def chance_of_hit(self, k: int) -> Tensor:
-        """The chance (b,) that at least one of the k nearest has the query's label."""
-        last = min(k, self.size.shape[1]) - 1
-        size, hits = self.size[:, last], self.hits[:, last]
-        drawn = last + 1 - self.before[:, last]
-        # k - before samples are drawn from the group; none of them is a hit.
-        none = torch.exp(_log_choose(size - hits, drawn) - _log_choose(size, drawn))
-        none = torch.where(size - hits < drawn, 0.0, none)
-        none = torch.where(hits == 0, 1.0, none)
-        return torch.where(self.hits_before[:, last] > 0, 1.0, 1 - none)
+        """The chance (b,) that at least one of the k nearest is a positive."""
+        size, hits = self.size[:, 0], self.hits[:, 0]
+        drawn = torch.minimum((k - self.before[:, 0]).clamp(min=0), size)
+        # None of `drawn` samples is a hit: a product over the draws or, the same, over the hits.
+        factors, other = (drawn, hits) if drawn.max() < hits.max() else (hits, drawn)
+        none = torch.ones_like(size)
+        for step in range(int(factors.max())):
+            factor = (size - other - step).clamp(min=0) / (size - step).clamp(min=1)
+            none = torch.where(step < factors, none * factor, none)
+        return 1 - none
 
 
-def _log_choose(n: Tensor, k: Tensor) -> Tensor:
-    rest = (n - k).clamp(min=0)
-    return torch.lgamma(n + 1) - torch.lgamma(k + 1) - torch.lgamma(rest + 1)
+def _harmonic_difference(start: Tensor, places: Tensor) -> Tensor:
+    """1 / (start + 1) + ... + 1 / (start + places)."""
+    longest = int((start + places).max()) + 1
+    terms = torch.arange(longest, device=start.device, dtype=torch.float64).clamp(min=1)
+    numbers = (1 / terms).cumsum(0) - 1
+    return numbers[(start + places).long()] - numbers[start.long()]
 
 
-def ranking_of(neighbors: Neighbors, positives: Tensor) -> Ranking:
-    """The neighbours as groups of ties, those beyond the list included."""
-    similarity, same = neighbors.similarity, neighbors.same.double()
-    ranks = torch.arange(similarity.shape[1], device=similarity.device).expand_as(similarity)
-    changes = similarity[:, 1:] != similarity[:, :-1]
-    edge = torch.ones_like(changes[:, :1]) if changes.shape[1] else torch.ones_like(same).bool()
-    starts = torch.cat((edge, changes), 1)
-    ends = torch.cat((changes, edge), 1)
-    first = torch.where(starts, ranks, 0).cummax(1).values
-    last = torch.where(ends, ranks, similarity.shape[1]).flip(1).cummin(1).values.flip(1)
-    total = same.cumsum(1)
-    hits_before = (total - same).gather(1, first)
-    at_border = (last == similarity.shape[1] - 1).double()
-    size = (last - first + 1).double() + at_border * neighbors.tied[:, None]
-    hits = total.gather(1, last) - hits_before + at_border * neighbors.tied_same[:, None]
-    return Ranking(first.double(), hits_before, size, hits, positives)
+def _total(values: Tensor) -> Tensor:
+    # A running sum adds from left to right, so columns of padding do not regroup the terms.
+    return values.cumsum(1)[:, -1]

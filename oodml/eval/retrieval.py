@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from oodml.errors import DataError, unknown_name
-from oodml.eval.neighbors import Neighbors, nearest_neighbors
-from oodml.eval.ranking import Ranking, ranking_of
+from oodml.eval.clustering import CLUSTERING_METRICS, score_clusters
+from oodml.eval.metrics import Metric, descriptions, find_metric
+from oodml.eval.ranking import Ranking
+from oodml.eval.ranks import Depth, positive_ranks
+from oodml.eval.tiles import Samples
 from oodml.fid.features import Features
-
-Metric = Callable[[Ranking], Tensor]
 
 DEFAULT_METRICS = (
     "recall_at_1",
@@ -26,49 +25,9 @@ DEFAULT_METRICS = (
 )
 
 
-def precision_at_1(ranking: Ranking) -> Tensor:
-    """The share of queries whose nearest neighbour has their class."""
-    return ranking.expected_hit()[:, 0]
-
-
-def recall_at_k(ranking: Ranking, k: int) -> Tensor:
-    """The share of queries with at least one image of their class among the k nearest.
-
-    This is recall in the sense of deep metric learning (arXiv:1511.06452).
-    """
-    return ranking.chance_of_hit(k)
-
-
-def r_precision(ranking: Ranking) -> Tensor:
-    """The share of the query's class among its R nearest, R being all there are to be found.
-
-    arXiv:2003.08505.
-    """
-    hits = ranking.expected_hit() * ranking.within(ranking.positives)
-    return hits.sum(1) / ranking.positives
-
-
-def mean_average_precision_at_r(ranking: Ranking) -> Tensor:
-    """The mean of precision at i over ranks i = 1..R, counted where rank i is a hit.
-
-    R is the number of gallery images of the query's class, the query itself not counted
-    (arXiv:2003.08505); the published study of this field divides by R + 1 instead.
-    """
-    hits = ranking.expected_precision_at_hit() * ranking.within(ranking.positives)
-    return hits.sum(1) / ranking.positives
-
-
-_RECALL = re.compile(r"recall_at_([1-9][0-9]{0,8})")
-_TO_R: dict[str, Metric] = {
-    "r_precision": r_precision,
-    "mean_average_precision_at_r": mean_average_precision_at_r,
-}
-
-
 def metric_names() -> list[tuple[str, str]]:
-    """The retrieval metrics, each with a one-line description."""
-    metrics = {"precision_at_1": precision_at_1, "recall_at_K": recall_at_k, **_TO_R}
-    return [(name, (metric.__doc__ or "").split("\n")[0]) for name, metric in metrics.items()]
+    """The metrics of `evaluate`, each with a one-line description; K stands for any number."""
+    return [*descriptions(), *CLUSTERING_METRICS.items()]
 
 
 def evaluate(
@@ -82,58 +41,90 @@ def evaluate(
     """The mean of each metric over the queries, by cosine similarity of L2-normalised vectors.
 
     Without a gallery every sample is a query against all others, left out by its index. With one,
-    nothing is left out, and classes are matched by name. Also counted: `queries`,
+    nothing is left out, and classes are matched by name. `nmi` and `f1` cluster the queries, with
+    or without a gallery. Also counted, if a retrieval metric is asked for: `queries`,
     `queries_left_out` (no other sample of their class is there to be found) and `queries_tied`
-    (samples of their class and of others are exactly as near; the score is then the exact
-    expectation over their order, so a collapsed embedding scores what chance gives).
-    `memory` bounds the bytes used and moves no score. Raises `UsageError` for an unknown metric,
-    `DataError` if the dimensions differ or no query is left.
+    (within the ranks looked at, samples of their class and of others are exactly as near; the
+    score is then the exact expectation over their order, so a collapsed embedding scores what
+    chance gives).
+    `memory` bounds the bytes that retrieval uses and moves no score. Raises `UsageError` for an
+    unknown metric, `DataError` if the dimensions differ, all samples are of one class or no query
+    is left.
     """
-    chosen = {name: _metric(name) for name in metrics}
-    labels, gallery_labels = _labels(query, gallery)
+    clustering = [name for name in metrics if name in CLUSTERING_METRICS]
+    chosen = {name: _metric(name) for name in metrics if name not in CLUSTERING_METRICS}
+    _check(query, gallery)
+    scores: dict[str, float] = {}
+    if chosen:
+        labels, gallery_labels = _labels(query, gallery)
+        found = _positives(query, labels, gallery_labels)
+        own = Samples(torch.from_numpy(query.values), labels)
+        other = None
+        if gallery is not None:
+            other = Samples(torch.from_numpy(gallery.values), gallery_labels)
+        depth = depth_of(chosen.values(), found)
+        blocks = positive_ranks(own, other, depth=depth, memory=memory, device=device)
+        scores = mean_scores(blocks, found, chosen)
+    if clustering:
+        scores |= score_clusters(query, clustering)
+    return {name: scores[name] for name in metrics} | scores
+
+
+def depth_of(metrics: Iterable[Metric], positives: Tensor) -> Depth:
+    """How deep the metrics look for queries with so many positives (n,)."""
+    first = rest = torch.zeros_like(positives)
+    for metric in metrics:
+        depth = metric.depth(positives)
+        first = torch.maximum(first, depth)
+        rest = rest if metric.first_only else torch.maximum(rest, depth)
+    return Depth(first, rest)
+
+
+def mean_scores(
+    blocks: Iterable[Ranking], positives: Tensor, metrics: Mapping[str, Metric]
+) -> dict[str, float]:
+    """The means over all queries with positives, and how many these are, left out and tied.
+
+    `positives` (n,) are those of all n queries.
+    """
+    scores = {name: torch.zeros(len(positives), dtype=torch.float64) for name in metrics}
+    tied = 0
+    for ranking in blocks:
+        tied += int(ranking.tied.sum())
+        rows = ranking.query.cpu()
+        for name, metric in metrics.items():
+            scores[name][rows] = metric.score(ranking).double().cpu()
+    kept = positives > 0
+    queries = int(kept.sum())
+    return {
+        **{name: float(values[kept].mean()) for name, values in scores.items()},
+        "queries": queries,
+        "queries_left_out": len(positives) - queries,
+        "queries_tied": tied,
+    }
+
+
+def _positives(query: Features, labels: Tensor, gallery_labels: Tensor) -> Tensor:
     positives = torch.bincount(gallery_labels, minlength=int(labels.max()) + 1)[labels]
-    if gallery is None:
+    if gallery_labels is labels:
         positives = positives - 1
     if not positives.any():
         raise DataError(
             f"{query.source.dataset}: none of {len(labels)} queries has another sample of its "
             "class to be found. Retrieval needs at least two samples in a class."
         )
-    rows = torch.from_numpy(query.values)
-    columns = None if gallery is None else torch.from_numpy(gallery.values)
-    available = len(labels) - 1 if gallery is None else len(gallery_labels)
-    blocks = nearest_neighbors(
-        rows,
-        labels,
-        columns,
-        gallery_labels,
-        k=min(max(_depth(int(positives.max()), name) for name in chosen), available),
-        memory=memory,
-        device=device,
-    )
-    return _mean_scores(blocks, positives, chosen)
+    return positives
 
 
-def _mean_scores(
-    blocks: Iterable[Neighbors], positives: Tensor, metrics: Mapping[str, Metric]
-) -> dict[str, float]:
-    scores: dict[str, list[Tensor]] = {name: [] for name in metrics}
-    tied = 0
-    for block in blocks:
-        found = positives[block.first : block.first + len(block.index)].to(block.index.device)
-        ranking = ranking_of(block, found)
-        kept = found > 0
-        tied += int(ranking.tied[kept].sum())
-        for name, metric in metrics.items():
-            scores[name].append(metric(ranking)[kept].cpu())
-    queries = int((positives > 0).sum())
-    means = {name: float(torch.cat(parts).mean()) for name, parts in scores.items()}
-    return {
-        **means,
-        "queries": queries,
-        "queries_left_out": len(positives) - queries,
-        "queries_tied": tied,
-    }
+def _check(query: Features, gallery: Features | None) -> None:
+    present = {query.class_names[label] for label in set(query.labels.tolist())}
+    if gallery is not None:
+        present |= {gallery.class_names[label] for label in set(gallery.labels.tolist())}
+    if len(present) < 2:
+        raise DataError(
+            f"{query.source.dataset}: all {len(query)} queries and whatever they can find are of "
+            f"the class {min(present)!r}. Give samples of two classes or more."
+        )
 
 
 def _labels(query: Features, gallery: Features | None) -> tuple[Tensor, Tensor]:
@@ -152,17 +143,7 @@ def _labels(query: Features, gallery: Features | None) -> tuple[Tensor, Tensor]:
 
 
 def _metric(name: str) -> Metric:
-    if name == "precision_at_1":
-        return precision_at_1
-    if name in _TO_R:
-        return _TO_R[name]
-    recall = _RECALL.fullmatch(name)
-    if recall is None:
+    metric = find_metric(name)
+    if metric is None:
         raise unknown_name("metric", name, [known for known, _ in metric_names()])
-    return partial(recall_at_k, k=int(recall[1]))
-
-
-def _depth(largest: int, name: str) -> int:
-    """How many neighbours the metric looks at, where classes have up to `largest` positives."""
-    recall = _RECALL.fullmatch(name)
-    return int(recall[1]) if recall else largest if name in _TO_R else 1
+    return metric

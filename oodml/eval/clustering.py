@@ -1,0 +1,116 @@
+"""NMI and pairwise F1 of k-means clusters against the classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import ModuleType
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from oodml.errors import DataError, UsageError
+from oodml.eval.neighbors import normalized
+from oodml.fid.features import Features
+from oodml.seeding import derive_seed
+
+Labels = npt.NDArray[np.int64]
+
+RESTARTS, ITERATIONS = 5, 20
+CLUSTERING_METRICS = {
+    "nmi": "The information that k-means clusters and classes share, over their mean entropy.",
+    "f1": "Precision and recall of the pairs that k-means clusters join, as their harmonic mean.",
+}
+
+
+def score_clusters(features: Features, metrics: Iterable[str] = ("nmi", "f1")) -> dict[str, float]:
+    """The named clustering metrics of L2-normalised vectors, K being the number of their classes.
+
+    The published study (arXiv:2107.09562) took the number of training classes for K instead.
+    """
+    labels = np.unique(features.labels, return_inverse=True)[1]
+    clusters = cluster(features.values, int(labels.max()) + 1)
+    scores = {"nmi": normalized_mutual_information, "f1": pairwise_f1}
+    return {name: scores[name](clusters, labels) for name in metrics}
+
+
+def cluster(
+    values: npt.NDArray[np.float32],
+    count: int,
+    *,
+    restarts: int = RESTARTS,
+    iterations: int = ITERATIONS,
+    seed: int = 0,
+) -> Labels:
+    """The cluster (n,) of every L2-normalised row of `values` (n, d), by Lloyd's k-means of faiss.
+
+    Of several seeded starts the one with the least inertia is taken; all samples take part. faiss
+    uses as many threads as torch does; their number touches the rounding of sums only. Raises
+    `UsageError` if faiss is not installed, `DataError` for more clusters than samples.
+    """
+    if not 1 <= count <= len(values):
+        raise DataError(f"{len(values)} samples cannot make {count} clusters.")
+    faiss = _faiss()
+    unit = np.ascontiguousarray(normalized(torch.from_numpy(values)).numpy())
+    means = faiss.Kmeans(
+        unit.shape[1],
+        count,
+        niter=iterations,
+        nredo=restarts,
+        seed=derive_seed(seed, "k-means") % 2**31,
+        min_points_per_centroid=1,
+        max_points_per_centroid=len(unit),
+    )
+    threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(torch.get_num_threads())
+    try:
+        means.train(unit)
+        return np.asarray(means.assign(unit)[1], dtype=np.int64)
+    finally:
+        faiss.omp_set_num_threads(threads)
+
+
+def normalized_mutual_information(one: Labels, other: Labels) -> float:
+    """Mutual information of two labellings (n,), over the arithmetic mean of their entropies.
+
+    From 0 (independent) to 1 (the same up to names); two labellings of one label each give 1.
+    """
+    joint, left, right = _tables(one, other)
+    mean = (_entropy(left) + _entropy(right)) / 2
+    return 1.0 if mean == 0 else max(2 * mean - _entropy(joint), 0.0) / mean
+
+
+def pairwise_f1(clusters: Labels, classes: Labels) -> float:
+    """F1 of the pairs of samples that share a cluster against those that share a class.
+
+    With T pairs sharing both, it is 2 T / (pairs in clusters + pairs in classes); 0 without any.
+    """
+    joint, left, right = (
+        int((part * (part - 1) // 2).sum()) for part in _tables(clusters, classes)
+    )
+    return 2 * joint / (left + right) if left + right else 0.0
+
+
+def _tables(one: Labels, other: Labels) -> tuple[Labels, Labels, Labels]:
+    """How many samples share both labels, each of the one and each of the other."""
+    pairs = one * (int(other.max()) + 1) + other
+    joint, left, right = (
+        np.unique(labels, return_counts=True)[1] for labels in (pairs, one, other)
+    )
+    return joint, left, right
+
+
+def _entropy(counts: Labels) -> float:
+    share = counts / counts.sum()
+    return float(-(share * np.log(share)).sum())
+
+
+def _faiss() -> ModuleType:
+    try:
+        import faiss
+    except ImportError:
+        raise UsageError(
+            "nmi and f1 need faiss, which is not installed; type: pip install faiss-cpu."
+        ) from None
+    module: ModuleType = faiss
+    return module

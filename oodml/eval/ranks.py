@@ -1,0 +1,117 @@
+"""Exact ranks of every query's positives, by counting what is nearer instead of sorting.
+
+The rank of a positive is one more than the number of samples nearer than it, so no list of
+neighbours is kept, and recall at 1,000 costs what recall at 1 costs. The similarity of two samples
+is the dot product of their float32 unit vectors, rounded to float32. Products are formed in
+float32 first, where each lies within a proven margin of the true one; rows of a tile where that
+leaves a comparison open are formed again in float64. So the result depends neither on the tiles
+nor on the memory, the number of threads or a device's order of summing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from oodml.eval.positives import Block, begin_block, finish_block
+from oodml.eval.ranking import Ranking
+from oodml.eval.tiles import Samples, Side, exact_rows, margin, sorted_sides, tile
+
+# Bytes per positive of a block: held between tiles, and used while the block begins and ends; and
+# bytes per product of a tile. Tiles suit the cache of a core, or keep a GPU busy.
+_HELD, _IN_USE, _PER_PRODUCT = 24, 240, 40
+_SMALLEST, _LARGEST, _LARGEST_ON_GPU = 64, 1024, 8192
+
+
+@dataclass(frozen=True, eq=False)
+class Depth:
+    """How deep places are wanted: `first` for a query's nearest positive, `rest` for the others.
+
+    Both (n,) int64, one per query; a place beyond is given as infinite.
+    """
+
+    first: Tensor
+    rest: Tensor
+
+
+def positive_ranks(
+    query: Samples,
+    gallery: Samples | None = None,
+    *,
+    depth: Depth,
+    memory: int = 1 << 30,
+    device: torch.device | str | None = None,
+) -> Iterator[Ranking]:
+    """Where the positives of every query stand, in blocks of queries in any order.
+
+    Vectors are L2-normalised here; a zero vector has similarity 0 to everything. Without a gallery
+    the queries are searched among themselves, each left out by its index, so an exact duplicate of
+    it stays. Queries without a positive are left out. `memory` bounds the bytes that are used
+    beyond the arguments, down to a floor of a few small tiles and one query's positives; the
+    result does not depend on it.
+    """
+    rows, columns = sorted_sides(query, gallery, device)
+    held = sum(side.vectors.numel() for side in ([rows] if rows is columns else [rows, columns]))
+    left = max(memory - 4 * held, 0)
+    width = _width(left, rows.vectors.device)
+    positives = (columns.starts[1:] - columns.starts[:-1])[rows.place.cpu()] - int(rows is columns)
+    spans = _spans(positives.tolist(), width, left // 4)
+    begin = partial(_begin, rows, columns, depth)
+    out = torch.empty(width * width, device=rows.vectors.device)
+    if rows is columns and _HELD * int(positives.sum()) <= left // 2:
+        yield from _symmetric(rows, [begin(span) for span in spans], out)
+        return
+    for block in map(begin, spans):
+        for start in range(0, len(columns), width):
+            _compare(block, columns.part(start, start + width), out)
+        yield finish_block(block)
+
+
+def _width(memory: int, device: torch.device) -> int:
+    largest = _LARGEST if device.type == "cpu" else _LARGEST_ON_GPU
+    return min(max(math.isqrt(memory // 4 // _PER_PRODUCT), _SMALLEST), largest)
+
+
+def _spans(positives: list[int], width: int, memory: int) -> list[tuple[int, int]]:
+    """Blocks of at most `width` rows; rows without positives, which stand first, are in none."""
+    spans = []
+    start = positives.count(0)
+    while start < len(positives):
+        most = positives[min(start + width, len(positives)) - 1]
+        stop = start + min(width, max(memory // (_IN_USE * most), 1))
+        spans.append((start, min(stop, len(positives))))
+        start = stop
+    return spans
+
+
+def _begin(rows: Side, columns: Side, depth: Depth, span: tuple[int, int]) -> Block:
+    part = rows.part(*span)
+    first, rest = (each.to(part.order.device)[part.order] for each in (depth.first, depth.rest))
+    return begin_block(part, columns, first, rest, offset=span[0] if rows is columns else -1)
+
+
+def _symmetric(whole: Side, blocks: list[Block], out: Tensor) -> Iterator[Ranking]:
+    """Every product serves both of its samples, so half of the tiles suffice."""
+    width = math.isqrt(len(out))
+    lonely = len(whole) - sum(len(block.rows) for block in blocks)
+    for position, block in enumerate(blocks):
+        for start in range(0, lonely, width):
+            _compare(block, whole.part(start, min(start + width, lonely)), out)
+        _compare(block, block.rows, out)
+        for other in blocks[position + 1 :]:
+            similarity = _compare(block, other.rows, out)
+            exact = partial(exact_rows, other.rows, block.rows)
+            other.tally.add(similarity.T, margin(whole.vectors.shape[1]), exact)
+        yield finish_block(block)
+
+
+def _compare(block: Block, columns: Side, out: Tensor) -> Tensor:
+    similarity = tile(block.rows, columns, out)
+    exact = partial(exact_rows, block.rows, columns)
+    block.tally.add(similarity, margin(columns.vectors.shape[1]), exact)
+    return similarity

@@ -1,0 +1,114 @@
+"""Samples sorted by class, and tiles of their similarities in float32 or float64."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from oodml.eval.neighbors import normalized
+
+_SLICE = 4096
+_NONE = float("-inf")
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Vectors (n, d) float32 and their labels (n,) int64."""
+
+    vectors: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """Queries or gallery in the order of their classes, small classes first.
+
+    `vectors` (n, d) have length one (or zero); `place` (n,) int64 is the class's place in that
+    order and rises; `order` (n,) int64 gives each row's index before sorting. Class c fills the
+    rows `starts[c]` to `starts[c + 1]`.
+    """
+
+    vectors: Tensor
+    place: Tensor
+    order: Tensor
+    starts: Tensor
+
+    def __len__(self) -> int:
+        return len(self.place)
+
+    def part(self, first: int, last: int) -> Side:
+        """The rows from `first` to before `last`."""
+        rows = slice(first, last)
+        return Side(self.vectors[rows], self.place[rows], self.order[rows], self.starts)
+
+
+def sorted_sides(
+    query: Samples, gallery: Samples | None, device: torch.device | str | None
+) -> tuple[Side, Side]:
+    """Queries and gallery by class, classes by the number of gallery samples; twice one if same."""
+    found = query if gallery is None else gallery
+    classes = int(max(query.labels.max(), found.labels.max())) + 1
+    place = torch.bincount(found.labels, minlength=classes).argsort(stable=True).argsort()
+    rows = _side(query, place, device)
+    return rows, rows if gallery is None else _side(gallery, place, device)
+
+
+def _side(samples: Samples, place: Tensor, device: torch.device | str | None) -> Side:
+    places, order = place[samples.labels].sort(stable=True)
+    vectors = torch.empty(samples.vectors.shape, device=device)
+    for start in range(0, len(order), _SLICE):
+        rows = order[start : start + _SLICE]
+        vectors[start : start + _SLICE] = normalized(samples.vectors[rows].to(device))
+    sizes = torch.bincount(places, minlength=len(place))
+    starts = torch.cat((sizes.new_zeros(1), sizes.cumsum(0)))
+    return Side(vectors, places.to(device), order.to(device), starts)
+
+
+def margin(dimension: int) -> float:
+    """How far two similarities in float32 lie apart at most because of rounding alone.
+
+    A sum of d products of unit vectors is off by at most d u / (1 - d u) with u = 2^-24 in any
+    order of summation (Higham 2002, section 3.1); the rest covers the rounding of the lengths, of
+    the similarity it is compared with, and of their difference.
+    """
+    return 1.01 * (dimension + 8) * 2.0**-24
+
+
+def tile(rows: Side, columns: Side, out: Tensor) -> Tensor:
+    """Similarities (r, c) in float32, written to `out`; -inf between samples of one class."""
+    similarity = out[: len(rows) * len(columns)].view(len(rows), len(columns))
+    with _full_precision():
+        torch.mm(rows.vectors, columns.vectors.T, out=similarity)
+    return _negatives(similarity, rows.place, columns.place)
+
+
+def exact_rows(rows: Side, columns: Side, chosen: Tensor) -> Tensor:
+    """The tile's `chosen` rows as the dot products' true values, rounded to float32."""
+    products = exact_products(rows.vectors[chosen], columns.vectors)
+    return _negatives(products, rows.place[chosen], columns.place)
+
+
+def exact_products(rows: Tensor, columns: Tensor) -> Tensor:
+    """Dot products (r, c) of float32 vectors, formed in float64 and rounded to float32."""
+    return (rows.double() @ columns.double().T).float()
+
+
+def _negatives(similarity: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    if rows[0] <= columns[-1] and columns[0] <= rows[-1]:
+        similarity.masked_fill_(rows[:, None] == columns, _NONE)
+    return similarity
+
+
+@contextmanager
+def _full_precision() -> Iterator[None]:
+    # The margin holds for float32 products, not for TF32 or bfloat16 in their place.
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
