@@ -17,16 +17,17 @@ from oodml.errors import OodmlError, UsageError, unknown_name
 
 # Command -> the module that defines it; a module is imported when one of its commands is used.
 _HOMES = {
+    "analyze": "analyze",
     "demo": "demo",
     "features": "features",
     "fid": "fid",
     "ladder": "ladder",
     "list": "listing",
-    "plot": "results",
+    "plot": "plot",
     "report": "report",
     "run": "run",
     "status": "results",
-    "table": "results",
+    "table": "table",
     "train": "run",
 }
 

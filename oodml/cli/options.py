@@ -84,7 +84,7 @@ level_option = click.option(
 format_option = click.option(
     "--format",
     "table_format",
-    type=click.Choice(["text", "markdown", "csv", "json"]),
+    type=click.Choice(["text", "markdown", "latex", "csv", "json"]),
     default="text",
     show_default=True,
 )

@@ -1,13 +1,14 @@
-"""`oodml status`, `table` and `plot`: what a directory of runs says."""
+"""`oodml status`, and the chart and table of a directory of runs that come first."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from oodml.cli.options import FILE, FOLDER, format_option, together
+from oodml.cli.options import FOLDER, together
 from oodml.cli.tables import Table
 from oodml.errors import DataError, UsageError
 
@@ -43,33 +44,6 @@ def status_command(directory: Path) -> None:
         click.echo(f"failed {run}: {''.join(last)}")
 
 
-@click.command()
-@directory_argument
-@format_option
-def table_command(directory: Path, metric: str, table_format: str) -> None:
-    """Print METRIC of every method and rung: mean and 95% interval over seeds."""
-    ladder, records = open_results(directory)
-    print_table(ladder, records, metric, table_format)
-
-
-@click.command()
-@directory_argument
-@click.option(
-    "-o",
-    "--output",
-    type=FILE,
-    multiple=True,
-    help="Chart to write, .png or .svg; repeatable  [default: DIRECTORY/METRIC.png and .svg]",
-)
-def plot_command(directory: Path, metric: str, output: tuple[Path, ...]) -> None:
-    """Draw METRIC against FID, one line per method."""
-    ladder, records = open_results(directory)
-    paths = output or (directory / f"{metric}.png", directory / f"{metric}.svg")
-    draw(ladder, records, metric, paths)
-    for path in paths:
-        click.echo(f"written to {path}")
-
-
 def open_results(directory: Path) -> tuple[Ladder, list[RunRecord]]:
     """The ladder and the finished runs of a directory; `DataError` if either is missing."""
     from oodml.splits.ladder import Ladder
@@ -87,18 +61,33 @@ def _check_directory(directory: Path) -> None:
         raise DataError(f"no directory {directory}; `oodml run LADDER -m METHOD -o DIR` makes one.")
 
 
-def draw(ladder: Ladder, records: list[RunRecord], metric: str, paths: tuple[Path, ...]) -> None:
+def draw(ladder: Ladder, records: list[RunRecord], metric: str, paths: Sequence[Path]) -> None:
     """Write the chart of a metric against FID."""
     from oodml.eval.figures import plot_curves
+    from oodml.eval.shift_axis import shift_axis
     from oodml.eval.summary import summarize
 
-    for path in paths:
-        if path.suffix.lower() not in (".png", ".svg", ".pdf"):
-            raise UsageError(f"{path}: a chart's name ends in .png, .svg or .pdf.")
+    check_charts(paths)
+    axis = shift_axis(ladder)
     rows = summarize(records, ladder, metric)
     controls = summarize(records, ladder, metric, controls=True) if ladder.controls else ()
     for path in paths:
-        plot_curves(rows, path, metric=metric, fid_label=ladder.fid_label(), controls=controls)
+        plot_curves(
+            rows,
+            path,
+            metric=metric,
+            fid_label=axis.label,
+            controls=controls,
+            start=axis.start,
+            start_name=axis.start_name,
+        )
+
+
+def check_charts(paths: Sequence[Path]) -> None:
+    """`UsageError` unless every name is that of a chart, before any of them is drawn."""
+    for path in paths:
+        if path.suffix.lower() not in (".png", ".svg", ".pdf"):
+            raise UsageError(f"{path}: a chart's name ends in .png, .svg or .pdf.")
 
 
 def print_table(ladder: Ladder, records: list[RunRecord], metric: str, table_format: str) -> None:
@@ -109,30 +98,40 @@ def print_table(ladder: Ladder, records: list[RunRecord], metric: str, table_for
     scores = {score.method: score for score in score_methods(rows, ladder)}
     controls = summarize(records, ladder, metric, controls=True) if ladder.controls else []
     if table_format in ("csv", "json"):
-        click.echo(_long_table(rows, controls).render(table_format))
+        click.echo(long_table(rows, controls).render(table_format))
         return
-    click.echo(_wide_table(ladder, rows, scores).render(table_format))
+    fids = [rung.fid for rung in ladder.rungs]
+    click.echo(wide_table(fids, rows, scores).render(table_format))
     if controls:
-        click.echo("\nsize-matched controls: random splits of the rung's own classes, no shift\n")
+        title = "size-matched controls: random splits of the rung's own classes, no shift"
+        click.echo(f"\n{words_beside(title, table_format)}\n")
         click.echo(_control_table(ladder, controls).render(table_format))
     click.echo()
     for line in _notes(ladder, scores, metric):
-        click.echo(line)
+        click.echo(words_beside(line, table_format))
 
 
-def _wide_table(ladder: Ladder, rows: list[SummaryRow], scores: dict[str, MethodScore]) -> Table:
+def words_beside(text: str, table_format: str) -> str:
+    """A line that stands beside a table: in LaTeX a comment, so that the output compiles."""
+    return f"% {text}" if table_format == "latex" else text
+
+
+def wide_table(
+    fids: Sequence[float], rows: Sequence[SummaryRow], scores: Mapping[str, MethodScore]
+) -> Table:
+    """One row a method, best aggregated score first, and one column a rung."""
     cells = {(row.method, row.rung): row for row in rows}
-    columns = ["method", *(f"FID {rung.fid:.1f}" for rung in ladder.rungs), "AGS", "seeds"]
+    columns = ["method", *(f"FID {fid:.1f}" for fid in fids), "AGS", "seeds"]
     ranked = sorted(scores.values(), key=lambda s: -(s.mean if s.mean is not None else -1.0))
     body: list[list[Any]] = []
     for score in ranked:
-        own = [cells.get((score.method, rung)) for rung in range(len(ladder.rungs))]
+        own = [cells.get((score.method, rung)) for rung in range(len(fids))]
         counts = sorted({row.n for row in own if row is not None})
         body.append(
             [
                 score.method,
-                *(_interval(row) for row in own),
-                _interval(score),
+                *(shown_interval(row) for row in own),
+                shown_interval(score),
                 "-".join(str(count) for count in dict.fromkeys([counts[0], counts[-1]])),
             ]
         )
@@ -145,14 +144,17 @@ def _control_table(ladder: Ladder, controls: list[SummaryRow]) -> Table:
     return Table(
         columns,
         [
-            [method, *(_interval(cells.get((method, rung))) for rung in range(len(ladder.rungs)))]
+            [
+                method,
+                *(shown_interval(cells.get((method, rung))) for rung in range(len(ladder.rungs))),
+            ]
             for method in sorted({row.method for row in controls})
         ],
     )
 
 
-def _interval(cell: SummaryRow | MethodScore | None) -> str:
-    """`.712 ±.004`: mean and half-width of the 95% interval; `-` for a gap."""
+def shown_interval(cell: SummaryRow | MethodScore | None) -> str:
+    """`0.712 ±0.004`: mean and half-width of the 95% interval; `-` for a gap."""
     if cell is None or cell.mean is None:
         return "-"
     if cell.low is None or cell.high is None:
@@ -160,7 +162,8 @@ def _interval(cell: SummaryRow | MethodScore | None) -> str:
     return f"{cell.mean:.3f} ±{(cell.high - cell.low) / 2:.3f}"
 
 
-def _long_table(rows: list[SummaryRow], controls: list[SummaryRow]) -> Table:
+def long_table(rows: Sequence[SummaryRow], controls: Sequence[SummaryRow] = ()) -> Table:
+    """One row per method and rung, with the interval's ends."""
     columns = ["method", "rung", "split", "fid", "n", "mean", "low", "high"]
     return Table(
         [*columns, "control"],
@@ -179,7 +182,13 @@ def _notes(ladder: Ladder, scores: dict[str, MethodScore], metric: str) -> list[
         f"AGS: trapezoid area under {metric} against FID, FID scaled to [0, 1] over the rungs.",
         f"{ladder.fid_label()}, {source.precision}, input: {source.preprocessing}.",
     ]
-    for score in scores.values():
+    return notes + gap_notes(scores.values())
+
+
+def gap_notes(scores: Iterable[MethodScore]) -> list[str]:
+    """One line per method that lacks runs, naming the first of them."""
+    notes = []
+    for score in scores:
         if score.missing:
             gaps = ", ".join(f"rung {rung} seed {seed}" for rung, seed in score.missing[:4])
             more = f" and {len(score.missing) - 4} more" if len(score.missing) > 4 else ""

@@ -1,4 +1,4 @@
-"""Tables as text, Markdown, CSV or JSON."""
+"""Tables as text, Markdown, LaTeX, CSV or JSON."""
 
 from __future__ import annotations
 
@@ -18,10 +18,14 @@ class Table:
     rows: Sequence[Sequence[Any]]
 
     def render(self, table_format: str) -> str:
-        """The table as "text", "markdown", "csv" or "json"; floats in full in the last two."""
+        """The table as "text", "markdown", "latex", "csv" or "json"; the last two hold full floats.
+
+        LaTeX is a `tabular` with the rules of the package booktabs.
+        """
         return {
             "text": self._text,
             "markdown": self._markdown,
+            "latex": self._latex,
             "csv": self._csv,
             "json": self._json,
         }[table_format]()
@@ -35,10 +39,29 @@ class Table:
         rule = ["-" * (len(cell) - 1) + ":" for cell in header]
         return "\n".join(f"| {' | '.join(line)} |" for line in [header, rule, *body])
 
+    def _latex(self) -> str:
+        header, *body = [
+            " & ".join(_escaped(cell) for cell in line) + r" \\" for line in self._cells()
+        ]
+        columns = "".join("l" if left else "r" for left in self._left())
+        return "\n".join(
+            [
+                *(rf"\begin{{tabular}}{{{columns}}}", r"\toprule", header, r"\midrule"),
+                *body,
+                *(r"\bottomrule", r"\end{tabular}"),
+            ]
+        )
+
+    def _cells(self) -> list[list[str]]:
+        return [list(self.columns), *[[_shown(value) for value in row] for row in self.rows]]
+
+    def _left(self) -> list[bool]:
+        """Which columns hold words only."""
+        return [all(isinstance(row[i], str) for row in self.rows) for i in range(len(self.columns))]
+
     def _aligned(self) -> list[list[str]]:
-        cells = [list(self.columns), *[[_shown(value) for value in row] for row in self.rows]]
+        cells, left = self._cells(), self._left()
         widths = [max(len(row[i]) for row in cells) for i in range(len(self.columns))]
-        left = [all(isinstance(row[i], str) for row in self.rows) for i in range(len(widths))]
         return [
             [
                 cell.ljust(width) if to_left else cell.rjust(width)
@@ -64,3 +87,18 @@ def _shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.2f}" if abs(value) >= 2 else f"{value:.4f}"
     return str(value)
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "<": "$<$",
+    ">": "$>$",
+}
+
+
+def _escaped(cell: str) -> str:
+    return "".join(_LATEX.get(sign, sign) for sign in cell)

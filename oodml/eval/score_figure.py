@@ -8,7 +8,7 @@ from typing import Any
 
 from oodml.errors import DataError
 from oodml.eval.chart import GREY, INK, new_figure, save_figure
-from oodml.eval.styles import line_style
+from oodml.eval.styles import PUBLISHED, line_style
 from oodml.eval.summary import MethodScore
 
 _WIDTH, _BAR = 4.4, 0.19  # inches
@@ -50,9 +50,10 @@ def _figure(scores: Sequence[MethodScore], metric: str) -> Any:
 
 def _draw_bar(axes: Any, place: int, score: MethodScore) -> None:
     if score.mean is None:
-        axes.text(0, place, " no complete seed", va="center", fontsize=7, color=GREY)
+        axes.text(0, place, " no complete curve", va="center", fontsize=7, color=GREY)
         return
-    axes.barh(place, score.mean, color=line_style(score.method).color, height=0.7, alpha=0.75)
+    pale = 0.4 if score.method.endswith(PUBLISHED) else 0.75
+    axes.barh(place, score.mean, color=line_style(score.method).color, height=0.7, alpha=pale)
     words, edge = f"{score.mean:.3f}", score.mean
     if score.low is not None and score.high is not None:
         axes.plot([score.low, score.high], [place, place], color=INK, linewidth=1)

@@ -110,7 +110,7 @@ def test_best_score_stands_on_top_with_its_value():
     values = [known[name] for name in names[1:]]
     assert names[0] == "margin" and values == sorted(values)
     words = [text.get_text().strip() for text in axes.texts]
-    assert words[0] == "no complete seed"
+    assert words[0] == "no complete curve"
     best = max(gap, key=lambda score: score.mean or 0)
     assert words[-1] == f"{best.mean:.3f} ±{(best.high - best.low) / 2:.3f}"
 

@@ -1,0 +1,234 @@
+"""`oodml plot`: the charts of a directory of runs, or of the published study."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from oodml.cli.options import FILE, FOLDER
+from oodml.cli.results import check_charts, metric_option, open_results
+from oodml.cli.table import check_published_metric, published_option
+from oodml.errors import UsageError
+
+if TYPE_CHECKING:
+    from oodml.eval.published_curves import PublishedStudy
+    from oodml.eval.shift_axis import ShiftAxis
+    from oodml.eval.summary import SummaryRow
+    from oodml.splits.ladder import Ladder
+    from oodml.store import RunRecord
+
+Draw = Callable[[Path], None]
+_LOG = logging.getLogger("oodml")
+
+
+@click.command()
+@click.argument("directory", type=FOLDER, required=False)
+@metric_option
+@click.option(
+    "--view",
+    type=click.Choice(["curves", "deviation", "scores", "few-shot", "geometry"]),
+    default="curves",
+    show_default=True,
+    help="Metric against FID; deviation from the mean; AGS; gain by adaptation; what goes with it.",
+)
+@click.option(
+    "--x",
+    type=click.Choice(["fid", "excess", "scaled"]),
+    help="FID, its excess over random splits, or FID scaled to [0, 1]  [default: fid]",
+)
+@click.option(
+    "--coefficient",
+    type=click.Choice(["spearman", "pearson"]),
+    default="spearman",
+    show_default=True,
+    help="Correlation that --view geometry shows.",
+)
+@published_option
+@click.option(
+    "-o",
+    "--output",
+    type=FILE,
+    multiple=True,
+    help="Chart to write, .png, .svg or .pdf; repeatable  [default: DIRECTORY/METRIC.png and .svg]",
+)
+def plot_command(
+    directory: Path | None,
+    metric: str,
+    view: str,
+    x: str | None,
+    coefficient: str,
+    published: str | None,
+    output: tuple[Path, ...],
+) -> None:
+    """Draw METRIC against FID, one line per method, or another view of the runs of DIRECTORY."""
+    if directory is None and published is None:
+        raise UsageError("nothing to draw: name a DIRECTORY of runs, or --published NAME.")
+    paths = output or _default_paths(directory, metric, view, published)
+    check_charts(paths)
+    check_published_metric(published, metric)
+    if directory is None:
+        draw = _published_chart(published or "", view, x or "fid")
+    else:
+        ladder, records = open_results(directory)
+        draw = _own_chart(ladder, records, metric, view, x, published, coefficient)
+    for path in paths:
+        draw(path)
+        click.echo(f"written to {path}")
+
+
+def _default_paths(
+    directory: Path | None, metric: str, view: str, published: str | None
+) -> list[Path]:
+    name = metric if directory is not None else f"published-{published}"
+    suffix = "" if view == "curves" else f"-{view}"
+    return [(directory or Path()) / f"{name}{suffix}.{kind}" for kind in ("png", "svg")]
+
+
+def _own_chart(
+    ladder: Ladder,
+    records: Sequence[RunRecord],
+    metric: str,
+    view: str,
+    x: str | None,
+    published: str | None,
+    coefficient: str,
+) -> Draw:
+    """The function that writes the chart, once all that can fail has been done."""
+    if published is not None and view not in ("curves", "scores"):
+        raise UsageError(f"--published stands beside runs in the curves and scores, not in {view}.")
+    if view == "geometry":
+        return _geometry_chart(ladder, records, metric, coefficient)
+    axis, study, theirs = _axes(ladder, x, published)
+    words: dict[str, Any] = {"metric": metric, "fid_label": axis.label}
+    words |= {"start": axis.start, "start_name": axis.start_name}
+    if view == "few-shot":
+        return _few_shot_chart(ladder, records, metric, axis, words)
+    rows = _rows(ladder, records, metric)
+    if view == "deviation":
+        return _deviation_chart(axis.placed(rows), words)
+    if view == "scores":
+        return _score_chart(rows, ladder, metric, study)
+    return _curve_chart(ladder, records, metric, axis, rows, theirs, words)
+
+
+def _rows(
+    ladder: Ladder, records: Sequence[RunRecord], metric: str, *, controls: bool = False
+) -> list[SummaryRow]:
+    from oodml.eval.summary import summarize
+
+    return summarize(records, ladder, metric, controls=controls)
+
+
+def _axes(
+    ladder: Ladder, x: str | None, published: str | None
+) -> tuple[ShiftAxis, PublishedStudy | None, list[SummaryRow]]:
+    """The axis, and the published study with its rows on it."""
+    from oodml.eval.published_curves import published_study
+    from oodml.eval.shift_axis import shift_axis, study_axis, study_of
+
+    if published is None:
+        return shift_axis(ladder, x or "fid"), None, []
+    study = published_study(published)
+    known = study_of(ladder)
+    if known is None or known.name != study.name:
+        if x in ("fid", "excess"):
+            raise UsageError(
+                f"the published FIDs are not measured as {ladder.fid_label()} is, so they share no "
+                "axis; give --x scaled."
+            )
+        _LOG.info("FIDs of two kinds: both ladders are scaled to [0, 1].")
+        x = "scaled"
+    theirs = study_axis(study, x or "fid").placed(study.rows())
+    return shift_axis(ladder, x or "fid"), study, theirs
+
+
+def _curve_chart(
+    ladder: Ladder,
+    records: Sequence[RunRecord],
+    metric: str,
+    axis: ShiftAxis,
+    rows: Sequence[SummaryRow],
+    published: Sequence[SummaryRow],
+    words: dict[str, Any],
+) -> Draw:
+    from oodml.eval.figures import plot_curves
+
+    controls = _rows(ladder, records, metric, controls=True) if ladder.controls else []
+    placed, beside = axis.placed(rows), axis.placed(controls)
+    return lambda path: plot_curves(placed, path, controls=beside, published=published, **words)
+
+
+def _deviation_chart(rows: Sequence[SummaryRow], words: dict[str, Any]) -> Draw:
+    from oodml.eval.deviation import relative_deviation
+    from oodml.eval.deviation_figure import plot_deviation
+
+    deviations = relative_deviation(rows) if rows else []
+    return lambda path: plot_deviation(deviations, path, **words)
+
+
+def _score_chart(
+    rows: Sequence[SummaryRow], ladder: Ladder, metric: str, study: PublishedStudy | None
+) -> Draw:
+    from oodml.eval.score_figure import plot_scores
+    from oodml.eval.styles import PUBLISHED
+    from oodml.eval.summary import score_methods
+
+    scores = score_methods(rows, ladder)
+    if study is not None:
+        for score in score_methods(study.rows()):
+            scores.append(replace(score, method=score.method + PUBLISHED))
+    return lambda path: plot_scores(scores, path, metric=metric)
+
+
+def _few_shot_chart(
+    ladder: Ladder,
+    records: Sequence[RunRecord],
+    metric: str,
+    axis: ShiftAxis,
+    words: dict[str, Any],
+) -> Draw:
+    from oodml.eval.few_shot_figure import plot_few_shot
+    from oodml.eval.few_shot_gain import few_shot_gains
+
+    rows = axis.placed(few_shot_gains(records, ladder, metric))
+    return lambda path: plot_few_shot(rows, path, **words)
+
+
+def _geometry_chart(
+    ladder: Ladder, records: Sequence[RunRecord], metric: str, coefficient: str
+) -> Draw:
+    from oodml.eval.analysis import correlate_geometry
+    from oodml.eval.geometry_figure import plot_geometry
+
+    found = correlate_geometry(records, ladder, metric)
+    return lambda path: plot_geometry(found, path, metric=metric, coefficient=coefficient)
+
+
+def _published_chart(name: str, view: str, x: str) -> Draw:
+    from oodml.eval.deviation import relative_deviation
+    from oodml.eval.deviation_figure import plot_deviation
+    from oodml.eval.figures import plot_curves
+    from oodml.eval.published_curves import published_study
+    from oodml.eval.score_figure import plot_scores
+    from oodml.eval.shift_axis import study_axis
+    from oodml.eval.summary import score_methods
+
+    study = published_study(name)
+    axis = study_axis(study, x)
+    rows = axis.placed(study.rows())
+    words: dict[str, Any] = {"fid_label": axis.label, "start": axis.start}
+    words |= {"start_name": axis.start_name}
+    if view == "curves":
+        return lambda path: plot_curves([], path, published=rows, **words)
+    if view == "deviation":
+        deviations = relative_deviation(rows, study.means())
+        return lambda path: plot_deviation(deviations, path, **words)
+    if view == "scores":
+        scores = score_methods(study.rows())
+        return lambda path: plot_scores(scores, path)
+    raise UsageError(f"the published study came without the numbers of --view {view}.")
