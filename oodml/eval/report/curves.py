@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
 
 from oodml.errors import DataError, unknown_name
 from oodml.eval.report.colors import on_dark
 from oodml.eval.styles import line_style
 from oodml.eval.summary import score_methods, summarize
+from oodml.eval.trend import method_trends
 
 if TYPE_CHECKING:
     from oodml.eval.summary import SummaryRow
@@ -65,7 +67,8 @@ def curves(
     """Cells (method, rung, control or not, runs) and per metric the mean and interval of each.
 
     `values[metric][i]` is `[mean, low, high]` of `cells[i]`; `scores[metric]` the aggregated
-    scores by method. Runs are numbers into the report's list of runs.
+    scores by method, each with what is `lost` from the easiest to the hardest rung. Runs are
+    numbers into the report's list of runs.
     """
     number = {method: index for index, method in enumerate(methods)}
     runs = {(r.label, r.spec.split, r.spec.seed): run_numbers[r.id] for r in records}
@@ -107,6 +110,8 @@ def _rows(
 def _scores(
     rows: Sequence[SummaryRow], ladder: Ladder, number: dict[str, int]
 ) -> list[dict[str, Any]]:
+    trends = method_trends(rows, ladder)
+    lost = {trend.method: trend.lost and astuple(trend.lost) for trend in trends}
     return [
         {
             "method": number[score.method],
@@ -115,6 +120,7 @@ def _scores(
             "low": score.low,
             "high": score.high,
             "missing": [list(pair) for pair in score.missing],
+            "lost": lost[score.method],
         }
         for score in score_methods(rows, ladder)
     ]

@@ -1,19 +1,17 @@
-"""Few-shot results for the report: zero-shot and adapted, on the same queries, by episode."""
+"""Few-shot results for the report: before and after adaptation, for every method and rung."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
 
-from oodml.errors import DataError
-from oodml.eval.summary import t_interval
+from oodml.eval.few_shot_gain import FewShotRow, few_shot_gains
 
 if TYPE_CHECKING:
     from oodml.splits.ladder import Ladder
     from oodml.store import RunRecord
-
-Episode = dict[str, dict[str, float]]
 
 
 def few_shot_content(
@@ -22,81 +20,62 @@ def few_shot_content(
     methods: Sequence[str],
     run_numbers: dict[str, int],
 ) -> dict[str, Any] | None:
-    """Cells (method, rung, shots, runs) with `zero`, `few`, `gain` and `relative` per metric.
+    """Cells (method, rung, shots, episodes, runs) and per metric their `values`.
 
-    Each is `[mean, low, high]` over episodes, every episode first averaged over the seeds;
-    `relative` is the gain as a part of the zero-shot value, None where that is 0. None if no run
-    was adapted. Raises `DataError` if the runs of a cell differ in their number of episodes.
+    `values[metric][i]` holds `zero`, `few`, `gain` and `relative` of `cells[i]`, each
+    `[mean, low, high]`, or None for a relative gain over 0. None if no run was adapted.
     """
-    number = {method: index for index, method in enumerate(methods)}
-    cells: dict[tuple[int, int, int], list[RunRecord]] = defaultdict(list)
-    for record in records:
-        rung = ladder.rung_of(record.spec.split)
-        for shots in _few_shot(record) if rung is not None else ():
-            cells[number[record.label], rung or 0, int(shots)].append(record)
-    if not cells:
+    metrics = _metrics(records)
+    tables = {metric: few_shot_gains(records, ladder, metric) for metric in metrics}
+    if not metrics or not tables[metrics[0]]:
         return None
+    rows = tables[metrics[0]]
+    runs = _runs(records, ladder, run_numbers)
     return {
-        "shots": sorted({shots for _, _, shots in cells}),
-        "metrics": _metrics(records),
+        "shots": sorted({row.shots for row in rows}),
+        "metrics": metrics,
         "cells": [
             {
-                "method": method,
-                "rung": rung,
-                "shots": shots,
-                "runs": [run_numbers[record.id] for record in own],
-                **_cell(own, shots),
+                "method": methods.index(row.method),
+                "rung": row.rung,
+                "shots": row.shots,
+                "episodes": row.episodes,
+                "runs": runs[row.method, row.rung, row.shots],
             }
-            for (method, rung, shots), own in sorted(cells.items())
+            for row in rows
         ],
+        "values": {metric: [_values(row) for row in own] for metric, own in tables.items()},
     }
 
 
-def _few_shot(record: RunRecord) -> dict[str, Any]:
-    return getattr(record, "few_shot", None) or {}
+def _runs(
+    records: Sequence[RunRecord], ladder: Ladder, run_numbers: dict[str, int]
+) -> dict[tuple[str, int, int], list[int]]:
+    """The numbers of the runs behind each method, rung and number of shots, by seed."""
+    found: dict[tuple[str, int, int], list[int]] = defaultdict(list)
+    for record in sorted(records, key=lambda record: record.spec.seed):
+        rung = ladder.rung_of(record.spec.split)
+        for shots in record.few_shot if rung is not None else ():
+            found[record.label, rung or 0, int(shots)].append(run_numbers[record.id])
+    return found
 
 
-def _cell(records: Sequence[RunRecord], shots: int) -> dict[str, Any]:
-    entries = [_few_shot(record)[str(shots)] for record in records]
-    counts = [len(entry["episodes"]) for entry in entries]
-    if min(counts) != max(counts) or not counts[0]:
-        ids = ", ".join(record.id for record in records)
-        raise DataError(
-            f"runs {ids} have {min(counts)} to {max(counts)} episodes of {shots} shots."
-        )
-    episodes = list(zip(*(entry["episodes"] for entry in entries), strict=True))
-    shared = [name for name in _metrics(records) if all(name in e["few_shot"] for e in episodes[0])]
+def _values(row: FewShotRow) -> dict[str, Any]:
     return {
-        "episodes": counts[0],
-        "left_out": [entry.get("left_out", 0) for entry in entries],
-        "values": {name: _intervals(episodes, name) for name in shared},
+        "zero": astuple(row.zero_shot),
+        "few": astuple(row.few_shot),
+        "gain": astuple(row.gain),
+        "relative": None if row.relative_gain is None else astuple(row.relative_gain),
     }
-
-
-def _intervals(episodes: Sequence[tuple[Episode, ...]], name: str) -> dict[str, Any]:
-    zero = [_mean(seeds, "zero_shot", name) for seeds in episodes]
-    few = [_mean(seeds, "few_shot", name) for seeds in episodes]
-    gain = [after - before for before, after in zip(zero, few, strict=True)]
-    relative = [part / whole for part, whole in zip(gain, zero, strict=True) if whole > 0]
-    return {
-        "zero": t_interval(zero),
-        "few": t_interval(few),
-        "gain": t_interval(gain),
-        "relative": t_interval(relative) if len(relative) == len(zero) else None,
-    }
-
-
-def _mean(seeds: Sequence[Episode], side: str, name: str) -> float:
-    return sum(episode[side][name] for episode in seeds) / len(seeds)
 
 
 def _metrics(records: Sequence[RunRecord]) -> list[str]:
-    """The metrics of all episodes, counts left out."""
-    found: list[set[str]] = [
+    """The metrics that all episodes have on both sides; counts are no scores."""
+    found = [
         set(episode["few_shot"]) & set(episode["zero_shot"])
         for record in records
-        for entry in _few_shot(record).values()
+        for entry in record.few_shot.values()
         for episode in entry["episodes"]
     ]
-    names = set.intersection(*found) if found else set()
+    names = set.intersection(*found) if found else set[str]()
     return sorted(name for name in names if not name.startswith("queries"))

@@ -101,7 +101,7 @@ def _embeddings(
 
 def _frozen(record: RunRecord, split: Split, features: Features | None) -> Features | None:
     """The features that a run without training was evaluated on."""
-    if features is None or record.spec.train != "none":
+    if features is None or not _is_frozen(record, features):
         return None
     if split.images_kept:
         features = split_features(split, features)
@@ -116,6 +116,14 @@ def _frozen(record: RunRecord, split: Split, features: Features | None) -> Featu
         chosen.source,
         tuple(names[row] for row in rows) if names else (),
     )
+
+
+def _is_frozen(record: RunRecord, features: Features) -> bool:
+    """Whether a run was evaluated on these very features, with nothing added."""
+    spec, source = record.spec, features.source
+    network = source.backbone, source.weights, source.preprocessing, source.precision
+    same = (spec.backbone, spec.weights, spec.preprocessing, spec.precision) == network
+    return same and spec.train == "none" and not spec.tricks
 
 
 def _board(record: RunRecord, rung: int, embeddings: Features) -> Board:

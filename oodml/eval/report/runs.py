@@ -39,7 +39,7 @@ def runs_content(
             "seconds": record.seconds,
             "metrics": plain(record.metrics),
             "training": plain(record.training),
-            "geometry": plain(getattr(record, "geometry", None) or {}),
+            "geometry": plain(record.geometry),
             "settings": _shared(settings, _settings(record)),
             "environment": _shared(environments, record.environment),
         }

@@ -55,10 +55,10 @@ _TERMS = (
     ),
     (
         "Intervals",
-        "95% intervals: of the mean over seeds (Student's t) in the curves and in the table's "
-        "rungs, as oodml table prints them for AGS, over episodes in the few-shot part. One seed "
-        "has no interval. They cover the randomness of training on this one ladder, not the "
-        "choice of its classes; where intervals overlap, the order of two methods is open.",
+        "95% intervals, Student's t: over seeds in the curves and for AGS, over episodes in the "
+        "few-shot part. One seed has no interval. They cover the randomness of training on this "
+        "one ladder, not the choice of its classes; where intervals overlap, the order of two "
+        "methods is open.",
     ),
     (
         "Selection",

@@ -39,8 +39,9 @@ function drawChart(svg, frame, { series, xLabel, yLabel, zero }, height, state) 
   const points = series.flatMap((each) => each.points.filter(Boolean));
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   svg.setAttribute("height", height);
+  svg.classList.toggle("many", data.methods.length > MANY && chosen.alone.size === 0);
   if (!points.length) return svg.replaceChildren();
-  const named = width >= 640 && new Set(points.filter((p) => isShown(p.method)).map((p) => p.method)).size <= 12;
+  const named = width >= 640 && new Set(points.filter((p) => isShown(p.method)).map((p) => p.method)).size <= MANY;
   const right = width - (named ? nameRoom(series) : MARGIN.right);
   const heights = points.flatMap((p) => [p.y, chosen.bands ? p.low : null, chosen.bands ? p.high : null]);
   const tall = heights.filter((value) => value != null).concat(zero ? [0] : []);
@@ -71,11 +72,11 @@ function axes({ x, y, right, height, xRange, yRange, zero }, xLabel, yLabel) {
   for (const value of up.values) {
     group.append(
       drawing("line", { class: zero && Math.abs(value) < 1e-12 ? "zero" : "grid", x1: MARGIN.left, x2: right, y1: y(value), y2: y(value) }),
-      drawing("text", { x: MARGIN.left - 8, y: y(value) + 4, "text-anchor": "end" }, value.toFixed(up.digits)),
+      drawing("text", { x: MARGIN.left - 8, y: y(value) + 4, "text-anchor": "end" }, value.toFixed(up.digits).replace("-", "−")),
     );
   }
   for (const value of across.values) {
-    group.append(drawing("text", { x: x(value), y: foot + 18, "text-anchor": "middle" }, value.toFixed(across.digits)));
+    group.append(drawing("text", { x: x(value), y: foot + 18, "text-anchor": "middle" }, value.toFixed(across.digits).replace("-", "−")));
   }
   let last = -Infinity;
   for (const tick of rungTicks()) {
@@ -140,7 +141,7 @@ function names(series, { x, y, height }) {
     .map((each) => ({ method: each.method, end: each.points.filter(Boolean).at(-1) }))
     .map(({ method, end }) => ({ method, x: x(end.x), y: y(end.y), at: y(end.y) }))
     .sort((a, b) => a.y - b.y);
-  apart(ends, 15, MARGIN.top, height - MARGIN.bottom);
+  apart(ends, 15, MARGIN.top, height - MARGIN.bottom - 10);
   for (const each of ends) {
     const { name } = data.methods[each.method];
     const far = Math.max(...ends.map((other) => other.x));

@@ -14,7 +14,7 @@ function showCurves(section) {
       hasControls ? checkbox("controls", "controls (dashed)") : null,
     ),
     chart.node,
-    legend(),
+    legend((method) => data.scores[chosen.metric].find((each) => each.method === method)?.mean),
     element("p", { class: "note", id: "curves-note" }),
   );
   watch(["metric", "axis", "alone", "bands", "controls"], () => {
@@ -75,11 +75,11 @@ function curvesNote() {
   return parts.join("");
 }
 
-/** One button a method, the best score first; a pressed one is shown alone. */
-function legend() {
+/** One button a method, the best score first, with its `value`; a pressed one is shown alone. */
+function legend(value, wanted = () => true) {
   const list = element("div", { class: "legend", role: "group", "aria-label": "Show a method alone" });
   const all = element("button", { type: "button", class: "all", onclick: () => choose("alone", new Set()) }, "show all");
-  watch(["metric"], () => list.replaceChildren(...ranked().map(legendButton), all));
+  watch(["metric"], () => list.replaceChildren(...ranked().filter(wanted).map((method) => legendButton(method, value(method))), all));
   watch(["metric", "alone"], () => {
     for (const button of list.querySelectorAll("[data-method]")) {
       button.setAttribute("aria-pressed", String(chosen.alone.has(Number(button.dataset.method))));
@@ -89,8 +89,7 @@ function legend() {
   return list;
 }
 
-function legendButton(method) {
-  const own = data.scores[chosen.metric].find((each) => each.method === method);
+function legendButton(method, value) {
   return element(
     "button",
     {
@@ -102,6 +101,6 @@ function legendButton(method) {
     },
     swatch(method),
     element("span", { class: "name" }, data.methods[method].name),
-    element("span", { class: "value" }, own?.mean == null ? "" : score(own.mean)),
+    element("span", { class: "value" }, value == null ? "" : score(value)),
   );
 }

@@ -22,6 +22,7 @@ function showFewShot(section) {
       ], change("view")),
     ),
     chart.node,
+    legend(() => null, (method) => data.few_shot.cells.some((cell) => cell.method === method)),
     note,
   );
   watch(["metric", "axis", "alone", "bands"], () => {
@@ -38,7 +39,7 @@ function readFewShot() {
   const kinds = few.view === "values" ? [["zero", true], ["few", false]] : [[few.view, false]];
   const series = [];
   for (const method of data.methods.keys()) {
-    const own = data.few_shot.cells.filter((cell) => cell.method === method && cell.shots === Number(few.shots));
+    const own = fewShotCells().filter((cell) => cell.method === method && cell.shots === Number(few.shots));
     for (const [kind, dashed] of own.length ? kinds : []) {
       series.push({ method, dashed, points: order.map((tick) => fewShotPoint(own, tick, kind, dashed)) });
     }
@@ -49,16 +50,19 @@ function readFewShot() {
   return { series, xLabel: excess + data.fid_label, yLabel, zero: few.view !== "values" };
 }
 
+const fewShotCells = () =>
+  data.few_shot.cells.map((cell, place) => ({ ...cell, values: data.few_shot.values[fewShotMetric()][place] }));
+
 function fewShotPoint(own, { number, x }, kind, dashed) {
   const cell = own.find((each) => each.rung === number);
-  const values = cell?.values[fewShotMetric()]?.[kind];
+  const values = cell?.values[kind];
   if (!values) return undefined;
   const [mean, low, high] = values;
   return { method: cell.method, rung: number, runs: cell.runs, cell, kind, dashed, x, y: mean, mean, low, high };
 }
 
 function fewShotWords({ cell, rung, runs }) {
-  const values = cell.values[fewShotMetric()];
+  const { values } = cell;
   const both = ([mean, low, high]) => `${score(mean)} ${spread(mean, low, high)}`.trim();
   return [
     ["rung", String(rung)],

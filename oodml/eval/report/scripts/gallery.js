@@ -46,7 +46,7 @@ function boardWords(board) {
     worst: "The worst queries by average precision over the first min(R, 8) ranks, the surest mistakes first, one a class.",
     random: "Queries drawn at random, the same for every method on this rung.",
   };
-  const among = board.candidates < board.queries ? ` Out of ${count(board.candidates)} of ${count(board.queries)} queries, drawn by seed.` : "";
+  const among = board.candidates < board.queries ? ` Chosen among ${count(board.candidates)} of ${count(board.queries)} queries, drawn by seed.` : "";
   return [`${words[looking.kind]}${among} Pale: all R were found before. Embeddings of run `, runLink(board.run), "."];
 }
 

@@ -1,6 +1,6 @@
 // The ladder: a slider over its rungs, and for each what it is made of and how it was reached.
 
-const MOST_NAMES = 60;
+const MOST_NAMES = 30;
 
 function showLadder(section) {
   const { classes } = data.ladder;
@@ -72,12 +72,10 @@ function rungFacts(number) {
   const rung = rungs[number];
   const gone = data.ladder.classes.names.length - rung.train.classes - rung.test.classes;
   const pairs = [
-    ["FID", distance(rung.fid), rung.measured ? null : "as published, not measured here"],
-    ...(rung.mean_term == null ? [] : [["its two terms", distance(rung.mean_term), "between the means"],
-      ["", distance(rung.covariance_term), "between the covariances"]]),
+    ["FID", distance(rung.fid), rung.measured ? `${distance(rung.mean_term)} from the means, ${distance(rung.covariance_term)} from the covariances` : "as published, not measured here"],
     ...(rung.null_mean == null ? [] : [
       ["null", `${distance(rung.null_mean)} ± ${distance(rung.null_sd)}`, `mean and sd of ${plural(rung.null_draws, "random split")}`],
-      ["excess", distance(rung.excess), rung.z == null ? null : `${rung.z.toFixed(1)} sd above the null`]]),
+      ["excess", distance(rung.excess), rung.z == null ? null : `${Math.abs(rung.z).toFixed(1)} sd ${rung.z < 0 ? "below" : "above"} the null`]]),
     ["training", plural(rung.train.classes, "class", "classes"), `${count(rung.train.images)} images`],
     ["test", plural(rung.test.classes, "class", "classes"), `${count(rung.test.images)} images`],
     ["removed", plural(gone, "class", "classes"), "in all, up to this rung"],
@@ -140,7 +138,7 @@ function moveList(places, words, side) {
   });
   return element(
     "details",
-    { class: `move ${side}`, open: places.length <= 24 },
+    { class: `move ${side}`, open: true },
     element("summary", {}, element("b", {}, count(places.length)), ` ${words}`),
     list,
     rest.length ? more : null,

@@ -19,19 +19,20 @@ function dressed(node, attributes, children) {
     if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
     else node.setAttribute(name, value === true ? "" : value);
   }
-  node.append(...children.flat().filter((child) => child != null));
+  node.append(...children.flat(Infinity).filter((child) => child != null));
   return node;
 }
 
 const byId = (id) => document.getElementById(id);
 
 /** A score with three digits; a dash where there is none. */
-const score = (value) => (value == null ? "–" : value.toFixed(3));
+const score = (value) => (value == null ? "–" : value.toFixed(3).replace("-", "−"));
 
 /** A distance: four digits that say something. */
 function distance(value) {
   if (value == null) return "–";
-  return Math.abs(value) >= 10 || value === 0 ? value.toFixed(1) : value.toPrecision(3);
+  const text = Math.abs(value) >= 10 || value === 0 ? value.toFixed(1) : value.toPrecision(3);
+  return text.replace("-", "−");
 }
 
 const count = (value) => (value == null ? "unknown" : value.toLocaleString("en-US"));
@@ -54,12 +55,20 @@ function tinted(node, method) {
   return node;
 }
 
+/** A name that may be broken after its underscores. */
+const breakable = (name) =>
+  name.split(/(?<=_)/).flatMap((part, place) => (place ? [element("wbr"), part] : [part]));
+
 /** A link to a run's row, by the run's number. */
 const runLink = (run) =>
   element("a", { href: `#run-${data.runs[run].id}`, class: "run-id" }, data.runs[run].id);
 
 // What the reader has chosen; parts of the page ask to be told when it changes.
-const chosen = { metric: data.metric, axis: "fid", alone: new Set(), bands: true, controls: true };
+// Among many lines bands are drawn for those alone that the reader points at or isolates.
+const MANY = 10;
+const chosen = {
+  metric: data.metric, axis: "fid", alone: new Set(), bands: true, controls: data.methods.length <= MANY,
+};
 const watchers = [];
 
 function choose(name, value) {

@@ -8,7 +8,7 @@ function showTable(section) {
   section.append(scroller, note, missingList() ?? "");
   watch(["metric"], () => {
     scroller.replaceChildren(scoreTable());
-    note.textContent = `${chosen.metric}, mean ± half of the 95% interval. Bold: the highest mean of a column, `
+    note.textContent = `${chosen.metric}, mean ± half of the 95% interval. Lost: easiest minus hardest rung. Bold: the best mean of a column, `
       + "which is no claim that it differs from the next; compare intervals. Point at a value for its runs.";
   });
 }
@@ -27,7 +27,17 @@ function columns() {
     above: "score",
     cell: (method) => data.scores[chosen.metric].find((each) => each.method === method),
   };
-  return [...rungColumns, scores];
+  const lost = {
+    id: "lost",
+    title: "Lost",
+    above: `rung 0 to ${rungs.length - 1}`,
+    least: true,
+    cell: (method) => {
+      const own = scores.cell(method);
+      return own?.lost && { mean: own.lost[0], low: own.lost[1], high: own.lost[2], n: own.n };
+    },
+  };
+  return [...rungColumns, scores, ...(rungs.length > 1 ? [lost] : [])];
 }
 
 function scoreTable() {
@@ -80,7 +90,10 @@ function body() {
   const all = columns();
   const keys = data.methods.map((_, method) => sortKey(method, all));
   const order = data.methods.map((_, method) => method).sort((a, b) => compared(keys[a], keys[b]) || a - b);
-  const best = all.map((column) => Math.max(...order.map((method) => column.cell(method)?.mean ?? -Infinity)));
+  const best = all.map((column) => {
+    const found = order.map((method) => column.cell(method)?.mean).filter((mean) => mean != null);
+    return column.least ? Math.min(...found) : Math.max(...found);
+  });
   return element("tbody", {}, order.map((method) => row(method, all, best)));
 }
 
@@ -90,7 +103,7 @@ function row(method, all, best) {
   return element(
     "tr",
     { "data-method": method },
-    element("th", { scope: "row" }, swatch(method), data.methods[method].name),
+    element("th", { scope: "row" }, swatch(method), breakable(data.methods[method].name)),
     all.map((column, place) => valueCell(column, column.cell(method), best[place])),
     element("td", { class: "seeds" }, fewest === most ? String(most) : `${fewest}–${most}`),
   );
