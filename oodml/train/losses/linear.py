@@ -10,6 +10,7 @@ import torch
 from scipy.linalg import cholesky, eigh, solve_triangular
 from torch import Tensor, nn
 
+from oodml.errors import DataError
 from oodml.seeding import generator
 
 Values = npt.NDArray[np.float64]
@@ -51,6 +52,8 @@ def whitening(values: Values, dimension: int, power: float = 0.5) -> Values:
 
 def _largest(symmetric: Values, number: int) -> tuple[Values, Values]:
     size = len(symmetric)
+    if not symmetric.any():
+        raise DataError("the training features, or their class means, are all equal.")
     variances, axes = eigh(symmetric, subset_by_index=(size - number, size - 1))
     kept = variances > SMALLEST_VARIANCE * variances[-1]
     return variances[kept][::-1], axes[:, kept][:, ::-1]
@@ -67,7 +70,9 @@ def discriminant(values: Values, labels: Labels, dimension: int) -> Values:
     means = np.zeros((len(counts), values.shape[1]))
     np.add.at(means, place, values)
     means /= counts[:, None]
-    factor = cholesky(shrunk_covariance(values - means[place]), lower=True)
+    within = shrunk_covariance(values - means[place])
+    within.flat[:: len(within) + 1] += SMALLEST_VARIANCE * (values.var(axis=0).mean() or 1.0)
+    factor = cholesky(within, lower=True)
     between = np.sqrt(counts / len(labels))[:, None] * (means - values.mean(axis=0))
     whitened = solve_triangular(factor, between.T, lower=True).T
     # The axes along which the whitened class means, weighted by size, spread most.

@@ -10,6 +10,8 @@ from torch.nn import functional
 
 # Larger than any difference of two cosines: a sample's own proxies rank before all others.
 FIRST = 10.0
+# Proxies compared with all others in one step: all of those of 170 classes with 12 each.
+MOST_COMPARED = 2048
 
 
 def nearest_proxies(similarity: Tensor, labels: Tensor, proxies_per_class: int, k: int) -> Tensor:
@@ -20,7 +22,7 @@ def nearest_proxies(similarity: Tensor, labels: Tensor, proxies_per_class: int, 
     classes = torch.arange(similarity.shape[1], device=labels.device) // proxies_per_class
     ranks = similarity.detach() + FIRST * (classes == labels[:, None])
     kept = torch.zeros_like(similarity, dtype=torch.bool)
-    return kept.scatter_(1, ranks.topk(k, dim=1).indices, True)
+    return kept.scatter_(1, ranks.topk(k, dim=1, sorted=False).indices, True)
 
 
 def propagated_loss(similarity: Tensor, kept: Tensor, labels: Tensor, num_classes: int) -> Tensor:
@@ -39,7 +41,8 @@ class ProxyGraph(nn.Module):
 
     N proxies a class; k is the share `ratio` of all C N proxies, and at least 2 N: with N, only
     the own class would be left and the loss would be 0. `weight` times the same propagation from
-    proxy to proxy, over all proxies, keeps the proxies of a class together.
+    proxy to proxy keeps the proxies of a class together: over all of them, or over 2,048 drawn
+    anew at every step where there are more.
     """
 
     def __init__(
@@ -73,4 +76,7 @@ class ProxyGraph(nn.Module):
         sums = proxies.view(self.num_classes, self.proxies_per_class, -1).sum(dim=1)
         classes = torch.arange(self.num_classes, device=proxies.device)
         own = classes.repeat_interleave(self.proxies_per_class)
+        if len(own) > MOST_COMPARED:
+            drawn = torch.randperm(len(own), device=own.device)[:MOST_COMPARED]
+            proxies, own = proxies[drawn], own[drawn]
         return functional.cross_entropy(proxies @ sums.T, own)

@@ -121,3 +121,13 @@ def test_a_few_classes_leave_more_than_the_own_one() -> None:
     # ratio 0.05 of 48 proxies would be 3: fewer than the 12 of the own class.
     assert ProxyGraph(CLASSES, DIMENSION, 12, ratio=0.05, weight=0.3).nearest == 24
     assert ProxyGraph(100, DIMENSION, 12, ratio=0.05, weight=0.3).nearest == 60
+
+
+def test_of_very_many_proxies_some_are_compared_at_every_step() -> None:
+    loss = ProxyGraph(600, DIMENSION, 4, ratio=0.01, weight=1.0)
+    proxies = functional.normalize(loss.proxies, dim=1)
+    own = torch.arange(600).repeat_interleave(4)
+    exact = functional.cross_entropy(proxies @ proxies.view(600, 4, -1).sum(1).T, own)
+    drawn = torch.stack([loss._between(proxies) for _ in range(3)]).detach()
+    assert len(drawn.unique()) == 3
+    assert torch.allclose(drawn, exact.detach(), rtol=0.02)
