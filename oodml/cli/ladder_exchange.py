@@ -122,7 +122,8 @@ def export(
     if data is not None:
         named = data.endswith(".npz")
         samples = Features.load(data) if named else open_dataset(data, root, skip_broken)
-    export_ladder(Ladder.load(ladder), output, file_format, samples, seed=seed)
-    if file_format == "pickle" and samples is None:
+    built = Ladder.load(ladder)
+    export_ladder(built, output, file_format, samples, seed=seed)
+    if file_format == "pickle" and samples is None and not built.episodes:
         click.echo("without episodes, which name images; --data SOURCE adds them", err=True)
     click.echo(f"written to {output}")

@@ -1,11 +1,12 @@
-"""What goes with a rung: validation classes, folds, and few-shot episodes; drawn, never stored.
+"""What goes with a rung: validation classes, folds, and few-shot episodes; drawn, not stored.
 
 All of it follows from a seed and the split's id, so two machines that share a ladder share every
-episode without a file: ten episodes of a published split would take longer to read than to draw.
+episode without a file. Only what came with published splits, and no seed can draw again, is kept.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -16,8 +17,10 @@ import numpy.typing as npt
 from oodml.errors import DataError, UsageError
 from oodml.seeding import generator
 from oodml.splits.ladder import Ladder
+from oodml.splits.published_episodes import Support, is_whole, support_rows
 from oodml.splits.split import Split
 
+LOG = logging.getLogger("oodml")
 # A query needs another query of its class to find; with fewer an episode cannot be scored.
 MIN_QUERIES = 2
 SHOTS = (2, 5, 10)
@@ -51,7 +54,8 @@ class Episode:
     """One few-shot episode: `shots` samples of every kept test class, and all their others.
 
     `support` and `query` are ascending sample indices (int64). `left_out` names the test classes
-    with fewer than `shots + 2` samples, of which nothing is in the episode.
+    with fewer than `shots + 2` samples, of which nothing is in the episode. `published` tells an
+    episode that came with the split from one that was drawn.
     """
 
     shots: int
@@ -59,6 +63,7 @@ class Episode:
     support: Rows
     query: Rows
     left_out: tuple[str, ...]
+    published: bool = False
 
 
 def validation_fold(split: Split, *, fraction: float = 0.25, seed: int = 0) -> Fold:
@@ -126,6 +131,61 @@ def few_shot_episodes(
     return tuple(
         _episode(split, rows, count, number, seed) for count in shots for number in range(episodes)
     )
+
+
+def episodes_of(
+    ladder: Ladder,
+    rung: int,
+    samples: LabelledSamples,
+    *,
+    shots: Sequence[int] = SHOTS,
+    episodes: int = EPISODES,
+    seed: int = 0,
+) -> tuple[Episode, ...]:
+    """The episodes of a rung: the published ones if the ladder came with them, else drawn.
+
+    As `few_shot_episodes`, per number of shots. Published ones are taken where there are as many
+    as asked for and all their samples are in the data; where not, the log says so. An episode that
+    is made of whole classes has all samples of the other test classes as its query.
+    """
+    split = ladder.rungs[rung]
+    published = ladder.episodes[rung] if ladder.episodes else {}
+    rows = _rows_by_class(samples, split.test_classes) if published else {}
+    found: list[Episode] = []
+    for count in shots:
+        known = _found(published.get(count, {}), count, episodes, rows, samples)
+        if published and not known:
+            LOG.warning(
+                "rung %d, %d shots: the published episodes are fewer than %d or name samples that "
+                "are not in the data; drawn ones take their place.",
+                rung, count, episodes,
+            )  # fmt: skip
+        found += known or few_shot_episodes(
+            split, samples, shots=(count,), episodes=episodes, seed=seed
+        )
+    return tuple(found)
+
+
+def _found(
+    numbered: dict[int, Support],
+    shots: int,
+    episodes: int,
+    rows: dict[str, Rows],
+    samples: LabelledSamples,
+) -> list[Episode]:
+    """The first `episodes` of them, none if one is missing."""
+    found = []
+    for number in sorted(numbered)[:episodes]:
+        support = numbered[number]
+        own = support_rows(support, rows, samples.sample_names)
+        if own is None:
+            return []
+        asked = [name for name in rows if is_whole(support) or name in support]
+        everything = np.concatenate([rows[name] for name in asked])
+        left_out = tuple(name for name in rows if name not in set(asked))
+        query = np.setdiff1d(everything, own)
+        found.append(Episode(shots, number, own, query, left_out, published=True))
+    return found if len(found) == episodes else []
 
 
 def _episode(split: Split, rows: dict[str, Rows], shots: int, number: int, seed: int) -> Episode:

@@ -19,6 +19,7 @@ from oodml.splits.class_table import read_class_table
 from oodml.splits.episodes import LabelledSamples
 from oodml.splits.ladder import Ladder, Step
 from oodml.splits.published import PublishedSplit, read_published
+from oodml.splits.published_episodes import renamed_episodes
 from oodml.splits.settings import BuildSettings
 from oodml.splits.split import Split
 
@@ -60,8 +61,8 @@ def read_splits(path: str | Path) -> tuple[PublishedSplit, ...]:
 def imported_ladder(splits: Sequence[PublishedSplit], name: str) -> Ladder:
     """The ladder of published splits: class level, ResNet-50, FIDs as published and not measured.
 
-    `name` calls the dataset. Validation classes come along, episodes do not (they stay in
-    `PublishedSplit`). Raises `DataError` if FIDs do not rise or a class is on both sides.
+    `name` calls the dataset. Validation classes and episodes come along. Raises `DataError` if
+    FIDs do not rise or a class is on both sides.
     """
     ordered = sorted(splits, key=lambda split: split.fid)
     if [split.key for split in ordered] != [split.key for split in splits]:
@@ -95,6 +96,7 @@ def imported_ladder(splits: Sequence[PublishedSplit], name: str) -> Ladder:
         validation=tuple(tuple(sorted(s.validation_classes)) for s in splits)
         if all(s.validation_classes for s in splits)
         else (),
+        episodes=tuple(s.episodes for s in splits) if any(s.episodes for s in splits) else (),
     )
 
 
@@ -150,6 +152,7 @@ def with_data(ladder: Ladder, match: ClassMatch, samples: LabelledSamples, sourc
             for step in ladder.trajectory
         ),
         validation=tuple(_renamed(held_out, names) for held_out in ladder.validation),
+        episodes=tuple(renamed_episodes(episodes, names) for episodes in ladder.episodes),
     )  # fmt: skip
 
 
@@ -173,6 +176,7 @@ def remeasured(ladder: Ladder, features: Features, level: str = "class") -> Ladd
         rung_steps=tuple(range(len(rungs))),
         controls=(),
         validation=tuple(ladder.validation[number] for number in order if ladder.validation),
+        episodes=tuple(ladder.episodes[number] for number in order if ladder.episodes),
     )
 
 

@@ -16,7 +16,8 @@ from oodml.splits.episodes import (
     validation_of,
 )
 from oodml.splits.ladder import Ladder
-from oodml.splits.published import Episodes, PublishedSplit, write_published
+from oodml.splits.published import PublishedSplit, write_published
+from oodml.splits.published_episodes import Episodes
 from oodml.splits.split import Split
 
 FORMATS = ("csv", "json", "pickle")
@@ -33,8 +34,9 @@ def export_ladder(
     """Write the ladder as "json" (its own file), "csv" (a line a class) or "pickle" (published).
 
     Rungs are numbered from 1 in the last two, as in the published files. Validation classes are
-    those that the ladder came with, else drawn by `seed`. Only the pickle holds episodes, and
-    only with `samples` that have names; only the JSON holds what oodml measured besides FID.
+    those that the ladder came with, else drawn by `seed`. The CSV holds no episodes; the pickle
+    those that the ladder came with, or drawn ones with `samples` that have names. Only the JSON
+    holds what oodml measured besides FID.
     """
     if file_format not in FORMATS:
         raise unknown_name("format", file_format, FORMATS)
@@ -48,10 +50,11 @@ def export_ladder(
 def published_splits(
     ladder: Ladder, samples: LabelledSamples | None = None, *, seed: int = 0
 ) -> tuple[PublishedSplit, ...]:
-    """The rungs as published splits, with episodes (2, 5, 10 shots x 10) if `samples` are given.
+    """The rungs as published splits, with the episodes that they came with.
 
-    A class too small for a number of shots is left out of those episodes, and shots that no test
-    class is large enough for are left out altogether.
+    Where they came with none, 2, 5 and 10 shots x 10 are drawn if `samples` are given. A class too
+    small for a number of shots is left out of those episodes, and shots that no test class is large
+    enough for are left out altogether.
     """
     return tuple(
         PublishedSplit(
@@ -60,13 +63,19 @@ def published_splits(
             rung.test_classes,
             rung.fid,
             validation_of(ladder, number, seed=seed).validation_classes,
-            {} if samples is None else _episodes(rung, samples, seed),
+            _episodes(ladder, number, samples, seed),
         )
         for number, rung in enumerate(ladder.rungs)
     )
 
 
-def _episodes(rung: Split, samples: LabelledSamples, seed: int) -> Episodes:
+def _episodes(ladder: Ladder, number: int, samples: LabelledSamples | None, seed: int) -> Episodes:
+    if ladder.episodes:
+        return ladder.episodes[number]
+    return {} if samples is None else _drawn(ladder.rungs[number], samples, seed)
+
+
+def _drawn(rung: Split, samples: LabelledSamples, seed: int) -> Episodes:
     counts = np.bincount(samples.labels, minlength=len(samples.class_names))
     wanted = set(rung.test_classes)
     sizes = [n for name, n in zip(samples.class_names, counts, strict=True) if name in wanted]

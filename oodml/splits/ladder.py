@@ -11,10 +11,17 @@ from typing import Any
 from oodml.errors import DataError
 from oodml.fid.features import FeatureSource
 from oodml.files import digest, read_json, write_json
+from oodml.splits.published_episodes import (
+    Episodes,
+    check_episodes,
+    episodes_from_json,
+    episodes_to_json,
+)
 from oodml.splits.settings import BuildSettings
 from oodml.splits.split import Split
 
-SCHEMA = 1
+# Version 2 has what 1 has, and episodes: a ladder without any is written as it always was.
+SCHEMA, SCHEMA_WITH_EPISODES = 1, 2
 
 
 @dataclass(frozen=True)
@@ -40,8 +47,9 @@ class Ladder:
     accepted step, of which `rung_steps` names those that became `rungs`; `stopped` the reason
     why the trajectory ended. `source` is a hint where the data was found, not an identity.
     `controls`, if any, holds one random split per rung, of the same classes and sizes, with its
-    own measured shift; `validation`, if any, the validation classes that came with published
-    splits, one set per rung. `class_sizes` of 0 are unknown ones.
+    own measured shift; `validation` and `episodes`, if any, the validation classes and few-shot
+    episodes that came with published splits, one set per rung (`validation_of` and `episodes_of`
+    give or draw them). `class_sizes` of 0 are unknown ones.
     """
 
     features: FeatureSource
@@ -54,6 +62,7 @@ class Ladder:
     rungs: tuple[Split, ...]
     controls: tuple[Split, ...] = ()
     validation: tuple[tuple[str, ...], ...] = ()
+    episodes: tuple[Episodes, ...] = ()
 
     def __post_init__(self) -> None:
         fids = [rung.fid for rung in self.rungs]
@@ -104,7 +113,7 @@ class Ladder:
     def to_json(self) -> dict[str, Any]:
         """A plain dict for a JSON file, with a digest over its content."""
         content = {
-            "schema": SCHEMA,
+            "schema": SCHEMA_WITH_EPISODES if self.episodes else SCHEMA,
             "features": asdict(self.features),
             "source": self.source,
             "class_sizes": dict(self.class_sizes),
@@ -118,6 +127,8 @@ class Ladder:
             content["controls"] = [control.to_json() for control in self.controls]
         if self.validation:
             content["validation"] = [list(names) for names in self.validation]
+        if self.episodes:
+            content["episodes"] = [episodes_to_json(episodes) for episodes in self.episodes]
         return {**content, "digest": digest(content, 64)}
 
     def save(self, path: str | Path) -> None:
@@ -128,9 +139,10 @@ class Ladder:
     def load(cls, path: str | Path) -> Ladder:
         """The ladder in a file; `DataError` if it is of another version, changed or broken."""
         record = read_json(path, "ladder")
-        if record.get("schema") != SCHEMA:
+        if record.get("schema") not in (SCHEMA, SCHEMA_WITH_EPISODES):
             raise DataError(
-                f"{path} has ladder schema {record.get('schema')!r}; this oodml reads {SCHEMA}."
+                f"{path} has ladder schema {record.get('schema')!r}; this oodml reads {SCHEMA} "
+                f"and {SCHEMA_WITH_EPISODES}."
             )
         content = {key: value for key, value in record.items() if key != "digest"}
         if record.get("digest") != digest(content, 64):
@@ -159,19 +171,23 @@ class Ladder:
             rungs=tuple(Split.from_json(rung) for rung in content["rungs"]),
             controls=tuple(Split.from_json(split) for split in content.get("controls", ())),
             validation=tuple(tuple(names) for names in content.get("validation", ())),
+            episodes=tuple(episodes_from_json(record) for record in content.get("episodes", ())),
         )
 
 
 def _check_companions(ladder: Ladder) -> None:
-    for name, companions in (("controls", ladder.controls), ("validation", ladder.validation)):
-        if companions and len(companions) != len(ladder.rungs):
-            raise DataError(f"{len(companions)} {name} for {len(ladder.rungs)} rungs.")
+    for name in ("controls", "validation", "episodes"):
+        count = len(getattr(ladder, name))
+        if count not in (0, len(ladder.rungs)):
+            raise DataError(f"{count} {name} for {len(ladder.rungs)} rungs.")
     for number, (rung, control) in enumerate(zip(ladder.rungs, ladder.controls, strict=False)):
         if _sizes(control) != _sizes(rung) or control.shift is None:
             raise DataError(f"the control of rung {number} is unmeasured or of another size.")
     for number, (rung, names) in enumerate(zip(ladder.rungs, ladder.validation, strict=False)):
         if not set(names) < set(rung.train_classes):
             raise DataError(f"rung {number} has validation classes outside its train classes.")
+    for number, (rung, episodes) in enumerate(zip(ladder.rungs, ladder.episodes, strict=False)):
+        check_episodes(episodes, rung.test_classes, number)
 
 
 def _sizes(split: Split) -> tuple[int, int]:

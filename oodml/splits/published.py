@@ -12,9 +12,8 @@ from typing import Any
 from oodml.errors import DataError
 from oodml.files import atomic_write
 from oodml.splits.plain_pickle import read_plain_pickle
+from oodml.splits.published_episodes import Episodes, Support, is_whole
 
-# shots -> episode -> class -> names of its support images (none: the whole class is support)
-Episodes = dict[int, dict[int, dict[str, tuple[str, ...]]]]
 _KEYS = {"train", "test", "fid", "split_train", "split_val", "test_episodes"}
 # Protocol 3 is what the published files have; every Python that can run their code reads it.
 _PROTOCOL = 3
@@ -87,13 +86,16 @@ def _layout(split: PublishedSplit) -> dict[str, Any]:
         "split_train": [name for name in split.train_classes if name not in held_out],
         "split_val": list(split.validation_classes),
         "test_episodes": {
-            shots: {
-                number: {name: list(support) for name, support in episode.items()}
-                for number, episode in episodes.items()
-            }
+            shots: {number: _support_layout(episode) for number, episode in episodes.items()}
             for shots, episodes in split.episodes.items()
         },
     }
+
+
+def _support_layout(support: Support) -> Any:
+    if is_whole(support):
+        return list(support)
+    return {name: list(images) for name, images in support.items()}
 
 
 def _split(key: Any, value: Any, budget: _Budget) -> PublishedSplit:

@@ -283,7 +283,12 @@ def test_remeasured_splits_carry_both_distances(published: Ladder, features: Fea
         replace(rung, published_fid=fid)
         for rung, fid in zip(reversed(known.rungs), (1.0, 2.0, 3.0), strict=True)
     )
-    measured = remeasured(replace(known, rungs=turned, validation=()), features, "sample")
+    assert known.episodes
+    backwards = replace(
+        known, rungs=turned, validation=known.validation[::-1], episodes=known.episodes[::-1]
+    )
+    measured = remeasured(backwards, features, "sample")
+    assert (measured.validation, measured.episodes) == (known.validation, known.episodes)
     assert measured.measured and measured.features == features.source
     assert [rung.published_fid for rung in measured.rungs] == [3.0, 2.0, 1.0]
     for rung in measured.rungs:
