@@ -22,18 +22,22 @@ class OverPairs(nn.Module):
     negative, **hyperparameters)` the scalar loss. Called as (embeddings, labels[, tuples]) like the
     losses of pytorch-metric-learning: the tuples of a miner, (anchors, positives, negatives) or
     (anchors, positives, anchors, negatives), say which pairs count, else all do; `references`
-    with their labels stand in the batch's place on the other side of every pair.
+    with their labels stand in the batch's place on the other side of every pair. A loss `within`
+    the batch, which needs the pairs of a pair's both ends, refuses them (`NotImplementedError`).
     """
 
     def __init__(
         self,
         matrix: Callable[[Tensor, Tensor], Tensor],
         of_pairs: Callable[..., Tensor],
+        *,
+        within: bool = False,
         **hyperparameters: Any,
     ) -> None:
         super().__init__()
         self.matrix = matrix
         self.of_pairs = of_pairs
+        self.within = within
         self.hyperparameters = hyperparameters
 
     def forward(
@@ -45,6 +49,8 @@ class OverPairs(nn.Module):
         reference_labels: Tensor | None = None,
     ) -> Tensor:
         """The scalar loss of embeddings (B, D) with labels (B,)."""
+        if self.within and references is not None:
+            raise NotImplementedError("this loss compares samples of one batch only.")
         values = self.matrix(embeddings, embeddings if references is None else references)
         if tuples is None:
             positive, negative = pairs_of(labels, reference_labels)

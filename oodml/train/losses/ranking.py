@@ -17,7 +17,8 @@ def smooth_average_precision(
     """1 - average precision with every step of a rank a sigmoid (arXiv:2007.12163).
 
     The anchor counts among its own positives, as in the authors' code; anchors without another
-    sample of their class are left out. Classes may have any size and order.
+    sample of their class are left out. Classes may have any size and order;
+    pytorch-metric-learning 2.9 is right for as many classes as samples of each only.
     """
     anchor, ahead = _ahead(cosines, ~negative, temperature)
     rank = 1 + ahead.sum(1)

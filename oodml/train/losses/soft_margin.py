@@ -9,7 +9,7 @@ from oodml.train.losses.over_pairs import distances, mean_where, pairs_of
 
 
 class DynamicSoftMargin(nn.Module):
-    """Mean of F(d) d, d = D_ap - D_an and F its running distribution (ICCV 2019 Zhang).
+    """Mean of F(d) d, d = D_ap - D_an and F its running distribution (10.1109/ICCV.2019.00306).
 
     One triplet for every positive pair, with the negative closest to either of the two. F is a
     histogram on [-2, 2], the range of d on the unit sphere, and a buffer: a resumed run goes on

@@ -22,7 +22,7 @@ def lifted_structure(num_classes: int, embedding_dim: int, *, margin: float = 1.
 
     All negatives take part; the paper draws hard ones.
     """
-    return OverPairs(distances, exponentials.lifted_structure, margin=margin)
+    return OverPairs(distances, exponentials.lifted_structure, within=True, margin=margin)
 
 
 @method(

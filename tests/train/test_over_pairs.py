@@ -1,0 +1,112 @@
+"""Batches without pairs, and batches that have collapsed, under every loss over pairs."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from oodml.train.losses import exponentials, hinges, ranking
+from oodml.train.losses.over_pairs import (
+    OverPairs,
+    cosines,
+    distances,
+    log_sum_exp,
+    mean_where,
+    pairs_in,
+    pairs_of,
+    squared_distances,
+)
+
+MARGINS = {"positive_margin": 0.0, "negative_margin": 1.0}
+LOSSES = {
+    "contrastive": OverPairs(distances, hinges.contrastive, reduction="violating", **MARGINS),
+    "signal to noise": OverPairs(
+        hinges.signal_to_noise, hinges.contrastive, reduction="violating", **MARGINS
+    ),
+    "threshold consistent": OverPairs(
+        cosines,
+        hinges.threshold_consistent,
+        positive_margin=0.9,
+        negative_margin=0.5,
+        positive_weight=1.0,
+        negative_weight=1.0,
+    ),
+    "ranked list": OverPairs(
+        distances,
+        hinges.ranked_list,
+        margin=0.4,
+        alpha=1.2,
+        positive_temperature=0.0,
+        negative_temperature=10.0,
+        imbalance=0.5,
+    ),
+    "lifted": OverPairs(distances, exponentials.lifted_structure, within=True, margin=1.0),
+    "generalised lifted": OverPairs(
+        distances, exponentials.generalized_lifted_structure, margin=1.0
+    ),
+    "nt-xent": OverPairs(cosines, exponentials.nt_xent, temperature=0.01),
+    "tuplet margin": OverPairs(cosines, exponentials.tuplet_margin, margin=0.1, scale=64.0),
+    "neighbourhood": OverPairs(squared_distances, exponentials.neighbourhood_components, scale=1.0),
+    "smooth-ap": OverPairs(cosines, ranking.smooth_average_precision, temperature=0.01),
+    "pnp": OverPairs(
+        cosines, ranking.penalized_negatives, temperature=0.01, penalty="Iu", alpha=1.0, base=2.0
+    ),
+    "histogram": OverPairs(cosines, ranking.histogram, bins=100),
+}
+NO_PAIR, ONE_CLASS = torch.arange(8), torch.zeros(8, dtype=torch.long)
+CLASSES = torch.arange(4).repeat(2)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("labels", [NO_PAIR, ONE_CLASS, CLASSES], ids=["none", "one", "four"])
+@pytest.mark.parametrize("collapsed", [False, True])
+def test_no_batch_yields_what_is_not_finite(name: str, labels: Tensor, collapsed: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    points = functional.normalize(torch.randn(8, 5, generator=generator), dim=1)
+    if collapsed:
+        points = functional.one_hot(torch.zeros(8, dtype=torch.long), 5).float()
+    points.requires_grad_()
+    value = LOSSES[name](points, labels)
+    value.backward()
+    assert torch.isfinite(value.detach()) and torch.isfinite(points.grad).all()
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_order_of_the_batch_does_not_matter(name: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    points = functional.normalize(torch.randn(8, 5, generator=generator), dim=1)
+    order = torch.randperm(8, generator=generator)
+    expected = float(LOSSES[name](points, CLASSES))
+    assert float(LOSSES[name](points[order], CLASSES[order])) == pytest.approx(expected, rel=1e-4)
+
+
+def test_pairs_are_those_of_one_class_and_of_two_but_none_of_a_sample_with_itself() -> None:
+    positive, negative = pairs_of(torch.tensor([0, 0, 1]))
+    assert positive.nonzero().tolist() == [[0, 1], [1, 0]]
+    assert negative.nonzero().tolist() == [[0, 2], [1, 2], [2, 0], [2, 1]]
+    positive, negative = pairs_of(torch.tensor([0, 1]), torch.tensor([0, 1, 1]))
+    assert positive.nonzero().tolist() == [[0, 0], [1, 1], [1, 2]]
+    assert negative.nonzero().tolist() == [[0, 1], [0, 2], [1, 0]]
+
+
+def test_mined_tuples_say_which_pairs_count() -> None:
+    values = torch.zeros(3, 4)
+    one, two, three = (torch.tensor([index]) for index in (1, 2, 3))
+    for tuples in ((one, two, three), (one, two, one, three)):
+        positive, negative = pairs_in(tuples, values)
+        assert positive.nonzero().tolist() == [[1, 2]]
+        assert negative.nonzero().tolist() == [[1, 3]]
+
+
+def test_means_and_sums_go_over_what_is_chosen() -> None:
+    values = torch.tensor([[0.0, 1.0], [2.0, 700.0]], requires_grad=True)
+    chosen = torch.tensor([[True, True], [False, False]])
+    assert float(mean_where(values, chosen).detach()) == 0.5
+    assert float(mean_where(values, ~chosen & False).detach()) == 0.0
+    sums = log_sum_exp(values, chosen)
+    assert float(sums[0].detach()) == pytest.approx(1.31326, abs=1e-5)
+    assert float(sums[1].detach()) < -1e37
+    sums.exp().sum().backward()
+    assert torch.isfinite(values.grad).all() and values.grad[1].tolist() == [0.0, 0.0]
