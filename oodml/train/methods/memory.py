@@ -98,7 +98,10 @@ def xbm(
     """
     criterion = as_criterion(base.criterion(num_classes, embedding_dim))
     if not compares_with_references(criterion.loss, embedding_dim):
-        raise UsageError(f"xbm: base={base.name}: give a loss over pairs, such as contrastive.")
+        raise UsageError(
+            f"xbm: base={base.name} compares no batch with a queue; give a loss over pairs, such "
+            "as contrastive."
+        )
     return partial(
         CrossBatchMemory,
         criterion=criterion,

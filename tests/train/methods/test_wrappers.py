@@ -1,0 +1,241 @@
+"""Uniform prior and S2SD: closed forms, identities with their base, and whom gradients reach."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from math import exp, log
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from oodml.errors import UsageError
+from oodml.store import RunSpec
+from oodml.train.methods.distillation import SelfDistillation, divergence, sizes_in
+from oodml.train.methods.regularizers import UniformPrior, taken_for_noise, told_apart
+from oodml.train.model import EmbeddingModel
+from oodml.train.objective import Batch, Objective, check_groups, make_objective
+from oodml.train.registry import get_method
+
+CLASSES, DIMENSION = 6, 8
+LABELS = torch.arange(CLASSES).repeat_interleave(2)
+
+
+def make(method: str, trunk: nn.Module | None = None, size: int = 10, **own: Any) -> Objective:
+    torch.manual_seed(0)
+    spec = RunSpec("d", "f", "s", method, "b", "w", "p", batch_size=12, learning_rate=0.01)
+    model = EmbeddingModel(trunk or nn.Identity(), size, DIMENSION)
+    built = get_method(method).build_with(CLASSES, DIMENSION, own)
+    return make_objective(built, spec, model)
+
+
+def uniform_prior(**own: Any) -> UniformPrior:
+    made = make("uniform_prior", **own)
+    assert isinstance(made, UniformPrior)
+    return made
+
+
+def s2sd(**own: Any) -> SelfDistillation:
+    made = make("s2sd", **{"base": "contrastive", "targets": "16-24", **own})
+    assert isinstance(made, SelfDistillation)
+    return made
+
+
+def batch(size: int = 10, seed: int = 0) -> Batch:
+    random = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(len(LABELS), size, generator=random)
+    return Batch((inputs,), LABELS, torch.arange(len(LABELS)))
+
+
+def value(objective: Objective, given: Batch, seed: int = 0) -> Tensor:
+    torch.manual_seed(seed)
+    return objective.loss(given)
+
+
+def undecided(size: int) -> nn.Module:
+    layer = nn.Linear(size, 1)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return nn.Sequential(layer, nn.Flatten(0))
+
+
+def test_an_undecided_discriminator_costs_two_ln_2_and_its_features_ln_2() -> None:
+    features, noise = torch.randn(5, 4), torch.rand(5, 4)
+    assert told_apart(undecided(4), noise, features).item() == pytest.approx(1.3863, abs=1e-4)
+    assert taken_for_noise(undecided(4), features).item() == pytest.approx(log(2))
+
+
+def test_the_discriminator_learns_to_tell_and_the_features_to_be_taken_for_noise() -> None:
+    # D says 1 with the chance of the logistic function of the sum: noise is above, features below.
+    judge = undecided(2)
+    nn.init.ones_(judge[0].weight)
+    noise, features = torch.ones(3, 2), -torch.ones(3, 2)
+    assert told_apart(judge, noise, features).item() == pytest.approx(2 * log(1 + exp(-2)))
+    assert taken_for_noise(judge, features).item() == pytest.approx(log(1 + exp(2)))
+
+
+def test_the_network_s_loss_leaves_the_discriminator_alone() -> None:
+    objective = uniform_prior(every=10**6)
+    objective.steps += 1
+    before = [p.detach().clone() for p in objective.discriminator.parameters()]
+    value(objective, batch()).backward()
+    assert all(p.grad is None for p in objective.discriminator.parameters())
+    assert objective.model.head.weight.grad is not None
+    for old, new in zip(before, objective.discriminator.parameters(), strict=True):
+        assert torch.equal(old, new)
+
+
+def test_the_discriminator_s_step_leaves_the_network_alone_and_comes_every_so_often() -> None:
+    objective = uniform_prior(every=3, weight=0.0)
+    head = objective.model.head.weight.detach().clone()
+    moved = []
+    for _ in range(6):
+        before = objective.discriminator[0].weight.detach().clone()
+        value(objective, batch())
+        moved.append(not torch.equal(before, objective.discriminator[0].weight))
+    assert moved == [True, False, False, True, False, False]
+    assert torch.equal(head, objective.model.head.weight)
+    assert objective.model.head.weight.grad is None
+
+
+def test_the_discriminator_gets_better_with_its_steps() -> None:
+    objective = uniform_prior(every=1)
+    features = 3 + objective.model(batch().inputs).detach()
+    noise = 2 * torch.rand_like(features) - 1
+    before = told_apart(objective.discriminator, noise, features).item()
+    for _ in range(20):
+        objective._train_discriminator(features)
+    assert told_apart(objective.discriminator, noise, features).item() < before - 0.1
+
+
+def test_a_uniform_prior_of_weight_0_is_its_base() -> None:
+    # The base draws its triplets before the noise is drawn.
+    assert torch.equal(value(uniform_prior(weight=0.0), batch()), value(make("margin"), batch()))
+
+
+def test_a_uniform_prior_adds_weight_times_its_term() -> None:
+    objective = uniform_prior(weight=0.5, base="contrastive", every=10**6)
+    objective.steps += 1
+    output = objective.output(batch().inputs)
+    expected = value(make("contrastive"), batch()) + 0.5 * taken_for_noise(
+        objective.discriminator, output
+    )
+    assert torch.allclose(value(objective, batch()), expected)
+
+
+def test_pooled_features_are_judged_in_pieces_of_128_where_the_trunk_is_trained() -> None:
+    objective = uniform_prior(trunk=nn.Linear(10, 256), size=256)
+    assert objective.discriminator[0].in_features == 128
+    assert objective._judged(objective.encode(batch().inputs)).shape == (24, 128)
+    value(objective, batch()).backward()
+    assert objective.model.trunk.weight.grad is not None
+    odd = uniform_prior(trunk=nn.Linear(10, 200), size=200)
+    assert odd.discriminator[0].in_features == 200
+    on_output = uniform_prior(trunk=nn.Linear(10, 256), size=256, on="output")
+    assert on_output.discriminator[0].in_features == DIMENSION
+
+
+def test_the_place_of_a_uniform_prior_is_checked() -> None:
+    with pytest.raises(UsageError, match="frozen features stay as they are"):
+        uniform_prior(on="pooled")
+    with pytest.raises(UsageError, match="Did you mean 'pooled'"):
+        uniform_prior(on="pool")
+
+
+def test_the_divergence_runs_from_the_target_to_the_base() -> None:
+    # methods.md 5.8: base with 0 beside the diagonal, target with 0.5.
+    base, target = torch.eye(2), torch.tensor([[1.0, 0.5], [0.5, 1.0]])
+    assert divergence(target, base, 1.0).item() == pytest.approx(0.02796, abs=1e-5)
+    assert divergence(base, target, 1.0).item() == pytest.approx(0.02634, abs=1e-5)
+    p, q = 1 / (1 + exp(-0.25)), 1 / (1 + exp(-0.5))
+    by_hand = 4 * (p * log(p / q) + (1 - p) * log((1 - p) / (1 - q)))
+    assert divergence(target, base, 2.0).item() == pytest.approx(by_hand, rel=1e-4)
+
+
+def test_identical_similarities_have_nothing_to_distill() -> None:
+    same = torch.rand(4, 4, requires_grad=True)
+    assert divergence(same, same, 1.0).item() == pytest.approx(0.0, abs=1e-7)
+
+
+def test_without_targets_and_weights_half_the_base_loss_is_left() -> None:
+    objective = s2sd(targets="", weight=0.0, feature_weight=0.0)
+    assert torch.allclose(value(objective, batch()), value(make("contrastive"), batch()) / 2)
+
+
+def test_the_loss_is_that_of_its_formula() -> None:
+    objective = s2sd(weight=3.0, feature_weight=2.0, temperature=0.7)
+    encoded = objective.encode(batch().inputs)
+    own = encoded.embedding @ encoded.embedding.T
+    contrastive = make("contrastive").criterion.loss
+    targets, distilled = [], []
+    for head in objective.targets:
+        embedding = functional.normalize(head(encoded.pooled), dim=1)
+        targets.append(contrastive(embedding, LABELS))
+        distilled.append(divergence(embedding @ embedding.T, own, 0.7))
+    features = functional.normalize(batch().inputs, dim=1)
+    expected = (
+        (contrastive(encoded.embedding, LABELS) + sum(targets) / 2) / 2
+        + 3.0 * sum(distilled) / 2
+        + 2.0 * divergence(features @ features.T, own, 0.7)
+    )
+    assert torch.allclose(value(objective, batch()), expected)
+
+
+def test_distillation_moves_the_base_head_only() -> None:
+    alone = s2sd(weight=0.0, feature_weight=0.0)
+    both = s2sd(weight=50.0, feature_weight=50.0)
+    for objective in (alone, both):
+        value(objective, batch()).backward()
+    for first, second in zip(alone.targets.parameters(), both.targets.parameters(), strict=True):
+        assert torch.allclose(first.grad, second.grad)
+    assert not torch.allclose(alone.model.head.weight.grad, both.model.head.weight.grad)
+
+
+def test_no_gradient_reaches_the_trunk_through_the_features_similarities() -> None:
+    objective = s2sd(trunk=nn.Linear(10, 10), targets="", weight=0.0, feature_weight=50.0)
+    pooled = objective.model.trunk(batch().inputs)
+    own = torch.eye(len(LABELS), requires_grad=True)
+    objective._of_features(pooled, own).backward()
+    assert objective.model.trunk.weight.grad is None and own.grad is not None
+
+
+def test_the_features_join_after_their_delay() -> None:
+    late = s2sd(targets="", weight=0.0, feature_weight=50.0, feature_delay=2)
+    half = value(make("contrastive"), batch()) / 2
+    joined = [not torch.allclose(value(late, batch()), half) for _ in range(4)]
+    assert joined == [False, False, True, True]
+
+
+def test_every_head_has_a_loss_of_its_own_and_every_parameter_a_rate() -> None:
+    objective = s2sd(base="proxy_anchor", targets="16-24")
+    check_groups(objective)
+    shapes = sorted(tuple(p.shape) for p in objective.target_losses.parameters())
+    assert shapes == [(CLASSES, 16), (CLASSES, 24)]
+    value(objective, batch()).backward()
+    assert all(p.grad is not None for p in objective.parameters())
+    check_groups(uniform_prior())
+
+
+def test_the_sizes_of_the_targets_are_read() -> None:
+    assert sizes_in("512-1024") == [512, 1024] and sizes_in("") == []
+    for wrong in ("512,1024", "512-", "a", "0"):
+        with pytest.raises(UsageError, match="write sizes as"):
+            sizes_in(wrong)
+
+
+@pytest.mark.parametrize(
+    ("method", "own"),
+    [("uniform_prior", {"every": 2}), ("s2sd", {"targets": "16", "feature_delay": 3})],
+)
+def test_what_a_wrapper_counts_and_trains_is_in_its_state(method: str, own: dict[str, Any]) -> None:
+    first, second = make(method, **own), make(method, **own)
+    for seed in range(3):
+        value(first, batch(seed=seed), seed)
+    second.load_state_dict(first.state_dict())
+    for name, optimizer in second.private_optimizers().items():
+        # Copied, as from a file: an optimiser keeps the tensors that it is given.
+        optimizer.load_state_dict(deepcopy(first.private_optimizers()[name].state_dict()))
+    for seed in range(3, 7):
+        assert torch.equal(*(value(each, batch(seed=seed), seed) for each in (first, second)))
