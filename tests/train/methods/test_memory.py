@@ -71,9 +71,14 @@ def test_a_memory_of_one_batch_doubles_the_loss(base: str) -> None:
 def test_a_drawing_miner_never_meets_a_sample_s_own_copy() -> None:
     class Recorder(nn.Module):
         def forward(
-            self, embeddings: Tensor, labels: Tensor, tuples: Any, references: Tensor, _: Tensor
+            self,
+            embeddings: Tensor,
+            labels: Tensor,
+            tuples: Any,
+            references: Tensor,
+            labels_too: Tensor,
         ) -> Tensor:
-            anchors, positives, negatives = tuples
+            anchors, positives, _ = tuples
             assert (anchors != positives).all() and (anchors < len(LABELS)).all()
             assert torch.equal(references[: len(labels)], embeddings)
             assert not references.requires_grad
