@@ -69,8 +69,9 @@ def singular_values(matrix: npt.NDArray[np.float32]) -> Matrix:
     for start in range(0, len(long), _SLICE):
         rows = long[start : start + _SLICE].astype(np.float64)
         gram += rows.T @ rows
-    squares: Matrix = np.linalg.eigvalsh(gram)[::-1]
-    return np.sqrt(np.maximum(squares, 0))
+    squares = np.linalg.eigvalsh(gram)[::-1]
+    values: Matrix = np.sqrt(np.maximum(squares, 0))
+    return values
 
 
 def _density(
@@ -79,10 +80,8 @@ def _density(
     # The sum of all products of a class is the squared length of its sum: no pair is formed.
     sums, own = np.zeros((len(sizes), unit.shape[1])), np.zeros(len(sizes))
     for start in range(0, len(unit), _SLICE):
-        rows, places = (
-            unit[start : start + _SLICE].astype(np.float64),
-            labels[start : start + _SLICE],
-        )
+        places = labels[start : start + _SLICE]
+        rows = unit[start : start + _SLICE].astype(np.float64)
         np.add.at(sums, places, rows)
         np.add.at(own, places, (rows**2).sum(1))
     paired = sizes > 1
@@ -116,9 +115,9 @@ def _uniformity(unit: npt.NDArray[np.float32]) -> float:
     squares = (vectors**2).sum(1)
     total = 0.0
     for start in range(0, len(vectors), _SLICE):
-        rows = slice(start, start + _SLICE)
-        later = vectors[rows] @ vectors[start:].T
-        distance = np.maximum(squares[rows, None] + squares[start:] - 2 * later, 0)
+        stop = start + _SLICE
+        products = vectors[start:stop] @ vectors[start:].T
+        distance = np.maximum(squares[start:stop, None] + squares[start:] - 2 * products, 0)
         # Each pair once: above the diagonal.
         total += np.triu(np.exp(-2 * distance), 1).sum()
     pairs = len(vectors) * (len(vectors) - 1) / 2

@@ -37,7 +37,7 @@ def begin_block(rows: Side, columns: Side, first: Tensor, rest: Tensor, *, offse
     """
     similarity = _similarity(rows, columns, offset)
     positives = (similarity > _NONE).sum(1)
-    hits_before, hits = _runs(similarity)
+    hits_before, hits = runs(similarity)
     wanted = rest[:, None].repeat(1, similarity.shape[1])
     wanted[:, 0] = first
     limit = torch.where(similarity > _NONE, wanted - hits_before, 0).clamp(0, 2**31 - 1)
@@ -84,7 +84,7 @@ def _similarity(rows: Side, columns: Side, offset: int) -> Tensor:
     return similarity[:, : max(longest - (offset >= 0), 1)]
 
 
-def _runs(falling: Tensor) -> tuple[Tensor, Tensor]:
+def runs(falling: Tensor) -> tuple[Tensor, Tensor]:
     """For every entry (b, p), where the run of entries equal to it starts, and how long it is."""
     places = torch.arange(falling.shape[1], device=falling.device).expand_as(falling)
     changes = falling[:, 1:] != falling[:, :-1]

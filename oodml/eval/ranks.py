@@ -20,7 +20,7 @@ from torch import Tensor
 
 from oodml.eval.positives import Block, begin_block, finish_block
 from oodml.eval.ranking import Ranking
-from oodml.eval.tiles import Samples, Side, exact_rows, margin, sorted_sides, tile
+from oodml.eval.tiles import Samples, Side, exact_part, margin, sorted_sides, tile
 
 # Bytes per positive of a block: held between tiles, and used while the block begins and ends; and
 # bytes per product of a tile. Tiles suit the cache of a core, or keep a GPU busy.
@@ -105,13 +105,13 @@ def _symmetric(whole: Side, blocks: list[Block], out: Tensor) -> Iterator[Rankin
         _compare(block, block.rows, out)
         for other in blocks[position + 1 :]:
             similarity = _compare(block, other.rows, out)
-            exact = partial(exact_rows, other.rows, block.rows)
+            exact = partial(exact_part, other.rows, block.rows)
             other.tally.add(similarity.T, margin(whole.vectors.shape[1]), exact)
         yield finish_block(block)
 
 
 def _compare(block: Block, columns: Side, out: Tensor) -> Tensor:
     similarity = tile(block.rows, columns, out)
-    exact = partial(exact_rows, block.rows, columns)
+    exact = partial(exact_part, block.rows, columns)
     block.tally.add(similarity, margin(columns.vectors.shape[1]), exact)
     return similarity

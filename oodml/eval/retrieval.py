@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -52,68 +53,76 @@ def evaluate(
     is left.
     """
     clustering = [name for name in metrics if name in CLUSTERING_METRICS]
-    chosen = {name: _metric(name) for name in metrics if name not in CLUSTERING_METRICS}
-    _check(query, gallery)
+    task = retrieval_task(query, gallery, [name for name in metrics if name not in clustering])
     scores: dict[str, float] = {}
-    if chosen:
-        labels, gallery_labels = _labels(query, gallery)
-        found = _positives(query, labels, gallery_labels)
-        own = Samples(torch.from_numpy(query.values), labels)
-        other = None
-        if gallery is not None:
-            other = Samples(torch.from_numpy(gallery.values), gallery_labels)
-        depth = depth_of(chosen.values(), found)
-        blocks = positive_ranks(own, other, depth=depth, memory=memory, device=device)
-        scores = mean_scores(blocks, found, chosen)
+    if task.metrics:
+        blocks = positive_ranks(
+            task.query, task.gallery, depth=task.depth, memory=memory, device=device
+        )
+        scores = mean_scores(blocks, task)
     if clustering:
         scores |= score_clusters(query, clustering)
     return {name: scores[name] for name in metrics} | scores
 
 
-def depth_of(metrics: Iterable[Metric], positives: Tensor) -> Depth:
-    """How deep the metrics look for queries with so many positives (n,)."""
-    first = rest = torch.zeros_like(positives)
-    for metric in metrics:
-        depth = metric.depth(positives)
-        first = torch.maximum(first, depth)
-        rest = rest if metric.first_only else torch.maximum(rest, depth)
-    return Depth(first, rest)
+@dataclass(frozen=True, eq=False)
+class RetrievalTask:
+    """Checked samples, how many positives (n,) each query has, and what is to be measured."""
+
+    query: Samples
+    gallery: Samples | None
+    positives: Tensor
+    metrics: Mapping[str, Metric]
+
+    @property
+    def depth(self) -> Depth:
+        """How deep the metrics look for each query."""
+        first = rest = torch.zeros_like(self.positives)
+        for metric in self.metrics.values():
+            depth = metric.depth(self.positives)
+            first = torch.maximum(first, depth)
+            rest = rest if metric.first_only else torch.maximum(rest, depth)
+        return Depth(first, rest)
 
 
-def mean_scores(
-    blocks: Iterable[Ranking], positives: Tensor, metrics: Mapping[str, Metric]
-) -> dict[str, float]:
-    """The means over all queries with positives, and how many these are, left out and tied.
-
-    `positives` (n,) are those of all n queries.
-    """
-    scores = {name: torch.zeros(len(positives), dtype=torch.float64) for name in metrics}
-    tied = 0
-    for ranking in blocks:
-        tied += int(ranking.tied.sum())
-        rows = ranking.query.cpu()
-        for name, metric in metrics.items():
-            scores[name][rows] = metric.score(ranking).double().cpu()
-    kept = positives > 0
-    queries = int(kept.sum())
-    return {
-        **{name: float(values[kept].mean()) for name, values in scores.items()},
-        "queries": queries,
-        "queries_left_out": len(positives) - queries,
-        "queries_tied": tied,
-    }
-
-
-def _positives(query: Features, labels: Tensor, gallery_labels: Tensor) -> Tensor:
+def retrieval_task(
+    query: Features, gallery: Features | None, metrics: Sequence[str]
+) -> RetrievalTask:
+    """What `evaluate` is asked to do, checked; its errors are those of `evaluate`."""
+    chosen = {name: _metric(name) for name in metrics}
+    _check(query, gallery)
+    labels, gallery_labels = _labels(query, gallery)
     positives = torch.bincount(gallery_labels, minlength=int(labels.max()) + 1)[labels]
-    if gallery_labels is labels:
+    found = None
+    if gallery is None:
         positives = positives - 1
+    else:
+        found = Samples(torch.from_numpy(gallery.values), gallery_labels)
     if not positives.any():
         raise DataError(
             f"{query.source.dataset}: none of {len(labels)} queries has another sample of its "
             "class to be found. Retrieval needs at least two samples in a class."
         )
-    return positives
+    return RetrievalTask(Samples(torch.from_numpy(query.values), labels), found, positives, chosen)
+
+
+def mean_scores(blocks: Iterable[Ranking], task: RetrievalTask) -> dict[str, float]:
+    """The means over all queries with positives, and how many these are, left out and tied."""
+    kept = task.positives > 0
+    scores = {name: torch.zeros(len(kept), dtype=torch.float64) for name in task.metrics}
+    tied = 0
+    for ranking in blocks:
+        tied += int(ranking.tied.sum())
+        rows = ranking.query.cpu()
+        for name, metric in task.metrics.items():
+            scores[name][rows] = metric.score(ranking).cpu()
+    queries = int(kept.sum())
+    return {
+        **{name: float(values[kept].mean()) for name, values in scores.items()},
+        "queries": queries,
+        "queries_left_out": len(kept) - queries,
+        "queries_tied": tied,
+    }
 
 
 def _check(query: Features, gallery: Features | None) -> None:

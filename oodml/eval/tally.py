@@ -27,10 +27,13 @@ class Tally:
     tied: Tensor
     limit: Tensor
 
-    def add(self, similarity: Tensor, margin: float, exact: Callable[[Tensor], Tensor]) -> None:
+    def add(
+        self, similarity: Tensor, margin: float, exact: Callable[[Tensor, Tensor], Tensor]
+    ) -> None:
         """Count a tile (b, c), -inf where nothing is to be counted.
 
-        `similarity` is within `margin` of the truth, `exact(rows)` gives true rows.
+        `similarity` is within `margin` of the truth; `exact(rows, columns)` is the truth where
+        the given rows and columns of the tile cross.
         """
         wanted = self.above < self.limit
         nearest = similarity.amax(1, keepdim=True)
@@ -50,10 +53,24 @@ class Tally:
         above, reaching = _counts(part, threshold + margin, threshold - margin)
         unsure = ((above != reaching) & wanted[rows, span]).any(1).nonzero().squeeze(1)
         if len(unsure):
-            truth = threshold[unsure]
-            above[unsure], reaching[unsure] = _counts(exact(rows[unsure]), truth, truth)
+            part, threshold = part[unsure], threshold[unsure]
+            near = _near(part, threshold, margin)
+            part[:, near] = exact(rows[unsure], near)
+            above[unsure], reaching[unsure] = _counts(part, threshold, threshold)
         self.above[rows, span] += above
         self.tied[rows, span] += reaching - above
+
+
+def _near(similarity: Tensor, threshold: Tensor, margin: float) -> Tensor:
+    """The columns of (b, c) within `margin` of one of their row's thresholds (b, p)."""
+    if threshold.shape[1] > _PASSES:
+        return torch.arange(similarity.shape[1], device=similarity.device)
+    # A little wider, for this difference is rounded too.
+    margin *= 1.001
+    near = torch.zeros_like(similarity, dtype=torch.bool)
+    for place in range(threshold.shape[1]):
+        near |= (similarity - threshold[:, place, None]).abs() <= margin
+    return near.any(0).nonzero().squeeze(1)
 
 
 def _counts(similarity: Tensor, upper: Tensor, lower: Tensor) -> tuple[Tensor, Tensor]:
@@ -72,7 +89,7 @@ def _counts(similarity: Tensor, upper: Tensor, lower: Tensor) -> tuple[Tensor, T
 def _counts_by_sorting(similarity: Tensor, upper: Tensor, lower: Tensor) -> tuple[Tensor, Tensor]:
     if similarity.device.type == "cpu":
         # NumPy sorts float32 ten times faster than torch, which carries the order along.
-        ascending = torch.from_numpy(np.sort(similarity.numpy(), axis=1))
+        ascending = torch.from_numpy(np.sort(similarity.contiguous().numpy(), axis=1))
     else:
         ascending = similarity.sort(1).values
     count = similarity.shape[1]

@@ -86,10 +86,10 @@ def tile(rows: Side, columns: Side, out: Tensor) -> Tensor:
     return _negatives(similarity, rows.place, columns.place)
 
 
-def exact_rows(rows: Side, columns: Side, chosen: Tensor) -> Tensor:
-    """The tile's `chosen` rows as the dot products' true values, rounded to float32."""
-    products = exact_products(rows.vectors[chosen], columns.vectors)
-    return _negatives(products, rows.place[chosen], columns.place)
+def exact_part(rows: Side, columns: Side, down: Tensor, across: Tensor) -> Tensor:
+    """The tile's true values where the rows `down` and the columns `across` cross."""
+    products = exact_products(rows.vectors[down], columns.vectors[across])
+    return _negatives(products, rows.place[down], columns.place[across])
 
 
 def exact_products(rows: Tensor, columns: Tensor) -> Tensor:
