@@ -19,6 +19,7 @@ from oodml.errors import OodmlError, UsageError, unknown_name
 _HOMES = {
     "analyze": "analyze",
     "demo": "demo",
+    "evaluate": "evaluate",
     "features": "features",
     "fid": "fid",
     "ladder": "ladder",

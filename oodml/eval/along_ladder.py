@@ -1,0 +1,137 @@
+"""Embeddings made elsewhere, evaluated on the rungs of a ladder as runs without training."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from oodml.errors import DataError, unknown_name
+from oodml.eval.clustering import CLUSTERING_METRICS
+from oodml.eval.comparable import EMBEDDINGS
+from oodml.eval.geometry import geometry
+from oodml.eval.metrics import find_metric
+from oodml.eval.retrieval import DEFAULT_METRICS, evaluate, metric_names
+from oodml.fid.features import Features
+from oodml.splits.equal import split_features
+from oodml.splits.exchange import match_classes
+from oodml.splits.gallery import gallery_classes_of, subsample
+from oodml.splits.ladder import Ladder
+from oodml.splits.split import Split
+from oodml.store import RunRecord, RunSpec
+
+
+def for_ladder(features: Features, ladder: Ladder) -> Features:
+    """The embeddings under the class names of a ladder, once they are seen to be of its data.
+
+    Names are matched as they are, or by their letters and digits. Raises `DataError` if a
+    fingerprint or the number of samples of a class is another, or if a test class of a rung is
+    missing; classes that only train need not be there.
+    """
+    known = features.source.fingerprint
+    if known and ladder.features.fingerprint and known != ladder.features.fingerprint:
+        raise DataError(
+            f"the embeddings are of dataset {features.source.dataset!r} with fingerprint {known}, "
+            f"the ladder's is {ladder.features.fingerprint}."
+        )
+    match = match_classes(ladder.class_sizes, features.class_names)
+    theirs = {ours: name for name, ours in match.matched.items()}
+    names = [theirs.get(name, name) for name in features.class_names]
+    renamed = replace(features, class_names=tuple(names))
+    _check_test_classes(renamed, ladder)
+    _check_sizes(renamed, ladder)
+    return renamed
+
+
+def evaluation_spec(features: Features, ladder: Ladder, split: Split, name: str) -> RunSpec:
+    """The spec of evaluating the embeddings `name` on one split; `weights` is their digest."""
+    source = features.source
+    return RunSpec(
+        dataset=ladder.features.dataset,
+        fingerprint=ladder.features.fingerprint,
+        split=split.id,
+        method=name,
+        backbone=EMBEDDINGS,
+        weights=source.weights,
+        preprocessing=source.preprocessing,
+        train="none",
+        embedding_dim=features.values.shape[1],
+    )
+
+
+def check_metrics(names: Sequence[str]) -> None:
+    """`UsageError` for the first of the names that `evaluate` does not know."""
+    for name in names:
+        if find_metric(name) is None and name not in CLUSTERING_METRICS:
+            raise unknown_name("metric", name, [known for known, _ in metric_names()])
+
+
+def evaluate_split(
+    spec: RunSpec,
+    split: Split,
+    features: Features,
+    metrics: Sequence[str] = DEFAULT_METRICS,
+    *,
+    device: str | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> RunRecord:
+    """The record of one split: metrics of the test classes, geometry of both sides.
+
+    The geometry of the training classes is measured if all of them are there. Raises `UsageError`
+    for an unknown metric.
+    """
+    started = time.monotonic()
+    here = set(features.class_names)
+    whole = here >= set(split.train_classes)
+    part = split_features(split, features) if split.images_kept and whole else features
+    test = part.subset(split.test_classes)
+    shape = {"train": geometry(part.subset(split.train_classes))} if whole else {}
+    return RunRecord(
+        spec=spec,
+        shift=split.shift.to_json() if split.shift else {},
+        metrics=evaluate(_gallery(spec, split, test), metrics=metrics, device=device),
+        training={},
+        environment=dict(environment or {}),
+        seconds=round(time.monotonic() - started, 3),
+        geometry={**shape, "test": geometry(test)},
+    )
+
+
+def _gallery(spec: RunSpec, split: Split, test: Features) -> Features:
+    """All test embeddings, or as many classes and images of them as the spec says."""
+    if not spec.gallery_classes and not spec.gallery_images:
+        return test
+    chosen = test.subset(gallery_classes_of(split, spec.gallery_classes, spec.seed))
+    rows = subsample(chosen.labels, spec.gallery_images, spec.seed, "gallery", split.id)
+    names = chosen.sample_names
+    return replace(
+        chosen,
+        values=chosen.values[rows],
+        labels=chosen.labels[rows],
+        sample_names=tuple(names[row] for row in rows) if names else (),
+    )
+
+
+def _check_test_classes(features: Features, ladder: Ladder) -> None:
+    here = {features.class_names[label] for label in set(features.labels.tolist())}
+    for number, rung in enumerate(ladder.rungs):
+        missing = sorted(set(rung.test_classes) - here)
+        if missing:
+            shown = ", ".join(repr(name) for name in missing[:3])
+            more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+            raise DataError(
+                f"rung {number} tests on {len(missing)} of {len(rung.test_classes)} classes that "
+                f"the embeddings lack: {shown}{more}. Embed every class of the dataset."
+            )
+
+
+def _check_sizes(features: Features, ladder: Ladder) -> None:
+    counts = dict.fromkeys(features.class_names, 0)
+    for label in features.labels.tolist():
+        counts[features.class_names[label]] += 1
+    for name, size in sorted(ladder.class_sizes.items()):
+        if size and counts.get(name, size) not in (0, size):
+            raise DataError(
+                f"class {name!r} has {counts[name]} embeddings and {size} images in the ladder's "
+                f"dataset {ladder.features.dataset!r}; embed the same images."
+            )
