@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from oodml.errors import UsageError
+
 # Every matrix product has this one shape, padded with zeros, so that neither the memory budget
 # nor a sample's position changes the order in which its products are summed. COLUMNS is a
 # multiple of ROWS, for one padded matrix serves as both.
@@ -50,8 +52,11 @@ def nearest_neighbors(
     themselves and each query is left out by its index, so an exact duplicate of it stays. Equal
     similarities are ordered by index. `memory` bounds the bytes that are used beyond the
     arguments, down to a floor of one block of 256 x 2048; the result does not depend on it.
-    At most m neighbours (n - 1 without a gallery) can be asked for.
+    Raises `UsageError` for k above m (n - 1 without a gallery).
     """
+    available = len(query) - 1 if gallery is None else len(gallery)
+    if not 1 <= k <= available:
+        raise UsageError(f"{k} nearest neighbours of {available} samples: give 1 to {available}.")
     rows = columns = _unit_rows(query, device)
     row_labels = column_labels = query_labels.to(device)
     held = rows.numel()

@@ -25,7 +25,7 @@ from oodml.eval.tiles import Samples, Side, exact_part, margin, sorted_sides, ti
 # Bytes per positive of a block: held between tiles, and used while the block begins and ends; and
 # bytes per product of a tile. Tiles suit the cache of a core, or keep a GPU busy.
 _HELD, _IN_USE, _PER_PRODUCT = 24, 240, 40
-_SMALLEST, _LARGEST, _LARGEST_ON_GPU = 64, 1024, 8192
+_FEWEST, _SMALLEST, _LARGEST, _LARGEST_ON_GPU = 8, 64, 1024, 8192
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +52,8 @@ def positive_ranks(
     Vectors are L2-normalised here; a zero vector has similarity 0 to everything. Without a gallery
     the queries are searched among themselves, each left out by its index, so an exact duplicate of
     it stays. Queries without a positive are left out. `memory` bounds the bytes that are used
-    beyond the arguments, down to a floor of a few small tiles and one query's positives; the
-    result does not depend on it.
+    beyond the arguments, down to a floor of a few small tiles and eight queries' positives;
+    the result does not depend on it.
     """
     rows, columns = sorted_sides(query, gallery, device)
     held = sum(side.vectors.numel() for side in ([rows] if rows is columns else [rows, columns]))
@@ -83,7 +83,7 @@ def _spans(positives: list[int], width: int, memory: int) -> list[tuple[int, int
     start = positives.count(0)
     while start < len(positives):
         most = positives[min(start + width, len(positives)) - 1]
-        stop = start + min(width, max(memory // (_IN_USE * most), 1))
+        stop = start + min(width, max(memory // (_IN_USE * most), _FEWEST))
         spans.append((start, min(stop, len(positives))))
         start = stop
     return spans

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from oodml.errors import UsageError
 from oodml.eval import neighbors
 from oodml.eval.neighbors import nearest_neighbors, normalized
 
@@ -107,6 +108,14 @@ def test_equal_vectors_are_exactly_equally_near_wherever_they_stand():
     assert (tied == len(vectors) - 5).all()
     assert index[100].tolist() == [0, 1, 2, 3]
     assert index[2].tolist() == [0, 1, 3, 4]
+
+
+@pytest.mark.parametrize("k", [0, 30])
+def test_more_neighbours_than_samples_get_one_line(k):
+    with pytest.raises(UsageError, match=rf"{k} nearest neighbours of 29 samples: give 1 to 29"):
+        search(*data(30), k=k)
+    vectors, labels = data(30)
+    search(vectors, labels, gallery=vectors, gallery_labels=labels, k=30)
 
 
 def test_normalising_neither_overflows_nor_divides_by_zero():

@@ -6,12 +6,21 @@ import torch
 from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 
 from oodml.errors import DataError, UsageError
-from oodml.eval import neighbors
 from oodml.eval.retrieval import DEFAULT_METRICS, evaluate, metric_names
 from oodml.fid.features import Features, FeatureSource
 
 SOURCE = FeatureSource("test", "0" * 16, "none", "0" * 64, "none", "fp32")
-ALL = ("precision_at_1", "recall_at_3", "recall_at_50", *DEFAULT_METRICS)
+ALL = (
+    "precision_at_1",
+    "recall_at_3",
+    "recall_at_50",
+    *DEFAULT_METRICS,
+    "mean_average_precision",
+    "mean_average_precision_at_5",
+    "mean_average_precision_at_1000",
+    "mean_average_precision_at_1000_ooDML",
+    "map_c_ooDML",
+)
 
 
 def features(values, labels, names=None):
@@ -40,6 +49,13 @@ def scores_of_order(order, labels, own):
     scores["precision_at_1"] = hits[0]
     scores["r_precision"] = hits[top].mean()
     scores["mean_average_precision_at_r"] = (precision * hits)[top].sum() / positives
+    scores["mean_average_precision"] = (precision * hits).sum() / positives
+    for k in (5, 1000):
+        summed = (precision * hits)[:k].sum()
+        scores[f"mean_average_precision_at_{k}"] = summed / min(positives, k)
+    scores["mean_average_precision_at_1000_ooDML"] = summed / (positives + 1)
+    summed = (precision * hits)[: positives + 1].sum()
+    scores["map_c_ooDML"] = summed / (positives + 1)
     return scores
 
 
@@ -83,9 +99,14 @@ def test_values_equal_brute_force_with_a_gallery():
 
 def test_values_equal_pytorch_metric_learning():
     query = unbalanced(600, seed=9)
-    metrics = ("precision_at_1", "r_precision", "mean_average_precision_at_r")
+    metrics = (
+        "precision_at_1",
+        "r_precision",
+        "mean_average_precision_at_r",
+        "mean_average_precision",
+    )
     calculator = AccuracyCalculator(
-        include=metrics, k="max_bin_count", device=torch.device("cpu"), knn_func=cosine_search
+        include=metrics, device=torch.device("cpu"), knn_func=cosine_search
     )
     theirs = calculator.get_accuracy(torch.from_numpy(query.values), torch.from_numpy(query.labels))
     ours = evaluate(query, metrics=metrics)
@@ -96,7 +117,7 @@ def test_values_equal_pytorch_metric_learning():
 def cosine_search(query, k, reference, same_source):
     assert same_source
     similarity = torch.nn.functional.normalize(query) @ torch.nn.functional.normalize(reference).T
-    return similarity.fill_diagonal_(-2).topk(k, dim=1)
+    return similarity.fill_diagonal_(-2).topk(len(query) - 1, dim=1)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -137,9 +158,7 @@ def test_a_collapsed_embedding_scores_what_chance_gives():
     assert scores["queries_tied"] == 1500
 
 
-def test_scores_depend_neither_on_memory_nor_on_the_order_of_samples(monkeypatch):
-    monkeypatch.setattr(neighbors, "ROWS", 32)
-    monkeypatch.setattr(neighbors, "COLUMNS", 64)
+def test_scores_depend_neither_on_memory_nor_on_the_order_of_samples():
     query = unbalanced(300, seed=2)
     query.values[100:130] = query.values[0]
     expected = evaluate(query, metrics=ALL)
@@ -157,7 +176,10 @@ def test_scores_depend_neither_on_memory_nor_on_the_order_of_samples(monkeypatch
 def test_perfect_clustering_scores_one_and_duplicates_are_not_the_query():
     labels = np.repeat(np.arange(12), 5)
     scores = evaluate(features(np.eye(12)[labels], labels), metrics=ALL)
-    assert {scores[name] for name in ALL} == {1.0}
+    published = ("mean_average_precision_at_1000_ooDML", "map_c_ooDML")
+    assert {scores[name] for name in ALL if name not in published} == {1.0}
+    # The ceiling of the published variants is R / (R + 1).
+    assert [scores[name] for name in published] == pytest.approx([0.8, 0.8])
     two = features([[1, 0], [1, 0], [0, 1], [0, 1]], [0, 1, 0, 1])
     assert evaluate(two, metrics=["recall_at_1"])["recall_at_1"] == 0
 
@@ -165,6 +187,18 @@ def test_perfect_clustering_scores_one_and_duplicates_are_not_the_query():
 def test_more_neighbours_than_samples_may_be_asked_for():
     scores = evaluate(features(np.eye(4), [0, 0, 1, 1]), metrics=["recall_at_1000"])
     assert scores["recall_at_1000"] == 1
+
+
+def test_matrix_products_stay_in_float32_where_the_caller_allows_less():
+    query = unbalanced(300, dimension=64, seed=3)
+    query.values[:] = query.values.mean(0) + 1e-3 * query.values
+    expected = evaluate(query, metrics=ALL)
+    torch.set_float32_matmul_precision("medium")
+    try:
+        assert evaluate(query, metrics=ALL) == expected
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision("highest")
 
 
 def test_bad_input_gets_one_clear_line():
@@ -179,7 +213,20 @@ def test_bad_input_gets_one_clear_line():
         evaluate(features(np.eye(4), [0, 1, 2, 3]))
     with pytest.raises(DataError, match="4 dimensions and the gallery has 2"):
         evaluate(query, features(np.eye(2), [0, 1]))
+    with pytest.raises(DataError, match=r"all 4 queries .* are of the class 'c000'"):
+        evaluate(features(np.eye(4), [0, 0, 0, 0]))
+    with pytest.raises(DataError, match=r"1 of 4 feature rows hold NaN or infinity: 2\."):
+        evaluate(features(np.diag([1, 1, np.nan, 1]), [0, 0, 1, 1]))
+    with pytest.raises(DataError, match=r"values of shape \(4, 4\) and labels of shape \(3,\)"):
+        evaluate(features(np.eye(4), [0, 0, 1]))
+    with pytest.raises(UsageError, match="unknown metric 'nmi_at_1'"):
+        evaluate(query, metrics=["nmi_at_1"])
 
 
 def test_metrics_are_described():
-    assert all(name and description for name, description in metric_names())
+    names = dict(metric_names())
+    assert {"recall_at_K", "mean_average_precision_at_K", "nmi", "f1", "map_c_ooDML"} <= set(names)
+    assert all(description.endswith((".", ")")) for description in names.values())
+    query = features(np.eye(4), [0, 0, 1, 1])
+    every = [name.replace("_K", "_3") for name in names]
+    assert set(every) < set(evaluate(query, metrics=every))
