@@ -44,7 +44,7 @@ class Comparison:
         if self.difference.low is None:
             return "one seed: no interval, not separated"
         separated = self.p_holm < LEVEL and self.difference.sign == 1
-        return f"{self.first} above {self.second}" if separated else "not separated"
+        return f"{self.first} above {self.second} on average" if separated else "not separated"
 
 
 def compare_methods(rows: Sequence[SummaryRow]) -> list[Comparison]:

@@ -87,7 +87,7 @@ def long(*arguments: str | Path) -> list[dict[str, str]]:
         ("curves", "AGS"),
         ("scores", "slope per 100 FID"),
         ("deviation", "mean of the methods"),
-        ("comparisons", "margin above arcface"),
+        ("comparisons", "margin above arcface on average"),
         ("ranks", "Kendall's tau"),
         ("few-shot", "zero-shot"),
     ],

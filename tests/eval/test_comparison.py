@@ -22,7 +22,7 @@ def test_difference_interval_and_test_against_scipy():
     estimate = (found.difference.value, found.difference.low, found.difference.high)
     assert estimate == pytest.approx(t_interval(difference.mean(1).tolist()))
     assert found.p == pytest.approx(scipy.stats.wilcoxon(difference.ravel()).pvalue)
-    assert found.verdict == "b above a"
+    assert found.verdict == "b above a on average"
 
 
 def test_equal_methods_are_not_separated():
