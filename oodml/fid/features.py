@@ -68,7 +68,9 @@ class Features:
     groups: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "values", np.asarray(self.values, dtype=np.float32))
+        # What overflows becomes infinity, which is refused by row below.
+        with np.errstate(over="ignore"):
+            object.__setattr__(self, "values", np.asarray(self.values, dtype=np.float32))
         object.__setattr__(self, "labels", np.asarray(self.labels).astype(np.int64, copy=False))
         _check_shapes(self)
         _check_finite(self.values, self.sample_names)

@@ -160,9 +160,9 @@ def terms_of_covariances(
     if not keep.all():
         a, b = a[np.ix_(keep, keep)], b[np.ix_(keep, keep)]
     ranks = (_rank(counts[0], len(a)), _rank(counts[1], len(b)))
-    if not _in_order(a, b):
-        a, b, ranks = b, a, (ranks[1], ranks[0])
     trace: RootTrace | None = None
+    if len(a) and not _in_order(a, b):
+        a, b, ranks = b, a, (ranks[1], ranks[0])
     if len(a) == 0:
         trace = RootTrace(0.0, 0.0)
     elif min(ranks) == len(a):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -93,6 +94,26 @@ def test_a_start_and_a_pair_come_from_files(pool: Path, tmp_path: Path) -> None:
                  "-o", tmp_path / "runs")  # fmt: skip
     assert runs.exit_code == 0, runs.output
     assert f"{2 * len(rungs)} runs done" in runs.output
+
+
+def test_a_published_pickle_names_the_start(pool: Path, tmp_path: Path) -> None:
+    names = [f"class {i:03d}" for i in range(30)]
+    splits = {
+        key: {"train": names[key:], "test": names[:key], "fid": float(key), "split_train": [],
+              "split_val": [], "test_episodes": {}}
+        for key in (11, 12)
+    }  # fmt: skip
+    path = tmp_path / "published.pkl"
+    path.write_bytes(pickle.dumps(splits, protocol=3))
+    build = ("ladder", "build", pool, "-o", tmp_path / "l.json", "--no-easier", "--null", "0")
+    result = oodml(*build, "--rungs", "2", "--start", f"{path}:12")
+    assert result.exit_code == 0, result.output
+    ladder = Ladder.load(tmp_path / "l.json")
+    assert ladder.rungs[0].test_classes == tuple(names[:12])
+    assert ladder.settings.start == f"{path}:12"
+    result = oodml(*build, "--start", f"{path}:3")
+    assert result.exit_code == 2
+    assert result.stderr.strip().splitlines()[-1].endswith("has no split 3; it has 11 to 12.")
 
 
 def test_the_sizes_shown_are_those_that_take_part(pool: Path, tmp_path: Path) -> None:

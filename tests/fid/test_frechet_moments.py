@@ -174,3 +174,9 @@ def test_the_number_of_threads_changes_nothing():
         )
         values.append([float(value) for value in run.stdout.split()])
     assert values[0] == pytest.approx(values[1], rel=1e-9)
+
+
+def test_sides_without_any_spread_differ_by_their_means():
+    nothing = np.zeros((3, 3))
+    terms = frechet_terms_from_moments([1.0, 0, 0], nothing, [0.0, 2, 0], nothing)
+    assert (terms.mean, terms.covariance) == (5.0, 0.0)
