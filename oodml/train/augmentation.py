@@ -89,12 +89,7 @@ def _at_least(image: Image.Image, box: Box, side: float) -> tuple[Image.Image, B
     left, top, right, bottom = box
     wanted = width * side / (right - left), height * side / (bottom - top)
     image.draft(None, (math.ceil(wanted[0]), math.ceil(wanted[1])))
-    pixels = image.convert("RGB")
-    across, down = pixels.width / width, pixels.height / height
-    scaled = left * across, top * down, right * across, bottom * down
-    return pixels, (
-        scaled[0],
-        scaled[1],
-        min(scaled[2], pixels.width),
-        min(scaled[3], pixels.height),
-    )
+    image.load()
+    across, down = image.width / width, image.height / height
+    right, bottom = min(right * across, image.width), min(bottom * down, image.height)
+    return image, (left * across, top * down, right, bottom)

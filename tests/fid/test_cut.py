@@ -29,12 +29,22 @@ def drawn(count: int, size: int) -> torch.Tensor:
     return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(0))
 
 
+def lively(network: nn.Module) -> nn.Module:
+    """Statistics under which the features neither vanish nor ignore the image."""
+    draw = torch.Generator().manual_seed(0)
+    for layer in network.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.running_mean.normal_(0, 0.1, generator=draw)
+            layer.running_var.uniform_(0.01, 0.03, generator=draw)
+    return network.eval()
+
+
 @pytest.mark.parametrize("name", POOLED)
 def test_the_pooling_layer_reads_a_map_whose_mean_the_classifier_reads(
     name: str, tmp_path: Path
 ) -> None:
     options = {"init_weights": False, "aux_logits": True} if name == "googlenet" else {}
-    network = models.get_model(name, weights=None, **options).eval()
+    network = lively(models.get_model(name, weights=None, **options))
     torch.save(network.state_dict(), tmp_path / "w.pth")
     backbone = load_backbone(name, weights=tmp_path / "w.pth", image_size=64)
     assert backbone.pool == POOLED[name]
@@ -45,8 +55,9 @@ def test_the_pooling_layer_reads_a_map_whose_mean_the_classifier_reads(
     with torch.inference_mode():
         values = backbone.module(images)
         last = [each for each in network.modules() if isinstance(each, nn.Linear)][-1]
-        assert torch.allclose(last(values), network(images), atol=1e-5)
-    assert torch.allclose(maps[0].mean(dim=(2, 3), keepdim=True), maps[1], atol=1e-6)
+        expected = network(images)
+        assert torch.norm(last(values) - expected) < 1e-4 * torch.norm(expected[0] - expected[1])
+    assert torch.allclose(maps[0].mean(dim=(2, 3), keepdim=True), maps[1], rtol=1e-4)
     # The mode for training must give a plain tensor, without auxiliary outputs.
     assert backbone.module.train()(images).shape == (2, backbone.dimension)
 

@@ -74,7 +74,7 @@ def test_unknown_networks_and_unknown_weights_get_the_closest_match(
     [
         ("resnet10t", 64, "global_pool.pool"),
         ("mobilenetv3_small_050", 64, "global_pool.pool"),
-        ("test_vit", 96, None),
+        ("vit_tiny_patch16_224", 96, None),
     ],
 )
 def test_networks_of_timm_at_another_size(
