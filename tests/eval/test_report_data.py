@@ -23,9 +23,10 @@ from sklearn.decomposition import PCA
 from oodml.errors import DataError, UsageError
 from oodml.eval.report.colors import CONTRAST, DARK_PAGE, contrast, on_dark
 from oodml.eval.report.content import report_content
-from oodml.eval.report.galleries import NEIGHBORS, Board, boards
+from oodml.eval.report.galleries import Board, boards
 from oodml.eval.report.gallery_content import gallery_content
 from oodml.eval.report.page import embedded, write_report
+from oodml.eval.report.queries import NEIGHBORS
 from oodml.eval.report.thumbnails import SIDE, fitting, thumbnail
 from oodml.eval.report.words import definitions
 from oodml.eval.styles import line_style
@@ -228,10 +229,15 @@ class TestGalleries:
     def test_damaged_and_foreign_embeddings_are_left_out_aloud(
         self, pool: Pool, caplog: pytest.LogCaptureFixture
     ) -> None:
-        ours = [select(pool, HOSTILE_METHOD, rung.id)[0] for rung in pool.ladder.rungs[:2]]
+        ours = [select(pool, HOSTILE_METHOD, rung.id)[0] for rung in pool.ladder.rungs]
         paths = [pool.store.run_directory(record.id) / "embeddings.npz" for record in ours]
         paths[0].write_bytes(b"PK no archive")
         pool.features.save(paths[1])
+        test = pool.features.subset(pool.ladder.rungs[2].test_classes)
+        lonely = np.unique(test.labels, return_index=True)[1]
+        replace(test, values=test.values[lonely], labels=test.labels[lonely], sample_names=()).save(
+            paths[2]
+        )
         with caplog.at_level(logging.WARNING, "oodml"):
             found = boards(ours, pool.ladder, pool.store, None)
         for path in paths:
@@ -239,6 +245,7 @@ class TestGalleries:
         assert found == []
         assert f"{paths[0]} is not a feature file" in caplog.text
         assert f"{paths[1]} does not hold test classes of its run" in caplog.text
+        assert f"{paths[2]} has no class with two samples" in caplog.text
 
     def test_features_of_another_network_are_not_taken_for_a_run(self, pool: Pool) -> None:
         frozen = [r for r in pool.store.records() if r.label == "frozen"]

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
-import torch
 
 from oodml.errors import DataError
-from oodml.eval.neighbors import nearest_neighbors
+from oodml.eval.report.queries import QUERIES, Found, found, one_a_class, search
 from oodml.fid.features import Features
 from oodml.seeding import generator
 from oodml.splits.equal import split_features
@@ -24,29 +22,9 @@ if TYPE_CHECKING:
     from oodml.store import RunRecord, Store
 
 LOG = logging.getLogger("oodml")
-NEIGHBORS = 8
 KINDS = ("best", "worst", "random")
-QUERIES = 6  # of each kind
 # The best and the worst of more queries than these are hardly better or worse.
 CANDIDATES = 2000
-
-
-@dataclass(frozen=True)
-class Found:
-    """A query and its nearest samples, by their names; `right` says which have its class.
-
-    `positives` is how many there are to be found, `score` the average precision over the first
-    min(positives, 8) ranks.
-    """
-
-    query: str
-    query_class: str
-    positives: int
-    score: float
-    names: tuple[str, ...]
-    classes: tuple[str, ...]
-    similarities: tuple[float, ...]
-    right: tuple[bool, ...]
 
 
 @dataclass(frozen=True)
@@ -91,10 +69,12 @@ def _embeddings(
     except DataError as error:
         LOG.warning("left out of the gallery: %s", error)
         return None
-    if embeddings.source.fingerprint != record.spec.fingerprint or not set(
-        embeddings.class_names
-    ) <= set(split.test_classes):
+    ours = embeddings.source.fingerprint == record.spec.fingerprint
+    if not ours or not set(embeddings.class_names) <= set(split.test_classes):
         LOG.warning("left out of the gallery: %s does not hold test classes of its run", path)
+        return None
+    if np.bincount(embeddings.labels).max() < 2:
+        LOG.warning("left out of the gallery: %s has no class with two samples", path)
         return None
     return embeddings
 
@@ -131,7 +111,7 @@ def _board(record: RunRecord, rung: int, embeddings: Features) -> Board:
     asked = np.flatnonzero(positives > 0)
     draw = generator(0, "report gallery", record.spec.split).permutation(len(asked))
     drawn = asked[draw[:CANDIDATES]]
-    found = list(_search(embeddings, drawn, positives))
+    lists = search(embeddings, drawn, positives[drawn])
     return Board(
         run=record.id,
         method=record.label,
@@ -139,69 +119,8 @@ def _board(record: RunRecord, rung: int, embeddings: Features) -> Board:
         candidates=len(drawn),
         queries=len(asked),
         chosen={
-            "best": _one_a_class(sorted(found, key=_goodness)),
-            "worst": _one_a_class(sorted(found, key=_badness)),
-            "random": tuple(found[:QUERIES]),
+            "best": found(embeddings, lists, one_a_class(embeddings, lists, lists.best_first())),
+            "worst": found(embeddings, lists, one_a_class(embeddings, lists, lists.worst_first())),
+            "random": found(embeddings, lists, range(min(QUERIES, len(drawn)))),
         },
     )
-
-
-def _search(
-    embeddings: Features, rows: npt.NDArray[np.int64], positives: npt.NDArray[np.int64]
-) -> Iterator[Found]:
-    values, labels = torch.from_numpy(embeddings.values), torch.from_numpy(embeddings.labels)
-    # One more, for the query finds itself.
-    k = min(NEIGHBORS + 1, len(labels))
-    blocks = nearest_neighbors(values[rows], labels[rows], values, labels, k=k)
-    index = torch.cat([block.index for block in blocks]).numpy()
-    unit = embeddings.values / np.linalg.norm(embeddings.values, axis=1, keepdims=True).clip(1e-30)
-    for row, near in zip(rows, index, strict=True):
-        others = near[near != row][:NEIGHBORS]
-        yield _found(embeddings, row, others, unit[others] @ unit[row], int(positives[row]))
-
-
-def _found(
-    embeddings: Features,
-    row: np.int64,
-    others: npt.NDArray[np.int64],
-    similarities: npt.NDArray[np.float32],
-    positives: int,
-) -> Found:
-    classes, labels = embeddings.class_names, embeddings.labels
-    right = labels[others] == labels[row]
-    depth = min(positives, len(others))
-    precision = np.cumsum(right) / np.arange(1, len(right) + 1)
-    return Found(
-        query=_sample(embeddings, row),
-        query_class=classes[labels[row]],
-        positives=positives,
-        score=float((precision * right)[:depth].sum() / depth),
-        names=tuple(_sample(embeddings, other) for other in others),
-        classes=tuple(classes[labels[other]] for other in others),
-        similarities=tuple(round(float(value), 4) for value in similarities),
-        right=tuple(bool(each) for each in right),
-    )
-
-
-def _sample(embeddings: Features, row: np.int64) -> str:
-    return embeddings.sample_names[row] if embeddings.sample_names else f"sample {row}"
-
-
-def _goodness(found: Found) -> tuple[float, int, float]:
-    """Best first; among equals the longer list, then the nearer to its last right neighbour."""
-    right = [s for s, is_right in zip(found.similarities, found.right, strict=True) if is_right]
-    return -found.score, -min(found.positives, NEIGHBORS), -min(right, default=0.0)
-
-
-def _badness(found: Found) -> tuple[float, float]:
-    """Worst first; among equals the surest mistake."""
-    return found.score, -found.similarities[0]
-
-
-def _one_a_class(ranked: Sequence[Found]) -> tuple[Found, ...]:
-    first: dict[str, Found] = {}
-    for found in ranked:
-        first.setdefault(found.query_class, found)
-        if len(first) == QUERIES:
-            break
-    return tuple(first.values())

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from oodml.eval.report.galleries import KINDS, QUERIES, Board, Found
+from oodml.eval.report.galleries import KINDS, Board
+from oodml.eval.report.queries import QUERIES, Found
 from oodml.eval.report.thumbnails import fitting
 
 if TYPE_CHECKING:

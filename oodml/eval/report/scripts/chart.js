@@ -174,10 +174,7 @@ function nearest(svg, points, event) {
 
 function pointAt({ svg, frame, tip, readout, state, words }, found) {
   state.at = found;
-  svg.classList.toggle("pointed", Boolean(found));
-  for (const group of svg.querySelectorAll(".series")) {
-    group.classList.toggle("hot", Boolean(found) && Number(group.dataset.method) === found.method);
-  }
+  standOut(svg, found ? found.method : null);
   tip.hidden = !found;
   svg.querySelector(".halo")?.remove();
   if (!found) return;
@@ -186,18 +183,37 @@ function pointAt({ svg, frame, tip, readout, state, words }, found) {
   const pairs = words(found);
   tip.replaceChildren(
     element("strong", {}, swatch(found.method), data.methods[found.method].name),
-    element("dl", {}, pairs.map(([name, value]) => [element("dt", {}, name), element("dd", {}, value)])),
+    element("dl", {}, pairs.map(([name, value]) => {
+      const [extra, runs] = [name === "runs" ? "extra" : null, name === "runs" ? "runs extra" : null];
+      return [element("dt", { class: extra }, name), element("dd", { class: runs }, value)];
+    })),
   );
-  const wide = tip.offsetWidth;
-  const left = found.px + 18 + wide > frame.clientWidth ? found.px - wide - 18 : found.px + 18;
-  tip.style.left = `${Math.max(0, Math.min(left, frame.clientWidth - wide))}px`;
-  tip.style.top = `${Math.max(0, found.py - tip.offsetHeight / 2)}px`;
+  placeTip(tip, frame, found);
   readout.replaceChildren(
     element("b", {}, data.methods[found.method].name), ", ",
     pairs.filter(([name]) => name !== "runs").map(([name, value]) => `${name} ${value}`).join(", "),
     "; ", found.runs.length === 1 ? "run " : "runs ",
     ...found.runs.flatMap((run, place) => (place ? [", ", runLink(run)] : [runLink(run)])),
   );
+}
+
+/** Draws one method's line before all others, or none. */
+function standOut(svg, method) {
+  svg.classList.toggle("pointed", method !== null);
+  for (const group of svg.querySelectorAll(".series")) {
+    group.classList.toggle("hot", Number(group.dataset.method) === method && method !== null);
+  }
+}
+
+/** Beside the point; where there is no room for that, in the half of the chart that it is not in. */
+function placeTip(tip, frame, { px, py }) {
+  const wide = frame.clientWidth;
+  tip.classList.toggle("narrow", wide < 560);
+  const left = px + 18 + tip.offsetWidth > wide ? px - tip.offsetWidth - 18 : px + 18;
+  const beside = py - tip.offsetHeight / 2;
+  const away = py > frame.clientHeight / 2 ? MARGIN.top : frame.clientHeight - MARGIN.bottom - tip.offsetHeight - 6;
+  tip.style.left = `${Math.max(0, Math.min(left, wide - tip.offsetWidth))}px`;
+  tip.style.top = `${Math.max(0, wide < 560 ? away : beside)}px`;
 }
 
 /** Arrow keys: left and right along a line, up and down between the lines at a rung. */

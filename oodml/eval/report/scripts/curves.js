@@ -97,6 +97,8 @@ function legendButton(method, value) {
       "data-method": method,
       "aria-pressed": "false",
       title: "Click: alone. Ctrl or Shift click: together with others.",
+      onpointerenter: () => document.querySelectorAll("svg.chart").forEach((svg) => standOut(svg, method)),
+      onpointerleave: () => document.querySelectorAll("svg.chart").forEach((svg) => standOut(svg, null)),
       onclick: (event) => isolate(method, event.ctrlKey || event.metaKey || event.shiftKey),
     },
     swatch(method),
