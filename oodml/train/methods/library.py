@@ -1,11 +1,8 @@
-"""Further losses of pytorch-metric-learning, and why some of its losses are no method."""
+"""Further losses that pytorch-metric-learning has, and why some of its losses are no method."""
 
 from __future__ import annotations
 
-from pytorch_metric_learning import losses
-from torch import Tensor, nn
-from torch.nn import functional
-
+from oodml.train.losses.classifiers import CosineRegression, SoftmaxClassifier
 from oodml.train.losses.manifold import ManifoldSimilarity
 from oodml.train.objective import Criterion
 from oodml.train.registry import method
@@ -31,22 +28,15 @@ def instance(num_classes: int, embedding_dim: int) -> Criterion:
     pytorch-metric-learning 2.9 compares every sample with the first samples of the batch, taking
     labels for places in it; this is the classifier of the paper.
     """
-    return Criterion(_Classifier(embedding_dim, num_classes), normalized=False, samplewise=True)
-
-
-class _Classifier(nn.Module):
-    def __init__(self, embedding_dim: int, num_classes: int) -> None:
-        super().__init__()
-        self.weights = nn.Linear(embedding_dim, num_classes, bias=False)
-
-    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        return functional.cross_entropy(self.weights(embeddings), labels)
+    return Criterion(
+        SoftmaxClassifier(num_classes, embedding_dim), normalized=False, samplewise=True
+    )
 
 
 @method("p2s_grad", paper="arXiv:1905.02479", source="pytorch-metric-learning")
 def p2s_grad(num_classes: int, embedding_dim: int) -> Criterion:
     """P2SGrad: squared error of the cosines to the classes' weights, 1 for the own class."""
-    return Criterion(losses.P2SGradLoss(embedding_dim, num_classes), samplewise=True)
+    return Criterion(CosineRegression(num_classes, embedding_dim), samplewise=True)
 
 
 @method("manifold", paper="10.1109/CVPR.2019.00747", source="pytorch-metric-learning")

@@ -88,9 +88,13 @@ def test_the_instance_loss_classifies_where_the_library_compares_with_the_first_
 def test_p2s_grad_is_the_squared_error_of_cosines(batch: tuple[Tensor, Tensor]) -> None:
     embeddings, labels = batch
     loss = get_method("p2s_grad").build(5, 6).loss
-    cosines = embeddings @ functional.normalize(loss.weight.detach(), dim=0)
+    cosines = embeddings @ functional.normalize(loss.weight.detach(), dim=1).T
     expected = (cosines - torch.eye(5)[labels]).square().mean()
-    assert float(loss(embeddings, labels).detach()) == pytest.approx(float(expected), rel=1e-5)
+    found = float(loss(embeddings, labels).detach())
+    assert found == pytest.approx(float(expected), rel=1e-5)
+    library = losses.P2SGradLoss(6, 5)
+    library.weight.data = loss.weight.detach().T
+    assert found == pytest.approx(float(library(embeddings, labels).detach()), rel=1e-5)
 
 
 @pytest.mark.parametrize("proxies", [3, 50])
