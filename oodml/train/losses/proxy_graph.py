@@ -10,8 +10,8 @@ from torch.nn import functional
 
 # Larger than any difference of two cosines: a sample's own proxies rank before all others.
 FIRST = 10.0
-# Proxies compared with all others in one step: all of those of 170 classes with 12 each.
-MOST_COMPARED = 2048
+# Proxies compared with all others in one step: all of the paper's 12 for each of 100 classes.
+MOST_COMPARED = 1200
 
 
 def nearest_proxies(similarity: Tensor, labels: Tensor, proxies_per_class: int, k: int) -> Tensor:
@@ -41,7 +41,7 @@ class ProxyGraph(nn.Module):
 
     N proxies a class; k is the share `ratio` of all C N proxies, and at least 2 N: with N, only
     the own class would be left and the loss would be 0. `weight` times the same propagation from
-    proxy to proxy keeps the proxies of a class together: over all of them, or over 2,048 drawn
+    proxy to proxy keeps the proxies of a class together: over all of them, or over 1,200 drawn
     anew at every step where there are more.
     """
 

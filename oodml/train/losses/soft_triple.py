@@ -33,24 +33,25 @@ class SoftTriple(nn.Module):
     ) -> None:
         super().__init__()
         self.scale, self.gamma, self.margin, self.tau = scale, gamma, margin, tau
-        self.centers = nn.Parameter(torch.empty(num_classes, centers_per_class, embedding_dim))
+        self.centers = nn.Parameter(torch.empty(centers_per_class, num_classes, embedding_dim))
         nn.init.uniform_(self.centers, -1 / math.sqrt(embedding_dim), 1 / math.sqrt(embedding_dim))
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """The mean over unit embeddings (B, d) with labels (B,), plus the pull."""
         centers = functional.normalize(self.centers, dim=2)
         similarity = (embeddings @ centers.flatten(0, 1).T).view(-1, *centers.shape[:2])
-        classes = (functional.softmax(similarity / self.gamma, dim=2) * similarity).sum(dim=2)
-        own = functional.one_hot(labels, len(centers))
+        classes = (functional.softmax(similarity / self.gamma, dim=1) * similarity).sum(dim=1)
+        own = functional.one_hot(labels, centers.shape[1])
         loss = functional.cross_entropy(self.scale * (classes - self.margin * own), labels)
-        if not self.tau or centers.shape[1] == 1:
+        if not self.tau or len(centers) == 1:
             return loss
         return loss + self.tau * center_spread(centers)
 
 
 def center_spread(centers: Tensor) -> Tensor:
-    """Half the mean distance between two centres of one class; `centers` is (C, K, d), unit."""
-    number = centers.shape[1]
+    """Half the mean distance between two centres of one class; `centers` is (K, C, d), unit."""
+    number = len(centers)
     first, second = torch.triu_indices(number, number, offset=1, device=centers.device)
-    cosine = (centers @ centers.transpose(1, 2))[:, first, second]
+    by_class = centers.transpose(0, 1)
+    cosine = (by_class @ by_class.transpose(1, 2))[:, first, second]
     return (2 + EPSILON - 2 * cosine.clamp(max=1)).sqrt().mean() / 2

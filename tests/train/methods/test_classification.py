@@ -38,7 +38,7 @@ def with_weight(built: Criterion, weight: Tensor) -> nn.Module:
     """The loss with these class weights, each as its own layout has them."""
     (parameter,) = built.loss.parameters()
     layouts = {tuple(weight.shape): weight, tuple(weight.T.shape): weight.T}
-    value = layouts.get(tuple(parameter.shape), weight[:, None])
+    value = layouts.get(tuple(parameter.shape), weight[None])
     parameter.data = value.reshape(parameter.shape).clone().contiguous()
     return built.loss
 
@@ -187,7 +187,7 @@ def test_soft_triple_with_its_pull_equals_the_library(
         weight_regularizer=regularizers.SparseCentersRegularizer(CLASSES, 3),
         weight_reg_weight=0.2,
     )
-    other.fc.data = ours.centers.detach().flatten(0, 1).T.clone()
+    other.fc.data = ours.centers.detach().transpose(0, 1).flatten(0, 1).T.clone()
     assert float(ours(*batch)) == pytest.approx(float(other(*batch)), rel=1e-5)
 
 
@@ -195,7 +195,7 @@ def test_identical_centers_count_as_one(batch: tuple[Tensor, Tensor], weight: Te
     one = criterion("soft_triple", centers_per_class=1)
     two = criterion("soft_triple", centers_per_class=2)
     (centers,) = two.loss.parameters()
-    centers.data = weight[:, None].repeat(1, 2, 1)
+    centers.data = weight[None].repeat(2, 1, 1)
     value = two.loss(*batch)
     value.backward()
     # What is left of the pull is tau / 2 sqrt(epsilon).
@@ -206,7 +206,7 @@ def test_identical_centers_count_as_one(batch: tuple[Tensor, Tensor], weight: Te
 
 
 def test_the_pull_is_half_the_mean_distance_of_a_class_s_centers() -> None:
-    centers = torch.eye(3)[None, :2].repeat(4, 1, 1)
+    centers = torch.eye(3)[:2, None].repeat(1, 4, 1)
     assert float(center_spread(centers)) == pytest.approx(2**0.5 / 2, rel=1e-5)
 
 
