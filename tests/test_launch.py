@@ -19,7 +19,7 @@ from oodml.splits.build import build_ladder
 from oodml.splits.ladder import Ladder
 from oodml.store import RunSpec, Store
 from oodml.train.plan import plan
-from oodml.train.run import Resources
+from oodml.train.build import Resources
 
 
 def grid(ladder: Ladder, steps: int = 15) -> list[RunSpec]:
@@ -90,7 +90,7 @@ from oodml.launch import run_grid
 from oodml.splits.ladder import Ladder
 from oodml.store import Store
 from oodml.train import loop
-from oodml.train.run import Resources
+from oodml.train.build import Resources
 loop.CHECKPOINT_SECONDS = 0.02
 ladder = Ladder.load(sys.argv[2])
 run_grid(grid(ladder, 60), ladder, Resources(make_features()), Store(sys.argv[3]))
@@ -140,7 +140,7 @@ def test_workers_end_with_their_parent(tmp_path: Path) -> None:
         "from oodml.splits.ladder import Ladder\n"
         "from oodml.store import Store\n"
         "from oodml.train.plan import plan\n"
-        "from oodml.train.run import Resources\n"
+        "from oodml.train.build import Resources\n"
         "if __name__ == '__main__':\n"
         "    ladder = Ladder.load(sys.argv[1] + '/ladder.json')\n"
         "    specs = plan(ladder, ['margin'], range(2), steps=10**6)\n"

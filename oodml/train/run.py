@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 import time
 from collections.abc import Iterator, Sequence
@@ -15,17 +16,20 @@ import torch
 
 from oodml.errors import DataError
 from oodml.eval.geometry import geometry
+from oodml.eval.pair_weights import FILE as PAIRS
 from oodml.eval.rerank import evaluate_reranked
 from oodml.eval.retrieval import evaluate
 from oodml.fid.features import Features
 from oodml.splits.gallery import gallery_classes_of, subsample
 from oodml.store import RunRecord, RunSpec
 from oodml.train.build import Resources, objective_of, samples_of
+from oodml.train.distributed import rank
 from oodml.train.embedding import Embed, as_they_are, by_module, by_objective, concatenated
 from oodml.train.embedding import embedded as embedded_classes
 from oodml.train.loop import fit, seeded
 from oodml.train.members import Member, members_of
 from oodml.train.objective import Objective
+from oodml.train.pair_weights import pair_weights
 from oodml.train.registry import get_method
 from oodml.train.training import Training
 
@@ -35,6 +39,9 @@ if TYPE_CHECKING:
     from oodml.train.samples import FeatureSamples, Samples
 
 EMBEDDINGS = "embeddings.npz"
+# Samples whose pairs are looked at: enough for a curve, and a tenth of a second at most.
+PAIRS_OF = 64
+log = logging.getLogger("oodml")
 Figures = dict[str, float]
 
 
@@ -121,7 +128,26 @@ def train_member(spec: RunSpec, member: Member, resources: Resources, directory:
         directory,
         validate=validate if member.validation_classes else None,
     )
+    _keep_pairs(objective, Training(samples, member.seed, device), directory)
     return Trained(by_objective(objective, device, samples), figures, objective)
+
+
+def _keep_pairs(objective: Objective, training: Training, directory: Path) -> None:
+    """Note how the loss weighs the pairs of one batch in the end; a view, not a result."""
+    if type(objective) is not Objective or rank():
+        return
+    with seeded(training.seed, "pairs"):
+        index = next(iter(objective.loader(training, 0)))[:PAIRS_OF]
+        output = training.encode(objective, "output", index)
+        labels = training.labels[torch.from_numpy(index)]
+        try:
+            weights = pair_weights(
+                objective.criterion, output, labels, int(training.labels.max()) + 1
+            )
+        except DataError as error:
+            log.info("%s: no pair weights: %s", objective.spec.label, error)
+            return
+    weights.binned().save(directory / PAIRS)
 
 
 def _fitted(spec: RunSpec, member: Member, samples: Samples) -> torch.nn.Module:

@@ -16,7 +16,7 @@ from oodml.splits.gallery import equal_gallery
 from oodml.splits.ladder import Ladder
 from oodml.store import RunSpec, Store
 from oodml.train.plan import plan
-from oodml.train.run import Resources
+from oodml.train.build import Resources
 
 
 def oodml(*arguments: object) -> Result:

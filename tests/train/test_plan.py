@@ -121,8 +121,8 @@ def test_what_is_not_random_has_a_single_seed(ladder: Ladder) -> None:
 
 
 def test_a_base_loss_has_hyperparameters_and_settings_of_its_own(ladder: Ladder) -> None:
-    name, values = parse_method("uniform_prior:base=n_pair,base.regularization=0.1")
-    assert (name, values) == ("uniform_prior", {"base": "n_pair", "base.regularization": 0.1})
+    name, values = parse_method("uniform_prior:base=n_pair,base.regularizer=0.1")
+    assert (name, values) == ("uniform_prior", {"base": "n_pair", "base.regularizer": 0.1})
     spec = one(ladder, "uniform_prior:base=n_pair")
     assert spec.samples_per_class == 2
     assert parse_method("uniform_prior:base=margin")[1] == {}

@@ -1,0 +1,162 @@
+"""The weight that a loss's gradient gives each pair of a batch."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from oodml.errors import DataError
+from oodml.eval.pair_weights import PairWeights
+from oodml.train.objective import Criterion
+
+# Share of each unit vector that goes into a direction of its own; similarities shrink by as much.
+OWN = 1e-6
+_SAME = 1e-3
+# Class vectors that are looked at: all of the batch's classes, then others evenly.
+LOOKED_AT = 128
+
+
+def pair_weights(
+    criterion: Criterion, output: Tensor, labels: Tensor, num_classes: int
+) -> PairWeights:
+    """The weights w of all pairs (i, j) of a batch under a loss, in float64.
+
+    `output` (B, D) is the head's, `labels` (B,) lie below `num_classes`. A loss of inner products alone has the gradient dL/de_i = sum_j w_ij e_j. Each sample is given
+    a small component along a direction of its own: the gradient of another sample in that
+    direction is w_ij times its size, whatever the loss looks like inside. Pairs whose partner is
+    a learned vector of a class (a proxy) are found the same way. Only differences between samples
+    of the batch count, so losses with a memory show their part within the batch. Raises
+    `DataError` for a loss that no inner product of its inputs explains.
+    """
+    criterion = deepcopy(criterion)
+    loss = criterion.loss.double().eval()
+    vectors = output.detach().double()
+    unit = functional.normalize(vectors, dim=1)
+    vectors = unit if criterion.normalized else vectors
+    tuples: tuple[object, ...] = ()
+    if criterion.miner is not None:
+        with torch.no_grad():
+            tuples = (criterion.miner(unit.float(), labels),)
+    proxies = _class_vectors(loss, unit.shape[1])
+    if proxies is None:
+        weight = _weights(_gradient(loss, _extended(vectors), labels, tuples), vectors)
+        return _of_samples(unit, labels, (weight + weight.T) / 2)
+    return _of_proxies(loss, proxies, vectors, labels, tuples, num_classes)
+
+
+def _extended(vectors: Tensor, chosen: Tensor | None = None) -> Tensor:
+    """The vectors (n, D), the chosen k (or all) with a component of their own: (n, D + k).
+
+    Their lengths stay as they are.
+    """
+    chosen = torch.arange(len(vectors)) if chosen is None else chosen
+    size = torch.zeros(len(vectors), 1, dtype=vectors.dtype)
+    size[chosen] = OWN
+    own = torch.zeros(len(vectors), len(chosen), dtype=vectors.dtype)
+    own[chosen, torch.arange(len(chosen))] = OWN**0.5 * vectors[chosen].norm(dim=1)
+    return torch.cat([(1 - size) ** 0.5 * vectors, own], dim=1)
+
+
+def _gradient(
+    loss: nn.Module, vectors: Tensor, labels: Tensor, tuples: tuple[object, ...]
+) -> Tensor:
+    vectors = vectors.clone().requires_grad_(True)
+    value = loss(vectors, labels, *tuples)
+    if not value.requires_grad:
+        return torch.zeros_like(vectors)
+    (gradient,) = torch.autograd.grad(value, vectors, allow_unused=True)
+    return torch.zeros_like(vectors) if gradient is None else gradient
+
+
+def _class_vectors(loss: nn.Module, dimension: int) -> _ClassVectors | None:
+    """The parameter that holds vectors of classes, if the loss has one."""
+    for name, parameter in loss.named_parameters():
+        rows = parameter.shape[-1] == dimension and parameter.ndim > 1
+        columns = parameter.ndim == 2 and parameter.shape[0] == dimension
+        # Classifiers of pytorch-metric-learning keep one column a class and call it W.
+        if columns and (not rows or name.endswith("W")):
+            return _ClassVectors(name, parameter.detach().T, columns=True)
+        if rows:
+            return _ClassVectors(name, parameter.detach())
+    return None
+
+
+@dataclass(frozen=True, eq=False)
+class _ClassVectors:
+    """A parameter whose last axis (or first, with `columns`) are the dimensions of embeddings."""
+
+    name: str
+    vectors: Tensor
+    columns: bool = False
+
+    @property
+    def rows(self) -> Tensor:
+        """(R, D), the vectors of one class side by side."""
+        return self.vectors.reshape(-1, self.vectors.shape[-1])
+
+    def widen_in(self, loss: nn.Module, chosen: Tensor) -> None:
+        """Put vectors into the loss of which k have a component of their own: (..., D + k)."""
+        wider = _extended(self.rows, chosen).reshape(*self.vectors.shape[:-1], -1)
+        holder, _, attribute = self.name.rpartition(".")
+        replaced = nn.Parameter(wider.T.contiguous() if self.columns else wider)
+        setattr(loss.get_submodule(holder), attribute, replaced)
+
+
+def _of_proxies(
+    loss: nn.Module,
+    proxies: _ClassVectors,
+    vectors: Tensor,
+    labels: Tensor,
+    tuples: tuple[object, ...],
+    num_classes: int,
+) -> PairWeights:
+    rows = proxies.rows
+    if len(rows) % num_classes:
+        raise DataError(f"{len(rows)} learned vectors are not so many a class of {num_classes}.")
+    classes = torch.arange(len(rows)) * num_classes // len(rows)
+    chosen = _looked_at(classes, labels)
+    inputs = torch.cat([vectors, vectors.new_zeros(len(vectors), len(chosen))], dim=1)
+    before = float(loss(vectors, labels, *tuples).detach())
+    proxies.widen_in(loss, chosen)
+    try:
+        after = float(loss(inputs, labels, *tuples).detach())
+        gradient = _gradient(loss, inputs, labels, tuples)
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise DataError(f"this loss does not take class vectors of another size: {error}") from None
+    if abs(after - before) > _SAME * max(abs(before), 1):
+        raise DataError("this loss does not depend on inner products with its class vectors alone.")
+    similarity = functional.normalize(vectors, dim=1) @ functional.normalize(rows[chosen], dim=1).T
+    return PairWeights(
+        similarity.flatten().numpy(),
+        (labels[:, None] == classes[chosen][None, :]).flatten().numpy(),
+        _weights(gradient, vectors).flatten().numpy(),
+        "proxy",
+    )
+
+
+def _looked_at(classes: Tensor, labels: Tensor) -> Tensor:
+    own = torch.isin(classes, labels)
+    others = torch.nonzero(~own).flatten()
+    spare = max(LOOKED_AT - int(own.sum()), 0)
+    if len(others) > spare:
+        others = others[torch.linspace(0, len(others) - 1, spare).long()]
+    return torch.cat([torch.nonzero(own).flatten(), others])
+
+
+def _weights(gradient: Tensor, vectors: Tensor) -> Tensor:
+    """The slope along cosines from that along the partners' own components."""
+    return gradient[:, vectors.shape[1] :] / OWN**0.5 * vectors.norm(dim=1, keepdim=True)
+
+
+def _of_samples(unit: Tensor, labels: Tensor, weight: Tensor) -> PairWeights:
+    first, second = np.triu_indices(len(unit), k=1)
+    similarity = (unit @ unit.T).numpy()
+    same = (labels[:, None] == labels[None, :]).numpy()
+    return PairWeights(
+        similarity[first, second], same[first, second], weight.numpy()[first, second], "sample"
+    )
