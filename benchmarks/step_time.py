@@ -13,6 +13,8 @@ import argparse
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -71,26 +73,23 @@ def measured(name: str, pool: Features, repeats: int) -> tuple[str, float, float
 
     bare_times, times = [], []
     for _ in range(repeats):
-        bare_times.append(timed(lambda made=objective(): bare(made, training)))
+        by_hand, trained = objective(), objective()
+        bare_times.append(timed(partial(bare, by_hand, training)))
         with tempfile.TemporaryDirectory() as directory:
-            times.append(
-                timed(lambda made=objective(), d=Path(directory): fit(made, training, d))
-            )
+            times.append(timed(partial(fit, trained, training, Path(directory))))
     return name, statistics.median(bare_times), statistics.median(times)
 
 
-def timed(function: object) -> float:
+def timed(function: Callable[[], object]) -> float:
     started = time.perf_counter()
-    function()  # type: ignore[operator]
+    function()
     return (time.perf_counter() - started) / STEPS * 1000
 
 
 def bare(objective: Objective, training: Training) -> None:
     """The same steps by hand: the same batches, the same loss, Adam."""
     values = training.samples.values  # type: ignore[attr-defined]
-    groups = [
-        {"params": g.parameters, "lr": g.learning_rate} for g in objective.parameter_groups()
-    ]
+    groups = [{"params": g.parameters, "lr": g.learning_rate} for g in objective.parameter_groups()]
     optimizer = torch.optim.Adam(groups)
     objective.train()
     objective.begin_epoch(training, 0)

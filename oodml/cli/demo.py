@@ -8,11 +8,11 @@ from pathlib import Path
 
 import click
 
+from oodml.cli.grid import keep_ladder, print_outcome, print_plan, run_with_progress
 from oodml.cli.ladder import show_ladder
 from oodml.cli.ladder_build import advance
 from oodml.cli.options import FOLDER, default_workers
 from oodml.cli.results import draw, open_results, print_table
-from oodml.cli.run import keep_ladder, print_outcome, print_plan, run_with_progress
 from oodml.errors import DataError
 
 METHODS = ("frozen", "contrastive", "multi_similarity", "margin", "arcface", "proxy_anchor")
@@ -51,8 +51,8 @@ def demo_command(
     from oodml.fid.features import extract_features
     from oodml.splits.build import build_ladder
     from oodml.store import Store
-    from oodml.train.plan import plan
     from oodml.train.build import Resources
+    from oodml.train.plan import plan
 
     started = time.monotonic()
     dataset = load_dataset("emoji")

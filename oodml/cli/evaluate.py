@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from oodml.cli.options import FILE, FOLDER
-from oodml.cli.run import keep_ladder
+from oodml.cli.grid import keep_ladder
 from oodml.errors import DataError, UsageError
 
 if TYPE_CHECKING:

@@ -13,15 +13,25 @@ from oodml.cli.tables import Table
 def _methods() -> Table:
     from oodml.train.registry import all_methods
 
+    entries = sorted(all_methods().values(), key=lambda entry: (entry.family, entry.name))
     rows = [
-        [entry.name, entry.paper, entry.summary, _settings(entry.hyperparameters)]
-        for entry in all_methods().values()
+        [entry.name, entry.family, entry.paper, entry.summary, _settings(entry.hyperparameters)]
+        for entry in entries
     ]
-    return Table(["method", "paper", "what it is", "hyperparameters"], rows)
+    return Table(["method", "family", "paper", "what it is", "hyperparameters"], rows)
 
 
 def _settings(hyperparameters: dict[str, object]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in hyperparameters.items())
+    return ", ".join(
+        f"{name}={getattr(value, 'name', value)}" for name, value in hyperparameters.items()
+    )
+
+
+def _protocols() -> Table:
+    from oodml.train.presets import PRESETS
+
+    rows = [[name, preset.source] for name, preset in PRESETS.items()]
+    return Table(["protocol", "source"], rows)
 
 
 def _backbones() -> Table:
@@ -44,6 +54,7 @@ def _metrics() -> Table:
 
 _TABLES: dict[str, Callable[[], Table]] = {
     "methods": _methods,
+    "protocols": _protocols,
     "backbones": _backbones,
     "datasets": _datasets,
     "metrics": _metrics,
@@ -54,5 +65,5 @@ _TABLES: dict[str, Callable[[], Table]] = {
 @click.argument("what", type=click.Choice(sorted(_TABLES)))
 @format_option
 def list_command(what: str, table_format: str) -> None:
-    """List the names of methods, backbones, datasets or metrics."""
+    """List the names of methods, protocols, backbones, datasets or metrics."""
     click.echo(_TABLES[what]().render(table_format))

@@ -150,7 +150,8 @@ def _looked_at(classes: Tensor, labels: Tensor) -> Tensor:
 
 def _weights(gradient: Tensor, vectors: Tensor) -> Tensor:
     """The slope along cosines from that along the partners' own components."""
-    return gradient[:, vectors.shape[1] :] / OWN**0.5 * vectors.norm(dim=1, keepdim=True)
+    length: Tensor = vectors.norm(dim=1, keepdim=True)
+    return gradient[:, vectors.shape[1] :] / OWN**0.5 * length
 
 
 def _of_samples(unit: Tensor, labels: Tensor, weight: Tensor) -> PairWeights:

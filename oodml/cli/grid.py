@@ -1,0 +1,185 @@
+"""A grid from the command line: its plan, its resources, its runs and their outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from oodml.cli.options import default_workers, open_for_ladder
+from oodml.errors import DataError
+from oodml.train.settings import SETTINGS
+
+if TYPE_CHECKING:
+    from oodml.launch import GridOutcome
+    from oodml.splits.ladder import Ladder
+    from oodml.store import RunSpec, Store
+    from oodml.train.build import Resources
+
+
+def equal_gallery_options(ladder: Ladder, seeds: Sequence[int], controls: bool) -> dict[str, int]:
+    """The gallery size that every rung has."""
+    from oodml.splits.gallery import equal_gallery
+
+    classes, images = equal_gallery(ladder, seeds, controls)
+    click.echo(f"every rung is evaluated on {classes} classes with {images} images")
+    return {"gallery_classes": classes, "gallery_images": images}
+
+
+def plan_of(
+    ladder: Ladder,
+    seeds: Sequence[int],
+    rungs: Sequence[int],
+    options: dict[str, Any],
+    controls: bool = False,
+) -> list[RunSpec]:
+    """The run specs that the grid options ask for."""
+    from oodml.train.plan import plan
+    from oodml.train.registry import all_methods, load_plugin
+
+    for path in options["plugins"]:
+        load_plugin(path)
+    methods = [
+        name
+        for method in options["methods"]
+        for name in (all_methods() if method == "all" else [method])
+    ]
+    given = {name: options[setting.parameter] for name, setting in SETTINGS.items()}
+    settings = {name: value for name, value in given.items() if value is not None}
+    return plan(
+        ladder,
+        methods,
+        seeds,
+        train=options["trained"] or "",
+        preset=options["preset"] or "",
+        recipe=options["recipe"],
+        rungs=rungs or None,
+        controls=controls,
+        **settings,
+    )
+
+
+def resources_for(ladder: Ladder, options: dict[str, Any]) -> Resources:
+    """The features (and for whole networks the images and the backbone) of a ladder."""
+    from oodml.fid.backbone import load_backbone
+    from oodml.train.build import Resources
+
+    whole = trains_networks(options)
+    machine = {key: options[key] for key in ("weights", "batch_size", "device", "cache")}
+    features, dataset = open_for_ladder(
+        ladder,
+        options["data"],
+        root=options["root"],
+        skip_broken=options["skip_broken"],
+        images=whole,
+        **machine,
+    )
+    made = ladder.features
+    backbone = (
+        load_backbone(
+            made.backbone,
+            weights=options["weights"],
+            image_size=made.image_size,
+            resize=made.resize,
+        )
+        if whole
+        else None
+    )
+    device = options["device"] or _device(whole)
+    return Resources(features, dataset if whole else None, backbone, device)
+
+
+def _device(whole: bool) -> str:
+    """Heads are trained on the CPU, where they are exact and quick; networks on a GPU if any."""
+    import torch
+
+    return "cuda" if whole and torch.cuda.is_available() else "cpu"
+
+
+def trains_networks(options: dict[str, Any]) -> bool:
+    """Whether whole networks are trained, by the user's or the protocol's word."""
+    from oodml.train.plan import Wishes
+
+    return Wishes(options["trained"] or "", options["preset"] or "").trained == "all"
+
+
+def print_protocol(options: dict[str, Any]) -> None:
+    """Say what a published protocol sets, and where we leave it."""
+    if not options["preset"]:
+        return
+    from oodml.train.presets import get_preset
+
+    preset = get_preset(options["preset"])
+    set_to = ", ".join(f"{name} {value}" for name, value in preset.settings.items())
+    click.echo(f"protocol {options['preset']} ({preset.source}) sets {set_to}")
+    for note in preset.notes:
+        click.echo(f"note: {note}")
+
+
+def workers_for(options: dict[str, Any]) -> int:
+    return 1 if trains_networks(options) else default_workers()
+
+
+def keep_ladder(ladder: Ladder, store: Store) -> None:
+    """Put the ladder beside the runs; `DataError` if another one is there already."""
+    from oodml.splits.ladder import Ladder
+
+    path = store.directory / "ladder.json"
+    if not path.exists():
+        ladder.save(path)
+    elif Ladder.load(path).to_json()["rungs"] != ladder.to_json()["rungs"]:
+        raise DataError(f"{store.directory} holds the runs of another ladder; give another -o DIR.")
+
+
+def print_plan(specs: Sequence[RunSpec], store: Store) -> None:
+    """Say how many runs there are, and how many are left."""
+    done = sum(store.is_done(spec.id) for spec in specs)
+    failed = sum(store.error(spec.id) is not None for spec in specs)
+    single = sorted({spec.label for spec in specs if spec.train == "none"})
+    click.echo(
+        f"{len(specs)} runs: {len({s.label for s in specs})} methods x "
+        f"{len({s.split for s in specs})} splits x {len({s.seed for s in specs})} seeds"
+        + (f" (one seed for {', '.join(single)}: nothing is random there)" if single else "")
+    )
+    click.echo(f"{done} done, {failed} failed before, {len(specs) - done} to go")
+
+
+def run_with_progress(
+    specs: Sequence[RunSpec],
+    ladder: Ladder,
+    resources: Resources,
+    store: Store,
+    workers: int,
+    plugins: Sequence[Path] = (),
+    keep_embeddings: bool = False,
+) -> GridOutcome:
+    """Do the grid under a progress bar."""
+    from tqdm import tqdm
+
+    from oodml.launch import run_grid
+
+    done = sum(store.is_done(spec.id) for spec in specs)
+    with tqdm(total=len(specs), initial=done, desc="runs", unit="run") as bar:
+        return run_grid(
+            specs,
+            ladder,
+            resources,
+            store,
+            workers=workers,
+            plugins=plugins,
+            keep_embeddings=keep_embeddings,
+            on_progress=lambda count: bar.update(count - bar.n),
+        )
+
+
+def print_outcome(outcome: GridOutcome, store: Store) -> None:
+    """Say where the results are; `DataError` if runs failed or are missing."""
+    if outcome.failed or outcome.missing:
+        first = (outcome.failed or outcome.missing)[0]
+        raise DataError(
+            f"{outcome.done} runs done, {len(outcome.failed)} failed, {len(outcome.missing)} "
+            f"missing; see {store.run_directory(first) / 'error.txt'} and start again to go on."
+        )
+    click.echo(f"{outcome.done} runs done, in {store.directory}")
