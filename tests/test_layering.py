@@ -20,6 +20,7 @@ HOMES = {
     "oodml.store": "store",
     "oodml.claim": "store",
     "oodml.launch": "launch",
+    "oodml.__main__": "cli",
     **{f"oodml.{name}": name for name in ("data", "fid", "splits", "eval", "train", "cli")},
 }
 
