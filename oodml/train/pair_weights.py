@@ -151,7 +151,8 @@ def _looked_at(classes: Tensor, labels: Tensor) -> Tensor:
 def _weights(gradient: Tensor, vectors: Tensor) -> Tensor:
     """The slope along cosines from that along the partners' own components."""
     slope = gradient[:, vectors.shape[1] :] / OWN**0.5
-    return slope * torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
+    weights: Tensor = slope * torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
+    return weights
 
 
 def _of_samples(unit: Tensor, labels: Tensor, weight: Tensor) -> PairWeights:
