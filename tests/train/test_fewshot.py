@@ -273,3 +273,13 @@ def test_heads_move_more_slowly_than_networks(features: Features) -> None:
     whole = replace(spec, train="all", learning_rate=1e-5)
     assert rates_of(whole).model == pytest.approx(1e-4)
     assert rates_of(replace(spec, few_shot_rate=3.0)).model == pytest.approx(3e-3)
+
+
+@pytest.mark.parametrize("criterion", ["margin", "circle"])
+def test_episodes_draw_for_themselves(criterion: str, features: Features, adapted: Watched) -> None:
+    """The same support under another number is seen in other batches."""
+    run = started(features, few_shot_criterion=criterion)
+    (episode,) = episodes_of(run, shots=5, number=1)
+    few_shot(*run, episodes=[episode, replace(episode, number=1)])
+    first, second = heads(adapted)
+    assert not torch.allclose(first, second, atol=1e-6)
