@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def draw_pair_weights(
-    directory: Path, ladder: Ladder, records: Sequence[RunRecord], rung: int, paths: Sequence[Path]
+    directory: Path, ladder: Ladder, records: Sequence[RunRecord], rung: int, path: Path
 ) -> None:
     """Write the chart of the pair weights of every method's first seed on one rung."""
     from oodml.eval.pair_weights_figure import plot_pair_weights
@@ -25,8 +25,7 @@ def draw_pair_weights(
     split = ladder.rungs[rung]
     own = [record for record in records if record.spec.split == split.id]
     title = f"weights of pairs at the end of training, rung {rung} (FID {split.fid:.1f})"
-    for path in paths:
-        plot_pair_weights(weights_of(directory, own), path, title=title)
+    plot_pair_weights(weights_of(directory, own), path, title=title)
 
 
 def weights_of(directory: Path, records: Sequence[RunRecord]) -> dict[str, BinnedWeights]:

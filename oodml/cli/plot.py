@@ -50,6 +50,10 @@ _LOG = logging.getLogger("oodml")
 )
 @published_option
 @click.option(
+    "--pair-weights", is_flag=True, help="How each loss weighs pairs, against their similarity."
+)
+@click.option("--rung", type=int, default=0, show_default=True, help="Rung of --pair-weights.")
+@click.option(
     "-o",
     "--output",
     type=FILE,
@@ -63,15 +67,21 @@ def plot_command(
     x: str | None,
     coefficient: str,
     published: str | None,
+    pair_weights: bool,
+    rung: int,
     output: tuple[Path, ...],
 ) -> None:
     """Draw METRIC against FID, one line per method, or another view of the runs of DIRECTORY."""
     if directory is None and published is None:
         raise UsageError("nothing to draw: name a DIRECTORY of runs, or --published NAME.")
-    paths = output or _default_paths(directory, metric, view, published)
+    paths = output or _default_paths(
+        directory, metric, "pair-weights" if pair_weights else view, published
+    )
     check_charts(paths)
     check_published_metric(published, metric)
-    if directory is None:
+    if pair_weights:
+        draw = _pair_chart(directory, rung)
+    elif directory is None:
         draw = _published_chart(published or "", view, x or "fid")
     else:
         ladder, records = open_results(directory)
@@ -87,6 +97,15 @@ def _default_paths(
     name = metric if directory is not None else f"published-{published}"
     suffix = "" if view == "curves" else f"-{view}"
     return [(directory or Path()) / f"{name}{suffix}.{kind}" for kind in ("png", "svg")]
+
+
+def _pair_chart(directory: Path | None, rung: int) -> Draw:
+    from oodml.cli.pair_weights import draw_pair_weights
+
+    if directory is None:
+        raise UsageError("--pair-weights shows runs: name their DIRECTORY.")
+    ladder, records = open_results(directory)
+    return lambda path: draw_pair_weights(directory, ladder, records, rung, path)
 
 
 def _own_chart(
