@@ -62,8 +62,11 @@ def read_embeddings(path: str | Path, labels: str | Path | None = None) -> Featu
 def content_digest(features: Features) -> str:
     """SHA-256, 64 hex digits, over the vectors of each class, classes in order of name."""
     digest = hashlib.sha256(f"embeddings {features.values.shape[1]}".encode())
+    order = np.argsort(features.labels, kind="stable")
+    ends = np.cumsum(np.bincount(features.labels, minlength=len(features.class_names)))
+    rows = np.split(order, ends[:-1])
     for label, name in sorted(enumerate(features.class_names), key=lambda item: item[1]):
-        own = np.ascontiguousarray(features.values[features.labels == label], dtype="<f4")
+        own = np.ascontiguousarray(features.values[rows[label]], dtype="<f4")
         digest.update(f"\n{len(own)} {name}\n".encode())
         digest.update(own.tobytes())
     return digest.hexdigest()

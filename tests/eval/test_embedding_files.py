@@ -63,6 +63,8 @@ def test_the_digest_is_of_values_and_classes_only(tmp_path):
     assert wide.source.weights == found.source.weights
     renamed = ["dag" if name == "dog" else name for name in CLASSES]
     assert read_embeddings(saved(tmp_path, renamed)).source.weights != found.source.weights
+    backwards = replace(found, labels=2 - found.labels, class_names=found.class_names[::-1])
+    assert content_digest(backwards) == found.source.weights
     moved = replace(found, values=found.values + np.float32(1))
     assert content_digest(moved) != found.source.weights
 
@@ -73,7 +75,7 @@ def test_the_digest_is_of_values_and_classes_only(tmp_path):
         (VALUES[:5], CLASSES, "5 embeddings and there are 6 labels"),
         (np.where(VALUES == 3, np.nan, VALUES), CLASSES, "1 of 6 feature rows hold NaN"),
         (VALUES.astype(np.float64) * 1e300, CLASSES, "feature rows hold NaN or infinity"),
-        (VALUES[:, 0], CLASSES, r"shape \(6,\)"),
+        (VALUES[:, 0], CLASSES, r"array of shape \(6,\)"),
         (VALUES.astype(str), CLASSES, "type <U"),
         (VALUES, [*CLASSES[:5], '""'], "1 rows have an empty label, the first is row 5"),
         (VALUES[:0], [], "needed are"),
@@ -133,6 +135,7 @@ def test_parquet_holds_the_same_as_npy(tmp_path):
     [
         ({"vector": [[1.0, 2.0], [3.0]], "label": ["a", "b"]}, "2 lengths"),
         ({"vector": [[1.0, 2.0], None], "label": ["a", "b"]}, "or gaps"),
+        ({"vector": [[1.0, None], [2.0, 3.0]], "label": ["a", "b"]}, "or gaps"),
         ({"vector": [["x"], ["y"]], "label": ["a", "b"]}, "string"),
         ({"vector": [[1.0], [2.0]], "other": [[1.0], [2.0]], "label": ["a", "b"]}, "2 columns"),
         ({"label": ["a", "b"]}, "0 columns of vectors"),

@@ -112,7 +112,7 @@ def test_no_two_listed_methods_look_alike():
 
 def test_a_label_keeps_the_colour_of_its_method():
     plain, changed = line_style("margin"), line_style("margin(beta=0.9)")
-    assert changed.color == plain.color and changed != plain
+    assert changed.color == plain.color and changed.marker != plain.marker
     assert line_style("margin +flip").color == plain.color
     published = line_style("margin (published)")
     assert (published.color, published.marker, published.dashes) == (plain.color, plain.marker, ":")
