@@ -239,10 +239,11 @@ class Store:
             return Claim.take(path)
 
     def finish(self, record: RunRecord) -> None:
-        """Write `run.json`; then drop the checkpoint and the traceback of earlier tries."""
+        """Write `run.json`; then drop the checkpoints and the traceback of earlier tries."""
         directory = self.run_directory(record.id)
         write_json(directory / "run.json", record.to_json())
-        (directory / "last.pt").unlink(missing_ok=True)
+        for path in (*directory.rglob("last.pt"), *directory.rglob("best.pt")):
+            path.unlink(missing_ok=True)
         (directory / "error.txt").unlink(missing_ok=True)
 
     def fail(self, run_id: str, traceback: str) -> None:

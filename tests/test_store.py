@@ -146,3 +146,33 @@ def test_the_heartbeat_touches_the_claim(tmp_path: Path, monkeypatch: pytest.Mon
             time.sleep(0.01)
         assert path.stat().st_mtime > 0
     assert not path.exists()
+
+
+def test_a_finished_run_keeps_no_checkpoint_of_any_of_its_models(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    spec = RunSpec("d", "f", "s", "margin", "b", "w", "p")
+    for place in ("last.pt", "best.pt", "fold1/last.pt", "fold1/best.pt", "fold1/epochs.jsonl"):
+        path = store.run_directory(spec.id) / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    store.finish(RunRecord(spec, {}, {"recall_at_1": 0.5}, {}, {}, 1.0))
+    left = {path.name for path in store.run_directory(spec.id).rglob("*") if path.is_file()}
+    assert left == {"run.json", "epochs.jsonl"}
+
+
+def test_a_record_without_the_newer_fields_is_read(tmp_path: Path) -> None:
+    spec = RunSpec("d", "f", "s", "margin", "b", "w", "p")
+    record = RunRecord(spec, {}, {"recall_at_1": 0.5}, {}, {}, 1.0).to_json()
+    del record["geometry"], record["few_shot"]
+    assert RunRecord.from_json(record).geometry == {}
+    del record["metrics"]
+    with pytest.raises(KeyError):
+        RunRecord.from_json(record)
+
+
+def test_tricks_stand_in_the_label_and_in_the_id() -> None:
+    plain = RunSpec("d", "f", "s", "margin", "b", "w", "p")
+    tricked = replace(plain, flip=True, mix=0.25, rerank=True, hyperparameters={"beta": 0.6})
+    assert tricked.label == "margin(beta=0.6) +flip +mix 0.25 +re-ranking"
+    assert len({plain.id, replace(plain, flip=True).id, replace(plain, ensemble=4).id}) == 3
+    assert replace(plain, folds=4).label == "margin +4 folds"

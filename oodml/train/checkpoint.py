@@ -91,11 +91,6 @@ class Checkpoint:
         """Bring the best weights back."""
         self.objective.load_state_dict(torch.load(self.best, map_location="cpu", weights_only=True))
 
-    def remove(self) -> None:
-        """Delete both files."""
-        for path in (self.path, self.best):
-            path.unlink(missing_ok=True)
-
     def _write(self, path: Path, state: object) -> None:
         with atomic_write(path) as file:
             torch.save(state, file)
