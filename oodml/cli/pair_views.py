@@ -78,7 +78,8 @@ def _crossings_of(compared: Comparison, crossed: Iterable[Crossing]) -> str:
 def ranks_view(rows: Sequence[SummaryRow], ladder: Ladder | None, metric: str) -> View:
     """The rank of every method on every rung, and whether the order holds."""
     from oodml.eval.curves import rung_fids
-    from oodml.eval.rank_stability import rank_agreement, ranks
+    from oodml.eval.rank_stability import rank_agreement, ranks, score_ranks
+    from oodml.eval.summary import score_methods
 
     fids, found = rung_fids(rows), ranks(rows)
     agreements = rank_agreement(rows)
@@ -87,14 +88,17 @@ def ranks_view(rows: Sequence[SummaryRow], ladder: Ladder | None, metric: str) -
         {row.method for row in rows},
         key=lambda m: ([found[rung].get(m, 1e9) for rung in fids], m),
     )
-    shown = [[m, *(_rank(found[rung].get(m)) for rung in fids)] for m in methods]
+    by_score = score_ranks(score_methods(rows, ladder))
+    shown = [
+        [m, *(_rank(found[rung].get(m)) for rung in fids), _rank(by_score.get(m))] for m in methods
+    ]
     taus = [
         [f"{a.rung} and {a.other}", str(a.methods), _chance(a.tau), _chance(a.p)]
         for a in agreements
     ]
     return View(
         [
-            ("", Table(["method", *(f"FID {fid:.1f}" for fid in fids.values())], shown)),
+            ("", Table(["method", *(f"FID {fid:.1f}" for fid in fids.values()), "AGS"], shown)),
             ("order on two rungs", Table(["rungs", "methods", "Kendall's tau", "p"], taus)),
         ],
         Table(
@@ -106,8 +110,9 @@ def ranks_view(rows: Sequence[SummaryRow], ladder: Ladder | None, metric: str) -
             ],
         ),
         [
-            f"rank by mean {metric}: 1 is the highest, equal means share theirs. Ranks do not say "
-            "that methods are separated; see --view comparisons.",
+            f"rank by mean {metric}, and by AGS where a method has it: 1 is the highest, equal "
+            "means share theirs. Ranks do not say that methods are separated; see --view "
+            "comparisons.",
             "tau-b is 1 for the same order of the methods, -1 for the opposite; p tests it against "
             "no association.",
         ],

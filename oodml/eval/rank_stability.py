@@ -9,7 +9,7 @@ from itertools import combinations
 from scipy.stats import kendalltau, rankdata
 
 from oodml.eval.curves import rung_fids
-from oodml.eval.summary import SummaryRow
+from oodml.eval.summary import MethodScore, SummaryRow
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,13 @@ def ranks(rows: Sequence[SummaryRow]) -> dict[int, dict[str, float]]:
         places = rankdata([-row.mean for row in own])
         found[rung] = {row.method: float(place) for row, place in zip(own, places, strict=True)}
     return found
+
+
+def score_ranks(scores: Sequence[MethodScore]) -> dict[str, float]:
+    """The rank of each method's aggregated score, among those that have one."""
+    known = {score.method: score.mean for score in scores if score.mean is not None}
+    places = rankdata([-mean for mean in known.values()])
+    return {method: float(place) for method, place in zip(known, places, strict=True)}
 
 
 def rank_agreement(rows: Sequence[SummaryRow]) -> list[RankAgreement]:

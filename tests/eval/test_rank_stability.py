@@ -3,7 +3,8 @@ import pytest
 import scipy.stats
 from synthetic_rows import rows
 
-from oodml.eval.rank_stability import rank_agreement, ranks
+from oodml.eval.rank_stability import rank_agreement, ranks, score_ranks
+from oodml.eval.summary import MethodScore
 
 
 def test_ranks_start_at_the_highest_and_ties_share():
@@ -19,6 +20,12 @@ def test_tau_against_scipy_over_shared_methods():
     assert [(a.rung, a.other, a.methods) for a in found] == [(0, 1, 6), (0, 2, 7), (1, 2, 6)]
     expected = scipy.stats.kendalltau(values[:, 0], values[:, 2])
     assert (found[1].tau, found[1].p) == pytest.approx((expected.statistic, expected.pvalue))
+
+
+def test_scores_are_ranked_among_those_that_exist():
+    scores = [MethodScore(m, 1, v, None, None) for m, v in (("a", 0.2), ("b", None), ("c", 0.5))]
+    assert score_ranks(scores) == {"a": 2.0, "c": 1.0}
+    assert score_ranks([]) == {}
 
 
 def test_nothing_is_said_of_too_few_or_equal_methods():
