@@ -58,7 +58,7 @@ def test_without_weight_it_is_the_base_loss(base: str) -> None:
     assert torch.equal(value(xbm(base=base, weight=0.0), batch()), value(make(base), batch()))
 
 
-@pytest.mark.parametrize("base", ["contrastive", "multi_similarity"])
+@pytest.mark.parametrize("base", ["contrastive", "sup_con", "multi_similarity"])
 def test_a_memory_of_one_batch_doubles_the_loss(base: str) -> None:
     alone = value(make(base), batch())
     objective = xbm(base=base)
