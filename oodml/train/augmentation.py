@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from pathlib import Path
 
@@ -17,6 +18,8 @@ TRIES = 10
 # asked for, along each side: then the resampling hides the difference (Pillow's `reducing_gap`).
 SPARE = 2.0
 _ORIENTATION = 0x0112
+
+log = logging.getLogger("oodml")
 
 Box = tuple[float, float, float, float]
 
@@ -68,13 +71,12 @@ def _decoded(
     path: Path, random: np.random.Generator, size: int, scale: float
 ) -> tuple[Image.Image, Box]:
     """RGB pixels and the box of the crop in them; JPEG no larger than the crop needs."""
-    state = random.bit_generator.state
     try:
         with Image.open(path) as file:
             if isinstance(file, JpegImagePlugin.JpegImageFile) and _upright(file):
                 return _at_least(file, random_crop(random, *file.size, scale), SPARE * size)
-    except Exception:  # whatever is wrong with the file, the reader below says it in one line
-        random.bit_generator.state = state
+    except Exception as error:  # whatever is wrong with the file, the reader says it in one line
+        log.debug("%s is read without shortcuts: %s", path, error)
     image = read_image(path)
     return image, random_crop(random, *image.size, scale)
 
