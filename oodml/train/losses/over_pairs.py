@@ -103,7 +103,7 @@ def mean_where(values: Tensor, chosen: Tensor) -> Tensor:
 
 
 def log_sum_exp(values: Tensor, chosen: Tensor) -> Tensor:
-    """log sum exp over the chosen values of every row; next to -inf for a row without any."""
-    # Not -inf itself, whose logarithm of a sum has the gradient NaN.
+    """log sum exp over the chosen values of every row; -8e37 or so for a row without any."""
+    # Not -inf itself: the difference of two rows without any would be NaN.
     lowest = torch.finfo(values.dtype).min / 4
     return torch.where(chosen, values, lowest).logsumexp(1)
