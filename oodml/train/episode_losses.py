@@ -134,7 +134,7 @@ def distance_weighted(cutoff: float, upper: float, dimension: int) -> Mine:
         d = distances.clamp(min=cutoff, max=2 - 1e-4)
         logits = (2.0 - dimension) * d.log() - (dimension - 3) / 2 * (1 - d * d / 4).log()
         # A finite floor: a row without an allowed negative must not turn into NaN.
-        weights = functional.softmax(logits.masked_fill(~allowed, _LOWEST), dim=2) * allowed
+        weights = functional.softmax(logits.masked_fill(~allowed, _LOWEST), dim=2)
         positive = pick(pairs.positive.float().expand_as(cosines), draws[:, 0])
         return Triplets(positive, pick(weights, draws[:, 1]), allowed.any(2))
 

@@ -177,7 +177,7 @@ def test_the_criterions_own_parameters_move(
     assert not torch.equal(boundaries[0], boundaries[-1])
 
 
-@pytest.mark.parametrize("criterion", ["margin", "circle"])
+@pytest.mark.parametrize("criterion", ["margin", "margin:nu=0.1"])
 def test_the_same_seed_gives_the_same_bits_in_any_order_of_episodes(
     criterion: str, features: Features, adapted: Watched
 ) -> None:
