@@ -42,7 +42,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
     made = make_pool(tmp_path_factory.mktemp("report"))
     fill(made, METHODS, seeds=3, few_shot=True)
     for record in made.store.records():
-        if record.label == "margin" and record.spec.seed == 1:
+        if record.label == "margin" and record.spec.seed > 0:
             keep_embeddings(made, record, noise=2.0)
     return made
 
