@@ -24,7 +24,8 @@ class LineStyle:
 # the two palest darkened for text on white.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#B65A98", "#C98A00", "#3A9AD9", "#7A5195", "#8C564B")
 _MARKERS = ("X", "P", "h", "<", ">", "*", "s", "^", "D", "v", "p", "o", "8", "d")
-_DASHES: tuple[Dashes, ...] = ("-", "-.", "--", ":")
+# Dots are kept for published curves.
+_DASHES: tuple[Dashes, ...] = ("-.", "--")
 # Those that charts show together most often: the demo's and the published study's.
 _KNOWN = {
     "frozen": LineStyle("#555555", "o", "--"),
@@ -40,14 +41,15 @@ _KNOWN = {
 }
 # The others in an order that never changes, so that no two of them look alike: append only.
 _LISTED = (
-    "triplet", "triplet_hard", "triplet_semihard", "triplet_softhard", "triplet_distance",
-    "triplet_easy_positive", "lifted", "generalized_lifted", "n_pair", "angular",
-    "normalized_softmax", "sphereface", "cosface", "soft_triple", "sub_center_arcface",
-    "proxy_nca", "proxy_nca_pp", "proxy_gml", "pca_whitening", "lda", "nca", "xbm", "circle",
-    "fast_ap", "smooth_ap", "sup_con", "nt_xent", "snr", "histogram", "tuplet_margin",
-    "ranked_list", "instance", "group_loss", "group_loss_pp", "mpn", "ensemble", "bier",
-    "divide_and_conquer", "hierarchical_divide_and_conquer", "mic", "sharing", "moco", "daml",
-    "hdml", "pads", "intra_pair_variance", "signal_to_noise", "vicreg", "p2s_grad", "dynamic_soft",
+    "triplet", "easy_positive", "lifted_structure", "generalized_lifted_structure", "n_pair",
+    "angular", "circle", "fast_ap", "smooth_ap", "sup_con", "nt_xent", "snr_contrastive",
+    "histogram", "tuplet_margin", "ranked_list", "instance", "intra_pair_variance", "p2s_grad",
+    "pnp", "threshold_consistent_margin", "normalized_softmax", "sphereface", "cosface",
+    "soft_triple", "sub_center_arcface", "large_margin_softmax", "dynamic_soft_margin", "manifold",
+    "proxy_nca", "proxy_nca_pp", "proxy_gml", "neighbourhood_components", "pca_whitening", "lda",
+    "nca", "xbm", "moco", "group_loss", "group_loss_pp", "mpn", "ensemble", "bier",
+    "divide_and_conquer", "hierarchical_divide_and_conquer", "mic", "sharing", "daml", "hdml",
+    "pads",
 )  # fmt: skip
 
 
@@ -73,9 +75,9 @@ def _of_name(name: str) -> LineStyle:
         return _KNOWN[name]
     if name in _LISTED:
         block, color = divmod(_LISTED.index(name), len(_COLORS))
-        return LineStyle(_COLORS[color], _MARKERS[block], _DASHES[1 + block % 3])
-    color, marker, dashes = _hashed(name, len(_COLORS), len(_MARKERS), 3)
-    return LineStyle(_COLORS[color], _MARKERS[marker], _DASHES[1 + dashes])
+        return LineStyle(_COLORS[color], _MARKERS[block], _DASHES[block % 2])
+    color, marker, dashes = _hashed(name, len(_COLORS), len(_MARKERS), len(_DASHES))
+    return LineStyle(_COLORS[color], _MARKERS[marker], _DASHES[dashes])
 
 
 def _hashed(name: str, *sizes: int) -> list[int]:

@@ -10,6 +10,7 @@ from oodml.eval.line_names import spread
 from oodml.eval.published_curves import published_study
 from oodml.eval.styles import _KNOWN, _LISTED, line_style
 from oodml.eval.summary import SummaryRow
+from oodml.train.registry import all_methods
 
 METHODS = ("frozen", "contrastive", "multi_similarity", "margin", "arcface", "proxy_anchor")
 
@@ -101,7 +102,8 @@ def test_a_method_looks_the_same_everywhere_and_unlike_the_others():
     assert len({line_style(method).marker for method in METHODS}) == 6
     assert line_style("triplet") == line_style("triplet")
     others = {line_style(f"method_{number}") for number in range(60)}
-    assert len(others) > 50
+    assert len(others) > 45
+    assert all(look.dashes != ":" for look in others), "dots are for published curves"
 
 
 def test_no_two_listed_methods_look_alike():
@@ -168,3 +170,8 @@ def test_bad_calls_get_one_clear_line_and_write_nothing(tmp_path):
 def test_a_name_is_text_and_never_mathematics(tmp_path):
     plot_curves(rows(["cost $\\nonsense{$"]), tmp_path / "chart.svg")
     assert (tmp_path / "chart.svg").exists()
+
+
+def test_every_registered_method_has_a_look_of_its_own():
+    looks = {name: line_style(name) for name in all_methods()}
+    assert len(set(looks.values())) == len(looks), "append the new method to _LISTED in styles.py"
