@@ -73,14 +73,10 @@ def cholesky_trace(a: Matrix, b: Matrix, limit: float) -> RootTrace | None:
     take three times as long. Raises DataError when `b` has an eigenvalue that is negative beyond
     rounding.
     """
-    factor = _cholesky(a)
-    if factor is None:
+    found = symmetric_product(a, b)
+    if found is None:
         return None
-    if len(a) < SMALL:
-        product = factor.T @ b @ factor
-    else:
-        # A quarter of the cost of two matrix products; only the lower triangle is set.
-        product, _ = lapack.dsygst(b.T, factor, itype=2, lower=1)
+    factor, product = found
     norms = float(np.trace(a)) * _norm(b)
     error = 8 * EPSILON * (norms + float(np.trace(b)) * _norm(a))
     # The diagonal is majorised by the eigenvalues, so its bound cannot be wider than theirs.
@@ -94,6 +90,18 @@ def cholesky_trace(a: Matrix, b: Matrix, limit: float) -> RootTrace | None:
             return trace
     other = _cholesky(b)
     return None if other is None else nuclear_norm(factor.T @ other)
+
+
+def symmetric_product(a: Matrix, b: Matrix) -> tuple[Matrix, Matrix] | None:
+    """L with a = L L', and L' b L of which only the lower triangle counts; None without L."""
+    factor = _cholesky(a)
+    if factor is None:
+        return None
+    if len(a) < SMALL:
+        return factor, factor.T @ b @ factor
+    # A quarter of the cost of two matrix products.
+    product, _ = lapack.dsygst(b.T, factor, itype=2, lower=1)
+    return factor, product
 
 
 def _cholesky(covariance: Matrix) -> Matrix | None:

@@ -9,10 +9,12 @@ from functools import cached_property, partial
 import numpy as np
 
 from oodml.fid.arrays import Matrix
+from oodml.fid.carried import Move
 from oodml.fid.frechet import TOLERANCE, FrechetTerms
 from oodml.fid.side_by_side import Task, begin, each
-from oodml.fid.statistics import Moments, exchanged
+from oodml.fid.statistics import ClassMoments, Moments, exchanged
 from oodml.fid.terms import split_terms
+from oodml.splits.carry import Carry
 from oodml.splits.pool import Pool, Units
 
 WALK_TOLERANCE = 1e-6
@@ -32,6 +34,7 @@ class Sides:
     test: Units
     train_moments: Moments | None = None
     test_moments: Moments | None = None
+    carry: Carry | None = None
 
     @classmethod
     def of(cls, pool: Pool, train: Units, test: Units) -> Sides:
@@ -39,12 +42,13 @@ class Sides:
         train, test = np.sort(train), np.sort(test)
         if _few(pool, train, test):
             return cls(pool, train, test)
-        return cls(pool, train, test, *each(pool.statistics.of, (train, test)))
+        first, second = each(pool.statistics.of, (train, test))
+        return cls(pool, train, test, first, second, Carry.of(first, second))
 
     @cached_property
     def measurement(self) -> Task[FrechetTerms]:
         """The task that gives `terms`; beside others it is under way from the first look on."""
-        return begin(self._terms(WALK_TOLERANCE))
+        return begin(self._quick_terms())
 
     @cached_property
     def terms(self) -> FrechetTerms:
@@ -59,6 +63,10 @@ class Sides:
     def exact_terms(self) -> FrechetTerms:
         """The Frechet distance between the two sides, bounded as tightly as it can be."""
         return self.terms if is_tight(self.terms) else self._terms(TOLERANCE)()
+
+    def _quick_terms(self) -> Callable[[], FrechetTerms]:
+        direct = self._terms(WALK_TOLERANCE)
+        return direct if self.carry is None else partial(_carried, self.carry, direct)
 
     def _terms(self, tolerance: float) -> Callable[[], FrechetTerms]:
         # Work that held on to these sides would keep them, and their moments, from being freed.
@@ -105,12 +113,17 @@ class Sides:
             return Sides(self.pool, train, test)
         if self.train_moments is None or self.test_moments is None:
             return Sides.of(self.pool, train, test)
-        left_train, left_test = (self.pool.statistics.of(u) for u in (leave_train, leave_test))
+        statistics = self.pool.statistics
+        left_train, left_test = statistics.of(leave_train), statistics.of(leave_test)
         if arrive:
             moments = exchanged(self.train_moments, self.test_moments, left_train, left_test)
         else:
             moments = self.train_moments - left_train, self.test_moments - left_test
-        return Sides(self.pool, train, test, *moments)
+        carry = None
+        if self.carry is not None:
+            move = _move(statistics, leave_train, leave_test, arrive)
+            carry = self.carry.after(move, *moments)
+        return Sides(self.pool, train, test, *moments, carry)
 
     def _distances(self, side: Units) -> Matrix:
         """From every unit's mean to the mean of one side."""
@@ -122,6 +135,24 @@ class Sides:
         squared = self.pool.squares - 2 * (means @ centre) + centre @ centre
         result: Matrix = np.sqrt(np.clip(squared, 0.0, None))
         return result
+
+
+def _carried(carry: Carry, direct: Callable[[], FrechetTerms]) -> FrechetTerms:
+    return carry.terms(WALK_TOLERANCE) or direct()
+
+
+def _move(statistics: ClassMoments, leave_train: Units, leave_test: Units, arrive: bool) -> Move:
+    points = [statistics.points(units) for units in (leave_test, leave_train)]
+    coming, going = (np.ones(len(side)) for side in points)
+    if arrive:
+        to_train = np.concatenate([coming, -going])
+        return Move(np.concatenate(points), to_train, -to_train)
+    zeros = np.zeros(len(coming)), np.zeros(len(going))
+    return Move(
+        np.concatenate(points),
+        np.concatenate([zeros[0], -going]),
+        np.concatenate([-coming, zeros[1]]),
+    )
 
 
 def is_tight(terms: FrechetTerms) -> bool:

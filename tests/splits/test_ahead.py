@@ -9,10 +9,12 @@ import pytest
 from conftest import make_features
 from threadpoolctl import threadpool_limits
 
+from oodml.fid.frechet import FrechetTerms, frechet_distance
 from oodml.fid.side_by_side import side_by_side
-from oodml.splits import ahead
+from oodml.splits import ahead, carry
 from oodml.splits.ahead import Ahead
 from oodml.splits.build import build_ladder
+from oodml.splits.carry import Carry
 from oodml.splits.controls import add_controls, add_null
 from oodml.splits.pool import Pool
 from oodml.splits.sides import Sides
@@ -30,6 +32,8 @@ def test_a_ladder_has_the_same_bytes_on_any_number_of_workers(
     search: str, level: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ahead, "FEWEST_POINTS", 2)
+    monkeypatch.setattr(carry, "LEAST_DIMENSION", 2)
+    monkeypatch.setattr(carry, "MOST_POINTS", 20.0)
     written = set()
     for workers in (1, 2, 4):
         with side_by_side(workers):
@@ -51,6 +55,34 @@ def test_a_ladder_has_the_same_bytes_on_any_number_of_blas_threads(tmp_path: Pat
             build_ladder(features, rungs=2, easier=False).save(tmp_path / "ladder.json")
         written.add((tmp_path / "ladder.json").read_bytes())
     assert len(written) == 1
+
+
+def test_a_walk_that_carries_its_distances_equals_the_samples(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    used: list[int] = []
+    terms = Carry.terms
+
+    def counted(self: Carry, tolerance: float) -> FrechetTerms | None:
+        found = terms(self, tolerance)
+        used.append(self.steps if found else 0)
+        return found
+
+    monkeypatch.setattr(carry, "LEAST_DIMENSION", 2)
+    monkeypatch.setattr(carry, "MOST_POINTS", 10.0)
+    monkeypatch.setattr(carry, "MOST_STEPS", 3)
+    monkeypatch.setattr(Carry, "terms", counted)
+    features = make_features(classes=24, per_class=20, dimension=10, seed=5)
+    ladder = build_ladder(features, rungs=2, swap_size=2, min_classes=6)
+    # Anchors and what follows them take turns, three at most on one anchor.
+    assert {0, 1, 2, 3} == set(used) and used.count(0) < len(used) / 2
+    assert "removal" in {step.kind for step in ladder.trajectory}
+    train, test = set(ladder.rungs[0].train_classes), set(ladder.rungs[0].test_classes)
+    for step in ladder.trajectory[1:]:
+        train = (train | set(step.to_train)) - set(step.to_test) - set(step.removed)
+        test = (test | set(step.to_test)) - set(step.to_train) - set(step.removed)
+        sides = (features.values[features.of_classes(sorted(names))] for names in (train, test))
+        assert step.fid == pytest.approx(frechet_distance(*sides), rel=1e-10)
 
 
 def test_candidates_follow_the_steps_that_are_taken() -> None:

@@ -1,0 +1,58 @@
+"""Carry: the product behind a distance, handed on from split to split where few points move."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from threading import Lock
+
+from oodml.fid.carried import MOST_POINTS, MOST_STEPS, CarriedProduct, Move
+from oodml.fid.frechet import FrechetTerms
+from oodml.fid.statistics import Moments
+
+# Below this dimension a distance takes milliseconds either way.
+LEAST_DIMENSION = 512
+
+
+class Carry:
+    """The product of one split, made when it is first asked for, by whichever worker asks."""
+
+    def __init__(self, make: Callable[[], CarriedProduct | None], steps: int) -> None:
+        self.steps = steps
+        self._make: Callable[[], CarriedProduct | None] | None = make
+        self._product: CarriedProduct | None = None
+        self._lock = Lock()
+
+    @classmethod
+    def of(cls, train: Moments, test: Moments) -> Carry | None:
+        """That of a split of which only the moments are known; None where it is not worth it."""
+        if len(train.total) < LEAST_DIMENSION:
+            return None
+        return cls(partial(CarriedProduct.of, train, test), 0)
+
+    def after(self, move: Move, train: Moments, test: Moments) -> Carry | None:
+        """That of the split after a move that led to these moments."""
+        few = len(move.points) <= MOST_POINTS * len(train.total)
+        if not few or self.steps == MOST_STEPS:
+            return Carry.of(train, test)
+        return Carry(partial(_made, self, move, train, test), self.steps + 1)
+
+    def terms(self, tolerance: float) -> FrechetTerms | None:
+        """The Frechet terms; None where the direct way is as quick, or the bound is too wide."""
+        product = self.product() if self.steps else None
+        return None if product is None else product.terms(tolerance)
+
+    def product(self) -> CarriedProduct | None:
+        """The product; None where a covariance has no usable factor."""
+        with self._lock:
+            if self._make is not None:
+                self._product = self._make()
+                # What it was made from holds the split before, and all before that.
+                self._make = None
+            return self._product
+
+
+def _made(before: Carry, move: Move, train: Moments, test: Moments) -> CarriedProduct | None:
+    product = before.product()
+    carried = None if product is None else product.after(move, train, test)
+    return carried or CarriedProduct.of(train, test)
