@@ -131,9 +131,10 @@ def table(results: dict[str, dict[str, list[Figures]]], rounds: int, machine: st
     lines = [
         "# Loading training images: images per second",
         "",
-        f"{machine}. {rounds} rounds in turn, median (best); batches of {BATCH}, random resized",
-        "crop to 224 pixels, random flip, normalised float32. JPEG quality 90, made by the script;",
-        "files lie in the system's cache. CPU ms/image counts all threads and worker processes.",
+        f"{machine}. {rounds} rounds in turn, median (best).",
+        f"Batches of {BATCH}, random resized crop to {SIZE} pixels, random flip, normalised float32;",
+        "JPEG of quality 90, made by the script, in the system's cache. CPU ms/image counts all",
+        "threads and worker processes, and depends less than the rates on what else runs.",
         "`python benchmarks/loading.py` makes this table.",
         "",
         "| loader |" + "".join(f" {size}: images/s | ratio | CPU ms/image |" for size in results),
