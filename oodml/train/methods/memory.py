@@ -69,18 +69,16 @@ class CrossBatchMemory(Objective):
     "xbm",
     paper="arXiv:1912.06798",
     source="memory_size and warmup chosen here for short runs; the rest arXiv:1912.06798",
-    recipes={
-        "sop": Recipe(
-            "arXiv:1912.06798",
-            {"memory_size": 55000},
-            {
-                "batch_size": 64,
-                "samples_per_class": 4,
-                "learning_rate": 1e-4,
-                "weight_decay": 5e-4,
-            },
-        )
+    # All that a recipe of the base may set: the settings of two papers are not to be mixed.
+    network={
+        "batch_size": 64,
+        "samples_per_class": 4,
+        "optimizer": "adam",
+        "learning_rate": 1e-4,
+        "weight_decay": 5e-4,
+        "crop_scale": 0.08,
     },
+    recipes={"sop": Recipe("arXiv:1912.06798", {"memory_size": 55000})},
 )
 def xbm(
     num_classes: int,
