@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -439,3 +440,38 @@ def test_what_can_be_used_has_a_name_and_takes_the_keyboard(page: Page) -> None:
     assert page.run(script) == []
     ids = page.run("return [...document.querySelectorAll('[id]')].map((node) => node.id)")
     assert len(ids) == len(set(ids))
+
+
+@pytest.fixture(scope="module")
+def sparse(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of two methods that lack runs, on a ladder with published FIDs, without data."""
+    pool = make_pool(tmp_path_factory.mktemp("sparse"))
+    fill(pool, ("margin", "xbm"), seeds=2)
+    for record in pool.store.records():
+        rung = pool.ladder.rung_of(record.spec.split)
+        if rung is None or rung == {"margin": 1, "xbm": 2}[record.label]:
+            shutil.rmtree(pool.store.run_directory(record.id))
+    rungs = tuple(replace(rung, shift=None, published_fid=rung.fid) for rung in pool.ladder.rungs)
+    path = pool.store.directory / "report.html"
+    write_report(pool.store, replace(pool.ladder, rungs=rungs, controls=()), path)
+    return path
+
+
+def test_gaps_are_shown_and_what_is_missing_is_said(driver: Any, sparse: Path) -> None:
+    page = Page(driver, sparse)
+    page.open()
+    assert page.driver.get_log("browser") == []
+    margin, xbm = ('#curves .series[data-method="0"]', '#curves .series[data-method="1"]')
+    counts = [len(page.all(f"{series} .{part}")) for series in (margin, xbm)
+              for part in ("line", "dot", "band", "whisker")]  # fmt: skip
+    assert counts == [2, 2, 0, 2, 1, 2, 1, 0]
+    assert page.texts('#table [data-column="ags"].gap') == ["–", "–"]
+    assert page.text('#table tr[data-method="0"] [data-column="rung-1"]') == "–"
+    assert page.texts(".missing li") == [
+        "margin: rung 1 seed 0, rung 1 seed 1", "xbm: rung 2 seed 0, rung 2 seed 1",
+    ]  # fmt: skip
+    assert page.all("[name=axis]:disabled") and not page.all("#few-shot h2 ~ *")
+    assert "as published" in page.text(".stats")
+    advice = page.texts(".advice")
+    assert len(advice) == 3 and all("oodml report DIR --data" in each for each in advice)
+    assert "--keep-embeddings" in page.text("#gallery .advice")

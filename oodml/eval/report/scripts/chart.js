@@ -105,6 +105,9 @@ function line(series, { x, y }) {
     if (chosen.bands && !dashed && bands.length > 1) {
       const edge = [...bands.map((p) => [x(p.x), y(p.high)]), ...bands.reverse().map((p) => [x(p.x), y(p.low)])];
       group.append(drawing("path", { class: "band", d: `M${edge.map((each) => each.map(cut)).join("L")}z` }));
+    } else if (chosen.bands && !dashed && bands.length) {
+      const at = cut(x(bands[0].x));
+      group.append(drawing("path", { class: "whisker", d: `M${at},${cut(y(bands[0].low))}L${at},${cut(y(bands[0].high))}` }));
     }
     const path = piece.map((p) => `${cut(x(p.x))},${cut(y(p.y))}`).join("L");
     group.append(drawing("path", { class: "line", d: `M${path}`, "stroke-dasharray": dashed ? "3 3" : dashes(method) }));
@@ -141,13 +144,15 @@ function names(series, { x, y, height }) {
     .map((each) => ({ method: each.method, end: each.points.filter(Boolean).at(-1) }))
     .map(({ method, end }) => ({ method, x: x(end.x), y: y(end.y), at: y(end.y) }))
     .sort((a, b) => a.y - b.y);
-  apart(ends, 15, MARGIN.top, height - MARGIN.bottom - 10);
+  // Lines that end on one rung share a column of names.
+  for (const end of new Set(ends.map((each) => each.x))) {
+    apart(ends.filter((each) => each.x === end), 15, MARGIN.top, height - MARGIN.bottom - 10);
+  }
   for (const each of ends) {
     const { name } = data.methods[each.method];
-    const far = Math.max(...ends.map((other) => other.x));
     group.append(
-      tinted(drawing("path", { class: "leader", d: `M${cut(each.x + 6)},${cut(each.y)}L${cut(far + 14)},${cut(each.at)}` }), each.method),
-      drawing("text", { x: far + 18, y: each.at + 4, "data-method": each.method }, name.length > 28 ? `${name.slice(0, 27)}…` : name),
+      tinted(drawing("path", { class: "leader", d: `M${cut(each.x + 6)},${cut(each.y)}L${cut(each.x + 14)},${cut(each.at)}` }), each.method),
+      drawing("text", { x: each.x + 18, y: each.at + 4, "data-method": each.method }, name.length > 28 ? `${name.slice(0, 27)}…` : name),
     );
   }
   return group;
