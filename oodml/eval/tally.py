@@ -35,23 +35,33 @@ class Tally:
         `similarity` is within `margin` of the truth; `exact(rows, columns)` is the truth where
         the given rows and columns of the tile cross.
         """
-        wanted = self.above < self.limit
         nearest = similarity.amax(1, keepdim=True)
-        reached = wanted & (nearest >= self.threshold - margin)
-        rows = reached.any(1).nonzero().squeeze(1)
-        if not len(rows):
-            return
-        columns = reached.any(0).nonzero()
-        span = slice(int(columns[0]), int(columns[-1]) + 1)
-        threshold = self.threshold[rows, span]
+        reached = (self.above < self.limit) & (nearest >= self.threshold - margin)
+        places = reached.any(0).nonzero().squeeze(1).tolist()
+        spans = [slice(place, place + 1) for place in places]
+        if len(places) > _PASSES:
+            spans = [slice(places[0], places[-1] + 1)]
+        for span in spans:
+            rows = reached[:, span].any(1).nonzero().squeeze(1)
+            self._add(similarity, rows, span, margin, exact)
+
+    def _add(
+        self,
+        similarity: Tensor,
+        rows: Tensor,
+        span: slice,
+        margin: float,
+        exact: Callable[[Tensor, Tensor], Tensor],
+    ) -> None:
         # A copy of few rows is cheaper than a look at all; of most rows it is not.
         if len(rows) < len(similarity) // 2:
             part = similarity[rows]
         else:
             part, rows = similarity, torch.arange(len(similarity), device=rows.device)
-            threshold = self.threshold[:, span]
+        threshold = self.threshold[rows, span]
         above, reaching = _counts(part, threshold + margin, threshold - margin)
-        unsure = ((above != reaching) & wanted[rows, span]).any(1).nonzero().squeeze(1)
+        wanted = self.above[rows, span] < self.limit[rows, span]
+        unsure = ((above != reaching) & wanted).any(1).nonzero().squeeze(1)
         if len(unsure):
             part, threshold = part[unsure], threshold[unsure]
             near = _near(part, threshold, margin)

@@ -101,8 +101,10 @@ def test_scale_does_not_matter_and_a_zero_vector_is_allowed():
     scaled = features(query.values * np.linspace(0.1, 9, 60)[:, None], query.labels)
     for name, value in geometry(query).items():
         assert geometry(scaled)[name] == pytest.approx(value, rel=1e-5), name
-    scaled.values[0] = 0
-    assert all(np.isfinite(value) for value in geometry(scaled).values())
+    # Squared distances 1, 1 and 2.
+    scores = geometry(features([[0, 0], [5, 0], [0, 7]], [0, 0, 1]))
+    assert scores["uniformity"] == pytest.approx(np.log((2 * np.exp(-2) + np.exp(-4)) / 3))
+    assert scores["alignment"] == 1
 
 
 def test_uniformity_of_a_subset_is_seeded_and_near_that_of_all(monkeypatch):

@@ -189,18 +189,6 @@ def test_more_neighbours_than_samples_may_be_asked_for():
     assert scores["recall_at_1000"] == 1
 
 
-def test_matrix_products_stay_in_float32_where_the_caller_allows_less():
-    query = unbalanced(300, dimension=64, seed=3)
-    query.values[:] = query.values.mean(0) + 1e-3 * query.values
-    expected = evaluate(query, metrics=ALL)
-    torch.set_float32_matmul_precision("medium")
-    try:
-        assert evaluate(query, metrics=ALL) == expected
-        assert torch.get_float32_matmul_precision() == "medium"
-    finally:
-        torch.set_float32_matmul_precision("highest")
-
-
 def test_bad_input_gets_one_clear_line():
     query = features(np.eye(4), [0, 0, 1, 1])
     with pytest.raises(
