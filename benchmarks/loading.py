@@ -132,7 +132,8 @@ def table(results: dict[str, dict[str, list[Figures]]], rounds: int, machine: st
         "# Loading training images: images per second",
         "",
         f"{machine}. {rounds} rounds in turn, median (best).",
-        f"Batches of {BATCH}, random resized crop to {SIZE} pixels, random flip, normalised float32;",
+        f"Batches of {BATCH}, random resized crop to {SIZE} pixels, random flip, normalised "
+        "float32;",
         "JPEG of quality 90, made by the script, in the system's cache. CPU ms/image counts all",
         "threads and worker processes, and depends less than the rates on what else runs.",
         "`python benchmarks/loading.py` makes this table.",

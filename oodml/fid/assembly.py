@@ -56,6 +56,23 @@ def checked(backbone: Backbone) -> Backbone:
     return backbone if pooled.one_position() else replace(backbone, pool=None)
 
 
+def at_size(backbone: Backbone, image_size: int) -> Backbone:
+    """The same network and weights for images of another side in pixels.
+
+    Raises `UsageError` where the network does not take them, as transformers with positions
+    learned for one size; `load_backbone(name, image_size=...)` fits those of timm.
+    """
+    if image_size == backbone.image_size:
+        return backbone
+    if not isinstance(backbone.transform, Preprocessing):
+        raise UsageError(f"the input transform of {backbone.name!r} has no other size.")
+    transform = backbone.transform.at_size(image_size)
+    sized = replace(
+        backbone, transform=transform, preprocessing=transform.text, image_size=image_size
+    )
+    return checked(sized)
+
+
 class _Shapes:
     """A hook that notes what a layer reads and gives."""
 

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 from torchvision import models
 
-from oodml.fid.assembly import assembled, checked
+from oodml.errors import UsageError
+from oodml.fid.assembly import assembled, at_size, checked
 from oodml.fid.backbone import Backbone, load_backbone
 from oodml.fid.cut import pool_layer, without_classifier
 from oodml.fid.preprocessing import Preprocessing
@@ -103,6 +104,16 @@ def test_the_tiny_network_has_the_same_weights_everywhere() -> None:
         features = backbone.module(drawn(2, size))
         assert features.shape == (2, 48)
         assert features.std(dim=0).mean() > 0.01, "the features must depend on the image"
+
+
+def test_another_size_changes_the_transform_and_nothing_else() -> None:
+    one = tiny()
+    other = at_size(one, 48)
+    assert at_size(one, 32) is one
+    assert other.module is one.module and other.pool == "pool"
+    assert (other.image_size, other.preprocessing) == (48, tiny(image_size=48).preprocessing)
+    with pytest.raises(UsageError, match="'tiny' does not take images of 2 pixels"):
+        at_size(one, 2)
 
 
 def test_the_tiny_network_takes_weights_from_a_file(tmp_path: Path) -> None:
