@@ -106,7 +106,9 @@ def _own_view(ladder: Ladder, records: list[RunRecord], metric: str, view: str) 
     if view == "few-shot":
         adapted = few_shot_gains(records, ladder, metric)
         if not adapted:
-            raise DataError("no run has few-shot episodes; make some with `oodml run --few-shot`.")
+            raise DataError(
+                "no run has few-shot episodes; make some with `oodml run --few-shot head`."
+            )
         return few_shot_view(adapted, metric)
     rows = summarize(records, ladder, metric)
     if not rows:

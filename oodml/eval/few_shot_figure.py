@@ -38,7 +38,8 @@ def plot_few_shot(
     known = [row for row in rows if row.relative_gain is not None]
     if not known:
         raise DataError(
-            "nothing to plot: no run has few-shot episodes; make some with `oodml run --few-shot`."
+            "nothing to plot: no run has few-shot episodes; make some with `oodml run --few-shot "
+            "head`."
         )
     with save_figure(path, dpi=300) as save:
         figure = _figure(known, metric, fid_label)
