@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from oodml.cli.options import FILE, FOLDER
 from oodml.cli.grid import keep_ladder
+from oodml.cli.options import FILE, FOLDER
 from oodml.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -65,14 +65,10 @@ def evaluate_command(
     from oodml.store import Store
 
     built = Ladder.load(ladder)
+    splits = _splits(built, controls)
     metrics = _metrics(extra)
     method = _method_name(name if name is not None else file.stem)
     features = for_ladder(read_embeddings(file, labels), built)
-    if controls and not built.controls:
-        raise UsageError(
-            "this ladder has no controls; build it again with `oodml ladder build --controls`."
-        )
-    splits = [*built.rungs, *(built.controls if controls else ())]
     sizes: dict[str, Any] = {
         "gallery_classes": gallery_classes or 0,
         "gallery_images": gallery_images or 0,
@@ -83,6 +79,14 @@ def evaluate_command(
     keep_ladder(built, store)
     done = _evaluate_all(specs, splits, features, metrics, store, _device(device))
     _report(specs, splits, built, store, done)
+
+
+def _splits(ladder: Ladder, controls: bool) -> list[Split]:
+    if controls and not ladder.controls:
+        raise UsageError(
+            "this ladder has no controls; build it again with `oodml ladder build --controls`."
+        )
+    return [*ladder.rungs, *(ladder.controls if controls else ())]
 
 
 def _metrics(extra: Sequence[str]) -> tuple[str, ...]:

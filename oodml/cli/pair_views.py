@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from oodml.cli.tables import Table
@@ -11,6 +11,7 @@ from oodml.cli.views import OVER_SEEDS, View, ends_of, in_brackets, triples
 if TYPE_CHECKING:
     from oodml.eval.comparison import Comparison
     from oodml.eval.crossing import Crossing
+    from oodml.eval.rank_stability import RankAgreement
     from oodml.eval.summary import SummaryRow
     from oodml.splits.ladder import Ladder
 
@@ -83,7 +84,6 @@ def ranks_view(rows: Sequence[SummaryRow], ladder: Ladder | None, metric: str) -
 
     fids, found = rung_fids(rows), ranks(rows)
     agreements = rank_agreement(rows)
-    easiest = {a.other: a for a in agreements if a.rung == min(fids)}
     methods = sorted(
         {row.method for row in rows},
         key=lambda m: ([found[rung].get(m, 1e9) for rung in fids], m),
@@ -101,20 +101,30 @@ def ranks_view(rows: Sequence[SummaryRow], ladder: Ladder | None, metric: str) -
             ("", Table(["method", *(f"FID {fid:.1f}" for fid in fids.values()), "AGS"], shown)),
             ("order on two rungs", Table(["rungs", "methods", "Kendall's tau", "p"], taus)),
         ],
-        Table(
-            ["method", "rung", "fid", "rank", "methods", "tau_with_easiest", "p"],
-            [
-                [m, rung, fids[rung], rank, len(own), *_tau(easiest.get(rung))]
-                for rung, own in found.items()
-                for m, rank in sorted(own.items(), key=lambda item: (item[1], item[0]))
-            ],
-        ),
+        _long_ranks(fids, found, agreements),
         [
             f"rank by mean {metric}, and by AGS where a method has it: 1 is the highest, equal "
             "means share theirs. Ranks do not say that methods are separated; see --view "
             "comparisons.",
             "tau-b is 1 for the same order of the methods, -1 for the opposite; p tests it against "
             "no association.",
+        ],
+    )
+
+
+def _long_ranks(
+    fids: Mapping[int, float],
+    found: Mapping[int, Mapping[str, float]],
+    agreements: Iterable[RankAgreement],
+) -> Table:
+    """One row per rung and method, with the rung's agreement with the easiest."""
+    easiest = {each.other: each for each in agreements if each.rung == min(fids)}
+    return Table(
+        ["method", "rung", "fid", "rank", "methods", "tau_with_easiest", "p"],
+        [
+            [method, rung, fids[rung], rank, len(own), *_tau(easiest.get(rung))]
+            for rung, own in found.items()
+            for method, rank in sorted(own.items(), key=lambda item: (item[1], item[0]))
         ],
     )
 
@@ -127,5 +137,5 @@ def _rank(value: float | None) -> str:
     return "-" if value is None else f"{value:g}"
 
 
-def _tau(agreement: Any) -> list[float | None]:
+def _tau(agreement: RankAgreement | None) -> list[float | None]:
     return [None, None] if agreement is None else [agreement.tau, agreement.p]

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from oodml.cli.charts import (
+    Draw,
+    curve_chart,
+    deviation_chart,
+    few_shot_chart,
+    geometry_chart,
+    published_chart,
+    score_chart,
+    summary_rows,
+)
 from oodml.cli.options import FILE, FOLDER
 from oodml.cli.results import check_charts, metric_option, open_results
 from oodml.cli.table import check_published_metric, published_option
@@ -22,7 +31,6 @@ if TYPE_CHECKING:
     from oodml.splits.ladder import Ladder
     from oodml.store import RunRecord
 
-Draw = Callable[[Path], None]
 _LOG = logging.getLogger("oodml")
 
 
@@ -82,7 +90,7 @@ def plot_command(
     if pair_weights:
         draw = _pair_chart(directory, rung)
     elif directory is None:
-        draw = _published_chart(published or "", view, x or "fid")
+        draw = published_chart(published or "", view, x or "fid")
     else:
         ladder, records = open_results(directory)
         draw = _own_chart(ladder, records, metric, view, x, published, coefficient)
@@ -121,26 +129,18 @@ def _own_chart(
     if published is not None and view not in ("curves", "scores"):
         raise UsageError(f"--published stands beside runs in the curves and scores, not in {view}.")
     if view == "geometry":
-        return _geometry_chart(ladder, records, metric, coefficient)
+        return geometry_chart(ladder, records, metric, coefficient)
     axis, study, theirs = _axes(ladder, x, published)
     words: dict[str, Any] = {"metric": metric, "fid_label": axis.label}
     words |= {"start": axis.start, "start_name": axis.start_name}
     if view == "few-shot":
-        return _few_shot_chart(ladder, records, metric, axis, words)
-    rows = _rows(ladder, records, metric)
+        return few_shot_chart(ladder, records, metric, axis, words)
+    rows = summary_rows(ladder, records, metric)
     if view == "deviation":
-        return _deviation_chart(axis.placed(rows), words)
+        return deviation_chart(axis.placed(rows), words)
     if view == "scores":
-        return _score_chart(rows, ladder, metric, study)
-    return _curve_chart(ladder, records, metric, axis, rows, theirs, words)
-
-
-def _rows(
-    ladder: Ladder, records: Sequence[RunRecord], metric: str, *, controls: bool = False
-) -> list[SummaryRow]:
-    from oodml.eval.summary import summarize
-
-    return summarize(records, ladder, metric, controls=controls)
+        return score_chart(rows, ladder, metric, study)
+    return curve_chart(ladder, records, metric, axis, rows, theirs, words)
 
 
 def _axes(
@@ -164,90 +164,3 @@ def _axes(
         x = "scaled"
     theirs = study_axis(study, x or "fid").placed(study.rows())
     return shift_axis(ladder, x or "fid"), study, theirs
-
-
-def _curve_chart(
-    ladder: Ladder,
-    records: Sequence[RunRecord],
-    metric: str,
-    axis: ShiftAxis,
-    rows: Sequence[SummaryRow],
-    published: Sequence[SummaryRow],
-    words: dict[str, Any],
-) -> Draw:
-    from oodml.eval.figures import plot_curves
-
-    controls = _rows(ladder, records, metric, controls=True) if ladder.controls else []
-    placed, beside = axis.placed(rows), axis.placed(controls)
-    return lambda path: plot_curves(placed, path, controls=beside, published=published, **words)
-
-
-def _deviation_chart(rows: Sequence[SummaryRow], words: dict[str, Any]) -> Draw:
-    from oodml.eval.deviation import relative_deviation
-    from oodml.eval.deviation_figure import plot_deviation
-
-    deviations = relative_deviation(rows) if rows else []
-    return lambda path: plot_deviation(deviations, path, **words)
-
-
-def _score_chart(
-    rows: Sequence[SummaryRow], ladder: Ladder, metric: str, study: PublishedStudy | None
-) -> Draw:
-    from oodml.eval.score_figure import plot_scores
-    from oodml.eval.styles import PUBLISHED
-    from oodml.eval.summary import score_methods
-
-    scores = score_methods(rows, ladder)
-    if study is not None:
-        for score in score_methods(study.rows()):
-            scores.append(replace(score, method=score.method + PUBLISHED))
-    return lambda path: plot_scores(scores, path, metric=metric)
-
-
-def _few_shot_chart(
-    ladder: Ladder,
-    records: Sequence[RunRecord],
-    metric: str,
-    axis: ShiftAxis,
-    words: dict[str, Any],
-) -> Draw:
-    from oodml.eval.few_shot_figure import plot_few_shot
-    from oodml.eval.few_shot_gain import few_shot_gains
-
-    rows = axis.placed(few_shot_gains(records, ladder, metric))
-    return lambda path: plot_few_shot(rows, path, **words)
-
-
-def _geometry_chart(
-    ladder: Ladder, records: Sequence[RunRecord], metric: str, coefficient: str
-) -> Draw:
-    from oodml.eval.analysis import correlate_geometry
-    from oodml.eval.geometry_figure import plot_geometry
-
-    found = correlate_geometry(records, ladder, metric)
-    return lambda path: plot_geometry(found, path, metric=metric, coefficient=coefficient)
-
-
-def _published_chart(name: str, view: str, x: str) -> Draw:
-    from oodml.eval.deviation import relative_deviation
-    from oodml.eval.deviation_figure import plot_deviation
-    from oodml.eval.figures import plot_curves
-    from oodml.eval.published_curves import published_study
-    from oodml.eval.score_figure import plot_scores
-    from oodml.eval.shift_axis import study_axis
-    from oodml.eval.summary import score_methods
-
-    study = published_study(name)
-    axis = study_axis(study, x)
-    rows = axis.placed(study.rows())
-    words: dict[str, Any] = {"fid_label": axis.label, "start": axis.start}
-    words |= {"start_name": axis.start_name}
-    if view == "curves":
-        return lambda path: plot_curves([], path, published=rows, **words)
-    if view == "deviation":
-        deviations = relative_deviation(rows, study.means())
-        return lambda path: plot_deviation(deviations, path, **words)
-    if view == "scores":
-        scores = score_methods(study.rows())
-        return lambda path: plot_scores(scores, path)
-    raise UsageError(f"the published study came without the numbers of --view {view}.")

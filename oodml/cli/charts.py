@@ -1,0 +1,121 @@
+"""The charts of `oodml plot`: each function does what can fail and returns the one that writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from oodml.errors import UsageError
+
+if TYPE_CHECKING:
+    from oodml.eval.published_curves import PublishedStudy
+    from oodml.eval.shift_axis import ShiftAxis
+    from oodml.eval.summary import SummaryRow
+    from oodml.splits.ladder import Ladder
+    from oodml.store import RunRecord
+
+Draw = Callable[[Path], None]
+
+
+def summary_rows(
+    ladder: Ladder, records: Sequence[RunRecord], metric: str, *, controls: bool = False
+) -> list[SummaryRow]:
+    """The rows of a summary, those of the controls if asked for."""
+    from oodml.eval.summary import summarize
+
+    return summarize(records, ladder, metric, controls=controls)
+
+
+def curve_chart(
+    ladder: Ladder,
+    records: Sequence[RunRecord],
+    metric: str,
+    axis: ShiftAxis,
+    rows: Sequence[SummaryRow],
+    published: Sequence[SummaryRow],
+    words: dict[str, Any],
+) -> Draw:
+    """The metric against the axis, with controls and published curves."""
+    from oodml.eval.figures import plot_curves
+
+    controls = summary_rows(ladder, records, metric, controls=True) if ladder.controls else []
+    placed, beside = axis.placed(rows), axis.placed(controls)
+    return lambda path: plot_curves(placed, path, controls=beside, published=published, **words)
+
+
+def deviation_chart(rows: Sequence[SummaryRow], words: dict[str, Any]) -> Draw:
+    """The relative deviation of rows that are placed on their axis."""
+    from oodml.eval.deviation import relative_deviation
+    from oodml.eval.deviation_figure import plot_deviation
+
+    deviations = relative_deviation(rows) if rows else []
+    return lambda path: plot_deviation(deviations, path, **words)
+
+
+def score_chart(
+    rows: Sequence[SummaryRow], ladder: Ladder, metric: str, study: PublishedStudy | None
+) -> Draw:
+    """The aggregated scores, the published ones beside them."""
+    from oodml.eval.score_figure import plot_scores
+    from oodml.eval.styles import PUBLISHED
+    from oodml.eval.summary import score_methods
+
+    scores = score_methods(rows, ladder)
+    if study is not None:
+        for score in score_methods(study.rows()):
+            scores.append(replace(score, method=score.method + PUBLISHED))
+    return lambda path: plot_scores(scores, path, metric=metric)
+
+
+def few_shot_chart(
+    ladder: Ladder,
+    records: Sequence[RunRecord],
+    metric: str,
+    axis: ShiftAxis,
+    words: dict[str, Any],
+) -> Draw:
+    """The gain by adaptation against the axis."""
+    from oodml.eval.few_shot_figure import plot_few_shot
+    from oodml.eval.few_shot_gain import few_shot_gains
+
+    rows = axis.placed(few_shot_gains(records, ladder, metric))
+    return lambda path: plot_few_shot(rows, path, **words)
+
+
+def geometry_chart(
+    ladder: Ladder, records: Sequence[RunRecord], metric: str, coefficient: str
+) -> Draw:
+    """The correlations of geometry and metric."""
+    from oodml.eval.analysis import correlate_geometry
+    from oodml.eval.geometry_figure import plot_geometry
+
+    found = correlate_geometry(records, ladder, metric)
+    return lambda path: plot_geometry(found, path, metric=metric, coefficient=coefficient)
+
+
+def published_chart(name: str, view: str, x: str) -> Draw:
+    """A view of the published study alone."""
+    from oodml.eval.deviation import relative_deviation
+    from oodml.eval.deviation_figure import plot_deviation
+    from oodml.eval.figures import plot_curves
+    from oodml.eval.published_curves import published_study
+    from oodml.eval.score_figure import plot_scores
+    from oodml.eval.shift_axis import study_axis
+    from oodml.eval.summary import score_methods
+
+    study = published_study(name)
+    axis = study_axis(study, x)
+    rows = axis.placed(study.rows())
+    words: dict[str, Any] = {"fid_label": axis.label, "start": axis.start}
+    words |= {"start_name": axis.start_name}
+    if view == "curves":
+        return lambda path: plot_curves([], path, published=rows, **words)
+    if view == "deviation":
+        deviations = relative_deviation(rows, study.means())
+        return lambda path: plot_deviation(deviations, path, **words)
+    if view == "scores":
+        scores = score_methods(study.rows())
+        return lambda path: plot_scores(scores, path)
+    raise UsageError(f"the published study came without the numbers of --view {view}.")
