@@ -6,12 +6,12 @@
     python benchmarks/retrieval.py --one-thread     # CPU seconds, for a busy machine
 
 Both get the same L2-normalised float32 embeddings, of the size of the test set of Stanford Online
-Products and drawn around one centre per class, and the same number of threads. The peer computes precision at 1,
-R-precision and MAP@R by its default search (faiss, exact) with k="max_bin_count", its quickest
-setting; oodml computes these and recall at 10, 100 and 1,000. Every measurement runs in a process
-of its own, for peak memory; repeats are interleaved and the median is shown. "Separated" classes
-have their images among the nearest; in "mixed" ones hardly an image is near its class, which is
-oodml's slowest case.
+Products and drawn around one centre per class, and the same number of threads. The peer computes
+precision at 1, R-precision and MAP@R by its default search (faiss, exact) with k="max_bin_count",
+its quickest setting; oodml computes these and recall at 10, 100 and 1,000. Every measurement runs
+in a process of its own, for peak memory; repeats are interleaved and the median is shown.
+"Separated" classes have their images among the nearest; in "mixed" ones hardly an image is near its
+class, which is oodml's slowest case.
 """
 
 from __future__ import annotations

@@ -118,7 +118,8 @@ def mean_scores(blocks: Iterable[Ranking], task: RetrievalTask) -> dict[str, flo
             scores[name][rows] = metric.score(ranking).cpu()
     queries = int(kept.sum())
     return {
-        **{name: float(values[kept].mean()) for name, values in scores.items()},
+        # NumPy adds on one thread, in one order.
+        **{name: float(values[kept].numpy().mean()) for name, values in scores.items()},
         "queries": queries,
         "queries_left_out": len(kept) - queries,
         "queries_tied": tied,
