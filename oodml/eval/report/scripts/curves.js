@@ -4,7 +4,11 @@ const hasExcess = rungs.every((rung) => rung.excess != null);
 const hasControls = data.cells.some((cell) => cell.control);
 
 function showCurves(section) {
-  const chart = curveChart({ read: readCurves, words: curveWords, label: "Metric against shift, one line a method" });
+  const chart = curveChart({
+    read: readCurves,
+    words: curveWords,
+    label: "Metric against shift, one line a method",
+  });
   section.append(
     element(
       "div",
@@ -25,10 +29,17 @@ function showCurves(section) {
 
 function axisChoice() {
   const missing = "The ladder has no null distribution on every rung.";
-  return radios("axis", "Against", [
-    ["fid", "FID"],
-    hasExcess ? ["excess", "excess FID", "FID minus the mean of random splits of the same classes"] : [null, "excess FID", missing],
-  ], (value) => choose("axis", value));
+  return radios(
+    "axis",
+    "Against",
+    [
+      ["fid", "FID"],
+      hasExcess
+        ? ["excess", "excess FID", "FID minus the mean of random splits of the same classes"]
+        : [null, "excess FID", missing],
+    ],
+    (value) => choose("axis", value),
+  );
 }
 
 function readCurves() {
@@ -71,15 +82,32 @@ function curvesNote() {
   const seeds = fewest === most ? plural(most, "seed") : `${fewest} to ${most} seeds`;
   const parts = [`Mean and 95% t-interval over ${seeds}; one seed has no interval. `];
   if (hasControls) parts.push("Dashed: random splits of the rung's own classes. ");
-  parts.push(`Score beside a name: AGS, the area under ${chosen.metric} against FID scaled to [0, 1].`);
+  parts.push(
+    `Score beside a name: AGS, the area under ${chosen.metric} against FID scaled to [0, 1].`,
+  );
   return parts.join("");
 }
 
 /** One button a method, the best score first, with its `value`; a pressed one is shown alone. */
 function legend(value, wanted = () => true) {
-  const list = element("div", { class: "legend", role: "group", "aria-label": "Show a method alone" });
-  const all = element("button", { type: "button", class: "all", onclick: () => choose("alone", new Set()) }, "show all");
-  watch(["metric"], () => list.replaceChildren(...ranked().filter(wanted).map((method) => legendButton(method, value(method))), all));
+  const list = element("div", {
+    class: "legend",
+    role: "group",
+    "aria-label": "Show a method alone",
+  });
+  const all = element(
+    "button",
+    { type: "button", class: "all", onclick: () => choose("alone", new Set()) },
+    "show all",
+  );
+  watch(["metric"], () =>
+    list.replaceChildren(
+      ...ranked()
+        .filter(wanted)
+        .map((method) => legendButton(method, value(method))),
+      all,
+    ),
+  );
   watch(["metric", "alone"], () => {
     for (const button of list.querySelectorAll("[data-method]")) {
       button.setAttribute("aria-pressed", String(chosen.alone.has(Number(button.dataset.method))));
@@ -97,8 +125,10 @@ function legendButton(method, value) {
       "data-method": method,
       "aria-pressed": "false",
       title: "Click: alone. Ctrl or Shift click: together with others.",
-      onpointerenter: () => document.querySelectorAll("svg.chart").forEach((svg) => standOut(svg, method)),
-      onpointerleave: () => document.querySelectorAll("svg.chart").forEach((svg) => standOut(svg, null)),
+      onpointerenter: () =>
+        document.querySelectorAll("svg.chart").forEach((svg) => standOut(svg, method)),
+      onpointerleave: () =>
+        document.querySelectorAll("svg.chart").forEach((svg) => standOut(svg, null)),
       onclick: (event) => isolate(method, event.ctrlKey || event.metaKey || event.shiftKey),
     },
     swatch(method),

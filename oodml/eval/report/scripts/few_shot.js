@@ -5,7 +5,11 @@ const few = { shots: data.few_shot?.shots[0], view: "values" };
 function showFewShot(section) {
   if (!data.few_shot) return;
   section.hidden = false;
-  const chart = curveChart({ read: readFewShot, words: fewShotWords, label: "Few-shot against shift, one line a method" });
+  const chart = curveChart({
+    read: readFewShot,
+    words: fewShotWords,
+    label: "Few-shot against shift, one line a method",
+  });
   const note = element("p", { class: "note" });
   const change = (name) => (value) => {
     few[name] = value;
@@ -16,13 +20,28 @@ function showFewShot(section) {
     element(
       "div",
       { class: "controls" },
-      radios("shots", "Images a class", data.few_shot.shots.map((shots) => [shots, String(shots)]), change("shots")),
-      radios("view", "Show", [
-        ["values", "zero- and few-shot"], ["gain", "gain"], ["relative", "relative gain"],
-      ], change("view")),
+      radios(
+        "shots",
+        "Images a class",
+        data.few_shot.shots.map((shots) => [shots, String(shots)]),
+        change("shots"),
+      ),
+      radios(
+        "view",
+        "Show",
+        [
+          ["values", "zero- and few-shot"],
+          ["gain", "gain"],
+          ["relative", "relative gain"],
+        ],
+        change("view"),
+      ),
     ),
     chart.node,
-    legend(() => null, (method) => data.few_shot.cells.some((cell) => cell.method === method)),
+    legend(
+      () => null,
+      (method) => data.few_shot.cells.some((cell) => cell.method === method),
+    ),
     note,
   );
   watch(["metric", "axis", "alone", "bands"], () => {
@@ -36,29 +55,60 @@ const fewShotMetric = () =>
 
 function readFewShot() {
   const order = rungTicks().sort((a, b) => a.x - b.x);
-  const kinds = few.view === "values" ? [["zero", true], ["few", false]] : [[few.view, false]];
+  const kinds =
+    few.view === "values"
+      ? [
+          ["zero", true],
+          ["few", false],
+        ]
+      : [[few.view, false]];
   const series = [];
   for (const method of data.methods.keys()) {
-    const own = fewShotCells().filter((cell) => cell.method === method && cell.shots === Number(few.shots));
+    const own = fewShotCells().filter(
+      (cell) => cell.method === method && cell.shots === Number(few.shots),
+    );
     for (const [kind, dashed] of own.length ? kinds : []) {
-      series.push({ method, dashed, points: order.map((tick) => fewShotPoint(own, tick, kind, dashed)) });
+      series.push({
+        method,
+        dashed,
+        points: order.map((tick) => fewShotPoint(own, tick, kind, dashed)),
+      });
     }
   }
   const metric = fewShotMetric().replaceAll("_", " ");
-  const yLabel = { values: metric, gain: `gain in ${metric}`, relative: `relative gain in ${metric}` }[few.view];
+  const yLabel = {
+    values: metric,
+    gain: `gain in ${metric}`,
+    relative: `relative gain in ${metric}`,
+  }[few.view];
   const excess = chosen.axis === "excess" ? "excess " : "";
   return { series, xLabel: excess + data.fid_label, yLabel, zero: few.view !== "values" };
 }
 
 const fewShotCells = () =>
-  data.few_shot.cells.map((cell, place) => ({ ...cell, values: data.few_shot.values[fewShotMetric()][place] }));
+  data.few_shot.cells.map((cell, place) => ({
+    ...cell,
+    values: data.few_shot.values[fewShotMetric()][place],
+  }));
 
 function fewShotPoint(own, { number, x }, kind, dashed) {
   const cell = own.find((each) => each.rung === number);
   const values = cell?.values[kind];
   if (!values) return undefined;
   const [mean, low, high] = values;
-  return { method: cell.method, rung: number, runs: cell.runs, cell, kind, dashed, x, y: mean, mean, low, high };
+  return {
+    method: cell.method,
+    rung: number,
+    runs: cell.runs,
+    cell,
+    kind,
+    dashed,
+    x,
+    y: mean,
+    mean,
+    low,
+    high,
+  };
 }
 
 function fewShotWords({ cell, rung, runs }) {
@@ -78,6 +128,9 @@ function fewShotWords({ cell, rung, runs }) {
 
 function fewShotNote() {
   const dashed = few.view === "values" ? "Solid: adapted; dashed: the same queries before. " : "";
-  const other = fewShotMetric() === chosen.metric ? "" : `Episodes have no ${chosen.metric}; shown is ${fewShotMetric()}. `;
+  const other =
+    fewShotMetric() === chosen.metric
+      ? ""
+      : `Episodes have no ${chosen.metric}; shown is ${fewShotMetric()}. `;
   return `${dashed}${other}Mean and 95% t-interval over episodes, each averaged over seeds first.`;
 }

@@ -5,7 +5,13 @@ const MOST_NAMES = 30;
 function showLadder(section) {
   const { classes } = data.ladder;
   const slider = element("input", {
-    type: "range", id: "rung-slider", min: 0, max: rungs.length - 1, step: 1, value: 0, "aria-label": "Rung",
+    type: "range",
+    id: "rung-slider",
+    min: 0,
+    max: rungs.length - 1,
+    step: 1,
+    value: 0,
+    "aria-label": "Rung",
   });
   const output = element("output", { for: "rung-slider" });
   const strip = rungStrip((number) => show(number));
@@ -16,7 +22,10 @@ function showLadder(section) {
   function show(number) {
     slider.value = number;
     slider.setAttribute("aria-valuetext", `rung ${number}, FID ${distance(rungs[number].fid)}`);
-    output.replaceChildren(element("b", {}, `Rung ${number}`), ` of ${rungs.length - 1}, FID ${distance(rungs[number].fid)}`);
+    output.replaceChildren(
+      element("b", {}, `Rung ${number}`),
+      ` of ${rungs.length - 1}, FID ${distance(rungs[number].fid)}`,
+    );
     strip.show(number);
     plane?.show(number);
     facts.replaceChildren(...rungFacts(number));
@@ -72,17 +81,46 @@ function rungFacts(number) {
   const rung = rungs[number];
   const gone = data.ladder.classes.names.length - rung.train.classes - rung.test.classes;
   const pairs = [
-    ["FID", distance(rung.fid), rung.measured ? `${distance(rung.mean_term)} from the means, ${distance(rung.covariance_term)} from the covariances` : "as published, not measured here"],
-    ...(rung.null_mean == null ? [] : [
-      ["null", `${distance(rung.null_mean)} ± ${distance(rung.null_sd)}`, `mean and sd of ${plural(rung.null_draws, "random split")}`],
-      ["excess", distance(rung.excess), rung.z == null ? null : `${Math.abs(rung.z).toFixed(1)} sd ${rung.z < 0 ? "below" : "above"} the null`]]),
-    ["training", plural(rung.train.classes, "class", "classes"), `${count(rung.train.images)} images`],
+    [
+      "FID",
+      distance(rung.fid),
+      rung.measured
+        ? `${distance(rung.mean_term)} from the means, ${distance(rung.covariance_term)} from the covariances`
+        : "as published, not measured here",
+    ],
+    ...(rung.null_mean == null
+      ? []
+      : [
+          [
+            "null",
+            `${distance(rung.null_mean)} ± ${distance(rung.null_sd)}`,
+            `mean and sd of ${plural(rung.null_draws, "random split")}`,
+          ],
+          [
+            "excess",
+            distance(rung.excess),
+            rung.z == null
+              ? null
+              : `${Math.abs(rung.z).toFixed(1)} sd ${rung.z < 0 ? "below" : "above"} the null`,
+          ],
+        ]),
+    [
+      "training",
+      plural(rung.train.classes, "class", "classes"),
+      `${count(rung.train.images)} images`,
+    ],
     ["test", plural(rung.test.classes, "class", "classes"), `${count(rung.test.images)} images`],
     ["removed", plural(gone, "class", "classes"), "in all, up to this rung"],
     ["split", rung.split],
   ];
   return pairs.map(([name, value, note]) =>
-    element("div", {}, element("dt", {}, name), element("dd", {}, value, note ? element("small", {}, note) : null)));
+    element(
+      "div",
+      {},
+      element("dt", {}, name),
+      element("dd", {}, value, note ? element("small", {}, note) : null),
+    ),
+  );
 }
 
 /** How many classes of each group stand on either side. */
@@ -90,7 +128,12 @@ function composition(number) {
   const { groups } = data.ladder.classes;
   const title = element("h3", {}, "Groups of classes");
   if (!groups) {
-    return [title, data.ladder.classes.plane ? element("p", { class: "note" }, "The data names no groups of classes.") : advice("The composition")];
+    return [
+      title,
+      data.ladder.classes.plane
+        ? element("p", { class: "note" }, "The data names no groups of classes.")
+        : advice("The composition"),
+    ];
   }
   const counts = groups.names.map(() => [0, 0]);
   groups.of.forEach((group, place) => {
@@ -99,9 +142,25 @@ function composition(number) {
   });
   const most = Math.max(1, ...counts.flat());
   const rows = groups.names.map((name, group) => groupRow(name, counts[group], most));
-  return [title, element("table", { class: "bars" }, element("thead", {}, element("tr", {},
-    element("th", { scope: "col" }, "group"), element("th", { scope: "col" }, "training"), element("th", { scope: "col" }, "test"))),
-  element("tbody", {}, rows))];
+  return [
+    title,
+    element(
+      "table",
+      { class: "bars" },
+      element(
+        "thead",
+        {},
+        element(
+          "tr",
+          {},
+          element("th", { scope: "col" }, "group"),
+          element("th", { scope: "col" }, "training"),
+          element("th", { scope: "col" }, "test"),
+        ),
+      ),
+      element("tbody", {}, rows),
+    ),
+  ];
 }
 
 function groupRow(name, [train, test], most) {
@@ -109,10 +168,18 @@ function groupRow(name, [train, test], most) {
     "tr",
     {},
     element("th", { scope: "row" }, name),
-    [["train", train], ["test", test]].map(([side, value]) => {
+    [
+      ["train", train],
+      ["test", test],
+    ].map(([side, value]) => {
       const bar = element("span", { class: `fill ${side}` });
       bar.style.width = `${(value / most) * 100}%`;
-      return element("td", {}, element("span", { class: "track" }, bar), element("span", { class: "amount" }, String(value)));
+      return element(
+        "td",
+        {},
+        element("span", { class: "track" }, bar),
+        element("span", { class: "amount" }, String(value)),
+      );
     }),
   );
 }
@@ -120,10 +187,29 @@ function groupRow(name, [train, test], most) {
 function moveLists(number) {
   const { moved } = rungs[number];
   const title = element("h3", {}, number ? `Since rung ${number - 1}` : "Moved classes");
-  if (!number) return [title, element("p", { class: "note" }, "The ladder starts here; moves are counted from rung to rung.")];
-  const kinds = [["to_test", "to test", "test"], ["to_train", "to training", "train"], ["removed", "removed", "away"]];
-  const lists = kinds.filter(([kind]) => moved[kind]?.length).map(([kind, words, side]) => moveList(moved[kind], words, side));
-  return [title, ...(lists.length ? lists : [element("p", { class: "note" }, "No class changed sides or was removed.")])];
+  if (!number)
+    return [
+      title,
+      element(
+        "p",
+        { class: "note" },
+        "The ladder starts here; moves are counted from rung to rung.",
+      ),
+    ];
+  const kinds = [
+    ["to_test", "to test", "test"],
+    ["to_train", "to training", "train"],
+    ["removed", "removed", "away"],
+  ];
+  const lists = kinds
+    .filter(([kind]) => moved[kind]?.length)
+    .map(([kind, words, side]) => moveList(moved[kind], words, side));
+  return [
+    title,
+    ...(lists.length
+      ? lists
+      : [element("p", { class: "note" }, "No class changed sides or was removed.")]),
+  ];
 }
 
 function moveList(places, words, side) {
@@ -131,7 +217,11 @@ function moveList(places, words, side) {
   const name = (place) => element("li", {}, data.ladder.classes.names[place]);
   list.append(...places.slice(0, MOST_NAMES).map(name));
   const rest = places.slice(MOST_NAMES);
-  const more = element("button", { type: "button", class: "more" }, `and ${count(rest.length)} more`);
+  const more = element(
+    "button",
+    { type: "button", class: "more" },
+    `and ${count(rest.length)} more`,
+  );
   more.addEventListener("click", () => {
     list.append(...rest.map(name));
     more.remove();

@@ -67,7 +67,11 @@ const runLink = (run) =>
 // Among many lines bands are drawn for those alone that the reader points at or isolates.
 const MANY = 10;
 const chosen = {
-  metric: data.metric, axis: "fid", alone: new Set(), bands: true, controls: data.methods.length <= MANY,
+  metric: data.metric,
+  axis: "fid",
+  alone: new Set(),
+  bands: true,
+  controls: data.methods.length <= MANY,
 };
 const watchers = [];
 
@@ -102,7 +106,11 @@ function radios(name, title, options, act) {
         "label",
         { title: note },
         element("input", {
-          type: "radio", name, value, checked: place === 0, disabled: value == null,
+          type: "radio",
+          name,
+          value,
+          checked: place === 0,
+          disabled: value == null,
           onchange: () => act(value),
         }),
         element("span", {}, label),
@@ -113,7 +121,9 @@ function radios(name, title, options, act) {
 
 function checkbox(name, label) {
   const input = element("input", {
-    type: "checkbox", checked: chosen[name], onchange: () => choose(name, input.checked),
+    type: "checkbox",
+    checked: chosen[name],
+    onchange: () => choose(name, input.checked),
   });
   return element("label", { class: "check" }, input, label);
 }

@@ -5,7 +5,9 @@ const SIDES = ["train", "test", "away"];
 
 function classPlane(plane, classNames) {
   const canvas = element("canvas", {
-    class: "plane", role: "img", "aria-label": "Class means in a plane, coloured by side; the numbers stand beside it",
+    class: "plane",
+    role: "img",
+    "aria-label": "Class means in a plane, coloured by side; the numbers stand beside it",
   });
   const tip = element("div", { class: "tip", hidden: true });
   const node = element("div", { class: "plane-frame" }, canvas, tip);
@@ -14,7 +16,9 @@ function classPlane(plane, classNames) {
   new ResizeObserver(draw).observe(node);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
   document.addEventListener("themed", draw);
-  canvas.addEventListener("pointermove", (event) => nameClass(canvas, tip, plane, classNames, state, event));
+  canvas.addEventListener("pointermove", (event) =>
+    nameClass(canvas, tip, plane, classNames, state, event),
+  );
   canvas.addEventListener("pointerleave", () => (tip.hidden = true));
   return {
     node,
@@ -30,7 +34,10 @@ function placed(canvas, plane) {
   const [wide, high] = [plane.widest, plane.highest];
   const unit = Math.min((width - 2 * ROOM) / (wide || 1), (height - 2 * ROOM) / (high || 1));
   const [left, top] = [(width - wide * unit) / 2, (height - high * unit) / 2];
-  return { x: (place) => left + plane.x[place] * unit, y: (place) => height - top - plane.y[place] * unit };
+  return {
+    x: (place) => left + plane.x[place] * unit,
+    y: (place) => height - top - plane.y[place] * unit,
+  };
 }
 
 function drawPlane(canvas, plane, state) {

@@ -6,8 +6,12 @@ function ticks(low, high, most) {
   const power = 10 ** Math.floor(Math.log10(raw));
   const step = [1, 2, 2.5, 5, 10].map((factor) => factor * power).find((each) => each >= raw);
   const found = [];
-  for (let k = Math.ceil(low / step - 1e-9); k * step <= high + step * 1e-9; k += 1) found.push(k * step);
-  return { values: found, digits: Math.max(0, -Math.floor(Math.log10(step) + 1e-9) + (step / power === 2.5 ? 1 : 0)) };
+  for (let k = Math.ceil(low / step - 1e-9); k * step <= high + step * 1e-9; k += 1)
+    found.push(k * step);
+  return {
+    values: found,
+    digits: Math.max(0, -Math.floor(Math.log10(step) + 1e-9) + (step / power === 2.5 ? 1 : 0)),
+  };
 }
 
 /** From values to pixels; `from` below `to` in values, in whatever direction in pixels. */
@@ -22,53 +26,4 @@ function roomy(values, part = 0.04) {
   const high = Math.max(...values);
   const room = (high - low || Math.abs(high) || 1) * part;
   return [low - room, high + room];
-}
-
-// matplotlib's names of markers, as polygons: number of corners, of them every second at `inner`.
-const MARKERS = {
-  s: [4, 45], D: [4, 0], d: [4, 0], "^": [3, 0], v: [3, 180], "<": [3, 270], ">": [3, 90],
-  p: [5, 0], h: [6, 0], H: [6, 30], 8: [8, 22.5], "*": [10, 0, 0.45], P: [8, 22.5, 1], X: [8, 0, 0.4],
-};
-
-/** The path of a marker around 0, 0. */
-function marker(code, size) {
-  if (code === "P" || code === "X") return cross(size, code === "X" ? 45 : 0);
-  const [corners, turn, inner = 1] = MARKERS[code] ?? [0, 0];
-  if (!corners) return `M${-size},0a${size},${size} 0 1 0 ${2 * size},0a${size},${size} 0 1 0 ${-2 * size},0z`;
-  const reach = corners === 3 ? size * 1.25 : size * 1.12;
-  const points = Array.from({ length: corners }, (_, place) =>
-    polar(reach * (place % 2 ? inner : 1), turn + (360 / corners) * place));
-  return `M${points.join("L")}z`;
-}
-
-function cross(size, turn) {
-  const arm = size * 0.42;
-  const outline = [[-arm, -1], [arm, -1], [arm, -arm], [1, -arm], [1, arm], [arm, arm], [arm, 1],
-    [-arm, 1], [-arm, arm], [-1, arm], [-1, -arm], [-arm, -arm]];
-  const points = outline.map(([x, y]) => {
-    const [wide, high] = [Math.abs(x) === 1 ? x * size * 1.15 : x, Math.abs(y) === 1 ? y * size * 1.15 : y];
-    return polar(Math.hypot(wide, high), (Math.atan2(wide, -high) * 180) / Math.PI + turn);
-  });
-  return `M${points.join("L")}z`;
-}
-
-function polar(radius, degrees) {
-  const angle = (degrees * Math.PI) / 180;
-  return [radius * Math.sin(angle), -radius * Math.cos(angle)].map((each) => each.toFixed(2)).join(",");
-}
-
-const DASHES = { "-": null, "--": "6 3.5", "-.": "8 3 2 3", ":": "2 3" };
-const dashes = (method) => DASHES[data.methods[method].dashes] ?? null;
-
-/** A short piece of a method's line with its marker, for legends. */
-function swatch(method) {
-  return tinted(
-    drawing(
-      "svg",
-      { class: "swatch", viewBox: "-15 -7 30 14", width: 30, height: 14, "aria-hidden": "true" },
-      drawing("path", { class: "line", d: "M-14,0H14", "stroke-dasharray": dashes(method) }),
-      drawing("path", { class: "dot", d: marker(data.methods[method].marker, 4) }),
-    ),
-    method,
-  );
 }

@@ -4,27 +4,51 @@ function showHead() {
   const hardest = rungs.at(-1).fid;
   const easiest = rungs[0].fid;
   const seeds = new Set(data.runs.map((run) => run.seed)).size;
-  byId("lead").textContent = `${plural(data.methods.length, "method")} on ${plural(rungs.length, "class split")}, `
-    + `whose shift between training and test classes rises from FID ${distance(easiest)} to ${distance(hardest)}.`;
+  byId("lead").textContent =
+    `${plural(data.methods.length, "method")} on ${plural(rungs.length, "class split")}, ` +
+    `whose shift between training and test classes rises from FID ${distance(easiest)} to ${distance(hardest)}.`;
   const first = rungs[0];
   const facts = [
     ["dataset", data.features.dataset, `fingerprint ${data.features.fingerprint}`],
-    ["pool", plural(data.ladder.classes.names.length, "class", "classes"),
-      first.train.images == null ? null : `${count(first.train.images + first.test.images)} images on rung 0`],
-    ["shift", data.fid_label, `${data.features.precision}, weights ${data.features.weights.slice(0, 12)}`],
+    [
+      "pool",
+      plural(data.ladder.classes.names.length, "class", "classes"),
+      first.train.images == null
+        ? null
+        : `${count(first.train.images + first.test.images)} images on rung 0`,
+    ],
+    [
+      "shift",
+      data.fid_label,
+      `${data.features.precision}, weights ${data.features.weights.slice(0, 12)}`,
+    ],
     ["runs", plural(data.runs.length, "finished run"), plural(seeds, "seed")],
   ];
-  byId("facts").append(...facts.map(([name, value, note]) =>
-    element("div", {}, element("dt", {}, name), element("dd", {}, value, note ? element("small", {}, note) : null))));
-  byId("footer").textContent = `Written by oodml ${data.version}. Every number leads to a run's id and its file.`;
+  byId("facts").append(
+    ...facts.map(([name, value, note]) =>
+      element(
+        "div",
+        {},
+        element("dt", {}, name),
+        element("dd", {}, value, note ? element("small", {}, note) : null),
+      ),
+    ),
+  );
+  byId("footer").textContent =
+    `Written by oodml ${data.version}. Every number leads to a run's id and its file.`;
 }
 
 function showBar() {
   const sections = [...document.querySelectorAll("section")].filter((section) => !section.hidden);
-  byId("nav").append(...sections.map((section) =>
-    element("a", { href: `#${section.id}` }, section.dataset.title)));
+  byId("nav").append(
+    ...sections.map((section) => element("a", { href: `#${section.id}` }, section.dataset.title)),
+  );
   const select = byId("metric");
-  select.append(...data.metrics.map((name) => element("option", { value: name, selected: name === data.metric }, name)));
+  select.append(
+    ...data.metrics.map((name) =>
+      element("option", { value: name, selected: name === data.metric }, name),
+    ),
+  );
   select.addEventListener("change", () => choose("metric", select.value));
 }
 

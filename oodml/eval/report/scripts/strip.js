@@ -4,7 +4,12 @@ const STRIP = { height: 150, left: 50, right: 16, top: 14, foot: 26 };
 
 /** A chart in which each rung is a column that can be clicked; `pick(number)` hears which. */
 function rungStrip(pick) {
-  const svg = drawing("svg", { class: "strip", height: STRIP.height, role: "img", "aria-label": stripWords() });
+  const svg = drawing("svg", {
+    class: "strip",
+    height: STRIP.height,
+    role: "img",
+    "aria-label": stripWords(),
+  });
   const node = element("div", { class: "strip-frame" }, svg);
   let current = 0;
   const draw = () => drawStrip(svg, node.clientWidth, current, pick);
@@ -24,7 +29,10 @@ const stripWords = () =>
 function drawStrip(svg, clientWidth, current, pick) {
   const width = Math.max(280, clientWidth);
   svg.setAttribute("viewBox", `0 0 ${width} ${STRIP.height}`);
-  const tops = rungs.flatMap((rung) => [rung.fid, rung.null_mean == null ? 0 : rung.null_mean + 2 * (rung.null_sd ?? 0)]);
+  const tops = rungs.flatMap((rung) => [
+    rung.fid,
+    rung.null_mean == null ? 0 : rung.null_mean + 2 * (rung.null_sd ?? 0),
+  ]);
   const y = scale([0, Math.max(...tops) * 1.06], [STRIP.height - STRIP.foot, STRIP.top]);
   const step = (width - STRIP.left - STRIP.right) / rungs.length;
   const middle = (number) => STRIP.left + step * (number + 0.5);
@@ -32,32 +40,71 @@ function drawStrip(svg, clientWidth, current, pick) {
   svg.replaceChildren(
     drawing("text", { class: "axis-name", x: 0, y: 10 }, "FID"),
     ...up.values.flatMap((value) => [
-      drawing("line", { class: "grid", x1: STRIP.left, x2: width - STRIP.right, y1: y(value), y2: y(value) }),
-      drawing("text", { x: STRIP.left - 8, y: y(value) + 4, "text-anchor": "end" }, value.toFixed(up.digits)),
+      drawing("line", {
+        class: "grid",
+        x1: STRIP.left,
+        x2: width - STRIP.right,
+        y1: y(value),
+        y2: y(value),
+      }),
+      drawing(
+        "text",
+        { x: STRIP.left - 8, y: y(value) + 4, "text-anchor": "end" },
+        value.toFixed(up.digits),
+      ),
     ]),
-    ...rungs.map((rung, number) => column(rung, number, { x: middle(number), y, step, current, pick })),
+    ...rungs.map((rung, number) =>
+      column(rung, number, { x: middle(number), y, step, current, pick }),
+    ),
   );
 }
 
 function column(rung, number, { x, y, step, current, pick }) {
   const group = drawing("g", {
-    class: `column${number === current ? " current" : ""}`, "data-rung": number, onclick: () => pick(number),
+    class: `column${number === current ? " current" : ""}`,
+    "data-rung": number,
+    onclick: () => pick(number),
   });
   group.append(
-    drawing("rect", { class: "back", x: x - step / 2 + 1, width: step - 2, y: STRIP.top - 6, height: STRIP.height - STRIP.top + 6, rx: 4 }),
+    drawing("rect", {
+      class: "back",
+      x: x - step / 2 + 1,
+      width: step - 2,
+      y: STRIP.top - 6,
+      height: STRIP.height - STRIP.top + 6,
+      rx: 4,
+    }),
   );
   if (rung.null_mean != null) {
-    const [top, foot] = [2, -2].map((side) => y(Math.max(0, rung.null_mean + side * (rung.null_sd ?? 0))));
+    const [top, foot] = [2, -2].map((side) =>
+      y(Math.max(0, rung.null_mean + side * (rung.null_sd ?? 0))),
+    );
     const wide = Math.min(16, step * 0.3);
     group.append(
-      drawing("rect", { class: "null-band", x: x - wide, width: 2 * wide, y: top, height: Math.max(1.5, foot - top) }),
-      drawing("line", { class: "null", x1: x - wide, x2: x + wide, y1: y(rung.null_mean), y2: y(rung.null_mean) }),
+      drawing("rect", {
+        class: "null-band",
+        x: x - wide,
+        width: 2 * wide,
+        y: top,
+        height: Math.max(1.5, foot - top),
+      }),
+      drawing("line", {
+        class: "null",
+        x1: x - wide,
+        x2: x + wide,
+        y1: y(rung.null_mean),
+        y2: y(rung.null_mean),
+      }),
       drawing("line", { class: "excess", x1: x, x2: x, y1: y(rung.null_mean), y2: y(rung.fid) }),
     );
   }
   group.append(
     drawing("circle", { class: "fid", cx: x, cy: y(rung.fid), r: 5 }),
-    drawing("text", { x, y: STRIP.height - 8, "text-anchor": "middle" }, step > 46 ? `rung ${number}` : number),
+    drawing(
+      "text",
+      { x, y: STRIP.height - 8, "text-anchor": "middle" },
+      step > 46 ? `rung ${number}` : number,
+    ),
   );
   return group;
 }

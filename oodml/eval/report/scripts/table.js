@@ -3,13 +3,19 @@
 const sorting = { column: "ags", falling: true };
 
 function showTable(section) {
-  const scroller = element("div", { class: "scroller", tabindex: 0, role: "region", "aria-label": "Table of scores" });
+  const scroller = element("div", {
+    class: "scroller",
+    tabindex: 0,
+    role: "region",
+    "aria-label": "Table of scores",
+  });
   const note = element("p", { class: "note" });
   section.append(scroller, note, missingList() ?? "");
   watch(["metric"], () => {
     scroller.replaceChildren(scoreTable());
-    note.textContent = `${chosen.metric}, mean ± half of the 95% interval. Lost: easiest minus hardest rung. Bold: the best mean of a column, `
-      + "which is no claim that it differs from the next; compare intervals. Point at a value for its runs.";
+    note.textContent =
+      `${chosen.metric}, mean ± half of the 95% interval. Lost: easiest minus hardest rung. Bold: the best mean of a column, ` +
+      "which is no claim that it differs from the next; compare intervals. Point at a value for its runs.";
   });
 }
 
@@ -19,7 +25,8 @@ function columns() {
     id: `rung-${number}`,
     title: `FID ${distance(rung.fid)}`,
     above: `rung ${number}`,
-    cell: (method) => all.find((each) => each.method === method && each.rung === number && !each.control),
+    cell: (method) =>
+      all.find((each) => each.method === method && each.rung === number && !each.control),
   }));
   const scores = {
     id: "ags",
@@ -50,7 +57,15 @@ function scoreTable() {
 function head(fill) {
   const seeds = { id: "seeds", title: "Seeds", above: "" };
   const all = [{ id: "method", title: "Method", above: "" }, ...columns(), seeds];
-  return element("thead", {}, element("tr", {}, all.map((column) => heading(column, fill))));
+  return element(
+    "thead",
+    {},
+    element(
+      "tr",
+      {},
+      all.map((column) => heading(column, fill)),
+    ),
+  );
 }
 
 function heading({ id, title, above }, fill) {
@@ -83,18 +98,26 @@ function compared(a, b) {
 }
 
 const seedCounts = (method) =>
-  data.cells.filter((cell) => cell.method === method && !cell.control).map((cell) => cell.runs.length).concat(
-    data.cells.some((cell) => cell.method === method && !cell.control) ? [] : [0]);
+  data.cells
+    .filter((cell) => cell.method === method && !cell.control)
+    .map((cell) => cell.runs.length)
+    .concat(data.cells.some((cell) => cell.method === method && !cell.control) ? [] : [0]);
 
 function body() {
   const all = columns();
   const keys = data.methods.map((_, method) => sortKey(method, all));
-  const order = data.methods.map((_, method) => method).sort((a, b) => compared(keys[a], keys[b]) || a - b);
+  const order = data.methods
+    .map((_, method) => method)
+    .sort((a, b) => compared(keys[a], keys[b]) || a - b);
   const best = all.map((column) => {
     const found = order.map((method) => column.cell(method)?.mean).filter((mean) => mean != null);
     return column.least ? Math.min(...found) : Math.max(...found);
   });
-  return element("tbody", {}, order.map((method) => row(method, all, best)));
+  return element(
+    "tbody",
+    {},
+    order.map((method) => row(method, all, best)),
+  );
 }
 
 function row(method, all, best) {
@@ -112,7 +135,9 @@ function row(method, all, best) {
 function valueCell(column, cell, best) {
   if (cell?.mean == null) return element("td", { class: "gap", "data-column": column.id }, "–");
   const runs = cell.runs?.map((run) => data.runs[run].id).join(", ");
-  const note = runs ? `${interval(cell.low, cell.high)}, n = ${cell.runs.length}: runs ${runs}` : `${interval(cell.low, cell.high)}, n = ${cell.n}`;
+  const note = runs
+    ? `${interval(cell.low, cell.high)}, n = ${cell.runs.length}: runs ${runs}`
+    : `${interval(cell.low, cell.high)}, n = ${cell.n}`;
   return element(
     "td",
     { title: note, "data-column": column.id, class: cell.mean === best ? "best" : null },
@@ -128,12 +153,22 @@ function missingList() {
   return element(
     "details",
     { class: "missing" },
-    element("summary", {}, `Missing runs: seeds with a gap have no AGS (${plural(gaps.length, "method")})`),
-    element("ul", {}, gaps.map((each) => element(
-      "li",
+    element(
+      "summary",
       {},
-      `${data.methods[each.method].name}: `,
-      each.missing.map(([rung, seed]) => `rung ${rung} seed ${seed}`).join(", "),
-    ))),
+      `Missing runs: seeds with a gap have no AGS (${plural(gaps.length, "method")})`,
+    ),
+    element(
+      "ul",
+      {},
+      gaps.map((each) =>
+        element(
+          "li",
+          {},
+          `${data.methods[each.method].name}: `,
+          each.missing.map(([rung, seed]) => `rung ${rung} seed ${seed}`).join(", "),
+        ),
+      ),
+    ),
   );
 }
