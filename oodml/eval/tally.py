@@ -38,12 +38,14 @@ class Tally:
         nearest = similarity.amax(1, keepdim=True)
         reached = (self.above < self.limit) & (nearest >= self.threshold - margin)
         places = reached.any(0).nonzero().squeeze(1).tolist()
-        spans = [slice(place, place + 1) for place in places]
-        if len(places) > _PASSES:
-            spans = [slice(places[0], places[-1] + 1)]
-        for span in spans:
+        together = len(places) > _PASSES
+        while places:
+            # One threshold of each row at a time, for few rows reach the later ones; all at once
+            # where they lie so close together that most of the tile has to be formed again.
+            span = slice(places[0], (places[-1] if together else places[0]) + 1)
+            places = [place for place in places if place >= span.stop]
             rows = reached[:, span].any(1).nonzero().squeeze(1)
-            self._add(similarity, rows, span, margin, exact)
+            together = self._add(similarity, rows, span, margin, exact) > len(similarity) // 8
 
     def _add(
         self,
@@ -52,7 +54,7 @@ class Tally:
         span: slice,
         margin: float,
         exact: Callable[[Tensor, Tensor], Tensor],
-    ) -> None:
+    ) -> int:
         # A copy of few rows is cheaper than a look at all; of most rows it is not.
         if len(rows) < len(similarity) // 2:
             part = similarity[rows]
@@ -69,6 +71,7 @@ class Tally:
             above[unsure], reaching[unsure] = _counts(part, threshold, threshold)
         self.above[rows, span] += above
         self.tied[rows, span] += reaching - above
+        return len(unsure)
 
 
 def _near(similarity: Tensor, threshold: Tensor, margin: float) -> Tensor:
