@@ -19,7 +19,7 @@ import numpy as np
 
 from oodml.errors import OodmlError
 from oodml.fid.features import Features
-from oodml.splits.episodes import Fold, validation_fold, validation_of
+from oodml.splits.episodes import Episode, Fold, episodes_of, validation_fold, validation_of
 from oodml.splits.ladder import Ladder
 from oodml.splits.split import Split
 from oodml.store import RunSpec, Store
@@ -82,6 +82,14 @@ class _Grid:
         rung = self.ladder.rung_of(split.id)
         return validation_fold(split) if rung is None else validation_of(self.ladder, rung)
 
+    def episodes(self, split: Split, resources: Resources) -> tuple[Episode, ...] | None:
+        """The few-shot episodes that a rung came with; None where they are to be drawn."""
+        rung = self.ladder.rung_of(split.id)
+        if rung is None or not self.ladder.episodes or not self.ladder.episodes[rung]:
+            return None
+        shots = sorted(self.ladder.episodes[rung])
+        return episodes_of(self.ladder, rung, resources.taking_part(split).features, shots=shots)
+
 
 def _outcome(specs: Sequence[RunSpec], store: Store) -> GridOutcome:
     open_runs = [spec.id for spec in specs if not store.is_done(spec.id)]
@@ -130,6 +138,7 @@ def _run(spec: RunSpec, grid: _Grid, resources: Resources, store: Store) -> None
             resources,
             store.run_directory(spec.id),
             fold=grid.fold(split) if spec.selection == "best_validation" else None,
+            episodes=grid.episodes(split, resources) if spec.few_shot else None,
             keep_embeddings=grid.keep_embeddings,
         )
     except Exception as error:

@@ -39,10 +39,12 @@ class RunSpec:
     `flip`, `mix` and `rerank` are tricks of the evaluation: embeddings summed with those of
     mirrored images, un-normalised embeddings mixed in with this share, and k-reciprocal
     re-ranking, which uses the test images together. `few_shot` is "" or what is adapted to the
-    support of the rung's episodes: "head" or "all". `gallery_classes` and `gallery_images`, if
-    not 0, are how many of the test classes and of their images are evaluated on, drawn by seed:
-    equal numbers make rungs of different sizes comparable. `preset` names the published protocol
-    that the settings were taken from. `protocol` goes up when a change of code changes results.
+    support of the rung's episodes: "head" or "all", by the loss of `few_shot_criterion`, at
+    `few_shot_rate` times the learning rate; 0 stands for what suits what is trained.
+    `gallery_classes` and `gallery_images`, if not 0, are how many of the test classes and of their
+    images are evaluated on, drawn by seed: equal numbers make rungs of different sizes comparable.
+    `preset` names the published protocol that the settings were taken from. `protocol` goes up
+    when a change of code changes results.
     """
 
     dataset: str
@@ -92,7 +94,7 @@ class RunSpec:
     few_shot: str = ""
     few_shot_criterion: str = "margin"
     few_shot_steps: int = 0
-    few_shot_rate: float = 10.0
+    few_shot_rate: float = 0.0
     preset: str = ""
     gallery_classes: int = 0
     gallery_images: int = 0

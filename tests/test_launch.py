@@ -18,8 +18,8 @@ from oodml.launch import run_grid
 from oodml.splits.build import build_ladder
 from oodml.splits.ladder import Ladder
 from oodml.store import RunSpec, Store
-from oodml.train.plan import plan
 from oodml.train.build import Resources
+from oodml.train.plan import plan
 
 
 def grid(ladder: Ladder, steps: int = 15) -> list[RunSpec]:

@@ -15,7 +15,7 @@ from oodml.eval.retrieval import DEFAULT_METRICS, evaluate, metric_names
 from oodml.fid.features import Features
 from oodml.splits.equal import split_features
 from oodml.splits.exchange import match_classes
-from oodml.splits.gallery import gallery_classes_of, subsample
+from oodml.splits.gallery import gallery_of
 from oodml.splits.ladder import Ladder
 from oodml.splits.split import Split
 from oodml.store import RunRecord, RunSpec
@@ -85,30 +85,16 @@ def evaluate_split(
     whole = here >= set(split.train_classes)
     part = split_features(split, features) if split.images_kept and whole else features
     test = part.subset(split.test_classes)
+    gallery = gallery_of(test, split, spec.gallery_classes, spec.gallery_images, spec.seed)
     shape = {"train": geometry(part.subset(split.train_classes))} if whole else {}
     return RunRecord(
         spec=spec,
         shift=split.shift.to_json() if split.shift else {},
-        metrics=evaluate(_gallery(spec, split, test), metrics=metrics, device=device),
+        metrics=evaluate(gallery, metrics=metrics, device=device),
         training={},
         environment=dict(environment or {}),
         seconds=round(time.monotonic() - started, 3),
         geometry={**shape, "test": geometry(test)},
-    )
-
-
-def _gallery(spec: RunSpec, split: Split, test: Features) -> Features:
-    """All test embeddings, or as many classes and images of them as the spec says."""
-    if not spec.gallery_classes and not spec.gallery_images:
-        return test
-    chosen = test.subset(gallery_classes_of(split, spec.gallery_classes, spec.seed))
-    rows = subsample(chosen.labels, spec.gallery_images, spec.seed, "gallery", split.id)
-    names = chosen.sample_names
-    return replace(
-        chosen,
-        values=chosen.values[rows],
-        labels=chosen.labels[rows],
-        sample_names=tuple(names[row] for row in rows) if names else (),
     )
 
 

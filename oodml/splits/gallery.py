@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from oodml.errors import UsageError
+from oodml.fid.features import Features
 from oodml.seeding import generator
 from oodml.splits.ladder import Ladder
 from oodml.splits.split import Split
@@ -53,6 +55,24 @@ def subsample(labels: npt.NDArray[np.int64], count: int, seed: int, *purpose: st
         )
     ranked = [*sorted(needed), *(row for row in order.tolist() if row not in needed)]
     return np.sort(np.array(ranked[:count], dtype=np.int64))
+
+
+def gallery_of(features: Features, split: Split, classes: int, images: int, seed: int) -> Features:
+    """The features (or embeddings) of the test classes that are evaluated.
+
+    All of them, or so many `classes` and `images`, drawn as above; 0 stands for all.
+    """
+    if not classes and not images:
+        return features
+    chosen = features.subset(gallery_classes_of(split, classes, seed))
+    rows = subsample(chosen.labels, images, seed, "gallery", split.id)
+    names = chosen.sample_names
+    return replace(
+        chosen,
+        values=chosen.values[rows],
+        labels=chosen.labels[rows],
+        sample_names=tuple(names[row] for row in rows) if names else (),
+    )
 
 
 def equal_gallery(ladder: Ladder, seeds: Sequence[int], controls: bool) -> tuple[int, int]:

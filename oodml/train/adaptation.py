@@ -19,7 +19,7 @@ from oodml.train.support import Chosen, Indices, Task
 # Training inputs are asked for in advance; this many batches are requested at once.
 AHEAD = 100
 # The published rate, 10 x 1e-5 (arXiv:2107.09562), is 0.1 x the 1e-3 of heads on features. There
-# 0.1 gains with all heads tried, while 10 makes trained ones worse within 300 steps.
+# 0.1 gains with all heads tried, while 1 and more make trained ones worse.
 NETWORK_FACTOR, HEAD_FACTOR = 10.0, 0.1
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 
 from oodml.errors import DataError
+from oodml.fid.assembly import at_size
 from oodml.fid.features import Features
 from oodml.fid.preprocessing import Preprocessing
 from oodml.splits.equal import split_features, split_rows
@@ -70,14 +70,20 @@ def samples_of(spec: RunSpec, class_names: Sequence[str], resources: Resources) 
     features = resources.features.subset(tuple(class_names))
     if spec.train != "all":
         return FeatureSamples(features.values, features.labels)
-    dataset, backbone = resources.images()
-    if not isinstance(backbone.transform, Preprocessing):
-        raise DataError(f"the input transform of {backbone.name} has no training counterpart.")
+    dataset, _ = resources.images()
+    transform = backbone_of(spec, resources).transform
+    if not isinstance(transform, Preprocessing):
+        raise DataError(f"the input transform of {spec.backbone} has no training counterpart.")
     rows = dataset.of_classes(tuple(class_names))
-    transform = backbone.transform
-    if spec.image_size:
-        transform = transform.at_size(spec.image_size)
     return ImageSamples(dataset, rows, features.labels, transform, crop_scale=spec.crop_scale)
+
+
+def backbone_of(spec: RunSpec, resources: Resources) -> Backbone:
+    """The backbone at the input size that a run asks for."""
+    backbone = resources.images()[1]
+    if spec.image_size in (0, backbone.image_size):
+        return backbone
+    return at_size(backbone, spec.image_size)
 
 
 def objective_of(
@@ -89,9 +95,8 @@ def objective_of(
             body: torch.nn.Module = Standardize(training.values)
             dimension = training.values.shape[1]
         else:
-            # A run must not change the weights that the next one starts from.
             body, dimension = trunk(
-                deepcopy(resources.images()[1]),
+                backbone_of(spec, resources),
                 pooling=spec.pooling,
                 freeze_batchnorm=spec.freeze_batchnorm,
             )

@@ -22,32 +22,6 @@ class Standardize(nn.Module):
         return (features - self.mean) / self.scale
 
 
-class FrozenBatchNorm(nn.Module):
-    """A backbone whose BatchNorm layers keep their statistics and scales, also in training."""
-
-    def __init__(self, backbone: nn.Module) -> None:
-        super().__init__()
-        self.backbone = backbone
-        for layer in self._layers():
-            for parameter in layer.parameters():
-                parameter.requires_grad_(False)
-        self.train(self.training)
-
-    def _layers(self) -> list[nn.Module]:
-        kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-        return [layer for layer in self.backbone.modules() if isinstance(layer, kinds)]
-
-    def train(self, mode: bool = True) -> FrozenBatchNorm:
-        super().train(mode)
-        for layer in self._layers():
-            layer.eval()
-        return self
-
-    def forward(self, images: Tensor) -> Tensor:
-        features: Tensor = self.backbone(images)
-        return features
-
-
 class EmbeddingModel(nn.Module):
     """`trunk` (B, ...) -> (B, dimension), then a linear `head` -> (B, embedding_dim).
 

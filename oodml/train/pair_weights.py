@@ -26,12 +26,11 @@ def pair_weights(
 ) -> PairWeights:
     """The weights w of all pairs (i, j) of a batch under a loss, in float64.
 
-    `output` (B, D) is the head's, `labels` (B,) lie below `num_classes`. A loss of inner products alone has the gradient dL/de_i = sum_j w_ij e_j. Each sample is given
-    a small component along a direction of its own: the gradient of another sample in that
-    direction is w_ij times its size, whatever the loss looks like inside. Pairs whose partner is
-    a learned vector of a class (a proxy) are found the same way. Only differences between samples
-    of the batch count, so losses with a memory show their part within the batch. Raises
-    `DataError` for a loss that no inner product of its inputs explains.
+    `output` (B, D) is the head's, `labels` (B,) lie below `num_classes`. A loss of inner products
+    alone has the gradient dL/de_i = sum_j w_ij e_j. Each sample is given a small component along a
+    direction of its own: the gradient of another sample in that direction is w_ij times its size,
+    whatever the loss looks like inside. Pairs whose partner is a learned vector of a class (a
+    proxy) are found the same way. Raises `DataError` for a loss that inner products do not explain.
     """
     criterion = deepcopy(criterion)
     loss = criterion.loss.double().eval()

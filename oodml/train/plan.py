@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
+
 from oodml.errors import UsageError, unknown_name
 from oodml.splits.ladder import Ladder
 from oodml.splits.split import Split
@@ -74,6 +76,20 @@ class Wishes:
             raise UsageError("--folds and --ensemble exclude each other; give one of them.")
         if given.get("few_shot") and max(given.get("folds", 1), given.get("ensemble", 1)) > 1:
             raise UsageError("--few-shot adapts a single model; leave out --folds and --ensemble.")
+        if given.get("few_shot") and given.get("mix"):
+            raise UsageError("--mix scales by the training samples, which --few-shot moves.")
+        if given.get("few_shot_criterion"):
+            _check_criterion(given["few_shot_criterion"])
+
+
+def _check_criterion(text: str) -> None:
+    name, hyperparameters = parse_method(text)
+    entry = get_method(name)
+    built = entry.build_with(2, 4, hyperparameters) if entry.trains else None
+    if not isinstance(built, torch.nn.Module | Criterion):
+        raise UsageError(
+            f"--few-shot-criterion {name}: give a method that is only a loss, such as margin."
+        )
 
 
 def plan(
@@ -156,7 +172,7 @@ def _of_method(
     train = wishes.trained
     if entry.training == "none":
         return replace(base, method=name, train="none", **applying(wishes.settings, "none"))
-    given = {**_published(name, wishes, family), **hyperparameters}
+    given = {**_published(name, hyperparameters, wishes, family), **hyperparameters}
     known = entry.check(given)
     if entry.training == "fit":
         kept = {**applying(wishes.settings, "none"), "steps": 0}
@@ -180,12 +196,17 @@ def _of_method(
     return spec
 
 
-def _published(name: str, wishes: Wishes, family: str) -> dict[str, Any]:
-    """The hyperparameters that the recipe and the protocol give a method."""
+def _published(name: str, given: Mapping[str, Any], wishes: Wishes, family: str) -> dict[str, Any]:
+    """The hyperparameters that the recipe and the protocol give a method.
+
+    A base of the user's own has nothing in common with the published one.
+    """
     recipe = get_method(name).recipes.get(family)
     published = dict(recipe.hyperparameters) if recipe else {}
     if wishes.preset:
         published |= get_preset(wishes.preset).hyperparameters_for(name, family)
+    if get_method(name).base_name({}) and "base" in given:
+        published = {k: v for k, v in published.items() if k.partition(".")[0] != "base"}
     return published
 
 

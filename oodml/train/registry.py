@@ -142,7 +142,7 @@ class MethodEntry:
         self, num_classes: int, embedding_dim: int, hyperparameters: Mapping[str, Any]
     ) -> Any:
         """Call the method's function with hyperparameters as a run's spec holds them."""
-        own = {k: v for k, v in hyperparameters.items() if not k.startswith("base")}
+        own = {k: v for k, v in hyperparameters.items() if not k.startswith("base.")}
         base = self.base_name(hyperparameters)
         if base is not None:
             of_base = {k[5:]: v for k, v in hyperparameters.items() if k.startswith("base.")}

@@ -7,10 +7,10 @@ import platform
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -20,12 +20,13 @@ from oodml.eval.pair_weights import FILE as PAIRS
 from oodml.eval.rerank import evaluate_reranked
 from oodml.eval.retrieval import evaluate
 from oodml.fid.features import Features
-from oodml.splits.gallery import gallery_classes_of, subsample
+from oodml.splits.gallery import gallery_of
 from oodml.store import RunRecord, RunSpec
 from oodml.train.build import Resources, objective_of, samples_of
 from oodml.train.distributed import rank
 from oodml.train.embedding import Embed, as_they_are, by_module, by_objective, concatenated
 from oodml.train.embedding import embedded as embedded_classes
+from oodml.train.fewshot import few_shot
 from oodml.train.loop import fit, seeded
 from oodml.train.members import Member, members_of
 from oodml.train.objective import Objective
@@ -34,7 +35,7 @@ from oodml.train.registry import get_method
 from oodml.train.training import Training
 
 if TYPE_CHECKING:
-    from oodml.splits.episodes import Fold
+    from oodml.splits.episodes import Episode, Fold
     from oodml.splits.split import Split
     from oodml.train.samples import FeatureSamples, Samples
 
@@ -61,12 +62,14 @@ def train(
     directory: str | Path,
     *,
     fold: Fold | None = None,
+    episodes: Sequence[Episode] | None = None,
     keep_embeddings: bool = False,
 ) -> RunRecord:
     """The finished record of one run: trained (or resumed) and measured on the test classes.
 
     `directory` takes the run's logs and checkpoints, and its test embeddings if they are kept.
-    `fold` holds the rung's own validation classes if it has some. The test classes are read once,
+    `fold` holds the rung's own validation classes and `episodes` its few-shot episodes (rows of the
+    features that take part), if it came with some. The test classes are read once,
     after the last step. The result depends on `spec` only: heads are trained on one thread, whole
     networks on all cores, whatever else runs beside. Raises `DataError` when `resources` are not
     what the spec names.
@@ -90,6 +93,12 @@ def train(
             metrics |= {f"separated_{name}": value for name, value in alone.items()}
         shape = {"train": _training_geometry(spec, split, models, resources)}
         shape["test"] = geometry(test)
+        adapted: dict[str, dict[str, Any]] = {}
+        if spec.few_shot:
+            first = models[0]
+            adapted = few_shot(
+                spec, split, first.objective, first.embed, resources, episodes=episodes
+            )
     if keep_embeddings:
         test.save(directory / EMBEDDINGS)
     return RunRecord(
@@ -100,6 +109,7 @@ def train(
         environment=environment(resources.device),
         seconds=round(time.monotonic() - started, 3),
         geometry=shape,
+        few_shot=adapted,
     )
 
 
@@ -197,24 +207,10 @@ def _training_geometry(
 
 def _measured(spec: RunSpec, split: Split, embeddings: Features, device: str) -> Figures:
     """The metrics on all test classes, or on as many classes and images as the spec says."""
-    gallery = _gallery(spec, split, embeddings)
+    gallery = gallery_of(embeddings, split, spec.gallery_classes, spec.gallery_images, spec.seed)
     if spec.rerank:
         return evaluate_reranked(gallery)
     return evaluate(gallery, device=device)
-
-
-def _gallery(spec: RunSpec, split: Split, embeddings: Features) -> Features:
-    if not spec.gallery_classes and not spec.gallery_images:
-        return embeddings
-    chosen = embeddings.subset(gallery_classes_of(split, spec.gallery_classes, spec.seed))
-    rows = subsample(chosen.labels, spec.gallery_images, spec.seed, "gallery", split.id)
-    names = chosen.sample_names
-    return replace(
-        chosen,
-        values=chosen.values[rows],
-        labels=chosen.labels[rows],
-        sample_names=tuple(names[row] for row in rows) if names else (),
-    )
 
 
 def _mean(figures: Sequence[Figures]) -> Figures:

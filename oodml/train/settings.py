@@ -106,10 +106,23 @@ _LIST = (
     Setting("flip", "Sum the embeddings of an image and its mirror image.", scope=IMAGES),
     Setting("mix", "Share of un-normalised embeddings mixed in.", most=1),
     Setting("rerank", "k-reciprocal re-ranking; transductive.", scope=EVALUATION),
-    Setting("few_shot", "What is adapted to the rung's episodes.", choices=("", "head", "all")),
-    Setting("few_shot_criterion", "Method whose loss adapts."),
-    Setting("few_shot_steps", "Steps an episode; 0: 1000, for 5 shots or more 1500."),
-    Setting("few_shot_rate", "Its learning rate over the run's own.", above=True),
+    Setting(
+        "few_shot",
+        "What is adapted to the rung's episodes.",
+        scope=EVALUATION,
+        choices=("", "head", "all"),
+    ),
+    Setting("few_shot_criterion", "Method whose loss adapts.", scope=EVALUATION),
+    Setting(
+        "few_shot_steps",
+        "Steps an episode; 0: 1000 (5 shots or more 1500), 300 (450) for heads on features.",
+        scope=EVALUATION,
+    ),
+    Setting(
+        "few_shot_rate",
+        "Its learning rate over the run's own; 0: 10 for networks, 0.1 for heads on features.",
+        scope=EVALUATION,
+    ),
     Setting("gallery_classes", "Test classes to evaluate on; 0: all.", scope=EVALUATION),
     Setting("gallery_images", "Their images to evaluate on; 0: all.", scope=EVALUATION),
 )

@@ -15,8 +15,8 @@ from oodml.splits.controls import add_controls, add_null
 from oodml.splits.gallery import equal_gallery
 from oodml.splits.ladder import Ladder
 from oodml.store import RunSpec, Store
-from oodml.train.plan import plan
 from oodml.train.build import Resources
+from oodml.train.plan import plan
 
 
 def oodml(*arguments: object) -> Result:

@@ -118,9 +118,7 @@ def test_the_order_of_a_batch_does_not_matter(
 
 
 # Methods whose loss draws triplets or noise.
-DRAWING = {
-    "triplet", "margin", "r_margin", "uniform_prior", "s2sd", "nca_pairs", "n_pair", "angular",
-}  # fmt: skip
+DRAWING = {"triplet", "margin", "r_margin", "uniform_prior", "s2sd", "n_pair", "angular"}
 
 
 @pytest.mark.parametrize("name", TRAINED)

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from oodml.eval.geometry import geometry
 
 from oodml.data import load_dataset
 from oodml.data.dataset import Dataset
 from oodml.errors import DataError
+from oodml.eval.geometry import geometry
 from oodml.eval.retrieval import evaluate
 from oodml.fid.backbone import load_backbone
 from oodml.fid.features import Features, extract_features

@@ -118,7 +118,7 @@ def neighbourhood_components(values: Values, labels: Labels, iterations: int) ->
     It starts from the identity on values (n, d) scaled to a mean squared distance of 1, by which
     the neighbourhood of a sample holds many others. One iteration takes n^2 d operations.
     """
-    from sklearn.neighbors import (  # type: ignore[import-untyped]
+    from sklearn.neighbors import (
         NeighborhoodComponentsAnalysis,
     )
 
