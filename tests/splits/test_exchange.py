@@ -370,3 +370,11 @@ def test_the_published_cars_splits_are_what_was_published() -> None:
     assert [len(r.test_classes) for r in ladder.rungs] == [98] * 5 + [86, 74, 62]
     assert [len(held_out) for held_out in ladder.validation] == [25] * 5 + [22, 19, 16]
     assert len(ladder.class_sizes) == 196
+    for rung, episodes in zip(ladder.rungs, ladder.episodes, strict=True):
+        assert {shots: len(numbered) for shots, numbered in episodes.items()} == {
+            2: 10, 5: 10, 10: 10
+        }  # fmt: skip
+        for shots, numbered in episodes.items():
+            for support in numbered.values():
+                assert sorted(support) == list(rung.test_classes)
+                assert {len(images) for images in support.values()} == {shots}
