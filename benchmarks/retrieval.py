@@ -122,11 +122,13 @@ def measure_all(options: argparse.Namespace) -> dict[tuple[str, str], dict]:
 def as_markdown(results: dict[tuple[str, str], dict], options: argparse.Namespace) -> str:
     packages = ("oodml", PEER, "faiss-cpu", "torch", "numpy")
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
-    basis = "cpu_seconds" if options.threads == 1 else "seconds"
+    alone = options.threads == 1
+    basis = "cpu_seconds" if alone else "seconds"
+    threads = "one thread on a busy machine" if alone else f"{options.threads} threads"
     lines = [
         "# Retrieval metrics against pytorch-metric-learning",
         "",
-        f"`python benchmarks/retrieval.py {' '.join(sys.argv[1:])}`, {options.threads} threads, "
+        f"`python benchmarks/retrieval.py {' '.join(sys.argv[1:])}`, {threads}, "
         f"Python {platform.python_version()}, {versions}.",
         "",
         f"{options.samples:,} embeddings of {DIMENSION} dimensions in "
