@@ -26,11 +26,13 @@ _HOMES = {
     "evaluate": "oodml.eval.retrieval",
     "RunSpec": "oodml.store",
     "Store": "oodml.store",
-    "plan": "oodml.store",
+    "plan": "oodml.train.plan",
     "run_grid": "oodml.launch",
     "summarize": "oodml.eval.summary",
     "aggregated_generalization_score": "oodml.eval.summary",
+    "compare_methods": "oodml.eval.comparison",
     "plot_curves": "oodml.eval.figures",
+    "write_report": "oodml.eval.report.page",
 }
 
 __all__ = sorted(_HOMES)

@@ -8,7 +8,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -49,7 +49,7 @@ def run_grid(
     *,
     workers: int = 1,
     plugins: Sequence[Path] = (),
-    keep_embeddings: bool = False,
+    keep_embeddings: Container[str] = (),
     on_progress: OnProgress | None = None,
 ) -> GridOutcome:
     """Do the runs of `specs` that the store does not hold yet.
@@ -57,8 +57,8 @@ def run_grid(
     Several calls, from several processes or machines, may share a store: each run is done once.
     A run that fails leaves its traceback in the store and is tried again by the next call.
     `plugins` are the files of the user's own methods, which every worker reads;
-    `keep_embeddings` keeps the test embeddings of every run in its folder; `on_progress` hears
-    the number of finished runs now and then.
+    `keep_embeddings` holds the ids of runs whose test embeddings are kept in their folders;
+    `on_progress` hears the number of finished runs now and then.
     """
     report = on_progress or (lambda done: None)
     grid = _Grid(specs, ladder, keep_embeddings)
@@ -75,7 +75,7 @@ class _Grid:
 
     specs: Sequence[RunSpec]
     ladder: Ladder
-    keep_embeddings: bool
+    keep_embeddings: Container[str]
 
     def fold(self, split: Split) -> Fold:
         """The validation classes of a rung or of a control."""
@@ -139,7 +139,7 @@ def _run(spec: RunSpec, grid: _Grid, resources: Resources, store: Store) -> None
             store.run_directory(spec.id),
             fold=grid.fold(split) if spec.selection == "best_validation" else None,
             episodes=grid.episodes(split, resources) if spec.few_shot else None,
-            keep_embeddings=grid.keep_embeddings,
+            keep_embeddings=spec.id in grid.keep_embeddings,
         )
     except Exception as error:
         store.fail(spec.id, traceback.format_exc())

@@ -59,6 +59,11 @@ def test_the_check_sees_an_import_to_the_right() -> None:
     assert layer("oodml.cli.run") > layer("oodml.fid.frechet")
 
 
+@pytest.mark.parametrize("name", oodml.__all__)
+def test_every_public_name_is_where_it_is_said_to_be(name: str) -> None:
+    assert getattr(oodml, name).__name__ == name
+
+
 @pytest.mark.parametrize("code", ["import oodml", "import oodml.cli; oodml.cli.main(['--help'])"])
 def test_importing_oodml_and_its_help_do_not_import_torch(code: str) -> None:
     script = (

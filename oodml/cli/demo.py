@@ -48,6 +48,7 @@ def demo_command(
     from tqdm import tqdm
 
     from oodml.data import load_dataset
+    from oodml.eval.report.page import write_report
     from oodml.fid.features import extract_features
     from oodml.splits.build import build_ladder
     from oodml.store import Store
@@ -74,10 +75,17 @@ def demo_command(
     keep_ladder(ladder, store)
     specs = plan(ladder, methods, range(seeds))
     print_plan(specs, store)
+    ends = {ladder.rungs[0].id, ladder.rungs[-1].id}
     outcome = run_with_progress(
-        specs, ladder, Resources(features), store, workers or default_workers()
+        specs,
+        ladder,
+        Resources(features),
+        store,
+        workers or default_workers(),
+        keep_embeddings={spec.id for spec in specs if spec.split in ends and spec.seed == 0},
     )
     print_outcome(outcome, store)
+    write_report(store, ladder, output / "report.html", features=features, dataset=dataset)
     _report(output, time.monotonic() - started)
 
 
@@ -90,6 +98,7 @@ def _report(output: Path, seconds: float) -> None:
     click.echo()
     click.echo(f"ladder   {output / 'ladder.json'}")
     click.echo(f"chart    {charts[0]} and .svg")
+    click.echo(f"report   {output / 'report.html'}")
     click.echo(f"results  {output / 'runs'}, one folder a run")
     click.echo(f"took {seconds:.0f} seconds")
 

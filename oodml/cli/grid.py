@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,6 +122,11 @@ def workers_for(options: dict[str, Any]) -> int:
     return 1 if trains_networks(options) else default_workers()
 
 
+def kept_of(specs: Sequence[RunSpec], options: dict[str, Any]) -> frozenset[str]:
+    """The runs whose test embeddings are kept: all or none."""
+    return frozenset(spec.id for spec in specs) if options["keep_embeddings"] else frozenset()
+
+
 def keep_ladder(ladder: Ladder, store: Store) -> None:
     """Put the ladder beside the runs; `DataError` if another one is there already."""
     from oodml.splits.ladder import Ladder
@@ -153,7 +158,7 @@ def run_with_progress(
     store: Store,
     workers: int,
     plugins: Sequence[Path] = (),
-    keep_embeddings: bool = False,
+    keep_embeddings: Container[str] = (),
 ) -> GridOutcome:
     """Do the grid under a progress bar."""
     from tqdm import tqdm

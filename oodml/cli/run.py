@@ -12,6 +12,7 @@ import click
 from oodml.cli.grid import (
     equal_gallery_options,
     keep_ladder,
+    kept_of,
     plan_of,
     print_outcome,
     print_plan,
@@ -72,7 +73,7 @@ def run_command(
         store,
         workers or workers_for(options),
         options["plugins"],
-        options["keep_embeddings"],
+        kept_of(specs, options),
     )
     print_outcome(outcome, store)
 
@@ -95,7 +96,7 @@ def train_command(ladder: Path, output: Path, rung: int, seed: int, **options: A
     resources = resources_for(built, options)
     keep_ladder(built, store)
     outcome = run_with_progress(
-        specs, built, resources, store, 1, keep_embeddings=options["keep_embeddings"]
+        specs, built, resources, store, 1, keep_embeddings=kept_of(specs, options)
     )
     for spec in specs:
         record = store.record(spec.id)
