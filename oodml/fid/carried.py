@@ -3,8 +3,8 @@
 With S1 = R R' the trace term needs the eigenvalues of M = R' S2 R. Reducing M to them cannot be
 avoided; making it can: when r points move, S1' = a R (I + V E V') R' with V = R^-1 U, U the moved
 points and the old and new sums, and E diagonal. With the orthonormal W and diagonal f for which
-(I + W f W')^2 = I + V E V', R (I + W f W') is the new factor, and M changes by rank 3 r. That is a
-third of the work of a Cholesky factor and a product with it as long as r is well below d.
+(I + W f W')^2 = I + V E V', R (I + W f W') is the new factor, and M changes by rank 3 r. That is
+half of the work of a Cholesky factor and a product with it as long as r is well below d.
 """
 
 from __future__ import annotations
