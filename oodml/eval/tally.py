@@ -61,12 +61,13 @@ class Tally:
         else:
             part, rows = similarity, torch.arange(len(similarity), device=rows.device)
         threshold = self.threshold[rows, span]
-        above, reaching = _counts(part, threshold + margin, threshold - margin)
+        upper, lower = threshold + margin, threshold - margin
+        above, reaching = _counts(part, upper, lower)
         wanted = self.above[rows, span] < self.limit[rows, span]
         unsure = ((above != reaching) & wanted).any(1).nonzero().squeeze(1)
         if len(unsure):
             part, threshold = part[unsure], threshold[unsure]
-            near = _near(part, threshold, margin)
+            near = _near(part, upper[unsure], lower[unsure])
             part[:, near] = exact(rows[unsure], near)
             above[unsure], reaching[unsure] = _counts(part, threshold, threshold)
         self.above[rows, span] += above
@@ -74,15 +75,13 @@ class Tally:
         return len(unsure)
 
 
-def _near(similarity: Tensor, threshold: Tensor, margin: float) -> Tensor:
-    """The columns of (b, c) within `margin` of one of their row's thresholds (b, p)."""
-    if threshold.shape[1] > _PASSES:
+def _near(similarity: Tensor, upper: Tensor, lower: Tensor) -> Tensor:
+    """The columns of (b, c) that the counts above `upper` and from `lower` (b, p) differ by."""
+    if upper.shape[1] > _PASSES:
         return torch.arange(similarity.shape[1], device=similarity.device)
-    # A little wider, for this difference is rounded too.
-    margin *= 1.001
     near = torch.zeros_like(similarity, dtype=torch.bool)
-    for place in range(threshold.shape[1]):
-        near |= (similarity - threshold[:, place, None]).abs() <= margin
+    for place in range(upper.shape[1]):
+        near |= (similarity <= upper[:, place, None]) & (similarity >= lower[:, place, None])
     return near.any(0).nonzero().squeeze(1)
 
 
