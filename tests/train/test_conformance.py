@@ -206,7 +206,7 @@ def test_training_helps_on_held_out_classes(
     name: str, hidden_signal: tuple[Features, Ladder], tmp_path: Path
 ) -> None:
     pool, ladder = hidden_signal
-    settings = {"batch_size": 48, "embedding_dim": 16, "steps": 150}
+    settings = {"batch_size": 48, "embedding_dim": 16, "steps": 250}
     (spec,) = plan(ladder, [name], [0], rungs=[0], **settings)  # type: ignore[arg-type]
     record = train(spec, ladder.rungs[0], Resources(pool), tmp_path / "trained")
     assert record.metrics[METRIC] > untrained(pool, ladder, tmp_path / "untrained") + 0.02
