@@ -46,11 +46,51 @@ class Move:
 
 
 @dataclass(frozen=True, eq=False)
-class CarriedProduct:
-    """M (d, d) = R' S2 R for S1 = R R', R = scale L (I + W1 f1 W1') (I + W2 f2 W2') ..."""
+class Extent:
+    """What a distance needs of one side beside M: count, sum (d,), and of the scatter its trace
+    and a bound on its Frobenius norm."""
 
-    train: Moments
-    test: Moments
+    count: int
+    total: Matrix
+    trace: float
+    norm: float
+
+    @classmethod
+    def of(cls, moments: Moments) -> Extent:
+        """That of moments about a fixed centre."""
+        scatter = moments.scatter
+        norm = float(np.sqrt(np.einsum("ij,ij->", scatter, scatter)))
+        return cls(moments.count, moments.total, float(np.trace(scatter)), norm)
+
+    def after(self, points: Matrix, weights: Matrix) -> Extent:
+        """With these points (r, d) added, or taken away where their weight is -1."""
+        squares = np.einsum("ij,ij->i", points, points)
+        return Extent(
+            self.count + round(float(weights.sum())),
+            self.total + weights @ points,
+            self.trace + float(weights @ squares),
+            self.norm + float(np.abs(weights) @ squares),
+        )
+
+    @property
+    def mean(self) -> Matrix:
+        return self.total / self.count
+
+    def of_covariance(self) -> tuple[float, float]:
+        """The trace of the covariance, and a bound on its Frobenius norm."""
+        length = float(self.total @ self.total) / self.count
+        return (self.trace - length) / (self.count - 1), (self.norm + length) / (self.count - 1)
+
+
+@dataclass(frozen=True, eq=False)
+class CarriedProduct:
+    """M (d, d) = R' S2 R for S1 = R R', R = scale L (I + W1 f1 W1') (I + W2 f2 W2') ...
+
+    Only the lower triangle of `product` counts.
+    """
+
+    train: Extent
+    test: Extent
     triangle: Matrix
     scale: float
     turns: tuple[Turn, ...]
@@ -63,12 +103,12 @@ class CarriedProduct:
         if found is None:
             return None
         triangle, lower = found
-        product = np.tril(lower)
-        product += np.tril(lower, -1).T
-        return cls(train, test, triangle, 1.0, (), product)
+        return cls(Extent.of(train), Extent.of(test), triangle, 1.0, (), np.asfortranarray(lower))
 
-    def after(self, move: Move, train: Moments, test: Moments) -> CarriedProduct | None:
-        """After a move that led to these moments; None where it cannot be carried further."""
+    def after(self, move: Move) -> CarriedProduct | None:
+        """After a move; None where it cannot be carried further."""
+        train = self.train.after(move.points, move.to_train)
+        test = self.test.after(move.points, move.to_test)
         columns, in_train, in_test = self._columns(move, train, test)
         shrink = (self.train.count - 1) / (train.count - 1)
         turn = _turn(self._divided(columns), in_train / (train.count - 1) / shrink)
@@ -78,12 +118,17 @@ class CarriedProduct:
         seen = self._multiplied(columns)
         weighted = seen * (in_test / (test.count - 1))
         basis = turn.basis
-        mapped = left * (self.product @ basis) + weighted @ (seen.T @ basis)
+        mapped = blas.dsymm(left, self.product, basis, lower=1) + weighted @ (seen.T @ basis)
         inner = turn.factor[:, None] * (basis.T @ mapped) * turn.factor
         half = mapped * turn.factor + basis @ (inner / 2)
-        product = np.hstack([weighted, basis, half]) @ np.hstack([seen, half, basis]).T
-        product += left * self.product
-        product *= shrink
+        product = blas.dsyr2k(
+            shrink,
+            np.asfortranarray(np.hstack([weighted / 2, basis])),
+            np.asfortranarray(np.hstack([seen, half])),
+            beta=shrink * left,
+            c=self.product,
+            lower=1,
+        )
         return replace(
             self, train=train, test=test, scale=self.scale * float(np.sqrt(shrink)),
             turns=(*self.turns, turn), product=product,
@@ -91,21 +136,23 @@ class CarriedProduct:
 
     def terms(self, tolerance: float) -> FrechetTerms | None:
         """The Frechet terms; None where their bound exceeds `tolerance` of the two traces."""
-        (trace_a, norm_a), (trace_b, norm_b) = (_sizes(side) for side in (self.train, self.test))
+        (trace_a, norm_a), (trace_b, norm_b) = (
+            side.of_covariance() for side in (self.train, self.test)
+        )
         limit = tolerance / 2 * (trace_a + trace_b)
         steps = 1 + len(self.turns)
         error = 8 * EPSILON * steps * (trace_a * norm_b + trace_b * norm_a)
         rank = len(self.product)
         if not root_sum(self.product.diagonal(), rank, error).bound <= limit:
             return None
-        values = np.asarray(np.linalg.eigvalsh(self.product.T, UPLO="L"), dtype=np.float64)
+        values = np.asarray(np.linalg.eigvalsh(self.product, UPLO="L"), dtype=np.float64)
         trace = root_sum(values, rank, error)
         if values[0] < -16 * error or not trace.bound <= limit:
             return None
         difference = self.train.mean - self.test.mean
         return assemble(float(difference @ difference), (trace_a, trace_b), trace)
 
-    def _columns(self, move: Move, train: Moments, test: Moments) -> tuple[Matrix, Matrix, Matrix]:
+    def _columns(self, move: Move, train: Extent, test: Extent) -> tuple[Matrix, Matrix, Matrix]:
         """U (d, r), and what its columns weigh in (n - 1) S of train and of test."""
         sums = [self.train.total, train.total, self.test.total, test.total]
         ones = [1 / self.train.count, -1 / train.count, 0.0, 0.0]
@@ -134,13 +181,3 @@ def _turn(columns: Matrix, weights: Matrix) -> Turn | None:
         return None
     roots = np.sqrt(squares)
     return Turn(basis @ vectors, roots - 1, 1 / roots - 1)
-
-
-def _sizes(moments: Moments) -> tuple[float, float]:
-    """Trace and Frobenius norm of the covariance, without forming it."""
-    scatter, total, count = moments.scatter, moments.total, moments.count
-    length = float(total @ total)
-    trace = float(np.trace(scatter)) - length / count
-    square = float(np.einsum("ij,ij->", scatter, scatter))
-    square += (length / count) ** 2 - 2 * float(total @ scatter @ total) / count
-    return trace / (count - 1), float(np.sqrt(max(square, 0.0))) / (count - 1)

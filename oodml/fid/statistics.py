@@ -66,22 +66,13 @@ class Moments:
         return covariance
 
 
-def exchanged(
-    first: Moments, second: Moments, out: Moments, back: Moments
-) -> tuple[Moments, Moments]:
-    """Both moments after `out` went from `first` to `second` and `back` from `second` to `first`.
+def moments_of(points: Matrix, weights: Matrix) -> Moments:
+    """The moments of points (n, d) about their centre, each counted `weights` (n,) times.
 
-    Takes over the memory of `back`. Moments in thousands of dimensions wait for memory more than
-    they add, and this touches half as much of it as two sums and two differences.
+    A weight of -1 stands for a point that is taken away, so counts may be negative.
     """
-    if out.count > first.count or back.count > second.count:
-        raise DataError("more points would leave a side than it has.")
-    count, total = back.count - out.count, back.total - out.total
-    scatter = np.subtract(back.scatter, out.scatter, out=back.scatter)
-    return (
-        Moments(first.count + count, first.total + total, first.scatter + scatter),
-        Moments(second.count - count, second.total - total, second.scatter - scatter),
-    )
+    weighted = points * weights[:, None]
+    return Moments(round(float(weights.sum())), weighted.sum(axis=0), weighted.T @ points)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,9 +12,9 @@ from oodml.fid.arrays import Matrix
 from oodml.fid.carried import Move
 from oodml.fid.frechet import TOLERANCE, FrechetTerms
 from oodml.fid.side_by_side import Task, begin, each
-from oodml.fid.statistics import ClassMoments, Moments, exchanged
+from oodml.fid.statistics import ClassMoments, Moments
 from oodml.fid.terms import split_terms
-from oodml.splits.carry import Carry
+from oodml.splits.carry import CarriedMoments, Carry
 from oodml.splits.pool import Pool, Units
 
 WALK_TOLERANCE = 1e-6
@@ -32,8 +32,7 @@ class Sides:
     pool: Pool
     train: Units
     test: Units
-    train_moments: Moments | None = None
-    test_moments: Moments | None = None
+    moments: CarriedMoments | None = None
     carry: Carry | None = None
 
     @classmethod
@@ -43,7 +42,17 @@ class Sides:
         if _few(pool, train, test):
             return cls(pool, train, test)
         first, second = each(pool.statistics.of, (train, test))
-        return cls(pool, train, test, first, second, Carry.of(first, second))
+        return cls(pool, train, test, CarriedMoments((first, second)), Carry.of(first, second))
+
+    @property
+    def train_moments(self) -> Moments | None:
+        """The moments of the train units, where there are more points than dimensions."""
+        return None if self.moments is None else self.moments.both[0]
+
+    @property
+    def test_moments(self) -> Moments | None:
+        """Those of the test units."""
+        return None if self.moments is None else self.moments.both[1]
 
     @cached_property
     def measurement(self) -> Task[FrechetTerms]:
@@ -70,16 +79,10 @@ class Sides:
 
     def _terms(self, tolerance: float) -> Callable[[], FrechetTerms]:
         # Work that held on to these sides would keep them, and their moments, from being freed.
-        if self.pool.gram is not None and self.train_moments is None:
+        if self.pool.gram is not None and self.moments is None:
             return partial(self.pool.gram.terms, self.train, self.test)
         return partial(
-            split_terms,
-            self.pool.statistics,
-            self.train,
-            self.test,
-            train_moments=self.train_moments,
-            test_moments=self.test_moments,
-            tolerance=tolerance,
+            _direct, self.pool.statistics, self.train, self.test, self.moments, tolerance
         )
 
     @property
@@ -111,19 +114,15 @@ class Sides:
         test = np.union1d(np.setdiff1d(self.test, leave_test), come_test)
         if _few(self.pool, train, test):
             return Sides(self.pool, train, test)
-        if self.train_moments is None or self.test_moments is None:
+        if self.moments is None:
             return Sides.of(self.pool, train, test)
-        statistics = self.pool.statistics
-        left_train, left_test = statistics.of(leave_train), statistics.of(leave_test)
-        if arrive:
-            moments = exchanged(self.train_moments, self.test_moments, left_train, left_test)
-        else:
-            moments = self.train_moments - left_train, self.test_moments - left_test
-        carry = None
-        if self.carry is not None:
-            move = _move(statistics, leave_train, leave_test, arrive)
-            carry = self.carry.after(move, *moments)
-        return Sides(self.pool, train, test, *moments, carry)
+        move = _move(self.pool.statistics, leave_train, leave_test, arrive)
+        moments = self.moments.after(move)
+        carry = None if self.carry is None else self.carry.after(move, moments)
+        if carry is None:
+            moments = CarriedMoments(moments.both)
+            carry = Carry.of(*moments.base)
+        return Sides(self.pool, train, test, moments, carry)
 
     def _distances(self, side: Units) -> Matrix:
         """From every unit's mean to the mean of one side."""
@@ -135,6 +134,19 @@ class Sides:
         squared = self.pool.squares - 2 * (means @ centre) + centre @ centre
         result: Matrix = np.sqrt(np.clip(squared, 0.0, None))
         return result
+
+
+def _direct(
+    statistics: ClassMoments,
+    train: Units,
+    test: Units,
+    moments: CarriedMoments | None,
+    tolerance: float,
+) -> FrechetTerms:
+    first, second = (None, None) if moments is None else moments.both
+    return split_terms(
+        statistics, train, test, train_moments=first, test_moments=second, tolerance=tolerance
+    )
 
 
 def _carried(carry: Carry, direct: Callable[[], FrechetTerms]) -> FrechetTerms:

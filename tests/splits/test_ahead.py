@@ -127,6 +127,6 @@ def test_distances_to_come_are_under_way_before_they_are_needed() -> None:
         assert len(proposed) == 1 + 4
         assert all("measurement" in vars(sides) for sides in proposed[1:])
         small = replace(start, train=start.train[:2], test=start.test[:2],
-                        train_moments=None, test_moments=None)  # fmt: skip
+                        moments=None)  # fmt: skip
         Ahead(step).candidate(small, 1)
         assert len(proposed) == 1 + 4 + 1
