@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from oodml.cli.grid import keep_ladder
-from oodml.cli.options import FILE, FOLDER
+from oodml.cli.options import FILE, FOLDER, in_bytes, memory_option
 from oodml.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 @click.option(
     "--gallery-images", type=click.IntRange(2), help="Their images to evaluate on  [default: all]"
 )
+@memory_option
 @click.option("--device", help="Device such as cpu or cuda  [default: cuda if there is one]")
 def evaluate_command(
     file: Path,
@@ -52,6 +53,7 @@ def evaluate_command(
     controls: bool,
     gallery_classes: int | None,
     gallery_images: int | None,
+    memory: float,
     device: str | None,
 ) -> None:
     """Evaluate the embeddings in FILE (.npz, .npy with a .csv of labels, .parquet) on every rung.
@@ -77,7 +79,9 @@ def evaluate_command(
     store = Store(output)
     _check_name_is_free(specs[0], store)
     keep_ladder(built, store)
-    done = _evaluate_all(specs, splits, features, metrics, store, _device(device))
+    done = _evaluate_all(
+        specs, splits, features, metrics, store, memory=in_bytes(memory), device=_device(device)
+    )
     _report(specs, splits, built, store, done)
 
 
@@ -132,6 +136,8 @@ def _evaluate_all(
     features: Features,
     metrics: Sequence[str],
     store: Store,
+    *,
+    memory: int,
     device: str,
 ) -> int:
     """Evaluate what lacks a metric, and count what had them all."""
@@ -146,7 +152,13 @@ def _evaluate_all(
             done += 1
             continue
         record = evaluate_split(
-            spec, split, features, metrics, device=device, environment=made_with
+            spec,
+            split,
+            features,
+            metrics,
+            memory=memory,
+            device=device,
+            environment=made_with,
         )
         if known is not None:
             record = replace(record, metrics={**known.metrics, **record.metrics})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from oodml.cli.options import default_workers, open_for_ladder
+from oodml.cli.options import default_workers, in_bytes, open_for_ladder
 from oodml.errors import DataError
 from oodml.train.settings import SETTINGS
 
@@ -88,7 +88,8 @@ def resources_for(ladder: Ladder, options: dict[str, Any]) -> Resources:
         else None
     )
     device = options["device"] or _device(whole)
-    return Resources(features, dataset if whole else None, backbone, device)
+    memory = in_bytes(options["memory"])
+    return Resources(features, dataset if whole else None, backbone, device, memory)
 
 
 def _device(whole: bool) -> str:

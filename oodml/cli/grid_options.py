@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from oodml.cli.options import FILE, data_options, machine_options, together
+from oodml.cli.options import FILE, data_options, machine_options, memory_option, together
 from oodml.train.settings import SETTINGS, Setting
 
 
@@ -59,4 +59,5 @@ grid_options = together(
     click.option("--plugin", "plugins", type=FILE, multiple=True, help="File with own methods."),
     data_options,
     machine_options,
+    memory_option,
 )

@@ -73,6 +73,14 @@ network_options = together(
     machine_options,
 )
 
+memory_option = click.option(
+    "--memory",
+    type=click.FloatRange(0.01),
+    default=1.0,
+    show_default=True,
+    help="GiB that retrieval may use; no score depends on it.",
+)
+
 level_option = click.option(
     "--level",
     type=click.Choice(["sample", "class"]),
@@ -174,6 +182,11 @@ def _check_fingerprint(ladder: Ladder, source: str, fingerprint: str) -> None:
             f"{ladder.features.fingerprint}, but {source} has {fingerprint}; build a ladder for "
             "it with `oodml ladder build`, or name the right data with --data."
         )
+
+
+def in_bytes(gibibytes: float) -> int:
+    """What `--memory` says, in bytes."""
+    return int(gibibytes * 2**30)
 
 
 def default_workers() -> int:

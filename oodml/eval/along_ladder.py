@@ -72,6 +72,7 @@ def evaluate_split(
     features: Features,
     metrics: Sequence[str] = DEFAULT_METRICS,
     *,
+    memory: int = 1 << 30,
     device: str | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> RunRecord:
@@ -90,7 +91,7 @@ def evaluate_split(
     return RunRecord(
         spec=spec,
         shift=split.shift.to_json() if split.shift else {},
-        metrics=evaluate(gallery, metrics=metrics, device=device),
+        metrics=evaluate(gallery, metrics=metrics, memory=memory, device=device),
         training={},
         environment=dict(environment or {}),
         seconds=round(time.monotonic() - started, 3),

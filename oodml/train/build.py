@@ -32,13 +32,15 @@ if TYPE_CHECKING:
 class Resources:
     """Where this machine finds what specs name: cached features, or images and a backbone.
 
-    Features serve "head" and "none"; `dataset` and `backbone` are needed for "all" only.
+    Features serve "head" and "none"; `dataset` and `backbone` are needed for "all" only. `memory`
+    bounds the bytes that retrieval uses.
     """
 
     features: Features
     dataset: Dataset | None = None
     backbone: Backbone | None = None
     device: str = "cpu"
+    memory: int = 1 << 30
 
     def taking_part(self, split: Split) -> Resources:
         """The resources without the images that a split of equal size leaves out."""

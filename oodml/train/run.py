@@ -87,9 +87,9 @@ def train(
             embedded_classes(spec, split.test_classes, model.embed, resources) for model in models
         ]
         test = concatenated(parts)
-        metrics = _measured(spec, split, test, resources.device)
+        metrics = _measured(spec, split, test, resources)
         if len(parts) > 1:
-            alone = _mean([_measured(spec, split, part, resources.device) for part in parts])
+            alone = _mean([_measured(spec, split, part, resources) for part in parts])
             metrics |= {f"separated_{name}": value for name, value in alone.items()}
         shape = {"train": _training_geometry(spec, split, models, resources)}
         shape["test"] = geometry(test)
@@ -128,9 +128,8 @@ def train_member(spec: RunSpec, member: Member, resources: Resources, directory:
     def validate(current: Objective) -> float:
         embed = by_objective(current, device, samples)
         found = embedded_classes(spec, member.validation_classes, embed, resources)
-        return evaluate(found, metrics=(spec.selection_metric,), device=device)[
-            spec.selection_metric
-        ]
+        metric = spec.selection_metric
+        return evaluate(found, metrics=(metric,), memory=resources.memory, device=device)[metric]
 
     figures = fit(
         objective,
@@ -205,12 +204,12 @@ def _training_geometry(
     )
 
 
-def _measured(spec: RunSpec, split: Split, embeddings: Features, device: str) -> Figures:
+def _measured(spec: RunSpec, split: Split, embeddings: Features, resources: Resources) -> Figures:
     """The metrics on all test classes, or on as many classes and images as the spec says."""
     gallery = gallery_of(embeddings, split, spec.gallery_classes, spec.gallery_images, spec.seed)
     if spec.rerank:
-        return evaluate_reranked(gallery)
-    return evaluate(gallery, device=device)
+        return evaluate_reranked(gallery, memory=resources.memory)
+    return evaluate(gallery, memory=resources.memory, device=resources.device)
 
 
 def _mean(figures: Sequence[Figures]) -> Figures:
