@@ -13,9 +13,9 @@ from oodml.seeding import generator
 
 Matrix = npt.NDArray[np.float64]
 
-# Pairs for uniformity come from at most so many samples: 8.4 million pairs, whose mean is known
+# Pairs for uniformity come from at most so many samples: 2.1 million pairs, whose mean is known
 # to about a thousandth.
-UNIFORMITY_SAMPLES = 4096
+UNIFORMITY_SAMPLES = 2048
 _SLICE = 512
 # What float32 entries resolve of a singular value next to the largest, and of a distance.
 _RESOLVED = 2.0**-23

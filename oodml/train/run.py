@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from oodml.errors import DataError
 from oodml.eval.geometry import geometry
@@ -224,10 +225,11 @@ def _mean(figures: Sequence[Figures]) -> Figures:
 
 @contextmanager
 def threads(number: int) -> Iterator[None]:
-    """Torch's threads for one run: sums of floats depend on their number."""
+    """The threads of torch and NumPy for one run: sums of floats depend on their number."""
     before = torch.get_num_threads()
     torch.set_num_threads(number)
     try:
-        yield
+        with threadpool_limits(number, user_api="blas"):
+            yield
     finally:
         torch.set_num_threads(before)
