@@ -12,7 +12,9 @@ STUDY = "arXiv:2107.09562, scripts of the published study"
 REVISITING = "arXiv:2002.08473"
 
 
-def reality_check(criterion_learning_rate: float = 0.0, **hyperparameters: Any) -> Recipe:
+def reality_check(
+    criterion_learning_rate: float = 0.0, *, samples_per_class: int = 4, **hyperparameters: Any
+) -> Recipe:
     """A recipe with hyperparameters tuned in A Metric Learning Reality Check (arXiv:2003.08505).
 
     `criterion_learning_rate` is given for losses with parameters of their own.
@@ -22,7 +24,7 @@ def reality_check(criterion_learning_rate: float = 0.0, **hyperparameters: Any) 
         "learning_rate": 1e-6,
         "weight_decay": 1e-4,
         "batch_size": 32,
-        "samples_per_class": 4,
+        "samples_per_class": samples_per_class,
         "crop_scale": 0.16,
     }
     if criterion_learning_rate:

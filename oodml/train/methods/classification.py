@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from math import degrees
 
 from pytorch_metric_learning import losses
@@ -9,23 +10,11 @@ from pytorch_metric_learning import losses
 from oodml.train.losses.angular_margin import AngularMargin
 from oodml.train.losses.soft_triple import SoftTriple
 from oodml.train.objective import Criterion
+from oodml.train.published import STUDY, reality_check
 from oodml.train.registry import Recipe, method
 
-_STUDY = "arXiv:2107.09562, scripts of the published study"
-_REALITY_CHECK = "arXiv:2003.08505, tuned by cross-validation on the training classes"
-
-
-def _reality_check(criterion_learning_rate: float, **hyperparameters: float) -> Recipe:
-    network = {
-        "optimizer": "rmsprop",
-        "learning_rate": 1e-6,
-        "criterion_learning_rate": criterion_learning_rate,
-        "weight_decay": 1e-4,
-        "batch_size": 32,
-        "samples_per_class": 1,
-        "crop_scale": 0.16,
-    }
-    return Recipe(_REALITY_CHECK, hyperparameters, network)
+# Losses that classify take one sample of a class there.
+_classifier = partial(reality_check, samples_per_class=1)
 
 
 @method(
@@ -33,9 +22,9 @@ def _reality_check(criterion_learning_rate: float, **hyperparameters: float) -> 
     paper="arXiv:1811.12649",
     source="arXiv:1811.12649",
     recipes={
-        "cub200": _reality_check(4.46e-3, temperature=0.1087),
-        "cars196": _reality_check(1.1e-2, temperature=0.0886),
-        "sop": _reality_check(5.5e-4, temperature=0.063),
+        "cub200": _classifier(4.46e-3, temperature=0.1087),
+        "cars196": _classifier(1.1e-2, temperature=0.0886),
+        "sop": _classifier(5.5e-4, temperature=0.063),
     },
 )
 def normalized_softmax(
@@ -76,9 +65,9 @@ def large_margin_softmax(
     paper="arXiv:1801.09414",
     source="arXiv:1801.09414",
     recipes={
-        "cub200": _reality_check(2.5e-3, margin=0.618, scale=100.0),
-        "cars196": _reality_check(7.4e-3, margin=0.432, scale=161.5),
-        "sop": _reality_check(2.2e-3, margin=0.336, scale=100.0),
+        "cub200": _classifier(2.5e-3, margin=0.618, scale=100.0),
+        "cars196": _classifier(7.4e-3, margin=0.432, scale=161.5),
+        "sop": _classifier(2.2e-3, margin=0.336, scale=100.0),
     },
 )
 def cosface(
@@ -92,9 +81,9 @@ def cosface(
 @method(
     "arcface",
     paper="arXiv:1801.07698",
-    source=_STUDY,
+    source=STUDY,
     recipes={
-        family: Recipe(_STUDY, network={"criterion_learning_rate": 5e-4})
+        family: Recipe(STUDY, network={"criterion_learning_rate": 5e-4})
         for family in ("cub200", "cars196", "sop")
     },
 )
@@ -106,7 +95,7 @@ def arcface(
     return Criterion(loss, samplewise=True)
 
 
-@method("sub_center_arcface", paper="10.1007/978-3-030-58621-8_43", source=f"{_STUDY}, of ArcFace")
+@method("sub_center_arcface", paper="10.1007/978-3-030-58621-8_43", source=f"{STUDY}, of ArcFace")
 def sub_center_arcface(
     num_classes: int,
     embedding_dim: int,
