@@ -7,6 +7,7 @@ by every episode's own seed. Each loss equals that of the method of its name.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -46,11 +47,12 @@ def pairs_of_blocks(classes: int, samples: int) -> Pairs:
     return Pairs(same & ~torch.eye(len(same), dtype=torch.bool), ~same)
 
 
-class EpisodesLoss(nn.Module):
+class EpisodesLoss(nn.Module, ABC):
     """The losses (E,) of cosines (E, B, B), labels (E, B) and uniform numbers (E, 2, B)."""
 
+    @abstractmethod
     def forward(self, cosines: Tensor, labels: Tensor, pairs: Pairs, draws: Tensor) -> Tensor:
-        raise NotImplementedError
+        """The losses (E,), each of its own episode alone."""
 
 
 class Margin(EpisodesLoss):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -19,7 +20,7 @@ from oodml.train.objective import Objective
 from oodml.train.support import Indices, Task
 
 
-class Heads(nn.Module):
+class Heads(nn.Module, ABC):
     """A parameter for every episode's head of one kind; the heads' own are copied in and out."""
 
     names: tuple[str, ...] = ()
@@ -34,9 +35,9 @@ class Heads(nn.Module):
             whole = None if parts[0] is None else nn.Parameter(torch.stack(parts).detach())
             self.register_parameter(name, whole)
 
+    @abstractmethod
     def cosines(self, inputs: Tensor) -> Tensor:
         """The cosines (E, B, B) of what the heads make of inputs (E, B, C)."""
-        raise NotImplementedError
 
     @torch.no_grad()
     def hand_back(self) -> None:
