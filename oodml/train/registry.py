@@ -68,7 +68,8 @@ class MethodEntry:
 
     `settings` hold for every run, `network` on top of them where the whole network is trained,
     `recipes` (by family of data: cub200, cars196, sop) on top of both. `source` says where the
-    defaults come from.
+    defaults come from. `heads` tells which heads are trained and which of them retrieval uses,
+    `needs` what the method asks for beyond a labelled batch, such as a second view.
     """
 
     name: str
@@ -79,6 +80,8 @@ class MethodEntry:
     settings: Mapping[str, Any]
     network: Mapping[str, Any]
     recipes: Mapping[str, Recipe]
+    heads: str = "one"
+    needs: str = ""
 
     @property
     def trains(self) -> bool:
@@ -156,6 +159,8 @@ def method(
     paper: str,
     training: str = "steps",
     source: str = "",
+    heads: str = "one",
+    needs: str = "",
     network: Mapping[str, Any] | None = None,
     recipes: Mapping[str, Recipe] | None = None,
     **settings: Any,
@@ -167,8 +172,9 @@ def method(
     a model. With `training="fit"` it returns a function from training features (n, C) and labels
     (n,) to a module that maps features to embeddings; `training="none"` marks a method without
     any. `paper` is an arXiv number or a DOI; `settings` are run settings that it prescribes, such
-    as `samples_per_class=2`, and `network` those for training whole networks. A hyperparameter
-    `base: Base` makes the method work on any other method's loss.
+    as `samples_per_class=2`, and `network` those for training whole networks. `heads` and `needs`
+    are for the table of methods: the heads, and what it asks for beyond a labelled batch. A
+    hyperparameter `base: Base` makes the method work on any other method's loss.
 
     >>> @method("margin", paper="arXiv:1706.07567")
     ... def margin(num_classes, embedding_dim, *, margin=0.2, beta=1.2): ...
@@ -184,7 +190,9 @@ def method(
         existing = _REGISTRY.get(name)
         if existing is not None and _origin(existing.build) != _origin(build):
             raise UsageError(f"two methods are called {name!r}; rename one of them.")
-        entry = MethodEntry(name, build, paper, training, source, settings, network or {}, recipes)
+        entry = MethodEntry(
+            name, build, paper, training, source, settings, network or {}, recipes, heads, needs
+        )
         for recipe in recipes.values():
             entry.check(recipe.hyperparameters)
         _REGISTRY[name] = entry
