@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import logging
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from oodml.files import atomic_write
 from oodml.train.distributed import rank
 from oodml.train.objective import Objective
 
-SECONDS = 5.0
-# A checkpoint may cost at most this share of the time between two of them.
+# With a second to write it, a kill costs at most five seconds of training.
+SECONDS = 4.0
+# Copying the state may cost at most this share of the time between two checkpoints.
 SHARE = 0.05
 log = logging.getLogger("oodml")
 
@@ -47,7 +51,11 @@ class Checkpoint:
         self.best = directory / "best.pt"
         self.objective = objective
         self.optimizers = {"main": optimizer, **objective.private_optimizers()}
-        self._due = time.monotonic() + SECONDS
+        self._begun = time.monotonic()
+        self._due = self._begun + SECONDS
+        self._writer = ThreadPoolExecutor(1)
+        self._written: Future[None] = Future()
+        self._written.set_result(None)
 
     def restore(self) -> Progress:
         """Load weights and optimisers; the progress they belong to, none without a usable file."""
@@ -67,20 +75,38 @@ class Checkpoint:
         return progress
 
     def save_if_due(self, progress: Progress) -> None:
-        """Write the state if the last one is old; costs at most a twentieth of the time."""
+        """Copy the state if the last one is old, and write it while training goes on.
+
+        The copy costs at most a twentieth of the time; nothing is copied during a write.
+        """
         started = time.monotonic()
-        if started < self._due or rank():
+        if started < self._due or rank() or not self._written.done():
             return
-        self._write(
-            self.path,
-            {
-                "progress": asdict(progress),
-                "objective": self.objective.state_dict(),
-                "optimizers": {name: each.state_dict() for name, each in self.optimizers.items()},
-            },
-        )
+        self._written.result()
+        self._written = self._writer.submit(self._write, self.path, copied(self._state(progress)))
         cost = time.monotonic() - started
-        self._due = time.monotonic() + max(SECONDS, cost / SHARE)
+        self._due = started + max(SECONDS, cost / SHARE)
+
+    def save(self, progress: Progress) -> None:
+        """Write the state and wait until it is on the disk."""
+        self.wait()
+        if not rank():
+            self._write(self.path, self._state(progress))
+
+    def wait(self) -> None:
+        """Wait for a write under way; raises what it raised, such as `OSError` for a full disk."""
+        self._written.result()
+
+    def is_long(self) -> bool:
+        """Whether the run has gone on for longer than may be lost."""
+        return time.monotonic() - self._begun > SECONDS
+
+    def _state(self, progress: Progress) -> dict[str, Any]:
+        return {
+            "progress": asdict(progress),
+            "objective": self.objective.state_dict(),
+            "optimizers": {name: each.state_dict() for name, each in self.optimizers.items()},
+        }
 
     def save_best(self) -> None:
         """Keep the weights as the best so far; a run that starts again writes the same again."""
@@ -94,3 +120,17 @@ class Checkpoint:
     def _write(self, path: Path, state: object) -> None:
         with atomic_write(path) as file:
             torch.save(state, file)
+
+
+def copied(state: Any) -> Any:
+    """A state in containers, its tensors copied to the CPU: what training does later is not in it.
+
+    Raises nothing; whatever is neither a dict, a list, a tuple nor a tensor is kept as it is.
+    """
+    if isinstance(state, Tensor):
+        return state.detach().to("cpu", copy=True)
+    if isinstance(state, dict):
+        return {name: copied(value) for name, value in state.items()}
+    if isinstance(state, list | tuple):
+        return type(state)(copied(value) for value in state)
+    return state

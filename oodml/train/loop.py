@@ -19,6 +19,7 @@ from oodml.train.distributed import share_of, sum_gradients, world_size
 from oodml.train.epochs import DIAGNOSED, EpochLog, diagnostics, has_collapsed
 from oodml.train.objective import Batch, Objective
 from oodml.train.samples import Draw, prefetched
+from oodml.train.stopping import Stopped, stop_requested
 from oodml.train.training import Training
 from oodml.train.updates import Updates
 
@@ -38,15 +39,20 @@ def fit(
     run that starts again from `directory`/last.pt after a kill ends with the same weights, bit
     for bit, as an uninterrupted one on the same CPU. `directory`/epochs.jsonl gets one line an
     epoch. With `validate`, the highest value decides which epoch's weights are kept. Raises
-    `DataError` when the loss is not finite.
+    `DataError` when the loss is not finite, and `Stopped` when a stop was asked for.
     """
     run = _Run(objective, training, directory, validate)
     objective.train()
     figures: dict[str, float] = {}
-    for epoch in count(run.progress.epoch):
-        if run.is_over(epoch) and not run.has_begun(epoch):
-            break
-        figures = run.epoch(epoch) or figures
+    try:
+        for epoch in count(run.progress.epoch):
+            if run.is_over(epoch) and not run.has_begun(epoch):
+                break
+            figures = run.epoch(epoch) or figures
+    finally:
+        run.checkpoint.wait()
+    if run.checkpoint.is_long():
+        run.checkpoint.save(run.progress)
     run.select()
     return figures
 
@@ -95,6 +101,9 @@ class _Run:
                 self._step(batch, step, epoch)
             progress.steps = step + 1
             self.checkpoint.save_if_due(progress)
+            if stop_requested():
+                self.checkpoint.save(progress)
+                raise Stopped(f"stopped after {progress.steps} steps; start again to go on.")
         return self._close(epoch)
 
     def _batches(self, epoch: int) -> Iterator[tuple[int, Batch]]:

@@ -1,0 +1,51 @@
+"""Stop requests: a run that is asked to stop keeps its state first."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from oodml.errors import OodmlError
+
+_requested = threading.Event()
+
+
+class Stopped(OodmlError):
+    """The run was asked to stop; its state is kept and it goes on when it is started again."""
+
+
+def request_stop() -> None:
+    """Ask the run that this process does to stop after its present step."""
+    _requested.set()
+
+
+def stop_requested() -> bool:
+    """Whether somebody asked for it."""
+    return _requested.is_set()
+
+
+@contextmanager
+def stopping_on_signals() -> Iterator[None]:
+    """Ctrl-C and SIGTERM ask for a stop; a second one ends the process where it stands.
+
+    Only the main thread may hear signals; elsewhere nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        if stop_requested():
+            raise KeyboardInterrupt
+        request_stop()
+
+    before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        _requested.clear()
