@@ -36,6 +36,10 @@ class RunSpec:
     With `folds` or `ensemble` above 1 several models are trained (on the folds of the training
     classes, or with seeds of their own) and their unit embeddings concatenated.
 
+    `measured_on` says which classes the metrics are those of: "test", or "validation" for a run
+    that trains on the fitting classes of the split and never reads its test classes, so that
+    settings may be chosen by it.
+
     `flip`, `mix` and `rerank` are tricks of the evaluation: embeddings summed with those of
     mirrored images, un-normalised embeddings mixed in with this share, and k-reciprocal
     re-ranking, which uses the test images together. `few_shot` is "" or what is adapted to the
@@ -98,6 +102,7 @@ class RunSpec:
     preset: str = ""
     gallery_classes: int = 0
     gallery_images: int = 0
+    measured_on: str = "test"
     protocol: int = 1
 
     @cached_property
@@ -121,6 +126,7 @@ class RunSpec:
             *(["flip"] if self.flip else []),
             *([f"mix {self.mix:g}"] if self.mix else []),
             *(["re-ranking"] if self.rerank else []),
+            *(["validation classes"] if self.measured_on == "validation" else []),
         ]
 
     def to_json(self) -> dict[str, Any]:
