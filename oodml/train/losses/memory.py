@@ -44,6 +44,11 @@ class Queue(nn.Module):
         self.pushed += len(labels)
         return rows
 
+    def held(self) -> tuple[Tensor, Tensor]:
+        """The embeddings (K, d) and labels (K,) that have been pushed and not yet pushed out."""
+        count = min(int(self.pushed), len(self.labels))
+        return self.embeddings[:count], self.labels[:count]
+
     def without(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """The embeddings (K, d) and labels (K,) that have been pushed, but for some rows."""
         kept = torch.arange(len(self.labels), device=rows.device) < self.pushed
