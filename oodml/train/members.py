@@ -28,26 +28,44 @@ class Member:
 def members_of(spec: RunSpec, split: Split, fold: Fold | None = None) -> list[Member]:
     """The models that a run trains on the training classes of a split.
 
-    `fold` holds the rung's own validation classes, where it comes with some. The first model of an
-    ensemble draws from the run's seed, so an ensemble of one is the plain run. With folds, all
-    training classes of the run's split are dealt out, whatever the seed (arXiv:2003.08505 cuts
-    the sorted classes into blocks; here they are drawn, for neighbours in the alphabet are often
-    relatives). Raises `UsageError` for folds and an ensemble at once.
+    `fold` holds the rung's own validation classes, where it comes with some; a run that is
+    measured on them is not fitted on them. The first model of an ensemble draws from the run's
+    seed, so an ensemble of one is the plain run. With folds, all training classes of the run's
+    split are dealt out, whatever the seed (arXiv:2003.08505 cuts the sorted classes into blocks;
+    here they are drawn, for neighbours in the alphabet are often relatives). Raises `UsageError`
+    for folds and an ensemble at once, and for folds of a run that is measured on validation
+    classes.
     """
     if spec.folds > 1 and spec.ensemble > 1:
         raise UsageError(
             f"{spec.folds} folds and an ensemble of {spec.ensemble}: a run trains one or the other."
         )
     chosen = spec.selection == "best_validation"
+    validated = spec.measured_on == "validation"
+    if spec.folds > 1 and validated:
+        raise UsageError(
+            f"{spec.folds} folds deal out all training classes, which leaves none to measure on; "
+            "train a single model or an ensemble."
+        )
     if spec.folds > 1:
         folds = class_folds(split, spec.folds)
         return [_of_fold(f"fold{i}", spec.seed, each, chosen) for i, each in enumerate(folds)]
     held_out = fold or validation_fold(split)
-    whole = held_out if chosen else Fold(split.train_classes, ())
+    whole = held_out if chosen or validated else Fold(split.train_classes, ())
     if spec.ensemble > 1:
         seeds = [spec.seed, *(derive_seed(spec.seed, "member", i) for i in range(1, spec.ensemble))]
         return [_of_fold(f"member{i}", seed, whole, chosen) for i, seed in enumerate(seeds)]
     return [_of_fold("", spec.seed, whole, chosen)]
+
+
+def measured_classes(
+    spec: RunSpec, split: Split, fold: Fold | None = None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The classes that a run is given to train on, and those that its metrics are those of."""
+    if spec.measured_on == "test":
+        return split.train_classes, split.test_classes
+    held_out = fold or validation_fold(split)
+    return held_out.fit_classes, held_out.validation_classes
 
 
 def _of_fold(name: str, seed: int, fold: Fold, chosen: bool) -> Member:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from threadpoolctl import threadpool_limits
 
-from oodml.errors import DataError
+from oodml.errors import DataError, UsageError, unknown_name
 from oodml.eval.geometry import geometry
 from oodml.eval.pair_weights import FILE as PAIRS
 from oodml.eval.rerank import evaluate_reranked
@@ -29,7 +29,7 @@ from oodml.train.embedding import Embed, as_they_are, by_module, by_objective, c
 from oodml.train.embedding import embedded as embedded_classes
 from oodml.train.fewshot import few_shot
 from oodml.train.loop import fit, seeded
-from oodml.train.members import Member, members_of
+from oodml.train.members import Member, measured_classes, members_of
 from oodml.train.objective import Objective
 from oodml.train.pair_weights import pair_weights
 from oodml.train.registry import get_method
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 EMBEDDINGS = "embeddings.npz"
 # Samples whose pairs are looked at: enough for a curve, and a tenth of a second at most.
 PAIRS_OF = 64
+MEASURED_ON = ("test", "validation")
 log = logging.getLogger("oodml")
 Figures = dict[str, float]
 
@@ -68,15 +69,18 @@ def train(
 ) -> RunRecord:
     """The finished record of one run: trained (or resumed) and measured on the test classes.
 
-    `directory` takes the run's logs and checkpoints, and its test embeddings if they are kept.
+    With `spec.measured_on` "validation" it is trained on the split's fitting classes, measured on
+    its validation classes, and no test class is read.
+    `directory` takes the run's logs and checkpoints, and the embeddings measured if they are kept.
     `fold` holds the rung's own validation classes and `episodes` its few-shot episodes (rows of the
     features that take part), if it came with some. The test classes are read once,
     after the last step. The result depends on `spec` only: heads are trained on one thread, whole
     networks on all cores, whatever else runs beside. Raises `DataError` when `resources` are not
-    what the spec names.
+    what the spec names, `UsageError` when it asks for what only test classes have.
     """
     _check(spec, split, resources)
     resources = resources.taking_part(split)
+    trained_on, measured_on = measured_classes(spec, split, fold)
     directory = Path(directory)
     started = time.monotonic()
     with threads(1 if spec.train != "all" else torch.get_num_threads()):
@@ -84,16 +88,14 @@ def train(
             train_member(spec, member, resources, directory / member.name)
             for member in members_of(spec, split, fold)
         ]
-        parts = [
-            embedded_classes(spec, split.test_classes, model.embed, resources) for model in models
-        ]
-        test = concatenated(parts)
-        metrics = _measured(spec, split, test, resources)
+        parts = [embedded_classes(spec, measured_on, model.embed, resources) for model in models]
+        measured = concatenated(parts)
+        metrics = _measured(spec, split, measured, resources)
         if len(parts) > 1:
             alone = _mean([_measured(spec, split, part, resources) for part in parts])
             metrics |= {f"separated_{name}": value for name, value in alone.items()}
-        shape = {"train": _training_geometry(spec, split, models, resources)}
-        shape["test"] = geometry(test)
+        shape = {"train": _training_geometry(spec, trained_on, models, resources)}
+        shape[spec.measured_on] = geometry(measured)
         adapted: dict[str, dict[str, Any]] = {}
         if spec.few_shot:
             first = models[0]
@@ -101,10 +103,10 @@ def train(
                 spec, split, first.objective, first.embed, resources, episodes=episodes
             )
     if keep_embeddings:
-        test.save(directory / EMBEDDINGS)
+        measured.save(directory / EMBEDDINGS)
     return RunRecord(
         spec=spec,
-        shift=split.shift.to_json() if split.shift else {},
+        shift=_shift(spec, split),
         metrics=metrics,
         training=_mean([model.figures for model in models]),
         environment=environment(resources.device),
@@ -190,23 +192,31 @@ def _check(spec: RunSpec, split: Split, resources: Resources) -> None:
         )
     if spec.split != split.id:
         raise DataError(f"the run is for split {spec.split}, the split given is {split.id}.")
+    if spec.measured_on not in MEASURED_ON:
+        raise unknown_name("side to measure on", spec.measured_on, MEASURED_ON)
+    if spec.measured_on == "validation" and (
+        spec.few_shot or spec.gallery_classes or spec.gallery_images
+    ):
+        raise UsageError(
+            "few shots and equal galleries are drawn from the test classes; a run measured on "
+            "validation classes has neither."
+        )
+
+
+def _shift(spec: RunSpec, split: Split) -> dict[str, Any]:
+    """The shift that the metrics were measured under: a split's is that of its test classes."""
+    return split.shift.to_json() if split.shift and spec.measured_on == "test" else {}
 
 
 def _training_geometry(
-    spec: RunSpec, split: Split, models: Sequence[Trained], resources: Resources
+    spec: RunSpec, class_names: Sequence[str], models: Sequence[Trained], resources: Resources
 ) -> Figures:
-    return geometry(
-        concatenated(
-            [
-                embedded_classes(spec, split.train_classes, model.embed, resources)
-                for model in models
-            ]
-        )
-    )
+    parts = [embedded_classes(spec, class_names, model.embed, resources) for model in models]
+    return geometry(concatenated(parts))
 
 
 def _measured(spec: RunSpec, split: Split, embeddings: Features, resources: Resources) -> Figures:
-    """The metrics on all test classes, or on as many classes and images as the spec says."""
+    """The metrics on all classes measured, or on as many of them and images as the spec says."""
     gallery = gallery_of(embeddings, split, spec.gallery_classes, spec.gallery_images, spec.seed)
     if spec.rerank:
         return evaluate_reranked(gallery, memory=resources.memory)
