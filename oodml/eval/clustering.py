@@ -48,26 +48,40 @@ def cluster(
     uses as many threads as torch does; their number touches the rounding of sums only. Raises
     `UsageError` if faiss is not installed, `DataError` for more clusters than samples.
     """
+    unit = normalized(torch.from_numpy(values)).numpy()
+    return k_means(unit, count, restarts=restarts, iterations=iterations, seed=seed)
+
+
+def k_means(
+    values: npt.NDArray[np.float32],
+    count: int,
+    *,
+    restarts: int = RESTARTS,
+    iterations: int = ITERATIONS,
+    seed: int = 0,
+    threads: int | None = None,
+) -> Labels:
+    """The same for rows of any length, on a given number of threads (None: torch's)."""
     if not 1 <= count <= len(values):
         raise DataError(f"{len(values)} samples cannot make {count} clusters.")
     faiss = _faiss()
-    unit = np.ascontiguousarray(normalized(torch.from_numpy(values)).numpy())
+    rows = np.ascontiguousarray(values)
     means = faiss.Kmeans(
-        unit.shape[1],
+        rows.shape[1],
         count,
         niter=iterations,
         nredo=restarts,
         seed=derive_seed(seed, "k-means") % 2**31,
         min_points_per_centroid=1,
-        max_points_per_centroid=len(unit),
+        max_points_per_centroid=len(rows),
     )
-    threads = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(torch.get_num_threads())
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(threads or torch.get_num_threads())
     try:
-        means.train(unit)
-        return np.asarray(means.assign(unit)[1], dtype=np.int64)
+        means.train(rows)
+        return np.asarray(means.assign(rows)[1], dtype=np.int64)
     finally:
-        faiss.omp_set_num_threads(threads)
+        faiss.omp_set_num_threads(before)
 
 
 def normalized_mutual_information(one: Labels, other: Labels) -> float:
@@ -110,7 +124,7 @@ def _faiss() -> ModuleType:
         import faiss
     except ImportError:
         raise UsageError(
-            "nmi and f1 need faiss, which is not installed; type: pip install faiss-cpu."
+            "k-means needs faiss, which is not installed; type: pip install faiss-cpu."
         ) from None
     module: ModuleType = faiss
     return module

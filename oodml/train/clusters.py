@@ -1,0 +1,60 @@
+"""Clusters of training samples, and how the clusters of two times belong together."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import linear_sum_assignment
+
+from oodml.errors import DataError
+from oodml.eval.clustering import k_means
+
+Labels = npt.NDArray[np.int64]
+Values = npt.NDArray[np.float32]
+
+# Training clusters again and again; one start each time, as many iterations as faiss takes.
+RESTARTS, ITERATIONS = 1, 25
+
+
+def clusters_of(values: Values, k: int, *, seed: int) -> Labels:
+    """The cluster (n,) int64, from 0, of every row of `values` (n, d) float32, by k-means.
+
+    The rows are taken as they are: bring them to unit length first where directions are meant. The
+    same for the same values and seed, whatever the number of threads. No cluster is empty, even
+    where fewer than `k` rows differ: what lies farthest from the mean of its cluster moves to one
+    that got nothing. Raises `DataError` for more clusters than rows.
+    """
+    labels = k_means(values, k, restarts=RESTARTS, iterations=ITERATIONS, seed=seed, threads=1)
+    for empty in np.setdiff1d(np.arange(k), labels):
+        labels[_farthest(values, labels, k)] = empty
+    return labels
+
+
+def _farthest(values: Values, labels: Labels, k: int) -> int:
+    """The sample farthest from the mean of its cluster, in which it is not alone."""
+    counts = np.bincount(labels, minlength=k)
+    sums = np.zeros((k, values.shape[1]))
+    np.add.at(sums, labels, values)
+    means = sums / np.maximum(counts, 1)[:, None]
+    distances = np.square(values - means[labels]).sum(axis=1)
+    distances[counts[labels] < 2] = -1
+    return int(distances.argmax())
+
+
+def matched(new: Labels, old: Labels, k: int) -> Labels:
+    """The clusters `new` (n,), renamed so that they share as many samples as possible with `old`.
+
+    Both number from 0 to k - 1. Of all renamings the one with the smallest differences of the sets,
+    summed over the clusters, is taken (Hungarian assignment, arXiv:1906.05990), so that a cluster
+    keeps its name from one clustering to the next. Raises `DataError` for labels outside.
+    """
+    if len(new) != len(old) or not all(_within(labels, k) for labels in (new, old)):
+        raise DataError(f"clusters of the same samples, numbered below {k}, can be matched.")
+    shared = np.zeros((k, k), dtype=np.int64)
+    np.add.at(shared, (new, old), 1)
+    # |A - B| + |B - A| = |A| + |B| - 2 |A and B|, of which only the last depends on the renaming.
+    return np.asarray(linear_sum_assignment(shared, maximize=True)[1], dtype=np.int64)[new]
+
+
+def _within(labels: Labels, k: int) -> bool:
+    return not len(labels) or (int(labels.min()) >= 0 and int(labels.max()) < k)
