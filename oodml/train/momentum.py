@@ -29,10 +29,10 @@ class MomentumCopy(nn.Module):
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
         """Follow `model` by one step: momentum 1 leaves the copy as it is, 0 makes it equal."""
-        for own, given in zip(self.model.parameters(), model.parameters(), strict=True):
-            own.lerp_(given, 1 - self.momentum)
-        for own, given in zip(self.model.buffers(), model.buffers(), strict=True):
-            own.copy_(given)
+        for parameter, given in zip(self.model.parameters(), model.parameters(), strict=True):
+            parameter.lerp_(given, 1 - self.momentum)
+        for buffer, wanted in zip(self.model.buffers(), model.buffers(), strict=True):
+            buffer.copy_(wanted)
 
     @torch.no_grad()
     def forward(self, inputs: Tensor) -> Tensor:
