@@ -219,6 +219,9 @@ def _settings(
     if wishes.preset:
         defaults |= get_preset(wishes.preset).settings_for(name, family)
         defaults.pop("train")
+    if wishes.settings.get("few_shot"):
+        # What a user may not ask for together is not prescribed together.
+        defaults.pop("mix", None)
     return {**applying(defaults, train), **applying(wishes.settings, train)}
 
 
