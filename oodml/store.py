@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import fcntl
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import MISSING, asdict, dataclass, field, fields
-from functools import cached_property
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import MISSING, dataclass, field, fields
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from oodml.claim import Claim, ClaimWatch
 from oodml.errors import DataError
-from oodml.files import atomic_write, digest, read_json, write_json
+from oodml.files import atomic_write, canonical_json, digest, read_json, write_json
 
 SCHEMA = 1
+_TRY = re.compile(r"^== try \d+: (failed|killed) ==$", re.MULTILINE)
 log = logging.getLogger("oodml")
 
 
@@ -30,9 +33,12 @@ class RunSpec:
 
     `epochs`, if not 0, stand in place of `steps`; an epoch is `epoch_steps` batches, or
     n // batch_size if that is 0. `warmup_epochs` train new parameters only; `decay` is applied
-    every `decay_every` epochs of schedule "step". `selection` is "last", or "best_validation":
-    the state with the highest `selection_metric` on the split's validation classes, measured
-    every `evaluate_every` epochs, the run ending after `patience` epochs without a better one.
+    every `decay_every` epochs of schedule "step". `cached_views`, if not 0, is how many augmented
+    versions of every image heads on frozen features are trained on, in place of the image as it is;
+    a method that compares two views of an image needs two or more. `selection` is "last", or
+    "best_validation": the state with the highest `selection_metric` on the split's validation
+    classes, measured every `evaluate_every` epochs, the run ending after `patience` epochs without
+    a better one.
     With `folds` or `ensemble` above 1 several models are trained (on the folds of the training
     classes, or with seeds of their own) and their unit embeddings concatenated.
 
@@ -86,6 +92,7 @@ class RunSpec:
     freeze_batchnorm: bool = True
     image_size: int = 0
     crop_scale: float = 0.08
+    cached_views: int = 0
     selection: str = "last"
     selection_metric: str = "mean_average_precision_at_r"
     evaluate_every: int = 1
@@ -131,8 +138,10 @@ class RunSpec:
 
     def to_json(self) -> dict[str, Any]:
         """A plain dict without the fields that have their default value."""
-        values = asdict(self)
-        return {f.name: values[f.name] for f in fields(self) if values[f.name] != _default(f)}
+        values = {name: getattr(self, name) for name in _defaults()}
+        return {
+            name: values[name] for name, default in _defaults().items() if values[name] != default
+        }
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> RunSpec:
@@ -145,6 +154,12 @@ class RunSpec:
 
 def _required(f: Any) -> bool:
     return f.default is MISSING and f.default_factory is MISSING
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    """The default of every field of a spec; a field without one differs from it always."""
+    return {f.name: _default(f) for f in fields(RunSpec)}
 
 
 def _default(f: Any) -> Any:
@@ -189,6 +204,14 @@ class RunRecord:
         return run
 
 
+@dataclass(frozen=True)
+class Tries:
+    """How often a run has failed; `killed` if its process ended under it the last time."""
+
+    count: int = 0
+    killed: bool = False
+
+
 class Store:
     """A directory of runs; several processes may work in it at the same time."""
 
@@ -228,10 +251,38 @@ class Store:
     def is_done(self, run_id: str) -> bool:
         return (self.run_directory(run_id) / "run.json").exists()
 
+    def done_of(self, run_ids: Iterable[str]) -> dict[str, float]:
+        """The finished ones of these runs, and when they ended, in seconds of the file system."""
+        runs = str(self.directory / "runs")
+        found = {}
+        for run_id in run_ids:
+            with suppress(FileNotFoundError, NotADirectoryError):
+                path = f"{runs}/{run_id}/run.json"
+                found[run_id] = os.stat(path).st_mtime  # noqa: PTH116 (a Path costs more)
+        return found
+
+    def begun(self) -> list[str]:
+        """The ids of all runs that have a folder, in order."""
+        try:
+            return sorted(entry.name for entry in os.scandir(self.directory / "runs"))
+        except FileNotFoundError:
+            return []
+
     def error(self, run_id: str) -> str | None:
-        """The traceback of the last failed try, or None."""
-        path = self.run_directory(run_id) / "error.txt"
-        return path.read_text() if path.exists() else None
+        """The tracebacks of the failed tries, or None."""
+        try:
+            return (self.run_directory(run_id) / "error.txt").read_text()
+        except FileNotFoundError:
+            return None
+
+    def tries(self, run_id: str) -> Tries:
+        """How often a run has failed, and whether its process was killed the last time."""
+        kinds = _TRY.findall(self.error(run_id) or "")
+        return Tries(len(kinds), kinds[-1] == "killed" if kinds else False)
+
+    def is_held(self, run_id: str) -> bool:
+        """Whether a live process works on a run, as far as this store has seen so far."""
+        return self._watch.is_held(self.run_directory(run_id) / "claim")
 
     def claim(self, run_id: str) -> Claim | None:
         """The right to work on a run, or None while another live process holds it.
@@ -247,17 +298,48 @@ class Store:
             return Claim.take(path)
 
     def finish(self, record: RunRecord) -> None:
-        """Write `run.json`; then drop the checkpoints and the traceback of earlier tries."""
+        """Write `run.json`; then drop the checkpoints and the tracebacks of earlier tries.
+
+        A run ends once: a record that another process wrote meanwhile stays.
+        """
         directory = self.run_directory(record.id)
-        write_json(directory / "run.json", record.to_json())
+        with self._locked():
+            if not self.is_done(record.id):
+                write_json(directory / "run.json", record.to_json())
         for path in (*directory.rglob("last.pt"), *directory.rglob("best.pt")):
             path.unlink(missing_ok=True)
         (directory / "error.txt").unlink(missing_ok=True)
 
-    def fail(self, run_id: str, traceback: str) -> None:
-        """Keep the traceback of a failed run; a failure is not a result and is tried again."""
+    def fail(self, run_id: str, traceback: str, *, killed: bool = False) -> None:
+        """Keep the traceback of a failed try; a failure is not a result.
+
+        `killed` says that the process ended under the run, which may not be the run's fault.
+        """
+        earlier = self.error(run_id) or ""
+        number, kind = self.tries(run_id).count + 1, "killed" if killed else "failed"
         with atomic_write(self.run_directory(run_id) / "error.txt") as file:
-            file.write(traceback.encode())
+            file.write(f"{earlier}== try {number}: {kind} ==\n{traceback.rstrip()}\n".encode())
+
+    def note_grid(self, specs: Sequence[RunSpec]) -> None:
+        """Remember which runs were asked for, so that `status` knows what is missing."""
+        labels = {label: at for at, label in enumerate(sorted({spec.label for spec in specs}))}
+        runs = sorted([spec.id, labels[spec.label]] for spec in specs)
+        path = self.directory / "grids" / f"{digest(runs)}.json"
+        if not path.exists():
+            text = canonical_json({"schema": SCHEMA, "labels": list(labels), "runs": runs})
+            with atomic_write(path) as file:
+                file.write(text.encode())
+
+    def asked_for(self) -> dict[str, str]:
+        """The labels of all runs that were ever asked for, by id; broken files are named."""
+        found: dict[str, str] = {}
+        for path in sorted((self.directory / "grids").glob("*.json")):
+            try:
+                grid = read_json(path, "list of runs")
+                found |= {str(run): str(grid["labels"][label]) for run, label in grid["runs"]}
+            except (DataError, KeyError, TypeError, ValueError, IndexError) as error:
+                log.warning("left out: %s is no list of runs (%s).", path, error)
+        return found
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

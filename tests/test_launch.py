@@ -89,9 +89,9 @@ from test_launch import grid
 from oodml.launch import run_grid
 from oodml.splits.ladder import Ladder
 from oodml.store import Store
-from oodml.train import loop
+from oodml.train import checkpoint
 from oodml.train.build import Resources
-loop.CHECKPOINT_SECONDS = 0.02
+checkpoint.SECONDS = 0.02
 ladder = Ladder.load(sys.argv[2])
 run_grid(grid(ladder, 60), ladder, Resources(make_features()), Store(sys.argv[3]))
 """

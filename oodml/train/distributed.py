@@ -43,6 +43,15 @@ def share_of(batch_size: int) -> slice:
     return slice(rank() * each, (rank() + 1) * each)
 
 
+def any_process(flag: bool) -> bool:
+    """Whether the flag is set in any process; all of them hear the same."""
+    if world_size() == 1:
+        return flag
+    flags: list[bool] = [False] * world_size()
+    distributed.all_gather_object(flags, flag)
+    return any(flags)
+
+
 def gathered(rows: Tensor) -> Tensor:
     """The rows (b, ...) of all processes as (B, ...), in the order of their ranks.
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from oodml.errors import DataError
 from oodml.seeding import derive_seed
 from oodml.train.checkpoint import Checkpoint, Progress
-from oodml.train.distributed import share_of, sum_gradients, world_size
+from oodml.train.distributed import any_process, share_of, sum_gradients, world_size
 from oodml.train.epochs import DIAGNOSED, EpochLog, diagnostics, has_collapsed
 from oodml.train.objective import Batch, Objective
 from oodml.train.samples import Draw, prefetched
@@ -101,7 +101,7 @@ class _Run:
                 self._step(batch, step, epoch)
             progress.steps = step + 1
             self.checkpoint.save_if_due(progress)
-            if stop_requested():
+            if any_process(stop_requested()):
                 self.checkpoint.save(progress)
                 raise Stopped(f"stopped after {progress.steps} steps; start again to go on.")
         return self._close(epoch)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -28,7 +28,9 @@ def stop_requested() -> bool:
 
 
 @contextmanager
-def stopping_on_signals() -> Iterator[None]:
+def stopping_on_signals(
+    numbers: Sequence[signal.Signals] = (signal.SIGINT, signal.SIGTERM),
+) -> Iterator[None]:
     """Ctrl-C and SIGTERM ask for a stop; a second one ends the process where it stands.
 
     Only the main thread may hear signals; elsewhere nothing changes.
@@ -42,7 +44,7 @@ def stopping_on_signals() -> Iterator[None]:
             raise KeyboardInterrupt
         request_stop()
 
-    before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, hear) for number in numbers}
     try:
         yield
     finally:

@@ -1,0 +1,136 @@
+"""Grid: what is to be done, wherever it is done, and how one run of it is done."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import traceback
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from oodml.errors import DataError, OodmlError
+from oodml.splits.episodes import Episode, Fold, episodes_of, validation_fold, validation_of
+from oodml.splits.ladder import Ladder
+from oodml.splits.split import Split
+from oodml.store import RunSpec, Store
+from oodml.train.build import Resources
+from oodml.train.registry import load_plugin
+from oodml.train.run import train
+from oodml.train.stopping import Stopped
+
+RETRIES = 2
+# What the operating system says when a store takes no more writing.
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+log = logging.getLogger("oodml")
+OnProgress = Callable[[int], object]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Runs on the splits of a ladder, and how they are done.
+
+    A run that failed more than `retries` times is given up. `timeout`, in seconds, ends runs that
+    hang (0: never). `plugins` are the files of the user's own methods; `keep_embeddings` holds
+    the ids of runs whose test embeddings are kept. `failed_before` counts the failures that were
+    in the store when the grid was started: a run fails once in a call.
+    """
+
+    specs: Sequence[RunSpec]
+    ladder: Ladder
+    plugins: Sequence[Path] = ()
+    keep_embeddings: Container[str] = ()
+    retries: int = RETRIES
+    timeout: float = 0.0
+    track: str = ""
+    failed_before: Mapping[str, int] = field(default_factory=dict)
+
+    def fold(self, split: Split) -> Fold:
+        """The validation classes of a rung or of a control."""
+        rung = self.ladder.rung_of(split.id)
+        return validation_fold(split) if rung is None else validation_of(self.ladder, rung)
+
+    def episodes(self, split: Split, resources: Resources) -> tuple[Episode, ...] | None:
+        """The few-shot episodes that a rung came with; None where they are to be drawn."""
+        rung = self.ladder.rung_of(split.id)
+        if rung is None or not self.ladder.episodes or not self.ladder.episodes[rung]:
+            return None
+        shots = sorted(self.ladder.episodes[rung])
+        return episodes_of(self.ladder, rung, resources.taking_part(split).features, shots=shots)
+
+    def started(self, store: Store) -> Grid:
+        """The grid with the failures that the store holds now."""
+        counts = {spec.id: store.tries(spec.id).count for spec in self.specs}
+        return replace(self, failed_before={run: count for run, count in counts.items() if count})
+
+    def is_due(self, run_id: str, store: Store) -> bool:
+        """Whether a run that is not done may be tried: not given up, nor failed in this call.
+
+        A run whose process was killed is tried again at once.
+        """
+        tries = store.tries(run_id)
+        if tries.count > self.retries:
+            return False
+        return tries.killed or tries.count <= self.failed_before.get(run_id, 0)
+
+    def read_plugins(self) -> None:
+        """Register the methods of the plugins in this process."""
+        for path in self.plugins:
+            load_plugin(path)
+
+
+@dataclass(frozen=True)
+class GridOutcome:
+    """How many runs of a grid are done, and the ids of those that failed or are missing."""
+
+    done: int
+    failed: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
+def outcome_of(specs: Sequence[RunSpec], store: Store) -> GridOutcome:
+    """What the store holds of these runs."""
+    done = store.done_of(spec.id for spec in specs)
+    open_runs = [spec.id for spec in specs if spec.id not in done]
+    failed = tuple(run for run in open_runs if store.tries(run).count)
+    return GridOutcome(len(done), failed, tuple(run for run in open_runs if run not in set(failed)))
+
+
+def do_run(spec: RunSpec, grid: Grid, resources: Resources, store: Store) -> None:
+    """One run, its failure kept in the store so that the others go on.
+
+    Raises `Stopped` when a stop was asked for, and `DataError` when the store cannot be written.
+    """
+    split = grid.ladder.split_of(spec.split)
+    try:
+        if split is None:
+            raise OodmlError(
+                f"run {spec.id} is for split {spec.split}, which is not on the ladder."
+            )
+        chosen = spec.selection == "best_validation"
+        store.finish(
+            train(
+                spec,
+                split,
+                resources,
+                store.run_directory(spec.id),
+                fold=grid.fold(split) if chosen else None,
+                episodes=grid.episodes(split, resources) if spec.few_shot else None,
+                keep_embeddings=spec.id in grid.keep_embeddings,
+            )
+        )
+    except Stopped:
+        raise
+    except Exception as error:
+        raise_if_unwritable(error, store)
+        store.fail(spec.id, traceback.format_exc())
+        log.error("run %s (%s, split %s) failed: %s", spec.id, spec.label, spec.split, error)
+
+
+def raise_if_unwritable(error: Exception, store: Store) -> None:
+    """`DataError` for an error that says that the disk is full or read-only."""
+    if isinstance(error, OSError) and error.errno in _UNWRITABLE:
+        raise DataError(
+            f"{store.directory} takes no more writing ({error.strerror}); what is done is kept: "
+            "make room and start again to go on."
+        ) from error

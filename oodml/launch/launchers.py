@@ -1,0 +1,69 @@
+"""run_grid: the runs of a grid, done here, in workers, under torchrun or on a Ray cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from pathlib import Path
+
+from oodml.errors import unknown_name
+from oodml.launch.drain import drain
+from oodml.launch.grid import RETRIES, Grid, GridOutcome, OnProgress, outcome_of
+from oodml.launch.local import drain_in_workers
+from oodml.launch.on_ray import Cluster, drain_on_ray
+from oodml.launch.together import drain_together
+from oodml.splits.ladder import Ladder
+from oodml.store import RunSpec, Store
+from oodml.train.build import Resources
+from oodml.train.stopping import stopping_on_signals
+
+LAUNCHERS = ("local", "ray", "torchrun")
+
+
+def run_grid(
+    specs: Sequence[RunSpec],
+    ladder: Ladder,
+    resources: Resources,
+    store: Store,
+    *,
+    launcher: str = "local",
+    workers: int = 1,
+    cluster: Cluster | None = None,
+    plugins: Sequence[Path] = (),
+    keep_embeddings: Container[str] = (),
+    retries: int = RETRIES,
+    timeout: float = 0.0,
+    track: str = "",
+    on_progress: OnProgress | None = None,
+) -> GridOutcome:
+    """Do the runs of `specs` that the store does not hold yet.
+
+    Several calls, from several processes or machines, may share a store: each run is done once.
+    A run that fails leaves its traceback in the store and is tried again by the next call, until
+    it has failed more than `retries` times; one that takes longer than `timeout` seconds (0: any
+    time) has failed. `launcher` is "local" for `workers` processes of this machine (one, without
+    `timeout`, is this process), "ray" for a `cluster`, "torchrun" for the processes that torchrun
+    has started, which do every run together. `plugins` are the files of the user's own methods,
+    which every worker reads; `keep_embeddings` holds the ids of runs whose test embeddings are
+    kept in their folders; `track` names a tracker; `on_progress` hears the number of finished
+    runs now and then. Ctrl-C and SIGTERM end the call early with the state of every run kept.
+    Raises `DataError` when the store cannot be written.
+    """
+    if launcher not in LAUNCHERS:
+        raise unknown_name("launcher", launcher, LAUNCHERS)
+    store.note_grid(specs)
+    grid = Grid(specs, ladder, plugins, keep_embeddings, retries, timeout, track).started(store)
+    done = store.done_of(spec.id for spec in specs)
+    todo = [spec for spec in specs if spec.id not in done]
+    report: OnProgress = lambda ended: on_progress and on_progress(len(done) + ended)  # noqa: E731
+    with stopping_on_signals():
+        if launcher == "torchrun":
+            drain_together(grid, resources, store, report)
+        elif launcher == "ray":
+            drain_on_ray(grid, resources, store, cluster or Cluster(), report)
+        elif todo and (workers > 1 or timeout):
+            drain_in_workers(grid, resources, store, min(workers, len(todo)), report)
+        else:
+            drain(grid, resources, store, report)
+    outcome = outcome_of(specs, store)
+    report(outcome.done - len(done))
+    return outcome

@@ -1,0 +1,232 @@
+"""Workers: processes of this machine that drain the store, watched and replaced by their parent."""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from oodml.errors import DataError
+from oodml.launch.desk import Desk
+from oodml.launch.drain import POLL_SECONDS, drain
+from oodml.launch.grid import Grid, OnProgress
+from oodml.launch.sharing import SharedResources, shared
+from oodml.store import RunSpec, Store
+from oodml.train.build import Resources
+from oodml.train.stopping import stop_requested, stopping_on_signals
+
+# A worker leaves with this code when the store cannot be written; it has said so.
+UNWRITABLE = 74
+# How long a worker may take to keep its state when it is asked to stop.
+GRACE_SECONDS = 30.0
+# How many workers may end before their first run: one that was killed then is no defect.
+_STILLBORN = 5
+log = logging.getLogger("oodml")
+
+
+def drain_in_workers(
+    grid: Grid, resources: Resources, store: Store, workers: int, report: OnProgress
+) -> None:
+    """Do the grid in `workers` processes; one that is killed or hangs is replaced.
+
+    The run of a killed worker is tried again at once, that of a worker that hangs past
+    `grid.timeout` in the next call. Raises `DataError` when the store cannot be written.
+    """
+    with (
+        shared(resources) as resources_file,
+        tempfile.TemporaryDirectory(prefix="oodml-stacks-") as stacks,
+    ):
+        crew = _Crew(grid, resources_file, store, workers, Path(stacks))
+        try:
+            crew.hire()
+            while crew.is_working() and not stop_requested():
+                report(crew.ended())
+                time.sleep(POLL_SECONDS)
+                crew.look_after()
+            report(crew.ended())
+        finally:
+            crew.dismiss()
+    crew.check()
+
+
+@dataclass
+class _Worker:
+    """One place in the crew: its process, its desk and the file for its stack."""
+
+    number: int
+    desk: Desk
+    stack: Path
+    process: BaseProcess
+
+
+class _Crew:
+    """The workers, and what is done when one of them is gone."""
+
+    def __init__(
+        self, grid: Grid, resources: SharedResources, store: Store, workers: int, stacks: Path
+    ) -> None:
+        self.grid, self.resources, self.store, self.stacks = grid, resources, store, stacks
+        self.context = get_context("spawn")
+        self.size = workers
+        self.workers: list[_Worker] = []
+        self.unwritable = False
+        self.ended_before = 0
+        self.stillborn = 0
+
+    def hire(self) -> None:
+        self.workers = [self._new(number) for number in range(self.size)]
+
+    def _new(self, number: int) -> _Worker:
+        desk = Desk(self.context)
+        stack = self.stacks / f"{number}.{time.monotonic_ns()}.txt"
+        process = self.context.Process(
+            target=work,
+            args=(
+                self.grid,
+                self.resources,
+                self.store.directory,
+                desk,
+                stack,
+                (number, self.size),
+                os.getpid(),
+            ),
+            daemon=True,
+        )
+        # Ctrl-C reaches all processes of a terminal; workers are told by their parent.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        process.start()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return _Worker(number, desk, stack, process)
+
+    def is_working(self) -> bool:
+        return any(worker.process.is_alive() for worker in self.workers)
+
+    def ended(self) -> int:
+        """How many runs the workers have ended so far."""
+        return self.ended_before + sum(worker.desk.ended for worker in self.workers)
+
+    def look_after(self) -> None:
+        """End workers that hang, and put new ones in the place of those that were killed."""
+        for at, worker in enumerate(self.workers):
+            if self._hangs(worker):
+                self._end_hanging(worker)
+            code = worker.process.exitcode
+            if code == UNWRITABLE:
+                self.unwritable = True
+            elif code:
+                self._mourn(worker, code)
+                self._check_birth(worker, code)
+                self.ended_before += worker.desk.ended
+                self.workers[at] = self._new(worker.number)
+
+    def _hangs(self, worker: _Worker) -> bool:
+        return 0 < self.grid.timeout < worker.desk.seconds and worker.process.is_alive()
+
+    def _end_hanging(self, worker: _Worker) -> None:
+        """Kill a worker, its stack kept as the traceback of its run."""
+        run_id, pid = worker.desk.run_id, worker.process.pid
+        if not run_id or pid is None:
+            return
+        os.kill(pid, signal.SIGUSR1)
+        time.sleep(POLL_SECONDS)
+        worker.process.kill()
+        worker.process.join()
+        stack = worker.stack.read_text() if worker.stack.exists() else ""
+        limit = f"the run took longer than --timeout {self.grid.timeout:g} seconds"
+        self.store.fail(run_id, f"{limit}; it stood at:\n{stack}{limit}")
+        worker.desk.end()
+        log.error("run %s failed: %s", run_id, limit)
+
+    def _mourn(self, worker: _Worker, code: int) -> None:
+        """Note the end of a worker as a failed try of the run that it was at."""
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        run_id = worker.desk.run_id
+        if not run_id:
+            return
+        what = f"the process that did the run ended with {how}"
+        hint = "; it may have run out of memory" if code == -signal.SIGKILL else ""
+        self.store.fail(run_id, f"{what}{hint}.", killed=True)
+        log.error("run %s: %s%s.", run_id, what, hint)
+
+    def _check_birth(self, worker: _Worker, code: int) -> None:
+        """Raise `DataError` when workers end again and again before they begin a run."""
+        self.stillborn += not (worker.desk.ended or worker.desk.run_id)
+        if self.stillborn > _STILLBORN:
+            raise DataError(
+                f"workers end with code {code} before they begin a run; see what they say above, "
+                "or use --workers 1."
+            )
+
+    def dismiss(self) -> None:
+        """Ask all workers to stop, and end those that do not."""
+        for worker in self.workers:
+            worker.process.terminate()
+        deadline = time.monotonic() + GRACE_SECONDS
+        for worker in self.workers:
+            worker.process.join(max(0.0, deadline - time.monotonic()))
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+
+    def check(self) -> None:
+        """Raise `DataError` if a worker could not write."""
+        if self.unwritable:
+            raise DataError(
+                f"{self.store.directory} takes no more writing; what is done is kept: make room "
+                "and start again to go on."
+            )
+
+
+def work(
+    grid: Grid,
+    resources: SharedResources,
+    directory: Path,
+    desk: Desk,
+    stack: Path,
+    place: tuple[int, int],
+    parent: int,
+) -> None:
+    """What a worker process does; `place` is its number among how many."""
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    grid.read_plugins()
+    store = Store(directory)
+
+    def at(spec: RunSpec | None) -> None:
+        if spec is None:
+            desk.end()
+        else:
+            desk.begin(spec.id)
+
+    with stack.open("w") as file, stopping_on_signals([signal.SIGTERM]):
+        faulthandler.register(signal.SIGUSR1, file=file, all_threads=True)
+        try:
+            drain(grid, placed(resources.open(), *place), store, lambda ended: None, at)
+        except DataError as error:
+            log.error("%s", error)
+            sys.exit(UNWRITABLE)
+
+
+def placed(resources: Resources, number: int, workers: int) -> Resources:
+    """The resources for one of several workers: a GPU of its own, or its share of the cores."""
+    import torch
+
+    if resources.device.startswith("cuda"):
+        return replace(resources, device=f"cuda:{number % torch.cuda.device_count()}")
+    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // workers))
+    return resources
+
+
+def _end_with(parent: int) -> None:
+    """Leave at once when the parent is gone, however it ended; the claim is then stale."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
