@@ -117,8 +117,9 @@ def test_the_order_of_a_batch_does_not_matter(
     assert loss_of(objective, permuted) == pytest.approx(value, rel=1e-4, abs=1e-6)
 
 
-# Methods whose loss draws triplets or noise.
+# Methods whose loss draws triplets, noise, anchors or a dropout.
 DRAWING = {"triplet", "margin", "r_margin", "uniform_prior", "s2sd", "n_pair", "angular"}
+DRAWING |= {"group_loss", "group_loss_pp", "mpn"}
 
 
 @pytest.mark.parametrize("name", TRAINED)
