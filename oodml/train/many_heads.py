@@ -100,8 +100,8 @@ def together(models: Sequence[Objective]) -> Heads | None:
 
 
 def _is_plain(model: Objective) -> bool:
-    own = type(model)
-    return own.embed is Objective.embed and own.output is Objective.output
+    own, plain = type(model), Objective
+    return (own.embed, own.unit, own.output) == (plain.embed, plain.unit, plain.output)
 
 
 @dataclass(frozen=True, eq=False)

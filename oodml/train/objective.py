@@ -136,7 +136,11 @@ class Objective(nn.Module):
 
     def embed(self, inputs: Tensor) -> Tensor:
         """The unit-length embeddings (B, D) that retrieval uses, of this process's inputs."""
-        return functional.normalize(self.output(inputs), dim=1)
+        return self.unit(self.output(inputs))
+
+    def unit(self, output: Tensor) -> Tensor:
+        """The head's outputs (B, D) at unit length; several heads in one weigh theirs here."""
+        return functional.normalize(output, dim=1)
 
     def output(self, inputs: Tensor) -> Tensor:
         """The same before they are brought to unit length, float32."""
@@ -168,7 +172,7 @@ class Objective(nn.Module):
             pooled = self.model.trunk(inputs)
             output = self.model.head(pooled)
         pooled, output = gathered(pooled.float()), gathered(output.float())
-        encoded = Encoded(pooled, output, functional.normalize(output, dim=1))
+        encoded = Encoded(pooled, output, self.unit(output))
         if self.observed is None and torch.is_grad_enabled():
             self.observed = encoded.embedding
             if self.observed.requires_grad:
