@@ -1,0 +1,129 @@
+"""Grid files: several grids in one TOML file, in the words of the command line."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+
+from oodml.errors import DataError, UsageError, unknown_name
+from oodml.train.plan_parts import numbers_in
+from oodml.train.settings import SETTINGS
+
+_OWN = ("methods", "hyperparameters", "seeds", "rungs", "controls", "equal-gallery")
+_WORDS = {"train": "trained", "protocol": "preset", "recipe": "recipe"}
+
+
+@dataclass(frozen=True)
+class GridTable:
+    """One `[[grid]]`: methods as typed, and what it says of seeds, rungs and settings.
+
+    None and empty stand for what the command line says; `options` are by the names of its
+    parameters.
+    """
+
+    methods: tuple[str, ...]
+    seeds: int | None = None
+    rungs: tuple[int, ...] = ()
+    controls: bool | None = None
+    equal_gallery: bool | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_grids(path: Path, command: click.Command) -> list[GridTable]:
+    """The `[[grid]]` tables of a TOML file, their values checked by the options of `command`.
+
+    Raises `DataError` for a file that is no TOML and `UsageError` for unknown keys and values.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is not valid TOML: {error}.") from None
+    for key in content:
+        if key != "grid":
+            raise unknown_name(f"key in {path}", key, ["grid"])
+    tables = content.get("grid")
+    if not isinstance(tables, list) or not tables or not all(isinstance(t, dict) for t in tables):
+        raise UsageError(f"{path} holds no grid; write [[grid]] and below it methods = [...].")
+    return [_Reader(f"{path}, grid {at}", command).table(t) for at, t in enumerate(tables, 1)]
+
+
+class _Reader:
+    """Reads one table; `where` names it in errors."""
+
+    def __init__(self, where: str, command: click.Command) -> None:
+        self.where = where
+        settings = {s.flag.removeprefix("--"): s.parameter for s in SETTINGS.values()}
+        self.names = {**settings, **_WORDS}
+        self.parameters = {p.name: p for p in command.params}
+        self.context = click.Context(command)
+
+    def table(self, values: dict[str, Any]) -> GridTable:
+        for key in values:
+            if key not in self.names and key not in _OWN:
+                raise unknown_name(f"key in {self.where}", key, [*_OWN, *self.names])
+        seeds = values.get("seeds")
+        if seeds is not None and (not _is_number(seeds) or seeds < 1):
+            raise UsageError(f"{self.where}: seeds = {seeds!r}: give a number of at least 1.")
+        return GridTable(
+            tuple(self._methods(values)),
+            seeds,
+            tuple(self._rungs(values.get("rungs", []))),
+            self._flag(values, "controls"),
+            self._flag(values, "equal-gallery"),
+            {self.names[k]: self._value(k, v) for k, v in values.items() if k in self.names},
+        )
+
+    def _methods(self, values: dict[str, Any]) -> list[str]:
+        methods = values.get("methods")
+        if not isinstance(methods, list) or not methods or not _are_words(methods):
+            raise UsageError(f'{self.where}: name its methods: methods = ["margin", "arcface"].')
+        more = values.get("hyperparameters", {})
+        if not isinstance(more, dict):
+            raise UsageError(f"{self.where}: write hyperparameters as {{beta = 0.6}}.")
+        written = ",".join(f"{name}={_written(value)}" for name, value in more.items())
+        return [_joined(method, written) for method in methods]
+
+    def _rungs(self, given: Any) -> list[int]:
+        parts: Sequence[Any] = given if isinstance(given, list) else [given]
+        return sorted({n for part in parts for n in numbers_in(str(part), f"{self.where}: rungs")})
+
+    def _flag(self, values: dict[str, Any], key: str) -> bool | None:
+        value = values.get(key)
+        if value is not None and not isinstance(value, bool):
+            raise UsageError(f"{self.where}: {key} = {value!r}: give true or false.")
+        return value
+
+    def _value(self, key: str, value: Any) -> Any:
+        """A setting's value, of the type of the option that it stands for."""
+        parameter = self.parameters[self.names[key]]
+        if isinstance(parameter, click.Option) and parameter.is_flag:
+            return self._flag({key: value}, key)
+        if isinstance(value, bool | list | dict):
+            raise UsageError(f"{self.where}: {key} = {value!r}: give a single value.")
+        try:
+            return parameter.type.convert(value, parameter, self.context)
+        except click.BadParameter as error:
+            raise UsageError(f"{self.where}: {key} = {value!r}: {error.message}") from None
+
+
+def _joined(method: str, written: str) -> str:
+    if not written:
+        return method
+    return f"{method},{written}" if ":" in method else f"{method}:{written}"
+
+
+def _written(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _are_words(values: list[Any]) -> bool:
+    return all(isinstance(value, str) for value in values)
