@@ -8,7 +8,13 @@ from pathlib import Path
 
 import click
 
-from oodml.cli.grid import keep_ladder, print_outcome, print_plan, run_with_progress
+from oodml.cli.grid import (
+    keep_ladder,
+    print_outcome,
+    print_plan,
+    run_with_progress,
+    views_for,
+)
 from oodml.cli.ladder import show_ladder
 from oodml.cli.ladder_build import advance
 from oodml.cli.options import FOLDER, default_workers
@@ -79,7 +85,7 @@ def demo_command(
     outcome = run_with_progress(
         specs,
         ladder,
-        Resources(features),
+        Resources(features, views=views_for(specs, ladder, dataset, cache=cache)),
         store,
         workers or default_workers(),
         keep_embeddings={spec.id for spec in specs if spec.split in ends and spec.seed == 0},

@@ -13,10 +13,13 @@ from oodml.errors import DataError
 from oodml.train.settings import SETTINGS
 
 if TYPE_CHECKING:
+    from oodml.data.dataset import Dataset
+    from oodml.fid.backbone import Backbone
     from oodml.launch import GridOutcome
     from oodml.splits.ladder import Ladder
     from oodml.store import RunSpec, Store
     from oodml.train.build import Resources
+    from oodml.train.cached_views import Views
 
 
 def equal_gallery_options(ladder: Ladder, seeds: Sequence[int], controls: bool) -> dict[str, int]:
@@ -48,7 +51,7 @@ def plan_of(
     ]
     given = {name: options[setting.parameter] for name, setting in SETTINGS.items()}
     settings = {name: value for name, value in given.items() if value is not None}
-    return plan(
+    specs = plan(
         ladder,
         methods,
         seeds,
@@ -59,37 +62,80 @@ def plan_of(
         controls=controls,
         **settings,
     )
+    return _possible(specs, ladder, options)
 
 
-def resources_for(ladder: Ladder, options: dict[str, Any]) -> Resources:
-    """The features (and for whole networks the images and the backbone) of a ladder."""
-    from oodml.fid.backbone import load_backbone
+def _possible(specs: list[RunSpec], ladder: Ladder, options: dict[str, Any]) -> list[RunSpec]:
+    """Where only features are at hand, `all` leaves out what needs images; a name is refused."""
+    source = options["data"] or ladder.source or ""
+    needing = sorted({spec.method for spec in specs if spec.cached_views})
+    if not needing or not source.endswith(".npz"):
+        return specs
+    named = {text.partition(":")[0].strip() for text in options["methods"]}
+    asked_for = needing if options["cached_views"] else sorted(named.intersection(needing))
+    if asked_for:
+        raise DataError(
+            f"{', '.join(asked_for)}: augmented views are made of images and {source} holds "
+            "features; name the images with --data FOLDER."
+        )
+    click.echo(f"left out: {', '.join(needing)} (augmented views are made of images)")
+    return [spec for spec in specs if not spec.cached_views]
+
+
+def resources_for(ladder: Ladder, options: dict[str, Any], specs: Sequence[RunSpec]) -> Resources:
+    """What the runs read of a ladder's data.
+
+    That is features, for whole networks the images and the backbone, and as many cached views as
+    a run asks for.
+    """
     from oodml.train.build import Resources
+    from oodml.train.cached_views import views_wanted
 
-    whole = trains_networks(options)
+    whole, views = trains_networks(options), views_wanted(specs)
     machine = {key: options[key] for key in ("weights", "batch_size", "device", "cache")}
     features, dataset = open_for_ladder(
         ladder,
         options["data"],
         root=options["root"],
         skip_broken=options["skip_broken"],
-        images=whole,
+        images=whole or views > 0,
         **machine,
     )
-    made = ladder.features
-    backbone = (
-        load_backbone(
-            made.backbone,
-            weights=options["weights"],
-            image_size=made.image_size,
-            resize=made.resize,
-        )
-        if whole
-        else None
+    return Resources(
+        features,
+        dataset if whole else None,
+        _backbone(ladder, options["weights"]) if whole else None,
+        options["device"] or _device(whole),
+        in_bytes(options["memory"]),
+        views_for(specs, ladder, dataset, **machine),
     )
-    device = options["device"] or _device(whole)
-    memory = in_bytes(options["memory"])
-    return Resources(features, dataset if whole else None, backbone, device, memory)
+
+
+def views_for(
+    specs: Sequence[RunSpec],
+    ladder: Ladder,
+    dataset: Dataset | None,
+    *,
+    weights: Path | None = None,
+    **machine: Any,
+) -> Views | None:
+    """The cached views that the runs ask for, from the ladder's network; None if no run does."""
+    from oodml.train.cached_views import cached_views, views_wanted
+
+    count = views_wanted(specs)
+    if not count or dataset is None:
+        return None
+    backbone, precision = _backbone(ladder, weights), ladder.features.precision
+    return cached_views(dataset, backbone, count, precision=precision, progress=True, **machine)
+
+
+def _backbone(ladder: Ladder, weights: Path | None) -> Backbone:
+    from oodml.fid.backbone import load_backbone
+
+    made = ladder.features
+    return load_backbone(
+        made.backbone, weights=weights, image_size=made.image_size, resize=made.resize
+    )
 
 
 def _device(whole: bool) -> str:

@@ -64,7 +64,7 @@ def run_command(
     print_plan(specs, store)
     if dry_run:
         return
-    resources = resources_for(built, options)
+    resources = resources_for(built, options, specs)
     keep_ladder(built, store)
     outcome = run_with_progress(
         specs,
@@ -93,7 +93,7 @@ def train_command(ladder: Path, output: Path, rung: int, seed: int, **options: A
     print_protocol(options)
     specs = plan_of(built, [seed], [rung], options)
     store = Store(output)
-    resources = resources_for(built, options)
+    resources = resources_for(built, options, specs)
     keep_ladder(built, store)
     outcome = run_with_progress(
         specs, built, resources, store, 1, keep_embeddings=kept_of(specs, options)

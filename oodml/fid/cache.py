@@ -7,7 +7,7 @@ import hashlib
 import logging
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -54,6 +54,18 @@ class Shards:
         """The shards that are absent or made from other pictures."""
         count = -(-len(self.dataset) // SHARD)
         return [index for index in range(count) if not self._valid(index)]
+
+    def filled(self, compute: Callable[[list[range]], Iterator[Values]]) -> Values:
+        """All rows (n, d); first, `compute` gives those of the spans that are missing.
+
+        What was computed before a kill is kept, and one process at a time computes.
+        """
+        with self.locked():
+            missing = self.missing()
+            rows = compute([self.span(index) for index in missing])
+            for index, values in zip(missing, rows, strict=True):
+                self.write(index, values)
+            return self.read()
 
     def write(self, index: int, values: Values) -> None:
         """Store the rows of one shard, whole or not at all."""

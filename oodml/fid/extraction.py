@@ -46,9 +46,12 @@ def extract_rows(
     batch_size: int | None = None,
     device: str | None = None,
     progress: bool = False,
+    read: Callable[[int], torch.Tensor] | None = None,
 ) -> Iterator[Values]:
     """The (len(span), d) float32 features of each span of samples, one after the other.
 
+    `read` gives the network's input (3, H, W) of a sample; without it, the backbone's transform of
+    the image does. It is called in threads.
     At most three batches of images are in memory, however large the collection. As soon as an
     image does not decode, raises the `DataError` that counts and names all that do not.
     """
@@ -59,7 +62,9 @@ def extract_rows(
     batches = [
         span[at : at + batch_size] for span in spans for at in range(0, len(span), batch_size)
     ]
-    inputs = _decoded(dataset, backbone, batches)
+    inputs = _decoded(
+        dataset, read or (lambda index: backbone.transform(dataset[index][0])), batches
+    )
     total = len(dataset)
     done = total - sum(map(len, spans))
     with tqdm(
@@ -144,19 +149,15 @@ def _arithmetic(device: torch.device, precision: str) -> AbstractContextManager[
 
 
 def _decoded(
-    dataset: Dataset, backbone: Backbone, batches: Sequence[range]
+    dataset: Dataset, read: Callable[[int], torch.Tensor], batches: Sequence[range]
 ) -> Iterator[torch.Tensor]:
     """Batches of network inputs, one batch decoded ahead of the one that is computed."""
-
-    def decode(index: int) -> torch.Tensor:
-        return backbone.transform(dataset[index][0])
-
     with ThreadPoolExecutor(min(_MOST_DECODERS, len(os.sched_getaffinity(0)))) as pool:
         waiting: deque[list[Future[torch.Tensor]]] = deque()
         upcoming = iter(batches)
         try:
             for batch in upcoming:
-                waiting.append([pool.submit(decode, index) for index in batch])
+                waiting.append([pool.submit(read, index) for index in batch])
                 if len(waiting) > 1:
                     yield _stacked(waiting.popleft(), dataset)
             while waiting:

@@ -6,6 +6,7 @@ import json
 import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -230,21 +231,17 @@ def extract_features(
         resize=resize,
     )
     shards = open_shards(cache, source, dataset, backbone.dimension)
-    with shards.locked():
-        missing = shards.missing()
-        spans = [shards.span(index) for index in missing]
-        rows = extract_rows(
+    values = shards.filled(
+        partial(
+            extract_rows,
             dataset,
             backbone,
-            spans,
             precision=precision,
             batch_size=batch_size,
             device=device,
             progress=progress,
         )
-        for index, values in zip(missing, rows, strict=True):
-            shards.write(index, values)
-        values = shards.read()
+    )
     return Features(
         values, dataset.labels, dataset.class_names, source, dataset.sample_names, dataset.groups
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from oodml.errors import DataError
@@ -19,7 +20,7 @@ from oodml.train.loop import seeded
 from oodml.train.model import EmbeddingModel, Standardize
 from oodml.train.objective import Objective, make_objective
 from oodml.train.registry import get_method
-from oodml.train.samples import FeatureSamples, ImageSamples, Samples
+from oodml.train.samples import CachedViews, FeatureSamples, ImageSamples, Samples
 from oodml.train.trunk import trunk
 
 if TYPE_CHECKING:
@@ -33,7 +34,9 @@ class Resources:
     """Where this machine finds what specs name: cached features, or images and a backbone.
 
     Features serve "head" and "none"; `dataset` and `backbone` are needed for "all" only. `memory`
-    bounds the bytes that retrieval uses.
+    bounds the bytes that retrieval uses. `views` (V, n, C) float32 are the features of V augmented
+    versions of every sample (see `cached_views`), for specs that ask for up to V of them.
+    Raises `DataError` where they are not one row a sample.
     """
 
     features: Features
@@ -41,6 +44,14 @@ class Resources:
     backbone: Backbone | None = None
     device: str = "cpu"
     memory: int = 1 << 30
+    views: npt.NDArray[np.float32] | None = None
+
+    def __post_init__(self) -> None:
+        if self.views is not None and self.views.shape[1:2] != (len(self.features),):
+            raise DataError(
+                f"cached views have shape {self.views.shape}; needed is (versions, "
+                f"{len(self.features)}, dimension), a row for each of the features."
+            )
 
     def taking_part(self, split: Split) -> Resources:
         """The resources without the images that a split of equal size leaves out."""
@@ -56,7 +67,10 @@ class Resources:
                 paths=tuple(images.paths[row] for row in rows),
                 sizes=images.sizes[rows],
             )
-        return replace(self, features=split_features(split, self.features), dataset=images)
+        views = None if self.views is None else self.views[:, rows]
+        return replace(
+            self, features=split_features(split, self.features), dataset=images, views=views
+        )
 
     def images(self) -> tuple[Dataset, Backbone]:
         """The dataset and the backbone; `DataError` where they were not given."""
@@ -71,13 +85,28 @@ def samples_of(spec: RunSpec, class_names: Sequence[str], resources: Resources) 
     """The samples of the named classes as a run reads them, labelled from 0 in that order."""
     features = resources.features.subset(tuple(class_names))
     if spec.train != "all":
-        return FeatureSamples(features.values, features.labels)
+        return FeatureSamples(
+            features.values, features.labels, _views(spec, class_names, resources)
+        )
     dataset, _ = resources.images()
     transform = backbone_of(spec, resources).transform
     if not isinstance(transform, Preprocessing):
         raise DataError(f"the input transform of {spec.backbone} has no training counterpart.")
     rows = dataset.of_classes(tuple(class_names))
     return ImageSamples(dataset, rows, features.labels, transform, crop_scale=spec.crop_scale)
+
+
+def _views(spec: RunSpec, class_names: Sequence[str], resources: Resources) -> CachedViews | None:
+    if not spec.cached_views:
+        return None
+    given = 0 if resources.views is None else len(resources.views)
+    if resources.views is None or given < spec.cached_views:
+        raise DataError(
+            f"{spec.label} trains on {spec.cached_views} cached views of every image and {given} "
+            "are at hand; they need the images, so name a folder with --data, not features."
+        )
+    rows = resources.features.of_classes(tuple(class_names))
+    return CachedViews(resources.views[: spec.cached_views], rows)
 
 
 def backbone_of(spec: RunSpec, resources: Resources) -> Backbone:

@@ -15,7 +15,7 @@ from oodml.store import RunSpec
 from oodml.train.objective import Criterion
 from oodml.train.presets import get_preset
 from oodml.train.registry import get_method, parse_method, prescribed
-from oodml.train.settings import IMAGES, SETTINGS, applying, check_settings
+from oodml.train.settings import applying, check_scope, check_settings
 
 TRAINED = ("head", "all")
 # Families of data that papers give settings for, by what a collection's name begins with.
@@ -49,7 +49,7 @@ class Wishes:
         if self.recipe not in ("", "auto", *FAMILIES):
             raise unknown_name("recipe", self.recipe, ("auto", *FAMILIES))
         check_settings(self.settings)
-        self._check_scope()
+        check_scope(self.settings, self.trained)
         self._check_together()
 
     @property
@@ -58,15 +58,6 @@ class Wishes:
         if self.train or not self.preset:
             return self.train or "head"
         return str(get_preset(self.preset).settings["train"])
-
-    def _check_scope(self) -> None:
-        for name, value in self.settings.items():
-            setting = SETTINGS[name]
-            if setting.scope == IMAGES and self.trained != "all" and value != setting.default:
-                raise UsageError(
-                    f"{setting.flag} needs images: cached features are what they are; give "
-                    "--train all."
-                )
 
     def _check_together(self) -> None:
         given = self.settings
@@ -193,6 +184,7 @@ def _of_method(
         **chosen,
     )
     _check_accumulation(spec)
+    _check_views(spec)
     return spec
 
 
@@ -234,6 +226,15 @@ def _check_accumulation(spec: RunSpec) -> None:
             f"--accumulation {spec.accumulation}: {spec.label} compares the samples of a batch "
             "with each other, so parts of it have another loss than the whole; use a smaller "
             "--train-batch-size, or a loss of single samples such as arcface."
+        )
+
+
+def _check_views(spec: RunSpec) -> None:
+    wanted = prescribed(spec.method, spec.hyperparameters).get("cached_views", 0)
+    if spec.train == "head" and spec.cached_views < min(wanted, 2):
+        raise UsageError(
+            f"--cached-views {spec.cached_views}: {spec.label} compares two augmented views of an "
+            f"image; give at least 2, leave it out for {wanted}, or give --train all."
         )
 
 

@@ -25,6 +25,7 @@ TRAINING = ("steps", "fit", "none")
 PRESCRIBABLE = (
     "batch_size",
     "batches",
+    "cached_views",
     "clip_value",
     "criterion_learning_rate",
     "crop_scale",

@@ -49,6 +49,17 @@ class Draw:
         """The generator of the sample at `position` of this part of the batch."""
         return generator(self.seed, "augment", self.step, self.view, self.first + position)
 
+    def versions(self, count: int, among: int) -> Indices:
+        """One of `among` cached versions for each of `count` samples of this part of the batch.
+
+        Every sample's versions are put in an order of its own, which the views of a batch take one
+        after the other: they never meet the same version of a sample before all are used up.
+        """
+        end = self.first + count
+        keys = generator(self.seed, "versions", self.step).random((end, among))[self.first :]
+        versions: Indices = np.argsort(keys, axis=1)[:, self.view % among]
+        return versions
+
 
 @dataclass(frozen=True, eq=False)
 class Pending:
@@ -84,23 +95,55 @@ class Samples(Protocol):
         """Inputs (B, ...) as retrieval sees them; images mirrored left to right with `flip`."""
 
 
-class FeatureSamples:
-    """Rows of a feature matrix (n, C); training and evaluation see the same."""
+@dataclass(frozen=True, eq=False)
+class CachedViews:
+    """Augmented versions of samples: `values` (V, N, C) and the `rows` (n,) of N that are meant.
 
-    def __init__(self, values: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> None:
+    Nothing is read before `of` asks for it, so that `values` may be a file mapped into memory.
+    """
+
+    values: npt.NDArray[np.float32]
+    rows: Indices
+
+    def of(self, index: Indices, draw: Draw) -> Tensor:
+        """The features (B, C) of one version of each of the samples `index`."""
+        versions = draw.versions(len(index), len(self.values))
+        return torch.from_numpy(np.asarray(self.values[versions, self.rows[index]]))
+
+
+class FeatureSamples:
+    """Rows of a feature matrix (n, C); training and evaluation see the same.
+
+    With `views`, training sees one of the cached versions of each sample in their place. Raises
+    `UsageError` where a batch asks for more different views of a sample than there are.
+    """
+
+    def __init__(
+        self,
+        values: npt.NDArray[np.float32],
+        labels: npt.NDArray[np.int64],
+        views: CachedViews | None = None,
+    ) -> None:
         self.values = torch.from_numpy(np.ascontiguousarray(values))
         self.labels = torch.from_numpy(labels)
+        self.views = views
 
-    def training(self, index: Indices, draw: Draw | None = None) -> Tensor:
-        return self.values[torch.from_numpy(index)]
+    def training(self, index: Indices, draw: Draw) -> Tensor:
+        versions = 1 if self.views is None else len(self.views.values)
+        if draw.view >= versions:
+            raise UsageError(
+                f"a method that compares {draw.view + 1} augmented views of every image needs as "
+                f"many cached ones, not {versions}: give --cached-views 4, or --train all."
+            )
+        return self.evaluation(index) if self.views is None else self.views.of(index, draw)
 
-    def begin(self, index: Indices, draw: Draw | None = None) -> Pending:
-        return Pending(self.training(index))
+    def begin(self, index: Indices, draw: Draw) -> Pending:
+        return Pending(self.training(index, draw))
 
     def evaluation(self, index: Indices, *, flip: bool = False) -> Tensor:
         if flip:
             raise UsageError("flip evaluation needs images: cached features have no mirror image.")
-        return self.training(index)
+        return self.values[torch.from_numpy(index)]
 
 
 class ImageSamples:

@@ -10,16 +10,16 @@ from typing import Any
 from oodml.errors import UsageError, unknown_name
 from oodml.store import RunSpec
 
-IMAGES, TRAINING, EVALUATION = "images", "training", "evaluation"
+IMAGES, FEATURES, TRAINING, EVALUATION = "images", "features", "training", "evaluation"
 
 
 @dataclass(frozen=True)
 class Setting:
     """One field of `RunSpec` that is chosen for a whole grid.
 
-    `scope` says for which runs it holds: "images" for whole networks, "training" for all that
-    train, "evaluation" for every run. Numbers lie from `least` (or above it, if `above`) up to
-    `most`; words are one of `choices`.
+    `scope` says for which runs it holds: "images" for whole networks, "features" for heads on
+    cached features, "training" for both, "evaluation" for every run. Numbers lie from `least` (or
+    above it, if `above`) up to `most`; words are one of `choices`.
     """
 
     name: str
@@ -94,6 +94,9 @@ _LIST = (
         "crop_scale", "Smallest share of an image in a crop.", scope=IMAGES, above=True, most=1
     ),
     Setting(
+        "cached_views", "Augmented versions of an image that heads are trained on.", scope=FEATURES
+    ),
+    Setting(
         "selection",
         "Which state of the run is taken.",
         choices=("last", "best_validation"),
@@ -137,11 +140,25 @@ def check_settings(settings: Mapping[str, Any]) -> None:
         SETTINGS[name].check(value)
 
 
+def check_scope(settings: Mapping[str, Any], train: str) -> None:
+    """Raise `UsageError` for a setting that has no meaning where "head" or "all" is trained."""
+    scope, reason = {
+        "head": (IMAGES, "needs images: cached features are what they are; give --train all."),
+        "all": (
+            FEATURES,
+            "is for heads on cached features: networks see new crops anyway; give --train head.",
+        ),
+    }[train]
+    for name, value in settings.items():
+        if SETTINGS[name].scope == scope and value != SETTINGS[name].default:
+            raise UsageError(f"{SETTINGS[name].flag} {reason}")
+
+
 def applying(settings: Mapping[str, Any], train: str) -> dict[str, Any]:
     """The settings that have a meaning for runs that train "head", "all" or "none"."""
     scopes = {
         "all": (IMAGES, TRAINING, EVALUATION),
-        "head": (TRAINING, EVALUATION),
+        "head": (FEATURES, TRAINING, EVALUATION),
         "none": (EVALUATION,),
     }[train]
     return {name: value for name, value in settings.items() if SETTINGS[name].scope in scopes}

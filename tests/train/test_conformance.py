@@ -17,7 +17,8 @@ from oodml.fid.features import Features
 from oodml.splits.build import build_ladder
 from oodml.splits.ladder import Ladder
 from oodml.train import checkpoint
-from oodml.train.build import Resources, objective_of
+from oodml.train.build import Resources, objective_of, samples_of
+from oodml.train.cached_views import Views
 from oodml.train.loop import fit, seeded
 from oodml.train.objective import Batch, Objective, check_groups
 from oodml.train.plan import plan
@@ -42,23 +43,41 @@ def small_ladder(pool: Features) -> Ladder:
     return build_ladder(pool, rungs=2)
 
 
+def versions(pool: Features, number: int = 4) -> Views:
+    """What augmented images give: every sample a little off its place, (number, n, C) float32."""
+    random = np.random.default_rng(7)
+    noise = random.standard_normal((number, *pool.values.shape))
+    return (pool.values + 0.2 * pool.values.std(axis=0) * noise).astype(np.float32)
+
+
+def resources(pool: Features) -> Resources:
+    return Resources(pool, views=versions(pool))
+
+
+def training_of(objective: Objective, pool: Features) -> Training:
+    """All samples of the pool, as a run of the objective's spec reads them."""
+    return Training(samples_of(objective.spec, pool.class_names, resources(pool)), 0)
+
+
 def made(name: str, pool: Features, ladder: Ladder, **settings: object) -> Objective:
     """The objective of a method over all classes of the pool, as a run makes it."""
     chosen = {"batch_size": 24, "embedding_dim": 6, **settings}
     (spec,) = plan(ladder, [name], [0], rungs=[0], **chosen)  # type: ignore[arg-type]
     samples = FeatureSamples(pool.values, pool.labels)
-    return objective_of(spec, samples, CLASSES, Resources(pool), 0)
+    return objective_of(spec, samples, CLASSES, resources(pool), 0)
 
 
 def batch_of(pool: Features, labels: list[int], views: int) -> Batch:
-    """The first samples of the classes in `labels`, in that order."""
+    """The first samples of the classes in `labels`, in that order; views are cached versions."""
     seen: dict[int, int] = {}
     rows = []
     for label in labels:
         rows.append(label * PER_CLASS + seen.get(label, 0) % PER_CLASS)
         seen[label] = seen.get(label, 0) + 1
     index = torch.tensor(rows)
-    return Batch((torch.from_numpy(pool.values)[index],) * views, torch.tensor(labels), index)
+    seen_as = [pool.values] if views == 1 else list(versions(pool))[:views]
+    inputs = tuple(torch.from_numpy(values)[index] for values in seen_as)
+    return Batch(inputs, torch.tensor(labels), index)
 
 
 def loss_of(objective: Objective, batch: Batch, seed: int = 0) -> float:
@@ -119,6 +138,7 @@ def test_the_order_of_a_batch_does_not_matter(
 
 # Methods whose loss draws triplets, noise, anchors or a dropout.
 DRAWING = {"triplet", "margin", "r_margin", "uniform_prior", "s2sd", "n_pair", "angular"}
+DRAWING |= {"mic", "sharing", "diva"}
 DRAWING |= {"group_loss", "group_loss_pp", "mpn"}
 
 
@@ -129,8 +149,7 @@ def test_every_parameter_is_declared_once_and_is_trained(
     objective = made(name, pool, small_ladder, steps=12)
     check_groups(objective)
     before = {k: v.detach().clone() for k, v in objective.named_parameters() if v.requires_grad}
-    training = Training(FeatureSamples(pool.values, pool.labels), 0)
-    figures = fit(objective, training, tmp_path)
+    figures = fit(objective, training_of(objective, pool), tmp_path)
     assert np.isfinite(figures["loss"])
     after = dict(objective.named_parameters())
     assert [name for name, value in before.items() if torch.equal(value, after[name])] == []
@@ -146,9 +165,9 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
 ) -> None:
     monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
     monkeypatch.setattr(checkpoint, "SHARE", 1e9)
-    training = Training(FeatureSamples(pool.values, pool.labels), 0)
     make: Callable[[], Objective] = lambda: made(name, pool, small_ladder, steps=9)  # noqa: E731
     straight, broken, resumed = make(), make(), make()
+    training = training_of(straight, pool)
     for directory in ("straight", "resumed"):
         (tmp_path / directory).mkdir()
     figures = fit(straight, training, tmp_path / "straight")
@@ -213,7 +232,7 @@ def test_training_helps_on_held_out_classes(
     pool, ladder = hidden_signal
     settings = {"batch_size": 48, "embedding_dim": 16, "steps": STEPS.get(name, 250)}
     (spec,) = plan(ladder, [name], [0], rungs=[0], **settings)  # type: ignore[arg-type]
-    record = train(spec, ladder.rungs[0], Resources(pool), tmp_path / "trained")
+    record = train(spec, ladder.rungs[0], resources(pool), tmp_path / "trained")
     assert record.metrics[METRIC] > untrained(pool, ladder, tmp_path / "untrained") + 0.02
 
 
@@ -223,7 +242,7 @@ def test_a_record_says_what_made_it(
 ) -> None:
     settings = {"batch_size": 24, "embedding_dim": 6, "steps": 2}
     (spec,) = plan(small_ladder, [name], [0], rungs=[1], **settings)  # type: ignore[arg-type]
-    record = train(spec, small_ladder.rungs[1], Resources(pool), tmp_path)
+    record = train(spec, small_ladder.rungs[1], resources(pool), tmp_path)
     assert record.metrics["queries"] == len(pool.of_classes(small_ladder.rungs[1].test_classes))
     assert 0 <= record.metrics[METRIC] <= 1
     entry = METHODS[name]

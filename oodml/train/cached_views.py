@@ -1,0 +1,108 @@
+"""Cached views: the features of augmented images, so that heads can be trained on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from oodml.errors import DataError
+from oodml.fid.cache import open_shards
+from oodml.fid.extraction import check_precision, extract_rows
+from oodml.fid.features import FeatureSource
+from oodml.fid.preprocessing import Preprocessing
+from oodml.seeding import generator
+from oodml.train.augmentation import augmented
+from oodml.train.samples import CROP_SCALE
+
+if TYPE_CHECKING:
+    from oodml.data.dataset import Dataset
+    from oodml.fid.backbone import Backbone
+    from oodml.store import RunSpec
+
+Views = npt.NDArray[np.float32]
+
+
+def views_wanted(specs: Iterable[RunSpec]) -> int:
+    """How many cached views the runs ask for, at most; 0 where none does."""
+    return max((spec.cached_views for spec in specs), default=0)
+
+
+def cached_views(
+    dataset: Dataset,
+    backbone: Backbone,
+    count: int,
+    *,
+    precision: str = "fp32",
+    batch_size: int | None = None,
+    device: str | None = None,
+    cache: str | Path | None = None,
+    progress: bool = False,
+) -> Views:
+    """The features (count, n, C) float32 of `count` augmented versions of every image.
+
+    Each version is a random resized crop of at least 8% of the area and a random flip, as in the
+    training of whole networks, through the frozen backbone. It follows from the sample's name and
+    the version's number alone: all runs and seeds see the same versions, and asking for more of
+    them keeps those that there are. They lie in the cache beside the features, a folder a version;
+    an extraction that was killed goes on where it stood. The options are those of
+    `extract_features`. Raises `DataError` naming images that do not decode.
+    """
+    check_precision(precision)
+    transform = _training_transform(backbone)
+    values = np.empty((count, len(dataset), backbone.dimension), dtype=np.float32)
+    for version in range(count):
+        shards = open_shards(
+            cache,
+            _source(dataset, backbone, precision, version),
+            dataset,
+            backbone.dimension,
+        )
+        values[version] = shards.filled(
+            partial(
+                extract_rows,
+                dataset,
+                backbone,
+                precision=precision,
+                batch_size=batch_size,
+                device=device,
+                progress=progress,
+                read=partial(_version, dataset, transform, version),
+            )
+        )
+    return values
+
+
+def _version(dataset: Dataset, transform: Preprocessing, version: int, index: int) -> torch.Tensor:
+    crop = augmented(
+        dataset.paths[index],
+        generator(0, "cached view", dataset.sample_names[index], version),
+        size=transform.size,
+        scale=CROP_SCALE,
+        resample=transform.resampling,
+    )
+    return torch.from_numpy(transform.normalized(crop))
+
+
+def _training_transform(backbone: Backbone) -> Preprocessing:
+    if not isinstance(backbone.transform, Preprocessing):
+        raise DataError(f"the input transform of {backbone.name} has no training counterpart.")
+    return backbone.transform
+
+
+def _source(dataset: Dataset, backbone: Backbone, precision: str, version: int) -> FeatureSource:
+    """What decides a version: the features' own source, and the crop in place of the whole."""
+    crop = f"view {version}: crop of {CROP_SCALE:g} to 1 of the area, flipped half of the time"
+    return FeatureSource(
+        dataset=dataset.name,
+        fingerprint=dataset.fingerprint,
+        backbone=backbone.name,
+        weights=backbone.weights,
+        preprocessing=f"{crop}; {backbone.preprocessing}",
+        precision=precision,
+    )
