@@ -12,7 +12,7 @@ import pytest
 import oodml
 
 PACKAGE = Path(oodml.__file__).parent
-LAYERS = ["ground", "data", "fid", "splits", "store", "eval", "train", "launch", "cli"]
+LAYERS = ["ground", "data", "fid", "splits", "store", "eval", "train", "launch", "tune", "cli"]
 HOMES = {
     "oodml.errors": "ground",
     "oodml.seeding": "ground",
@@ -21,7 +21,7 @@ HOMES = {
     "oodml.claim": "store",
     "oodml.launch": "launch",
     "oodml.__main__": "cli",
-    **{f"oodml.{name}": name for name in ("data", "fid", "splits", "eval", "train", "cli")},
+    **{f"oodml.{name}": name for name in ("data", "fid", "splits", "eval", "train", "tune", "cli")},
 }
 
 
