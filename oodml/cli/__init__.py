@@ -27,7 +27,7 @@ _HOMES = {
     "plot": "plot",
     "report": "report",
     "run": "run",
-    "status": "results",
+    "status": "status",
     "table": "table",
     "train": "run",
 }

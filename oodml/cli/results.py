@@ -1,4 +1,4 @@
-"""`oodml status`, and the chart and table of a directory of runs that come first."""
+"""The chart and the table of a directory of runs that come first."""
 
 from __future__ import annotations
 
@@ -26,37 +26,20 @@ metric_option = click.option(
 directory_argument = together(click.argument("directory", type=FOLDER), metric_option)
 
 
-@click.command()
-@click.argument("directory", type=FOLDER)
-def status_command(directory: Path) -> None:
-    """Say how many runs of DIRECTORY are done and which have failed."""
-    from oodml.store import Store
-
-    _check_directory(directory)
-    store = Store(directory)
-    runs = sorted(path.name for path in (directory / "runs").glob("*") if path.is_dir())
-    done = [run for run in runs if store.is_done(run)]
-    failed = [run for run in runs if run not in done and store.error(run) is not None]
-    begun = len(runs) - len(done) - len(failed)
-    click.echo(f"{len(done)} done, {len(failed)} failed, {begun} begun and not finished")
-    for run in failed:
-        last = (store.error(run) or "").strip().splitlines()[-1:]
-        click.echo(f"failed {run}: {''.join(last)}")
-
-
 def open_results(directory: Path) -> tuple[Ladder, list[RunRecord]]:
     """The ladder and the finished runs of a directory; `DataError` if either is missing."""
     from oodml.splits.ladder import Ladder
     from oodml.store import Store
 
-    _check_directory(directory)
+    check_directory(directory)
     records = Store(directory).records()
     if not records:
         raise DataError(f"{directory} holds no finished run yet; make some with `oodml run`.")
     return Ladder.load(directory / "ladder.json"), records
 
 
-def _check_directory(directory: Path) -> None:
+def check_directory(directory: Path) -> None:
+    """`DataError` unless the directory is there."""
     if not directory.is_dir():
         raise DataError(f"no directory {directory}; `oodml run LADDER -m METHOD -o DIR` makes one.")
 
