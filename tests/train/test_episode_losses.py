@@ -102,7 +102,7 @@ def test_negatives_are_drawn_as_often_as_their_distances_are_rare() -> None:
     mine = distance_weighted(0.5, 1.4, DIMENSION)
     chosen = mine(cosines(values).expand(many, -1, -1), PAIRS, draws(many))
     distances = (2 - 2 * cosines(values)[0]).clamp(min=0).sqrt()
-    logits = DistanceWeighted(0.5, 1.4)._log_weights(distances, DIMENSION)
+    logits = DistanceWeighted(0.5, 1.4).log_weights(distances, DIMENSION)
     allowed = PAIRS.negative & (distances < 1.4)
     expected = functional.softmax(logits.masked_fill(~allowed, -torch.inf), dim=1)
     found = functional.one_hot(chosen.negative, SIZE).float().mean(0)

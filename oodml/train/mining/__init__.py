@@ -6,7 +6,9 @@ training loop seeds at every step.
 """
 
 from oodml.train.mining.distance_weighted import DistanceWeighted
+from oodml.train.mining.intra import WithinClasses
 from oodml.train.mining.pairs import OnePairPerClass
+from oodml.train.mining.shared import AcrossClasses
 from oodml.train.mining.spread import Spread
 from oodml.train.mining.triplets import (
     RULES,
@@ -22,11 +24,13 @@ from oodml.train.mining.triplets import (
 
 __all__ = [
     "RULES",
+    "AcrossClasses",
     "AllTriplets",
     "DistanceWeighted",
     "OnePairPerClass",
     "Spread",
     "TripletPerAnchor",
+    "WithinClasses",
     "easy_positive",
     "easy_semi_hard",
     "hard",

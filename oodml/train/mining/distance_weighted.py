@@ -34,7 +34,7 @@ class DistanceWeighted(nn.Module):
         anchors = torch.nonzero(allowed.any(1) & positive.any(1)).flatten()
         if not len(anchors):
             return anchors, anchors, anchors
-        logits = self._log_weights(distances, embeddings.shape[1]).masked_fill(~allowed, -torch.inf)
+        logits = self.log_weights(distances, embeddings.shape[1]).masked_fill(~allowed, -torch.inf)
         weights = functional.softmax(logits[anchors], dim=1)
         return (
             anchors,
@@ -42,6 +42,7 @@ class DistanceWeighted(nn.Module):
             torch.multinomial(weights, 1).flatten(),
         )
 
-    def _log_weights(self, distances: Tensor, dimension: int) -> Tensor:
+    def log_weights(self, distances: Tensor, dimension: int) -> Tensor:
+        """log 1/q(D) of distances of any shape, up to a constant, in so many dimensions."""
         d = distances.clamp(min=self.cutoff, max=2 - 1e-4)
         return (2.0 - dimension) * d.log() - (dimension - 3) / 2 * (1 - d * d / 4).log()
