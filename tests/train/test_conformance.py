@@ -138,7 +138,7 @@ def test_the_order_of_a_batch_does_not_matter(
 
 # Methods whose loss draws triplets, noise, anchors or a dropout.
 DRAWING = {"triplet", "margin", "r_margin", "uniform_prior", "s2sd", "n_pair", "angular"}
-DRAWING |= {"mic", "sharing", "diva"}
+DRAWING |= {"mic", "sharing", "diva", "pads"}
 DRAWING |= {"group_loss", "group_loss_pp", "mpn"}
 
 

@@ -1,0 +1,135 @@
+"""Two views of an image told from the views of other images, kept in a queue."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from oodml.errors import UsageError
+from oodml.store import RunSpec
+from oodml.train.distributed import gathered
+from oodml.train.losses.exponentials import nt_xent
+from oodml.train.losses.memory import Queue
+from oodml.train.losses.over_pairs import OverPairs, cosines
+from oodml.train.model import EmbeddingModel
+from oodml.train.momentum import MomentumCopy
+from oodml.train.objective import Batch, Criterion, MakeObjective, Objective
+from oodml.train.registry import method
+from oodml.train.training import Training
+
+
+class MomentumContrast(Objective):
+    """First views are queries; a slow copy of the network makes keys of the second ones.
+
+    -log(e^(q.k/T) / (e^(q.k/T) + sum_j e^(q.k_j/T))) of a query q, the key k of the same image and
+    the keys k_j of the queue that are of other classes. The copy follows after every step of the
+    optimiser, and the keys of a batch enter the queue after its loss.
+    """
+
+    views = 2
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        model: EmbeddingModel,
+        *,
+        momentum: float,
+        temperature: float,
+        memory_size: int,
+        supervised: bool,
+    ) -> None:
+        if temperature <= 0:
+            raise UsageError(f"moco: temperature={temperature} is not above 0.")
+        if memory_size < spec.batch_size:
+            raise UsageError(
+                f"moco: memory_size={memory_size} is less than a batch of {spec.batch_size}."
+            )
+        super().__init__(
+            spec, model, Criterion(OverPairs(cosines, nt_xent, temperature=temperature))
+        )
+        self.temperature, self.supervised = temperature, supervised
+        self.slow = MomentumCopy(model, momentum)
+        self.queue = Queue(memory_size, model.embedding_dim)
+
+    def loss(self, batch: Batch) -> Tensor:
+        """The queries' loss against their own keys and the queue, which then takes the keys."""
+        queries = self.encode(batch.views[0]).embedding
+        keys = self.keys(batch.views[1])
+        value = told_apart(
+            queries,
+            keys,
+            batch.labels,
+            *self.queue.held(),
+            temperature=self.temperature,
+            supervised=self.supervised,
+        )
+        self.queue.push(keys, batch.labels)
+        return value
+
+    def keys(self, inputs: Tensor) -> Tensor:
+        """The unit-length embeddings of inputs by the slow copy, gathered, without gradient."""
+        with torch.autocast(
+            inputs.device.type, torch.bfloat16, enabled=self.spec.training_precision == "bf16"
+        ):
+            output = self.slow(inputs)
+        return gathered(functional.normalize(output, dim=1))
+
+    def after_step(self, training: Training, batch: Batch, step: int) -> None:
+        """Let the slow copy follow the network."""
+        self.slow.update(self.model)
+
+
+def told_apart(
+    queries: Tensor,
+    keys: Tensor,
+    labels: Tensor,
+    older: Tensor,
+    older_labels: Tensor,
+    *,
+    temperature: float,
+    supervised: bool = False,
+) -> Tensor:
+    """The mean loss of queries (B, D) against their own keys (B, D) and `older` ones (K, D).
+
+    Older keys of the query's class are left out or, if `supervised`, are positives of their own.
+    """
+    same = labels[:, None] == older_labels[None, :]
+    own = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    positive = torch.cat([own, same & supervised], dim=1)
+    negative = torch.cat([torch.zeros_like(own), ~same], dim=1)
+    values = cosines(queries, torch.cat([keys, older]))
+    return nt_xent(values, positive, negative, temperature=temperature)
+
+
+@method(
+    "moco",
+    paper="arXiv:1911.05722",
+    source="temperature of arXiv:1911.05722, whose momentum of 0.999 is for long runs and whose "
+    "queue for a million images; momentum of arXiv:2004.13458; memory_size chosen here",
+    needs="two views",
+    cached_views=4,
+)
+def moco(
+    num_classes: int,
+    embedding_dim: int,
+    *,
+    momentum: float = 0.9,
+    temperature: float = 0.07,
+    memory_size: int = 4096,
+    supervised: bool = False,
+) -> MakeObjective:
+    """MoCo: two views of an image drawn together, and away from a queue of other images' views.
+
+    Images of the query's class are never negatives; `supervised` makes them positives. BatchNorm
+    is not shuffled between the processes, so keep it frozen, as runs do unless told otherwise.
+    """
+    return partial(
+        MomentumContrast,
+        momentum=momentum,
+        temperature=temperature,
+        memory_size=memory_size,
+        supervised=supervised,
+    )
