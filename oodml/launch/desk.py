@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from multiprocessing.context import SpawnContext
+from multiprocessing.context import BaseContext
 from typing import Any
 
 _ID_BYTES = 32
@@ -16,7 +16,7 @@ class Desk:
     locked. `time.monotonic` is one clock for all processes of a machine.
     """
 
-    def __init__(self, context: SpawnContext) -> None:
+    def __init__(self, context: BaseContext) -> None:
         self._run: Any = context.RawArray("c", _ID_BYTES)
         self._since: Any = context.RawValue("d", 0.0)
         self._ended: Any = context.RawValue("q", 0)

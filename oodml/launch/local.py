@@ -11,7 +11,8 @@ import tempfile
 import threading
 import time
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -75,7 +76,9 @@ class _Crew:
         self, grid: Grid, resources: SharedResources, store: Store, workers: int, stacks: Path
     ) -> None:
         self.grid, self.resources, self.store, self.stacks = grid, resources, store, stacks
-        self.context = get_context("spawn")
+        # Its processes are forked off one that has read all modules, which takes seconds.
+        self.context = get_context("forkserver")
+        self.context.set_forkserver_preload(["oodml.launch.local"])
         self.size = workers
         self.workers: list[_Worker] = []
         self.unwritable = False
@@ -97,7 +100,6 @@ class _Crew:
                 desk,
                 stack,
                 (number, self.size),
-                os.getpid(),
             ),
             daemon=True,
         )
@@ -193,10 +195,9 @@ def work(
     desk: Desk,
     stack: Path,
     place: tuple[int, int],
-    parent: int,
 ) -> None:
     """What a worker process does; `place` is its number among how many."""
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     grid.read_plugins()
     store = Store(directory)
 
@@ -225,8 +226,9 @@ def placed(resources: Resources, number: int, workers: int) -> Resources:
     return resources
 
 
-def _end_with(parent: int) -> None:
+def _end_with_parent() -> None:
     """Leave at once when the parent is gone, however it ended; the claim is then stale."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
+    parent = parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
