@@ -30,6 +30,7 @@ _HOMES = {
     "status": "status",
     "table": "table",
     "train": "run",
+    "tune": "tune",
 }
 
 

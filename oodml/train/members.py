@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from oodml.errors import UsageError
+from oodml.errors import UsageError, unknown_name
 from oodml.seeding import derive_seed
 from oodml.splits.episodes import Fold, class_folds, validation_fold
 from oodml.splits.split import Split
 from oodml.store import RunSpec
+
+MEASURED_ON = ("test", "validation")
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,7 @@ def members_of(spec: RunSpec, split: Split, fold: Fold | None = None) -> list[Me
     seed, so an ensemble of one is the plain run. With folds, all training classes of the run's
     split are dealt out, whatever the seed (arXiv:2003.08505 cuts the sorted classes into blocks;
     here they are drawn, for neighbours in the alphabet are often relatives). Raises `UsageError`
-    for folds and an ensemble at once, and for folds of a run that is measured on validation
-    classes.
+    for folds and an ensemble at once.
     """
     if spec.folds > 1 and spec.ensemble > 1:
         raise UsageError(
@@ -42,11 +43,6 @@ def members_of(spec: RunSpec, split: Split, fold: Fold | None = None) -> list[Me
         )
     chosen = spec.selection == "best_validation"
     validated = spec.measured_on == "validation"
-    if spec.folds > 1 and validated:
-        raise UsageError(
-            f"{spec.folds} folds deal out all training classes, which leaves none to measure on; "
-            "train a single model or an ensemble."
-        )
     if spec.folds > 1:
         folds = class_folds(split, spec.folds)
         return [_of_fold(f"fold{i}", spec.seed, each, chosen) for i, each in enumerate(folds)]
@@ -56,6 +52,24 @@ def members_of(spec: RunSpec, split: Split, fold: Fold | None = None) -> list[Me
         seeds = [spec.seed, *(derive_seed(spec.seed, "member", i) for i in range(1, spec.ensemble))]
         return [_of_fold(f"member{i}", seed, whole, chosen) for i, seed in enumerate(seeds)]
     return [_of_fold("", spec.seed, whole, chosen)]
+
+
+def check_measured_on(spec: RunSpec) -> None:
+    """`UsageError` for a run on validation classes that asks for what they cannot give."""
+    if spec.measured_on not in MEASURED_ON:
+        raise unknown_name("side to measure on", spec.measured_on, MEASURED_ON)
+    if spec.measured_on == "test":
+        return
+    if spec.folds > 1:
+        raise UsageError(
+            f"{spec.folds} folds deal out all training classes, which leaves none to measure on; "
+            "train a single model or an ensemble."
+        )
+    if spec.few_shot or spec.gallery_classes or spec.gallery_images:
+        raise UsageError(
+            "few shots and equal galleries are drawn from the test classes; a run measured on "
+            "validation classes has neither."
+        )
 
 
 def measured_classes(

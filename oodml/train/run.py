@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from threadpoolctl import threadpool_limits
 
-from oodml.errors import DataError, UsageError, unknown_name
+from oodml.errors import DataError
 from oodml.eval.geometry import geometry
 from oodml.eval.pair_weights import FILE as PAIRS
 from oodml.eval.rerank import evaluate_reranked
@@ -29,7 +29,7 @@ from oodml.train.embedding import Embed, as_they_are, by_module, by_objective, c
 from oodml.train.embedding import embedded as embedded_classes
 from oodml.train.fewshot import few_shot
 from oodml.train.loop import fit, seeded
-from oodml.train.members import Member, measured_classes, members_of
+from oodml.train.members import Member, check_measured_on, measured_classes, members_of
 from oodml.train.objective import Objective
 from oodml.train.pair_weights import pair_weights
 from oodml.train.registry import get_method
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 EMBEDDINGS = "embeddings.npz"
 # Samples whose pairs are looked at: enough for a curve, and a tenth of a second at most.
 PAIRS_OF = 64
-MEASURED_ON = ("test", "validation")
 log = logging.getLogger("oodml")
 Figures = dict[str, float]
 
@@ -192,15 +191,7 @@ def _check(spec: RunSpec, split: Split, resources: Resources) -> None:
         )
     if spec.split != split.id:
         raise DataError(f"the run is for split {spec.split}, the split given is {split.id}.")
-    if spec.measured_on not in MEASURED_ON:
-        raise unknown_name("side to measure on", spec.measured_on, MEASURED_ON)
-    if spec.measured_on == "validation" and (
-        spec.few_shot or spec.gallery_classes or spec.gallery_images
-    ):
-        raise UsageError(
-            "few shots and equal galleries are drawn from the test classes; a run measured on "
-            "validation classes has neither."
-        )
+    check_measured_on(spec)
 
 
 def _shift(spec: RunSpec, split: Split) -> dict[str, Any]:

@@ -2,16 +2,31 @@
 
 from oodml.tune.grid_table import grid_tables
 from oodml.tune.search import Search, Trial, Tuned, tune
-from oodml.tune.space import Choices, Range, default_space, parse_domain
+from oodml.tune.space import (
+    Choices,
+    Domain,
+    Range,
+    default_space,
+    is_setting,
+    parse_domain,
+    searchable,
+    settings_of,
+    with_domains,
+)
 
 __all__ = [
     "Choices",
+    "Domain",
     "Range",
     "Search",
     "Trial",
     "Tuned",
     "default_space",
     "grid_tables",
+    "is_setting",
     "parse_domain",
+    "searchable",
+    "settings_of",
     "tune",
+    "with_domains",
 ]

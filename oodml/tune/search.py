@@ -15,6 +15,7 @@ from oodml.seeding import derive_seed
 from oodml.splits.ladder import Ladder
 from oodml.store import RunSpec, Store
 from oodml.train.build import Resources
+from oodml.train.members import check_measured_on
 from oodml.tune.space import Choices, Range, Space, applied, settings_of
 
 # Trials asked for before any of them is told: whatever the number of workers, so that it changes
@@ -33,6 +34,7 @@ class Search:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "spec", replace(self.spec, measured_on="validation"))
+        check_measured_on(self.spec)
         if not self.space:
             raise UsageError(f"{self.spec.method} has nothing to tune; name it with --space.")
 

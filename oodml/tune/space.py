@@ -165,15 +165,21 @@ def applied(spec: RunSpec, values: Mapping[str, Any]) -> RunSpec:
     """The spec with other hyperparameters, rates or weight decay, all of them checked."""
     entry = get_method(spec.method)
     own = {name: value for name, value in values.items() if not is_setting(name, spec)}
-    known = [*entry.hyperparameters, *TUNABLE]
-    for name in own:
-        if name not in known and not name.startswith("base."):
-            raise unknown_name(f"name to search for {spec.method}", name, known)
+    for name in values:
+        if name not in searchable(spec):
+            raise unknown_name(f"name to search for {spec.method}", name, searchable(spec))
     settings: dict[str, Any] = {
         name: _number_for(name, value) for name, value in values.items() if name not in own
     }
     hyperparameters = entry.check({**spec.hyperparameters, **own})
     return replace(spec, hyperparameters=hyperparameters, **settings)
+
+
+def searchable(spec: RunSpec) -> list[str]:
+    """The names that may be searched: hyperparameters, those of a base loss, and settings."""
+    entry = get_method(spec.method)
+    settings = TUNABLE if entry.trains and spec.train != "none" else ()
+    return [*entry.hyperparameters, *(f"base.{name}" for name in _of_base(spec)), *settings]
 
 
 def _number_for(name: str, value: Any) -> float:

@@ -1,0 +1,162 @@
+"""Runs measured on validation classes: trained without them, and blind to every test class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from oodml.data import load_dataset
+from oodml.errors import UsageError
+from oodml.eval.retrieval import evaluate
+from oodml.fid.backbone import load_backbone
+from oodml.fid.features import Features, extract_features
+from oodml.splits.build import build_ladder
+from oodml.splits.episodes import Fold, validation_fold
+from oodml.splits.ladder import Ladder
+from oodml.splits.split import Split
+from oodml.store import RunRecord, RunSpec
+from oodml.train.build import Resources
+from oodml.train.members import members_of
+from oodml.train.plan import plan
+from oodml.train.run import EMBEDDINGS, train
+
+QUICK: dict[str, Any] = {"steps": 20, "batch_size": 24, "embedding_dim": 8}
+
+
+class Guarded:
+    """Feature values of which only some rows may be read; anything else raises."""
+
+    def __init__(self, values: np.ndarray, forbidden: np.ndarray) -> None:
+        self.values, self.forbidden = values, set(forbidden.tolist())
+        self.shape, self.ndim = values.shape, values.ndim
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        assert not self.forbidden & set(np.asarray(rows).tolist()), "a test row was read"
+        return self.values[rows]
+
+    def __array__(self, *_: Any, **__: Any) -> np.ndarray:
+        raise AssertionError("all rows were read")
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        raise AssertionError("all rows were read")
+
+
+def guarded(features: Features, split: Split) -> Features:
+    """The same features, whose test rows cannot be read."""
+    copy = replace(features)
+    forbidden = features.of_classes(split.test_classes)
+    object.__setattr__(copy, "values", Guarded(features.values, forbidden))
+    return copy
+
+
+def validated(ladder: Ladder, method: str = "margin", **settings: Any) -> RunSpec:
+    (spec,) = plan(ladder, [method], [0], rungs=[0], **{**QUICK, **settings})
+    return replace(spec, measured_on="validation")
+
+
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        ("margin", {}),
+        ("margin", {"selection": "best_validation"}),
+        ("margin", {"ensemble": 2, "steps": 5}),
+        ("pca_whitening", {}),
+        ("frozen", {}),
+    ],
+)
+def test_no_test_row_is_read_and_the_result_is_that_of_the_whole_features(
+    method: str, settings: dict[str, Any], features: Features, ladder: Ladder, tmp_path: Path
+) -> None:
+    split, spec = ladder.rungs[0], validated(ladder, method, **settings)
+    blind = train(spec, split, Resources(guarded(features, split)), tmp_path / "blind")
+    seeing = train(spec, split, Resources(features), tmp_path / "seeing")
+    assert (blind.metrics, blind.training) == (seeing.metrics, seeing.training)
+    assert blind.geometry == seeing.geometry and blind.geometry.keys() == {"train", "validation"}
+    assert blind.shift == {} and RunRecord.from_json(blind.to_json()) == blind
+
+
+def test_the_guard_sees_a_run_that_reads_test_rows(
+    features: Features, ladder: Ladder, tmp_path: Path
+) -> None:
+    split, spec = ladder.rungs[0], replace(validated(ladder), measured_on="test")
+    with pytest.raises(AssertionError, match="test row"):
+        train(spec, split, Resources(guarded(features, split)), tmp_path)
+
+
+def test_the_metrics_are_those_of_the_validation_classes_which_no_model_is_fitted_on(
+    features: Features, ladder: Ladder, tmp_path: Path
+) -> None:
+    split, spec = ladder.rungs[0], validated(ladder)
+    fold = validation_fold(split)
+    record = train(spec, split, Resources(features), tmp_path, keep_embeddings=True)
+    kept = Features.load(tmp_path / EMBEDDINGS)
+    assert kept.class_names == fold.validation_classes
+    assert evaluate(kept) == record.metrics
+    (member,) = members_of(spec, split)
+    assert member.fit_classes == fold.fit_classes and member.validation_classes == ()
+    assert spec.label == "margin +validation classes"
+
+
+def test_the_rungs_own_validation_classes_are_taken(
+    features: Features, ladder: Ladder, tmp_path: Path
+) -> None:
+    split, spec = ladder.rungs[0], validated(ladder)
+    names = split.train_classes
+    fold = Fold(names[3:], names[:3])
+    record = train(spec, split, Resources(features), tmp_path, fold=fold)
+    assert record.metrics["queries"] == len(features.of_classes(names[:3]))
+
+
+def test_ladders_of_equal_size_hide_their_test_rows_too(features: Features, tmp_path: Path) -> None:
+    uneven = np.flatnonzero((features.labels % 2 == 0) | (np.arange(len(features)) % 8 > 1))
+    pool = replace(features, values=features.values[uneven], labels=features.labels[uneven])
+    ladder = build_ladder(pool, rungs=3, swap_size=2, equal_size=True)
+    split, spec = ladder.rungs[0], validated(ladder)
+    assert split.images_kept
+    blind = train(spec, split, Resources(guarded(pool, split)), tmp_path / "blind")
+    seeing = train(spec, split, Resources(pool), tmp_path / "seeing")
+    assert blind.metrics == seeing.metrics
+    kept = Resources(pool).taking_part(split).features
+    assert blind.metrics["queries"] == len(
+        kept.of_classes(validation_fold(split).validation_classes)
+    )
+
+
+def test_whole_networks_open_no_test_image(image_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "pool"
+    for picture in image_folder.rglob("*.png"):
+        copy = folder / picture.parent.name / picture.name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(picture.read_bytes())
+    dataset, backbone = load_dataset(folder), load_backbone("tiny")
+    pool = extract_features(dataset, backbone, cache=tmp_path / "cache")
+    ladder = build_ladder(pool, rungs=2)
+    split = ladder.rungs[0]
+    for row in dataset.of_classes(split.test_classes):
+        Path(dataset.paths[row]).unlink()
+    spec = validated(ladder, train="all", steps=2, batch_size=12, image_size=32)
+    record = train(spec, split, Resources(guarded(pool, split), dataset, backbone), tmp_path)
+    assert record.metrics["queries"] == 6 * len(validation_fold(split).validation_classes)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"folds": 3}, "none to measure on"),
+        ({"few_shot": "head"}, "drawn from the test classes"),
+        ({"gallery_classes": 2}, "drawn from the test classes"),
+    ],
+)
+def test_what_only_test_classes_have_is_refused(
+    settings: dict[str, Any], message: str, features: Features, ladder: Ladder, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        train(validated(ladder, **settings), ladder.rungs[0], Resources(features), tmp_path)
+    with pytest.raises(UsageError, match="side to measure on"):
+        wrong = replace(validated(ladder), measured_on="tests")
+        train(wrong, ladder.rungs[0], Resources(features), tmp_path)
