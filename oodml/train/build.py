@@ -58,6 +58,22 @@ class Resources:
         if not split.images_kept:
             return self
         rows = np.sort(np.concatenate(split_rows(split, self.features)))
+        return self._only(rows, split_features(split, self.features))
+
+    def training_part(self, split: Split) -> Resources:
+        """The same without test classes; no value of theirs is looked at."""
+        rows, _ = split_rows(split, self.features)
+        names = self.features.sample_names
+        features = replace(
+            self.features,
+            values=self.features.values[rows],
+            labels=self.features.labels[rows],
+            sample_names=tuple(names[row] for row in rows) if names else (),
+        )
+        return self._only(rows, features.subset(split.train_classes))
+
+    def _only(self, rows: npt.NDArray[np.int64], features: Features) -> Resources:
+        """Some rows of everything; `features` are these rows, their classes renumbered."""
         images = self.dataset
         if images is not None:
             images = replace(
@@ -68,9 +84,7 @@ class Resources:
                 sizes=images.sizes[rows],
             )
         views = None if self.views is None else self.views[:, rows]
-        return replace(
-            self, features=split_features(split, self.features), dataset=images, views=views
-        )
+        return replace(self, features=features, dataset=images, views=views)
 
     def images(self) -> tuple[Dataset, Backbone]:
         """The dataset and the backbone; `DataError` where they were not given."""

@@ -78,7 +78,8 @@ def train(
     what the spec names, `UsageError` when it asks for what only test classes have.
     """
     _check(spec, split, resources)
-    resources = resources.taking_part(split)
+    on_test = spec.measured_on == "test"
+    resources = resources.taking_part(split) if on_test else resources.training_part(split)
     trained_on, measured_on = measured_classes(spec, split, fold)
     directory = Path(directory)
     started = time.monotonic()
