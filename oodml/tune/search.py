@@ -19,9 +19,9 @@ from oodml.train.members import check_measured_on
 from oodml.tune.space import Choices, Range, Space, applied, settings_of
 
 # Trials asked for before any of them is told: whatever the number of workers, so that it changes
-# nothing. The first two rounds are drawn at random.
+# nothing. The first round is the default and three settings drawn at random.
 ROUND = 4
-STARTUP = 2 * ROUND
+STARTUP = ROUND
 METRIC = "mean_average_precision_at_r"
 
 
