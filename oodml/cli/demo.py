@@ -80,14 +80,15 @@ def demo_command(
     store = Store(output)
     keep_ladder(ladder, store)
     specs = plan(ladder, methods, range(seeds))
-    print_plan(specs, store)
+    number = workers or default_workers()
+    print_plan(specs, store, workers=number)
     ends = {ladder.rungs[0].id, ladder.rungs[-1].id}
     outcome = run_with_progress(
         specs,
         ladder,
         Resources(features, views=views_for(specs, ladder, dataset, cache=cache)),
         store,
-        workers or default_workers(),
+        workers=number,
         keep_embeddings={spec.id for spec in specs if spec.split in ends and spec.seed == 0},
     )
     print_outcome(outcome, store)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from oodml.cli.options import default_workers, in_bytes, open_for_ladder
-from oodml.errors import DataError
+from oodml.cli.options import in_bytes, open_for_ladder
+from oodml.errors import DataError, UsageError
 from oodml.train.settings import SETTINGS
+
+RETRIES = 2
 
 if TYPE_CHECKING:
     from oodml.data.dataset import Dataset
@@ -42,6 +44,8 @@ def plan_of(
     from oodml.train.plan import plan
     from oodml.train.registry import all_methods, load_plugin
 
+    if not options["methods"]:
+        raise UsageError("name a method with -m, or -m all; `oodml list methods` names them.")
     for path in options["plugins"]:
         load_plugin(path)
     methods = [
@@ -91,7 +95,8 @@ def resources_for(ladder: Ladder, options: dict[str, Any], specs: Sequence[RunSp
     from oodml.train.build import Resources
     from oodml.train.cached_views import views_wanted
 
-    whole, views = trains_networks(options), views_wanted(specs)
+    whole = any(spec.train == "all" for spec in specs)
+    views = views_wanted(specs)
     machine = {key: options[key] for key in ("weights", "batch_size", "device", "cache")}
     features, dataset = open_for_ladder(
         ladder,
@@ -145,13 +150,6 @@ def _device(whole: bool) -> str:
     return "cuda" if whole and torch.cuda.is_available() else "cpu"
 
 
-def trains_networks(options: dict[str, Any]) -> bool:
-    """Whether whole networks are trained, by the user's or the protocol's word."""
-    from oodml.train.plan import Wishes
-
-    return Wishes(options["trained"] or "", options["preset"] or "").trained == "all"
-
-
 def print_protocol(options: dict[str, Any]) -> None:
     """Say what a published protocol sets, and where we leave it."""
     if not options["preset"]:
@@ -163,10 +161,6 @@ def print_protocol(options: dict[str, Any]) -> None:
     click.echo(f"protocol {options['preset']} ({preset.source}) sets {set_to}")
     for note in preset.notes:
         click.echo(f"note: {note}")
-
-
-def workers_for(options: dict[str, Any]) -> int:
-    return 1 if trains_networks(options) else default_workers()
 
 
 def kept_of(specs: Sequence[RunSpec], options: dict[str, Any]) -> frozenset[str]:
@@ -185,17 +179,48 @@ def keep_ladder(ladder: Ladder, store: Store) -> None:
         raise DataError(f"{store.directory} holds the runs of another ladder; give another -o DIR.")
 
 
-def print_plan(specs: Sequence[RunSpec], store: Store) -> None:
-    """Say how many runs there are, and how many are left."""
-    done = sum(store.is_done(spec.id) for spec in specs)
-    failed = sum(store.error(spec.id) is not None for spec in specs)
+def print_plan(
+    specs: Sequence[RunSpec], store: Store, *, retries: int = RETRIES, workers: int = 1
+) -> None:
+    """Say how many runs there are, how far they have come, and what the rest will cost."""
+    from oodml.launch.outlook import outlook
+
+    now = outlook([spec.id for spec in specs], store, retries)
     single = sorted({spec.label for spec in specs if spec.train == "none"})
     click.echo(
-        f"{len(specs)} runs: {len({s.label for s in specs})} methods x "
+        f"{now.total} runs: {len({s.label for s in specs})} methods x "
         f"{len({s.split for s in specs})} splits x {len({s.seed for s in specs})} seeds"
         + (f" (one seed for {', '.join(single)}: nothing is random there)" if single else "")
     )
-    click.echo(f"{done} done, {failed} failed before, {len(specs) - done} to go")
+    given_up = (
+        f"{len(now.given_up)} given up after more than {retries} retries (--retries tries again), "
+        if now.given_up
+        else ""
+    )
+    held = f"{len(now.held)} claimed elsewhere, " if now.held else ""
+    click.echo(
+        f"{now.done} done, {len(now.failed)} failed before, {given_up}{held}{now.to_go} to go"
+    )
+    if now.to_go:
+        open_runs = {*now.failed, *now.missing}
+        click.echo(_cost_line([s for s in specs if s.id in open_runs], specs, store, workers))
+
+
+def _cost_line(
+    left: Sequence[RunSpec], specs: Sequence[RunSpec], store: Store, workers: int
+) -> str:
+    from oodml.launch.outlook import cost_of, in_words
+
+    labels = store.asked_for() | {spec.id: spec.label for spec in specs}
+    cost = cost_of([spec.id for spec in left], labels, store)
+    if cost is None:
+        return "how long it takes is not known before the first finished run"
+    beside = f"{workers} workers" if workers > 1 else "one worker"
+    unknown = f"; {len(cost.unknown)} methods without one count as the mean" if cost.unknown else ""
+    return (
+        f"about {in_words(cost.seconds / workers)} with {beside}, by the times of {cost.known} "
+        f"finished runs{unknown}"
+    )
 
 
 def run_with_progress(
@@ -203,32 +228,38 @@ def run_with_progress(
     ladder: Ladder,
     resources: Resources,
     store: Store,
-    workers: int,
-    plugins: Sequence[Path] = (),
-    keep_embeddings: Container[str] = (),
+    **how: Any,
 ) -> GridOutcome:
-    """Do the grid under a progress bar."""
+    """Do the grid under a progress bar; `how` are further arguments of `run_grid`."""
     from tqdm import tqdm
 
     from oodml.launch import run_grid
 
-    done = sum(store.is_done(spec.id) for spec in specs)
+    done = len(store.done_of(spec.id for spec in specs))
     with tqdm(total=len(specs), initial=done, desc="runs", unit="run") as bar:
-        return run_grid(
-            specs,
-            ladder,
-            resources,
-            store,
-            workers=workers,
-            plugins=plugins,
-            keep_embeddings=keep_embeddings,
-            on_progress=lambda count: bar.update(count - bar.n),
-        )
+
+        def show(count: int) -> None:
+            if count != bar.n:
+                bar.update(count - bar.n)
+
+        return run_grid(specs, ladder, resources, store, on_progress=show, **how)
+
+
+class _Interrupted(click.ClickException):
+    """The end of a command that was asked to stop."""
+
+    exit_code = 130
 
 
 def print_outcome(outcome: GridOutcome, store: Store) -> None:
     """Say where the results are; `DataError` if runs failed or are missing."""
-    if outcome.failed or outcome.missing:
+    left = len(outcome.failed) + len(outcome.missing)
+    if outcome.stopped and left:
+        raise _Interrupted(
+            f"stopped: {outcome.done} runs done, {left} left, in {store.directory}; start it again "
+            "to go on from there."
+        )
+    if left:
         first = (outcome.failed or outcome.missing)[0]
         raise DataError(
             f"{outcome.done} runs done, {len(outcome.failed)} failed, {len(outcome.missing)} "

@@ -35,7 +35,6 @@ grid_options = together(
         "--method",
         "methods",
         multiple=True,
-        required=True,
         help="Method, with hyperparameters as margin:beta=0.6; repeatable; `all` for every one.",
     ),
     click.option(

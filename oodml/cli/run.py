@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,10 +22,14 @@ from oodml.cli.grid import (
     print_protocol,
     resources_for,
     run_with_progress,
-    workers_for,
 )
 from oodml.cli.grid_options import grid_options
+from oodml.cli.launch_options import is_first_process, launch_options, launching
 from oodml.cli.options import FILE, FOLDER
+
+if TYPE_CHECKING:
+    from oodml.splits.ladder import Ladder
+    from oodml.store import RunSpec
 
 
 @click.command()
@@ -30,21 +37,30 @@ from oodml.cli.options import FILE, FOLDER
 @click.option("-o", "--output", type=FOLDER, default="results", show_default=True)
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Number.")
 @click.option("--rung", "rungs", type=int, multiple=True, help="Only this rung; repeatable.")
-@click.option("--workers", type=click.IntRange(1), help="Processes  [default: one per core]")
 @click.option("--controls", is_flag=True, help="Also on the size-matched control of every rung.")
 @click.option(
     "--equal-gallery", is_flag=True, help="Evaluate on as many classes and images on every rung."
 )
-@click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
+@click.option(
+    "--grid", "grid_files", type=FILE, multiple=True,
+    help="TOML file with [[grid]] tables in place of, or beside, -m; repeatable.",
+)  # fmt: skip
+@click.option("--filter", "filter_text", help="Only these runs: method=margin,arcface,rung=0-3.")
+@click.option(
+    "--order",
+    type=click.Choice(["curves", "seeds"]),
+    default="curves",
+    show_default=True,
+    help="Whole curves of one seed first, or all seeds of a rung first.",
+)
+@click.option("--dry-run", is_flag=True, help="Print the plan and what it costs, and stop.")
+@launch_options
 @grid_options
 def run_command(
     ladder: Path,
     output: Path,
-    seeds: int,
-    rungs: Sequence[int],
-    workers: int | None,
-    controls: bool,
-    equal_gallery: bool,
+    filter_text: str | None,
+    order: str,
     dry_run: bool,
     **options: Any,
 ) -> None:
@@ -54,28 +70,77 @@ def run_command(
     """
     from oodml.splits.ladder import Ladder
     from oodml.store import Store
+    from oodml.train.plan_parts import filtered, ordered
 
     built = Ladder.load(ladder)
+    with _speaking_once():
+        specs = specs_of(built, options)
+        specs = ordered(filtered(specs, built, filter_text) if filter_text else specs, order)
+        store, how = Store(output), launching(options, specs)
+        print_plan(specs, store, retries=how["retries"], workers=how["workers"])
+        if dry_run:
+            return
+        resources = resources_for(built, options, specs)
+        keep_ladder(built, store)
+        outcome = run_with_progress(
+            specs,
+            built,
+            resources,
+            store,
+            plugins=options["plugins"],
+            keep_embeddings=kept_of(specs, options),
+            **how,
+        )
+        print_outcome(outcome, store)
+
+
+def specs_of(ladder: Ladder, options: dict[str, Any]) -> list[RunSpec]:
+    """The runs of the command line's own methods and of every grid file, each once."""
+    from oodml.cli.grid_file import read_grids
+
+    tables = [table for path in options["grid_files"] for table in read_grids(path, run_command)]
+    own = {"seeds": options["seeds"], "rungs": options["rungs"], "controls": options["controls"]}
+    found: dict[str, RunSpec] = {}
+    if options["methods"] or not tables:
+        found |= _planned(ladder, options, **own, equal_gallery=options["equal_gallery"])
+    for table in tables:
+        found |= _planned(
+            ladder,
+            {**options, **table.options, "methods": table.methods},
+            seeds=table.seeds or own["seeds"],
+            rungs=table.rungs or own["rungs"],
+            controls=own["controls"] if table.controls is None else table.controls,
+            equal_gallery=(
+                options["equal_gallery"] if table.equal_gallery is None else table.equal_gallery
+            ),
+        )
+    return list(found.values())
+
+
+def _planned(
+    ladder: Ladder,
+    options: dict[str, Any],
+    *,
+    seeds: int,
+    rungs: Sequence[int],
+    controls: bool,
+    equal_gallery: bool,
+) -> dict[str, RunSpec]:
     if equal_gallery:
-        options |= equal_gallery_options(built, range(seeds), controls)
+        options = options | equal_gallery_options(ladder, range(seeds), controls)
     print_protocol(options)
-    specs = plan_of(built, range(seeds), rungs, options, controls)
-    store = Store(output)
-    print_plan(specs, store)
-    if dry_run:
+    return {spec.id: spec for spec in plan_of(ladder, range(seeds), rungs, options, controls)}
+
+
+@contextmanager
+def _speaking_once() -> Iterator[None]:
+    """Of the processes of torchrun only the first one is heard."""
+    if is_first_process():
+        yield
         return
-    resources = resources_for(built, options, specs)
-    keep_ladder(built, store)
-    outcome = run_with_progress(
-        specs,
-        built,
-        resources,
-        store,
-        workers or workers_for(options),
-        options["plugins"],
-        kept_of(specs, options),
-    )
-    print_outcome(outcome, store)
+    logging.disable(logging.ERROR)
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        yield
 
 
 @click.command()
@@ -96,7 +161,12 @@ def train_command(ladder: Path, output: Path, rung: int, seed: int, **options: A
     resources = resources_for(built, options, specs)
     keep_ladder(built, store)
     outcome = run_with_progress(
-        specs, built, resources, store, 1, keep_embeddings=kept_of(specs, options)
+        specs,
+        built,
+        resources,
+        store,
+        plugins=options["plugins"],
+        keep_embeddings=kept_of(specs, options),
     )
     for spec in specs:
         record = store.record(spec.id)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from oodml.cli.grid import keep_ladder, plan_of, print_protocol, resources_for, workers_for
+from oodml.cli.grid import keep_ladder, plan_of, print_protocol, resources_for
 from oodml.cli.grid_options import grid_options
+from oodml.cli.launch_options import workers_for
 from oodml.cli.options import FILE, FOLDER, format_option
 from oodml.cli.tables import Table
 from oodml.errors import DataError, UsageError, unknown_name
@@ -86,7 +87,7 @@ def tune_command(
         trials=trials,
         seed=seed,
         metric=metric,
-        workers=workers or workers_for(options),
+        workers=workers or workers_for(specs),
         plugins=options["plugins"],
     )
     _print(_table(tuned, metric), table_format)

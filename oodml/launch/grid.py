@@ -81,19 +81,24 @@ class Grid:
 
 @dataclass(frozen=True)
 class GridOutcome:
-    """How many runs of a grid are done, and the ids of those that failed or are missing."""
+    """How many runs of a grid are done, and the ids of those that failed or are missing.
+
+    `stopped` says that the call ended because it was asked to.
+    """
 
     done: int
     failed: tuple[str, ...]
     missing: tuple[str, ...]
+    stopped: bool = False
 
 
-def outcome_of(specs: Sequence[RunSpec], store: Store) -> GridOutcome:
+def outcome_of(specs: Sequence[RunSpec], store: Store, stopped: bool = False) -> GridOutcome:
     """What the store holds of these runs."""
     done = store.done_of(spec.id for spec in specs)
     open_runs = [spec.id for spec in specs if spec.id not in done]
     failed = tuple(run for run in open_runs if store.tries(run).count)
-    return GridOutcome(len(done), failed, tuple(run for run in open_runs if run not in set(failed)))
+    missing = tuple(run for run in open_runs if run not in set(failed))
+    return GridOutcome(len(done), failed, missing, stopped)
 
 
 def do_run(spec: RunSpec, grid: Grid, resources: Resources, store: Store) -> None:
@@ -107,16 +112,17 @@ def do_run(spec: RunSpec, grid: Grid, resources: Resources, store: Store) -> Non
             raise OodmlError(
                 f"run {spec.id} is for split {spec.split}, which is not on the ladder."
             )
-        chosen = spec.selection == "best_validation"
+        validated = spec.selection == "best_validation" or spec.measured_on == "validation"
         store.finish(
             train(
                 spec,
                 split,
                 resources,
                 store.run_directory(spec.id),
-                fold=grid.fold(split) if chosen else None,
+                fold=grid.fold(split) if validated else None,
                 episodes=grid.episodes(split, resources) if spec.few_shot else None,
                 keep_embeddings=spec.id in grid.keep_embeddings,
+                track=grid.track,
             )
         )
     except Stopped:

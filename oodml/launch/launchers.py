@@ -14,7 +14,7 @@ from oodml.launch.together import drain_together
 from oodml.splits.ladder import Ladder
 from oodml.store import RunSpec, Store
 from oodml.train.build import Resources
-from oodml.train.stopping import stopping_on_signals
+from oodml.train.stopping import stop_requested, stopping_on_signals
 
 LAUNCHERS = ("local", "ray", "torchrun")
 
@@ -64,6 +64,7 @@ def run_grid(
             drain_in_workers(grid, resources, store, min(workers, len(todo)), report)
         else:
             drain(grid, resources, store, report)
-    outcome = outcome_of(specs, store)
+        stopped = stop_requested()
+    outcome = outcome_of(specs, store, stopped)
     report(outcome.done - len(done))
     return outcome

@@ -14,13 +14,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import torch
 
 from oodml.errors import DataError, UsageError
 from oodml.launch.drain import POLL_SECONDS
 from oodml.launch.grid import Grid, OnProgress, do_run
-from oodml.launch.sharing import emptied, with_values
+from oodml.launch.sharing import Array, emptied, with_arrays
 from oodml.store import RunSpec, Store
 from oodml.train.build import Resources
 from oodml.train.stopping import stop_requested
@@ -130,7 +129,8 @@ def do_task(
     spec: RunSpec,
     grid: Grid,
     resources: Resources,
-    values: np.ndarray,
+    values: Array,
+    views: Array | None,
     cluster: Cluster,
     directory: Path,
 ) -> bool:
@@ -146,7 +146,7 @@ def do_task(
     if claim is None:
         return False
     with claim, _limit(spec, grid, store):
-        do_run(spec, grid, with_values(resources, values), store)
+        do_run(spec, grid, with_arrays(resources, values, views), store)
     return True
 
 

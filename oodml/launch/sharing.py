@@ -9,40 +9,49 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
-from oodml.fid.features import Features
 from oodml.train.build import Resources
+
+Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class SharedResources:
-    """Resources whose feature values lie in a file, mapped into memory when they are opened."""
+    """Resources whose arrays lie in files, mapped into memory when they are opened."""
 
     values: Path
+    views: Path | None
     rest: Resources
 
     def open(self) -> Resources:
-        """The resources as they were, their values read from the file when they are touched."""
-        values = np.load(self.values, mmap_mode="r", allow_pickle=False)
-        return with_values(self.rest, values)
+        """The resources as they were; a row is read from the disk when it is first touched."""
+        views = None if self.views is None else _mapped(self.views)
+        return with_arrays(self.rest, _mapped(self.values), views)
+
+
+def _mapped(path: Path) -> Array:
+    array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+    return array
 
 
 @contextmanager
-def shared(resources: Resources, directory: Path | None = None) -> Iterator[SharedResources]:
-    """Resources with their values in a file of `directory`, which is gone when the block ends."""
-    with tempfile.TemporaryDirectory(prefix="oodml-", dir=directory) as folder:
-        path = Path(folder) / "values.npy"
-        np.save(path, resources.features.values)
-        yield SharedResources(path, emptied(resources))
+def shared(resources: Resources) -> Iterator[SharedResources]:
+    """Resources with their arrays in a folder that is gone when the block ends."""
+    with tempfile.TemporaryDirectory(prefix="oodml-") as folder:
+        values, views = Path(folder) / "values.npy", None
+        np.save(values, resources.features.values)
+        if resources.views is not None:
+            views = Path(folder) / "views.npy"
+            np.save(views, resources.views)
+        yield SharedResources(values, views, emptied(resources))
 
 
 def emptied(resources: Resources) -> Resources:
     """The same resources without their weight: every row of values is the same single number."""
-    features = resources.features
-    return with_values(resources, np.broadcast_to(np.float32(0), (len(features), 1)))
+    return with_arrays(resources, np.broadcast_to(np.float32(0), (len(resources.features), 1)))
 
 
-def with_values(resources: Resources, values: np.ndarray) -> Resources:
-    """The resources with other values of the same samples."""
-    features: Features = replace(resources.features, values=values)
-    return replace(resources, features=features)
+def with_arrays(resources: Resources, values: Array, views: Array | None = None) -> Resources:
+    """The resources with other values (n, C) and cached views (V, n, C) of the same samples."""
+    return replace(resources, features=replace(resources.features, values=values), views=views)

@@ -109,12 +109,13 @@ def plan(
     splits = _splits(ladder, _rung_numbers(ladder, rungs), controls)
     parsed = [parse_method(text) for text in methods]
     family = family_of(ladder.features.dataset, wishes)
+    patterns = [_of_method(_base(ladder), name, given, wishes, family) for name, given in parsed]
     specs: dict[str, RunSpec] = {}
     for seed in seeds:
         for split in splits:
-            for name, hyperparameters in parsed:
-                base = _base(ladder, split)
-                spec = _of_method(base, name, hyperparameters, wishes, family, seed)
+            for pattern in patterns:
+                own = seed if get_method(pattern.method).trains else 0
+                spec = replace(pattern, split=split.id, seed=own)
                 specs.setdefault(spec.id, spec)
     return list(specs.values())
 
@@ -137,12 +138,12 @@ def _splits(ladder: Ladder, rungs: Sequence[int], controls: bool) -> list[Split]
     return chosen + [ladder.controls[rung] for rung in rungs if controls]
 
 
-def _base(ladder: Ladder, split: Split) -> RunSpec:
+def _base(ladder: Ladder) -> RunSpec:
     source = ladder.features
     return RunSpec(
         dataset=source.dataset,
         fingerprint=source.fingerprint,
-        split=split.id,
+        split="",
         method="",
         backbone=source.backbone,
         weights=source.weights,
@@ -157,8 +158,8 @@ def _of_method(
     hyperparameters: Mapping[str, Any],
     wishes: Wishes,
     family: str,
-    seed: int,
 ) -> RunSpec:
+    """A method's run on no split yet, with seed 0."""
     entry = get_method(name)
     train = wishes.trained
     if entry.training == "none":
@@ -177,7 +178,6 @@ def _of_method(
         method=name,
         hyperparameters=known,
         train=train,
-        seed=seed,
         preset=wishes.preset,
         # Networks are trained in float32; the precision names how frozen features were made.
         precision="fp32" if train == "all" else base.precision,
