@@ -12,6 +12,7 @@ from torch import Tensor
 from oodml.files import atomic_write
 from oodml.train.checkpoint import Progress
 from oodml.train.distributed import rank
+from oodml.train.tracking import Curves
 
 # Figures other than the loss are taken at every tenth step of an epoch, the first among them.
 DIAGNOSED = 10
@@ -21,16 +22,20 @@ log = logging.getLogger("oodml")
 
 
 class EpochLog:
-    """`epochs.jsonl`, one line an epoch; on resume the lines past the checkpoint are dropped."""
+    """`epochs.jsonl`, one line an epoch; on resume the lines past the checkpoint are dropped.
 
-    def __init__(self, path: Path, progress: Progress) -> None:
-        self.path = path
-        self.progress = progress
+    `tracker` hears the same.
+    """
+
+    def __init__(self, path: Path, progress: Progress, tracker: Curves | None = None) -> None:
+        self.path, self.progress, self.tracker = path, progress, tracker
         if rank():
             return
         kept = [line for line in self._lines() if line["epoch"] < progress.epoch]
         with atomic_write(path) as file:
             file.write("".join(json.dumps(line) + "\n" for line in kept).encode())
+        if tracker is not None:
+            tracker.start(progress.epoch_start)
 
     def _lines(self) -> list[dict[str, float]]:
         """The whole lines of the file; a kill may have torn the last one."""
@@ -62,6 +67,8 @@ class EpochLog:
             with self.path.open("a") as file:
                 line = {"epoch": self.progress.epoch, "steps": steps, **figures}
                 file.write(json.dumps(line, allow_nan=False) + "\n")
+            if self.tracker is not None:
+                self.tracker.epoch(self.progress.steps, figures)
         return figures
 
 

@@ -20,6 +20,7 @@ from oodml.train.epochs import DIAGNOSED, EpochLog, diagnostics, has_collapsed
 from oodml.train.objective import Batch, Objective
 from oodml.train.samples import Draw, prefetched
 from oodml.train.stopping import Stopped, stop_requested
+from oodml.train.tracking import Curves
 from oodml.train.training import Training
 from oodml.train.updates import Updates
 
@@ -32,16 +33,18 @@ def fit(
     directory: Path,
     *,
     validate: Validate | None = None,
+    tracker: Curves | None = None,
 ) -> dict[str, float]:
     """Train `objective` in place as its spec says; return the figures of its last epoch.
 
     Every step draws its batch and its random numbers from (seed, epoch) and (seed, step), so a
     run that starts again from `directory`/last.pt after a kill ends with the same weights, bit
     for bit, as an uninterrupted one on the same CPU. `directory`/epochs.jsonl gets one line an
-    epoch. With `validate`, the highest value decides which epoch's weights are kept. Raises
-    `DataError` when the loss is not finite, and `Stopped` when a stop was asked for.
+    epoch, and `tracker` hears the same. With `validate`, the highest value decides which epoch's
+    weights are kept. Raises `DataError` when the loss is not finite, and `Stopped` when a stop was
+    asked for.
     """
-    run = _Run(objective, training, directory, validate)
+    run = _Run(objective, training, directory, validate, tracker)
     objective.train()
     figures: dict[str, float] = {}
     try:
@@ -66,6 +69,7 @@ class _Run:
         training: Training,
         directory: Path,
         validate: Validate | None,
+        tracker: Curves | None,
     ) -> None:
         self.objective, self.training, self.validate = objective, training, validate
         self.spec = objective.spec
@@ -73,7 +77,7 @@ class _Run:
         self.updates = Updates(objective, self.total)
         self.checkpoint = Checkpoint(directory, objective, self.updates.optimizer)
         self.progress: Progress = self.checkpoint.restore()
-        self.log = EpochLog(directory / "epochs.jsonl", self.progress)
+        self.log = EpochLog(directory / "epochs.jsonl", self.progress, tracker)
 
     def has_begun(self, epoch: int) -> bool:
         """Whether a checkpoint was taken within the epoch, which is then still to be ended."""

@@ -33,6 +33,7 @@ from oodml.train.members import Member, check_measured_on, measured_classes, mem
 from oodml.train.objective import Objective
 from oodml.train.pair_weights import pair_weights
 from oodml.train.registry import get_method
+from oodml.train.tracking import Curves, Tracked, tracked
 from oodml.train.training import Training
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def train(
     fold: Fold | None = None,
     episodes: Sequence[Episode] | None = None,
     keep_embeddings: bool = False,
+    track: str = "",
 ) -> RunRecord:
     """The finished record of one run: trained (or resumed) and measured on the test classes.
 
@@ -73,19 +75,38 @@ def train(
     `directory` takes the run's logs and checkpoints, and the embeddings measured if they are kept.
     `fold` holds the rung's own validation classes and `episodes` its few-shot episodes (rows of the
     features that take part), if it came with some. The test classes are read once,
-    after the last step. The result depends on `spec` only: heads are trained on one thread, whole
-    networks on all cores, whatever else runs beside. Raises `DataError` when `resources` are not
-    what the spec names, `UsageError` when it asks for what only test classes have.
+    after the last step. `track` names a tracker, such as "tensorboard", that is told of the run
+    while it goes on; it changes nothing else. The result depends on `spec` only: heads are trained
+    on one thread, whole networks on all cores, whatever else runs beside. Raises `DataError` when
+    `resources` are not what the spec names, `UsageError` when it asks for what only test classes
+    have, or when there is no such tracker.
     """
     _check(spec, split, resources)
+    keep = Path(directory) / EMBEDDINGS if keep_embeddings else None
+    with tracked(track, spec, split, Path(directory)) as run:
+        record = _trained(spec, split, resources, Path(directory), fold, episodes, keep, run)
+        run.finish(record)
+    return record
+
+
+def _trained(
+    spec: RunSpec,
+    split: Split,
+    resources: Resources,
+    directory: Path,
+    fold: Fold | None,
+    episodes: Sequence[Episode] | None,
+    keep: Path | None,
+    run: Tracked,
+) -> RunRecord:
+    """What `train` returns; the embeddings measured are saved as `keep`."""
     on_test = spec.measured_on == "test"
     resources = resources.taking_part(split) if on_test else resources.training_part(split)
     trained_on, measured_on = measured_classes(spec, split, fold)
-    directory = Path(directory)
     started = time.monotonic()
     with threads(1 if spec.train != "all" else torch.get_num_threads()):
         models = [
-            train_member(spec, member, resources, directory / member.name)
+            train_member(spec, member, resources, directory / member.name, run.curves(member.name))
             for member in members_of(spec, split, fold)
         ]
         parts = [embedded_classes(spec, measured_on, model.embed, resources) for model in models]
@@ -102,8 +123,8 @@ def train(
             adapted = few_shot(
                 spec, split, first.objective, first.embed, resources, episodes=episodes
             )
-    if keep_embeddings:
-        measured.save(directory / EMBEDDINGS)
+    if keep is not None:
+        measured.save(keep)
     return RunRecord(
         spec=spec,
         shift=_shift(spec, split),
@@ -116,8 +137,14 @@ def train(
     )
 
 
-def train_member(spec: RunSpec, member: Member, resources: Resources, directory: Path) -> Trained:
-    """One model of a run, trained in `directory`, or resumed there."""
+def train_member(
+    spec: RunSpec,
+    member: Member,
+    resources: Resources,
+    directory: Path,
+    tracker: Curves | None = None,
+) -> Trained:
+    """One model of a run, trained in `directory`, or resumed there; `tracker` hears its epochs."""
     way = get_method(spec.method).training if spec.train != "none" else "none"
     if way == "none":
         return Trained(as_they_are, {})
@@ -139,6 +166,7 @@ def train_member(spec: RunSpec, member: Member, resources: Resources, directory:
         Training(samples, member.seed, device),
         directory,
         validate=validate if member.validation_classes else None,
+        tracker=tracker,
     )
     _keep_pairs(objective, Training(samples, member.seed, device), directory)
     return Trained(by_objective(objective, device, samples), figures, objective)

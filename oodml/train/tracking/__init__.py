@@ -1,0 +1,5 @@
+"""Tracking: the curves and figures of runs, shown by TensorBoard, Weights & Biases or MLflow."""
+
+from oodml.train.tracking.seam import Curves, Tracked, Tracker, check_tracker, tracked
+
+__all__ = ["Curves", "Tracked", "Tracker", "check_tracker", "tracked"]
