@@ -35,7 +35,7 @@ def figures_of(embeddings: Tensor, labels: Tensor, nmi: bool = False) -> Tensor:
 
 def _nmi(embeddings: Tensor, labels: Tensor) -> float:
     classes = np.unique(labels.numpy(), return_inverse=True)[1]
-    clusters = cluster(embeddings.numpy(), int(classes.max()) + 1, restarts=1)
+    clusters = cluster(embeddings.numpy(), int(classes.max()) + 1)
     return normalized_mutual_information(clusters, classes)
 
 

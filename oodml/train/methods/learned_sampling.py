@@ -108,7 +108,8 @@ class LearnedSampling(Objective):
         self.history.add(self._figures(training))
         state = self._state(step)
         if not first:
-            self.agent.learn(float((self._score() - before).sign()), state)
+            after = self._score()
+            self.agent.learn(float((after > before) - (after < before)), state)
         self.histogram.multiply(self.factors[self.agent.act(state)])
 
     def _figures(self, training: Training) -> Tensor:
@@ -116,10 +117,10 @@ class LearnedSampling(Objective):
         embeddings = training.encode(self, index=rows)
         return figures_of(embeddings, training.labels[torch.from_numpy(rows)], self.nmi)
 
-    def _score(self) -> Tensor:
+    def _score(self) -> float:
         """recall_at_1, plus NMI where it is measured."""
         last = self.history.last
-        return last[0] + last[-1] if self.nmi else last[0]
+        return float(last[0] + last[-1] if self.nmi else last[0])
 
     def _state(self, step: int) -> Tensor:
         progress = ((step + 1) / self.length).reshape(1)

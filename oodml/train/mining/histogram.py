@@ -62,7 +62,10 @@ class Histogram(nn.Module):
         anchors = torch.nonzero(candidate.any(1) & positive.any(1)).flatten()
         if not len(anchors):
             return anchors, anchors, anchors
-        logits = self.weights.log().float()[self.bins(distances[anchors])]
-        logits = logits.masked_fill(~candidate[anchors], -torch.inf)
-        negatives = torch.multinomial(functional.softmax(logits, dim=1), 1).flatten()
-        return anchors, draw(positive[anchors]), negatives
+        chances = self.chances(distances[anchors], candidate[anchors])
+        return anchors, draw(positive[anchors]), torch.multinomial(chances, 1).flatten()
+
+    def chances(self, distances: Tensor, candidate: Tensor) -> Tensor:
+        """The chance (A, B) of every candidate to be drawn; each row has one or more of them."""
+        logits = self.weights.log().float()[self.bins(distances)]
+        return functional.softmax(logits.masked_fill(~candidate, -torch.inf), dim=1)
