@@ -8,12 +8,16 @@ from scipy.optimize import linear_sum_assignment
 
 from oodml.errors import DataError
 from oodml.eval.clustering import k_means
+from oodml.seeding import derive_seed
 
 Labels = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
 Values = npt.NDArray[np.float32]
 
 # Training clusters again and again; one start each time, as many iterations as faiss takes.
 RESTARTS, ITERATIONS = 1, 25
+# How often a split is tried before it is taken as it is.
+TRIALS = 10
 
 
 def clusters_of(values: Values, k: int, *, seed: int) -> Labels:
@@ -58,3 +62,38 @@ def matched(new: Labels, old: Labels, k: int) -> Labels:
 
 def _within(labels: Labels, k: int) -> bool:
     return not len(labels) or (int(labels.min()) >= 0 and int(labels.max()) < k)
+
+
+def halved(values: Values, clusters: Labels, classes: Labels, *, seed: int) -> Labels:
+    """Every cluster c split in two by k-means: 2 c and 2 c + 1 for every sample (n,).
+
+    So `halved // 2` are the clusters given. A cluster is split again, up to `TRIALS` times, until
+    both halves have two classes with two samples each; the last split counts where none is found.
+    One sample cannot be split and stays in 2 c. Source: arXiv:2109.04003, its code.
+    """
+    halves = 2 * clusters
+    for cluster in np.unique(clusters):
+        members = np.flatnonzero(clusters == cluster)
+        if len(members) > 1:
+            halves[members] += _split(values[members], classes[members], seed, int(cluster))
+    return halves
+
+
+def _split(values: Values, classes: Labels, seed: int, cluster: int) -> Labels:
+    for trial in range(TRIALS):
+        side = clusters_of(values, 2, seed=derive_seed(seed, "half", cluster, trial))
+        if all(has_pairs(classes[side == number]) for number in (0, 1)):
+            break
+    return side
+
+
+def has_pairs(classes: Labels) -> bool:
+    """Whether two classes have two samples or more: enough for a positive and a negative pair."""
+    return int((np.unique(classes, return_counts=True)[1] > 1).sum()) > 1
+
+
+def with_company(classes: Labels, clusters: Labels) -> Flags:
+    """Which samples (n,) share their class and their cluster with another sample."""
+    both = np.stack([classes, clusters])
+    _, place, counts = np.unique(both, axis=1, return_inverse=True, return_counts=True)
+    return np.asarray(counts[place.reshape(-1)] > 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -43,13 +44,11 @@ def unit_slices(output: Tensor, sizes: Sequence[int], weights: Sequence[float]) 
     """Each slice of an output (B, D) at unit length times its weight, the whole at unit length.
 
     The cosine of two of them is the mean of the slices' cosines weighted by the squared weights.
-    A single slice is brought to unit length as it is.
+    The gradient of a slice comes from that slice alone; a single one is brought to unit length as
+    it is.
     """
-    if len(sizes) == 1:
-        return functional.normalize(output, dim=1)
-    parts = output.split(list(sizes), dim=1)
-    scaled = [
-        weight * functional.normalize(part, dim=1)
-        for weight, part in zip(weights, parts, strict=True)
-    ]
-    return functional.normalize(torch.cat(scaled, dim=1), dim=1)
+    length = math.hypot(*weights)
+    units = [functional.normalize(part, dim=1) for part in torch.split(output, list(sizes), dim=1)]
+    if len(units) == 1:
+        return units[0]
+    return torch.cat([w / length * unit for w, unit in zip(weights, units, strict=True)], dim=1)
