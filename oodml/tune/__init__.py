@@ -1,7 +1,6 @@
 """Hyperparameter search on a rung's validation classes; test classes are never read."""
 
 from oodml.tune.grid_table import grid_tables
-from oodml.tune.search import Search, Trial, Tuned, tune
 from oodml.tune.space import (
     Choices,
     Domain,
@@ -13,6 +12,7 @@ from oodml.tune.space import (
     settings_of,
     with_domains,
 )
+from oodml.tune.trials import Search, Trial, Tuned, tune
 
 __all__ = [
     "Choices",

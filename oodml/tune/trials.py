@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -114,8 +113,7 @@ def tune(
 
 def _value(store: Store, spec: RunSpec, metric: str) -> float | None:
     record = store.record(spec.id)
-    value = record.metrics[metric] if record else math.nan
-    return value if math.isfinite(value) else None
+    return record.metrics[metric] if record else None
 
 
 @dataclass
