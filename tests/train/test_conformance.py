@@ -140,6 +140,7 @@ def test_the_order_of_a_batch_does_not_matter(
 DRAWING = {"triplet", "margin", "r_margin", "uniform_prior", "s2sd", "n_pair", "angular"}
 DRAWING |= {"mic", "sharing", "diva", "pads"}
 DRAWING |= {"group_loss", "group_loss_pp", "mpn"}
+DRAWING |= {"daml", "hdml"}
 DRAWING |= {"divide_and_conquer", "hierarchical_divide_and_conquer"}
 
 
