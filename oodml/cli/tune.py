@@ -67,8 +67,9 @@ def tune_command(
     """
     from oodml.splits.ladder import Ladder
     from oodml.store import Store
-    from oodml.tune import grid_tables
+    from oodml.tune import check_ready, grid_tables
 
+    check_ready(metric)
     if options["keep_embeddings"]:
         raise UsageError("trials keep no embeddings; leave out --keep-embeddings.")
     built = Ladder.load(ladder)

@@ -12,7 +12,7 @@ from oodml.tune.space import (
     settings_of,
     with_domains,
 )
-from oodml.tune.trials import Search, Trial, Tuned, tune
+from oodml.tune.trials import Search, Trial, Tuned, check_ready, tune
 
 __all__ = [
     "Choices",
@@ -21,6 +21,7 @@ __all__ = [
     "Search",
     "Trial",
     "Tuned",
+    "check_ready",
     "default_space",
     "grid_tables",
     "is_setting",

@@ -91,8 +91,7 @@ def tune(
     """
     if trials < 1:
         raise UsageError(f"{trials} trials: give 1 or more.")
-    if metric not in DEFAULT_METRICS:
-        raise unknown_name("metric of a run", metric, DEFAULT_METRICS)
+    check_ready(metric)
     studies = [_Study(search, seed) for search in searches]
     report = on_progress or (lambda ended: None)
     for ended in range(0, trials, ROUND):
@@ -109,6 +108,13 @@ def tune(
             study.tell([_value(store, spec, metric) for spec in own])
         report(sum(len(study.trials) for study in studies))
     return [Tuned(study.search, tuple(study.trials)) for study in studies]
+
+
+def check_ready(metric: str) -> None:
+    """`UsageError` for a metric that runs do not have, `DataError` where Optuna is missing."""
+    if metric not in DEFAULT_METRICS:
+        raise unknown_name("metric of a run", metric, DEFAULT_METRICS)
+    _import_optuna()
 
 
 def _value(store: Store, spec: RunSpec, metric: str) -> float | None:
