@@ -1,0 +1,412 @@
+"""Group Loss and message passing: closed forms, what falls together, and what runs in tests."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_features
+from torch import Tensor
+from torch.nn import functional
+
+from oodml.data import load_dataset
+from oodml.errors import UsageError
+from oodml.fid.backbone import load_backbone
+from oodml.fid.features import Features, extract_features
+from oodml.splits.build import build_ladder
+from oodml.splits.ladder import Ladder
+from oodml.store import RunRecord
+from oodml.train.build import Resources, objective_of
+from oodml.train.embedding import Values, by_objective
+from oodml.train.losses.replicator import GroupLoss, correlations, drawn_anchors, replicated
+from oodml.train.message_passing import MessageClassifier, MessageLayer, MessagePassing
+from oodml.train.methods.graphs import ClassifiedTwice, IntraBatchConnections, class_numbers
+from oodml.train.plan import plan
+from oodml.train.run import train
+from oodml.train.samples import FeatureSamples
+from oodml.train.training import Training
+
+CLASSES, PER_CLASS, DIMENSION = 12, 6, 8
+LABELS = torch.arange(4).repeat_interleave(3)
+
+
+@pytest.fixture(scope="module")
+def pool() -> Features:
+    return make_features(CLASSES, PER_CLASS, DIMENSION)
+
+
+@pytest.fixture(scope="module")
+def small_ladder(pool: Features) -> Ladder:
+    return build_ladder(pool, rungs=2)
+
+
+def vectors(rows: int, size: int = DIMENSION, seed: int = 0) -> Tensor:
+    return torch.randn(rows, size, generator=torch.Generator().manual_seed(seed))
+
+
+def soft(rows: int, classes: int, seed: int = 0) -> Tensor:
+    return functional.softmax(vectors(rows, classes, seed), dim=1)
+
+
+@pytest.mark.parametrize(("similarity", "after"), [(0.0, 0.5), (0.5, 2 / 3), (1.0, 0.75)])
+def test_one_step_pulls_a_sample_to_its_anchor(similarity: float, after: float) -> None:
+    # methods.md 4.1: (w + 1/2) / 2 over itself plus 1/4.
+    start = torch.tensor([[1.0, 0.0], [0.5, 0.5]])
+    between = torch.tensor([[1.0, similarity], [similarity, 1.0]])
+    end = replicated(start, between, 1)
+    assert end[1].tolist() == pytest.approx([after, 1 - after])
+    assert end[0].tolist() == [1.0, 0.0]
+
+
+def test_samples_alone_square_and_renormalise_their_labels() -> None:
+    start = torch.tensor([[0.6, 0.4], [0.5, 0.5]])
+    end = replicated(start, torch.eye(2), 1)
+    assert end[0, 0].item() == pytest.approx(0.6923, abs=1e-4)
+    assert end[1].tolist() == [0.5, 0.5]
+
+
+def test_rows_sum_to_1_and_anchors_stay_after_many_steps() -> None:
+    start = soft(12, 5)
+    start[::3] = functional.one_hot(torch.tensor([0, 1, 2, 3]), 5).float()
+    end = replicated(start, correlations(vectors(12)), 7)
+    assert torch.allclose(end.sum(dim=1), torch.ones(12))
+    assert torch.equal(end[::3], start[::3])
+    assert not torch.allclose(end[1::3], start[1::3], atol=0.05)
+
+
+def test_a_row_without_mass_keeps_its_labels_and_a_finite_gradient() -> None:
+    start = torch.tensor([[1.0, 0.0], [0.3, 0.7]], requires_grad=True)
+    similarity = torch.tensor([[1.0, 0.0], [0.0, 0.0]], requires_grad=True)
+    end = replicated(start, similarity, 2)
+    assert torch.equal(end, start)
+    end.square().sum().backward()
+    assert start.grad is not None and start.grad.isfinite().all()
+    assert similarity.grad is not None and similarity.grad.isfinite().all()
+
+
+def test_similarities_are_correlations_above_0() -> None:
+    given = vectors(6)
+    expected = np.corrcoef(given.numpy()).clip(min=0)
+    assert np.allclose(correlations(given).numpy(), expected, atol=1e-6)
+    assert (np.corrcoef(given.numpy()) < -0.1).any()
+
+
+def test_vectors_of_equal_entries_correlate_with_themselves_only() -> None:
+    given = torch.cat([vectors(2), torch.full((2, DIMENSION), 3.0)]).requires_grad_()
+    similarity = correlations(given)
+    assert torch.equal(similarity[2:, 2:], torch.eye(2)) and not similarity[:2, 2:].any()
+    similarity.sum().backward()
+    assert given.grad is not None and given.grad.isfinite().all()
+
+
+def test_anchors_are_drawn_in_every_class_and_leave_one_sample() -> None:
+    labels = torch.tensor([4, 0, 4, 4, 0, 4, 2, 4, 0])
+    for most, expected in ((2, {0: 2, 4: 2}), (9, {0: 2, 4: 4}), (0, {})):
+        assert Counter(labels[drawn_anchors(labels, most)].tolist()) == expected
+    torch.manual_seed(0)
+    drawn = torch.stack([drawn_anchors(labels, 2) for _ in range(200)]).float().mean(dim=0)
+    assert drawn[6] == 0
+    assert drawn[labels == 4].tolist() == pytest.approx([2 / 5] * 5, abs=0.12)
+    assert drawn[labels == 0].tolist() == pytest.approx([2 / 3] * 3, abs=0.12)
+
+
+def group(**own: Any) -> GroupLoss:
+    torch.manual_seed(0)
+    chosen = {"anchors": 2, "temperature": 24.0, "iterations": 1, "weight": 1.0, **own}
+    return GroupLoss(6, DIMENSION, **chosen)
+
+
+def test_without_steps_and_anchors_it_is_softmax_at_a_temperature() -> None:
+    loss = group(anchors=0, iterations=0, weight=0.0, temperature=7.0)
+    logits = loss.classifier(vectors(12))
+    expected = functional.cross_entropy(logits / 7.0, LABELS)
+    assert torch.allclose(loss(vectors(12), LABELS), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("iterations", [1, 3])
+def test_the_loss_is_that_of_its_formula(iterations: int) -> None:
+    loss, outputs = group(iterations=iterations, weight=0.5, temperature=3.0), vectors(12)
+    torch.manual_seed(5)
+    anchors = drawn_anchors(LABELS, 2).numpy()
+    logits = loss.classifier(outputs).detach().double().numpy()
+    chances = np.exp(logits / 3) / np.exp(logits / 3).sum(axis=1, keepdims=True)
+    chances[anchors] = np.eye(6)[LABELS[anchors]]
+    similarity = np.corrcoef(outputs.numpy()).clip(min=0)
+    for _ in range(iterations):
+        chances = chances * (similarity @ chances)
+        chances /= chances.sum(axis=1, keepdims=True)
+    own = np.arange(12), LABELS.numpy()
+    plain = np.log(np.exp(logits).sum(axis=1)) - logits[own]
+    torch.manual_seed(5)
+    expected = -np.log(chances[own] + 1e-12).mean() + 0.5 * plain.mean()
+    assert loss(outputs, LABELS).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_classes_outside_the_batch_take_part() -> None:
+    loss = group(weight=0.0)
+    torch.manual_seed(1)
+    before = loss(vectors(12), LABELS)
+    with torch.no_grad():
+        loss.classifier.bias[5] += 100.0
+    torch.manual_seed(1)
+    assert loss(vectors(12), LABELS) > before + 0.1
+
+
+def test_similarities_alone_move_the_embeddings() -> None:
+    loss = group(weight=0.0)
+    torch.nn.init.zeros_(loss.classifier.weight)
+    outputs = vectors(12).requires_grad_()
+    loss(outputs, LABELS).backward()
+    assert outputs.grad is not None and outputs.grad.abs().max() > 1e-3
+
+
+def run(name: str, ladder: Ladder, resources: Resources, at: Path, **given: Any) -> RunRecord:
+    chosen = {"batch_size": 12, "embedding_dim": 6, "steps": 6, **given}
+    (spec,) = plan(ladder, [name], [3], rungs=[0], **chosen)
+    return train(spec, ladder.rungs[0], resources, at, keep_embeddings=True)
+
+
+def kept(at: Path) -> Values:
+    return Features.load(at / "embeddings.npz").values
+
+
+def test_all_flags_off_it_is_group_loss_to_the_last_bit(
+    pool: Features, small_ladder: Ladder, tmp_path: Path
+) -> None:
+    resources = Resources(pool)
+    plain = run("group_loss", small_ladder, resources, tmp_path / "plain")
+    off = run("group_loss_pp", small_ladder, resources, tmp_path / "off", mix=0.0)
+    mixed = run("group_loss_pp", small_ladder, resources, tmp_path / "mixed")
+    assert off.metrics == plain.metrics and off.training == plain.training == mixed.training
+    assert np.array_equal(kept(tmp_path / "off"), kept(tmp_path / "plain"))
+    assert mixed.label == "group_loss_pp +mix 0.5" and plain.label == "group_loss"
+    assert np.allclose(kept(tmp_path / "mixed")[:, :6], 0.5 * kept(tmp_path / "plain"), atol=1e-6)
+    by_hand = run("group_loss", small_ladder, resources, tmp_path / "by_hand", mix=0.5)
+    assert by_hand.metrics == mixed.metrics
+
+
+def test_each_strategy_is_prescribed_where_it_can_be_and_can_be_switched_off(
+    small_ladder: Ladder,
+) -> None:
+    def tricks(**given: Any) -> list[str]:
+        (spec,) = plan(small_ladder, ["group_loss_pp"], [0], rungs=[0], **given)
+        return spec.tricks
+
+    assert tricks() == ["mix 0.5"]
+    assert tricks(train="all") == ["flip", "mix 0.5"]
+    assert tricks(train="all", flip=False) == ["mix 0.5"]
+    assert tricks(train="all", mix=0.0) == ["flip"]
+    assert tricks(train="all", mix=0.0, flip=False) == []
+    assert tricks(rerank=True) == ["mix 0.5", "re-ranking"]
+    assert tricks(few_shot="head") == []
+    with pytest.raises(UsageError, match="--mix scales by the training samples"):
+        tricks(few_shot="head", mix=0.5)
+
+
+@pytest.mark.parametrize(
+    ("method", "family", "batch", "hyperparameters"),
+    [
+        ("group_loss", "cub200", (54, 9, 1.56e-4), {}),
+        ("group_loss_pp", "cars196", (35, 7, 2e-4), {"anchors": 3, "temperature": 79.0}),
+        ("group_loss", "sop", (60, 6, 6.08e-4), {"temperature": 54.0}),
+        ("mpn", "cub200", (54, 9, 1.56e-4), {"redraw": True}),
+        (
+            "mpn",
+            "cars196",
+            (70, 7, 3.67e-4),
+            {"layers": 2, "heads": 8, "concatenated": True, "temperature": 0.111},
+        ),
+        ("mpn", "sop", (90, 6, 2.47e-4), {"heads": 8, "temperature": 0.605}),
+    ],
+)
+def test_whole_networks_take_the_papers_settings(
+    small_ladder: Ladder,
+    method: str,
+    family: str,
+    batch: tuple[int, int, float],
+    hyperparameters: dict[str, Any],
+) -> None:
+    (spec,) = plan(small_ladder, [method], [0], rungs=[0], train="all", recipe=family)
+    assert (spec.batch_size, spec.samples_per_class, spec.learning_rate) == batch
+    assert spec.criterion_learning_rate == spec.learning_rate
+    assert spec.hyperparameters == hyperparameters
+
+
+def test_attention_reaches_every_sample_of_the_batch_itself_included() -> None:
+    torch.manual_seed(0)
+    layer, nodes = MessageLayer(DIMENSION, 2, 0.0), vectors(5)
+    weight, bias = layer.attention.in_proj_weight, layer.attention.in_proj_bias
+    query, key, value = functional.linear(nodes, weight, bias).view(5, 3, 2, 4).unbind(dim=1)
+    message = torch.zeros(5, 2, 4)
+    for head in range(2):
+        for i in range(5):
+            scores = torch.stack([query[i, head] @ key[j, head] / 2 for j in range(5)])
+            shares = scores.softmax(dim=0)
+            message[i, head] = sum(shares[j] * value[j, head] for j in range(5))
+    message = layer.attention.out_proj(message.reshape(5, DIMENSION))
+    middle = functional.layer_norm(nodes + message, (DIMENSION,))
+    outer = layer.outer(functional.relu(layer.inner(middle)))
+    expected = functional.layer_norm(middle + outer, (DIMENSION,))
+    assert torch.allclose(layer(nodes), expected, atol=1e-5)
+    assert layer.inner.out_features == 4 * DIMENSION
+
+
+@pytest.mark.parametrize("concatenated", [False, True])
+def test_messages_follow_a_permutation_of_the_batch(concatenated: bool) -> None:
+    torch.manual_seed(0)
+    network = MessagePassing(DIMENSION, 2, 2, 0.0, concatenated=concatenated)
+    nodes, order = vectors(7), torch.tensor([3, 6, 0, 2, 5, 1, 4])
+    assert torch.allclose(network(nodes[order]), network(nodes)[order], atol=1e-6)
+    assert network(nodes).shape == (7, network.dimension) == (7, 16 if concatenated else 8)
+    others = torch.cat([nodes[:6], vectors(1, seed=9)])
+    assert not torch.allclose(network(others)[0], network(nodes)[0], atol=1e-3)
+
+
+def test_messages_of_nothing_leave_a_layer_normed_identity() -> None:
+    network = MessagePassing(DIMENSION, 3, 2, 0.1, concatenated=False)
+    for layer in network.layers:
+        for last in (layer.attention.out_proj, layer.outer):
+            torch.nn.init.zeros_(last.weight)
+            torch.nn.init.zeros_(last.bias)
+    nodes = 2 + 3 * vectors(7)
+    expected = functional.layer_norm(nodes, (DIMENSION,))
+    assert torch.allclose(network(nodes), expected, atol=1e-4)
+
+
+def smoothed(logits: Tensor, labels: Tensor) -> float:
+    """Cross-entropy with 0.9 at the label and 0.1 spread over all classes, by hand."""
+    chances = logits.detach().double().log_softmax(dim=1).numpy()
+    own = chances[np.arange(len(labels)), labels.numpy()]
+    return float(-(0.9 * own + 0.1 * chances.mean(axis=1)).mean())
+
+
+def twice(layers: int) -> ClassifiedTwice:
+    torch.manual_seed(0)
+    network = MessagePassing(DIMENSION, layers, 2, 0.0, concatenated=False)
+    messages = MessageClassifier(6, DIMENSION, network) if layers else None
+    return ClassifiedTwice(6, DIMENSION, messages, 0.2, 0.1)
+
+
+def test_without_messages_label_smoothed_cross_entropy_is_left() -> None:
+    loss, outputs = twice(0), vectors(12)
+    expected = smoothed(loss.classifier(outputs) / 0.2, LABELS)
+    assert loss(outputs, LABELS).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_both_classifiers_count_alike_and_messages_start_from_unit_vectors() -> None:
+    loss, outputs = twice(1), vectors(12)
+    assert loss.messages is not None
+    torch.nn.init.normal_(loss.messages.classifier.weight)
+    unit = functional.normalize(outputs, dim=1)
+    parts = (loss.classifier(outputs) / 0.2, loss.messages(unit) / 0.2)
+    expected = sum(smoothed(part, LABELS) for part in parts)
+    assert loss(outputs, LABELS).item() == pytest.approx(expected, rel=1e-5)
+
+
+def mpn(pool: Features, ladder: Ladder, method: str = "mpn", **given: Any) -> IntraBatchConnections:
+    chosen = {"batch_size": 12, "embedding_dim": DIMENSION, **given}
+    (spec,) = plan(ladder, [method], [0], rungs=[0], **chosen)
+    samples = FeatureSamples(pool.values, pool.labels)
+    made = objective_of(spec, samples, CLASSES, Resources(pool), 0)
+    assert isinstance(made, IntraBatchConnections)
+    return made
+
+
+def test_no_message_is_passed_in_tests(
+    pool: Features, small_ladder: Ladder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objective = mpn(pool, small_ladder)
+    samples = FeatureSamples(pool.values, pool.labels)
+
+    def forbidden(*_: Any) -> None:
+        raise AssertionError("the network ran")
+
+    monkeypatch.setattr(MessagePassing, "forward", forbidden)
+    embedded = by_objective(objective, "cpu", samples)(samples)
+    with torch.no_grad():
+        expected = functional.normalize(objective.model(samples.values), dim=1)
+    assert np.array_equal(embedded, expected.numpy())
+
+
+def test_the_neck_has_no_shift(pool: Features, small_ladder: Ladder) -> None:
+    loss = mpn(pool, small_ladder).loss_module
+    assert isinstance(loss, ClassifiedTwice) and loss.messages is not None
+    assert not loss.messages.neck.bias.requires_grad and not loss.messages.neck.bias.any()
+    assert loss.messages.classifier.bias is None
+    logits = loss.messages(functional.normalize(vectors(12), dim=1))
+    assert torch.allclose(logits.mean(dim=0), torch.zeros(CLASSES), atol=1e-6)
+
+
+def test_redrawn_batches_have_as_many_samples_of_other_numbers_of_classes(
+    pool: Features, small_ladder: Ladder
+) -> None:
+    assert class_numbers(54) == [2, 3, 6, 9, 18, 27] and class_numbers(13) == []
+    objective = mpn(pool, small_ladder, "mpn:redraw=true")
+    training = Training(FeatureSamples(pool.values, pool.labels), 0)
+    seen = set()
+    for epoch in range(12):
+        batches = list(objective.loader(training, epoch))
+        assert len(batches) == objective.batches(training).batches == 6
+        again = list(objective.loader(training, epoch))
+        assert all(np.array_equal(one, two) for one, two in zip(batches, again, strict=True))
+        sizes = {tuple(Counter(pool.labels[batch]).values()) for batch in batches}
+        assert len(sizes) == 1
+        (size,) = sizes
+        assert sum(size) == 12 and len(set(size)) == 1
+        seen.add(len(size))
+    assert seen == {2, 3, 4, 6}
+    plain = mpn(pool, small_ladder)
+    batch = next(iter(plain.loader(training, 0)))
+    assert list(Counter(pool.labels[batch]).values()) == [4, 4, 4]
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "words"),
+    [
+        ("mpn:heads=3", {}, "heads=3 does not divide the embedding's 8 dimensions"),
+        ("mpn:heads=0", {}, "heads=0"),
+        ("mpn:redraw=true", {"batch_size": 13}, "another --train-batch-size"),
+        ("mpn:redraw=true", {"batches": "shuffled"}, "not shuffled ones"),
+    ],
+)
+def test_what_does_not_divide_is_refused_in_one_line(
+    pool: Features, small_ladder: Ladder, method: str, given: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        mpn(pool, small_ladder, method, **given)
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def pictures(
+    image_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Resources, Ladder]:
+    dataset, backbone = load_dataset(image_folder), load_backbone("tiny")
+    cached = extract_features(dataset, backbone, cache=tmp_path_factory.mktemp("cache"))
+    return Resources(cached, dataset, backbone), build_ladder(cached, rungs=2)
+
+
+IMAGES = {"train": "all", "image_size": 32, "steps": 3, "samples_per_class": 4}
+
+
+def test_whole_networks_train_and_all_flags_off_is_group_loss(
+    pictures: tuple[Resources, Ladder], tmp_path: Path
+) -> None:
+    resources, ladder = pictures
+    plain = run("group_loss", ladder, resources, tmp_path / "plain", **IMAGES)
+    off = run("group_loss_pp", ladder, resources, tmp_path / "off", **IMAGES, mix=0.0, flip=False)
+    on = run("group_loss_pp", ladder, resources, tmp_path / "on", **IMAGES)
+    assert plain.metrics == off.metrics and plain.training == off.training == on.training
+    assert np.array_equal(kept(tmp_path / "off"), kept(tmp_path / "plain"))
+    assert on.label == "group_loss_pp +flip +mix 0.5"
+    assert not np.allclose(kept(tmp_path / "on")[:, :6], 0.5 * kept(tmp_path / "plain"))
+
+
+def test_messages_train_a_whole_network(pictures: tuple[Resources, Ladder], tmp_path: Path) -> None:
+    resources, ladder = pictures
+    record = run("mpn", ladder, resources, tmp_path, **IMAGES)
+    assert np.isfinite(record.training["loss"]) and record.training["steps"] == 3
