@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +13,8 @@ from oodml.eval.tally import Tally
 from oodml.eval.tiles import Side, exact_products
 
 _NONE = float("-inf")
+# Samples of small classes that are multiplied at once.
+_TOGETHER = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,24 +67,33 @@ def finish_block(block: Block) -> Ranking:
 
 def _similarity(rows: Side, columns: Side, offset: int) -> Tensor:
     """Each row's similarities to its positives, falling, then -inf up to the longest row."""
-    places, sizes = torch.unique(rows.place, return_counts=True)
-    classes, counts = places.tolist(), sizes.tolist()
-    bounds = columns.starts
-    longest = int((bounds[classes[-1] + 1] - bounds[classes[-1]]).item())
+    places, counts = torch.unique(rows.place.cpu(), return_counts=True)
+    lefts = columns.starts[places]
+    sizes = columns.starts[places + 1] - lefts
+    longest = int(sizes.max())
     similarity = torch.full((len(rows), longest), _NONE, device=rows.vectors.device)
-    top = 0
-    for one, count in zip(classes, counts, strict=True):
-        left, right = bounds[one : one + 2].tolist()
-        block = slice(top, top + count)
-        similarity[block, : right - left] = exact_products(
-            rows.vectors[block], columns.vectors[left:right]
-        )
+    classes = torch.stack((counts.cumsum(0) - counts, lefts, counts, sizes), 1)
+    for part in _alike(classes):
+        count, size = part[0, 2:].tolist()
+        down = part[:, :1] + torch.arange(count)
+        across = part[:, 1:2] + torch.arange(size)
+        products = exact_products(rows.vectors[down], columns.vectors[across])
         if offset >= 0:
-            itself = torch.arange(count, device=similarity.device)
-            similarity[top + itself, offset + top - left + itself] = _NONE
-        top += count
+            itself = down[:, :, None] + offset == across[:, None]
+            products.masked_fill_(itself.to(products.device), _NONE)
+        similarity[down.flatten(), :size] = products.flatten(0, 1)
     similarity = similarity.sort(1, descending=True).values
     return similarity[:, : max(longest - (offset >= 0), 1)]
+
+
+def _alike(classes: Tensor) -> Iterator[Tensor]:
+    """Parts of the classes, each of as many rows and columns (its last two fields) as the others.
+
+    Small ones are multiplied together, in parts so small that they take no memory to speak of.
+    """
+    kinds, kind = torch.unique(classes[:, 2:], dim=0, return_inverse=True)
+    for number, sizes in enumerate(kinds):
+        yield from torch.split(classes[kind == number], max(_TOGETHER // int(sizes.max()), 1))
 
 
 def runs(falling: Tensor) -> tuple[Tensor, Tensor]:

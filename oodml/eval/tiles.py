@@ -93,8 +93,8 @@ def exact_part(rows: Side, columns: Side, down: Tensor, across: Tensor) -> Tenso
 
 
 def exact_products(rows: Tensor, columns: Tensor) -> Tensor:
-    """Dot products (r, c) of float32 vectors, formed in float64 and rounded to float32."""
-    return (rows.double() @ columns.double().T).float()
+    """Dot products (..., r, c) of float32 vectors, formed in float64 and rounded to float32."""
+    return (rows.double() @ columns.double().mT).float()
 
 
 def _negatives(similarity: Tensor, rows: Tensor, columns: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from oodml.train.registry import get_method, parse_method
 
 # Keeps the largest uniform number below the whole of a cumulative sum after rounding.
 _BELOW_ONE = 1 - 1e-6
+_FAINTEST = -80.0
 _LOWEST = torch.finfo(torch.float32).min / 4
 
 
@@ -131,13 +132,16 @@ def distance_weighted(cutoff: float, upper: float, dimension: int) -> Mine:
     """A random positive, and a negative with weight 1 / q(D) (arXiv:1706.07567)."""
 
     def mine(cosines: Tensor, pairs: Pairs, draws: Tensor) -> Triplets:
-        distances = _distances(cosines)
-        allowed = pairs.negative & (distances < upper)
-        d = distances.clamp(min=cutoff, max=2 - 1e-4)
-        logits = (2.0 - dimension) * d.log() - (dimension - 3) / 2 * (1 - d * d / 4).log()
+        squared = torch.where(pairs.negative, 2 - 2 * cosines, torch.inf)
+        allowed = squared < upper**2
+        d = squared.clamp_(min=cutoff**2, max=(2 - 1e-4) ** 2)
+        logits = (1 - d / 4).log_().mul_(-(dimension - 3) / 2)
+        logits += d.log_().mul_((2.0 - dimension) / 2)
         # A finite floor: a row without an allowed negative must not turn into NaN.
-        weights = functional.softmax(logits.masked_fill(~allowed, _LOWEST), dim=2)
-        positive = pick(pairs.positive.float().expand_as(cosines), draws[:, 0])
+        largest = torch.where(allowed, logits, _LOWEST).amax(2, keepdim=True)
+        # Weights below the smallest normal number would be slow, and are never drawn.
+        weights = logits.sub_(largest).clamp_(_FAINTEST, 0).exp_().mul_(allowed)
+        positive = pick_positive(pairs, draws[:, 0])
         return Triplets(positive, pick(weights, draws[:, 1]), allowed.any(2))
 
     return mine
@@ -148,7 +152,7 @@ def semi_hard(margin: float) -> Mine:
 
     def mine(cosines: Tensor, pairs: Pairs, draws: Tensor) -> Triplets:
         distances = _distances(cosines)
-        positive = pick(pairs.positive.float().expand_as(cosines), draws[:, 0])
+        positive = pick_positive(pairs, draws[:, 0])
         reach = distances.gather(2, positive[:, :, None])
         wanted = pairs.negative & (distances > reach) & (distances < reach + margin)
         wanted = torch.where(wanted.any(2, keepdim=True), wanted, pairs.negative)
@@ -163,6 +167,13 @@ def pick(weights: Tensor, draws: Tensor) -> Tensor:
     cumulative = weights.cumsum(2)
     aim = (draws * _BELOW_ONE)[:, :, None] * cumulative[:, :, -1:]
     return torch.searchsorted(cumulative, aim, right=True)[:, :, 0].clamp(max=weights.shape[2] - 1)
+
+
+def pick_positive(pairs: Pairs, draws: Tensor) -> Tensor:
+    """One positive (E, B) of every sample, as `pick` chooses among equal weights."""
+    positives = pairs.positive.nonzero()[:, 1].view(len(pairs.positive), -1)
+    place = (draws * _BELOW_ONE * positives.shape[1]).long()
+    return positives.expand(len(draws), -1, -1).gather(2, place[:, :, None])[:, :, 0]
 
 
 def episodes_loss(

@@ -17,7 +17,21 @@ from oodml.train.adaptation import check_finite, rates_of
 from oodml.train.episode_losses import EpisodesLoss, Pairs
 from oodml.train.identity_head import Turned
 from oodml.train.objective import Objective
+from oodml.train.rounded_products import rounded, rounded_products
 from oodml.train.support import Indices, Task
+
+
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """One step of every episode, (E, B) each but the uniform numbers `draws` (E, 2, B).
+
+    `rows` are those of the inputs, `places` those of all supports, one after the other.
+    """
+
+    rows: Tensor
+    places: Tensor
+    labels: Tensor
+    draws: Tensor
 
 
 class Heads(nn.Module, ABC):
@@ -26,6 +40,7 @@ class Heads(nn.Module, ABC):
     names: tuple[str, ...] = ()
     weight: nn.Parameter
     bias: nn.Parameter | None
+    inputs: Tensor
 
     def __init__(self, heads: Sequence[nn.Module]) -> None:
         super().__init__()
@@ -36,8 +51,12 @@ class Heads(nn.Module, ABC):
             self.register_parameter(name, whole)
 
     @abstractmethod
-    def cosines(self, inputs: Tensor) -> Tensor:
-        """The cosines (E, B, B) of what the heads make of inputs (E, B, C)."""
+    def begin(self, inputs: Tensor, tasks: Sequence[Task]) -> None:
+        """Get ready to be trained on the supports of the tasks, rows of inputs (N, C)."""
+
+    @abstractmethod
+    def cosines(self, lesson: Lesson) -> Tensor:
+        """The cosines (E, B, B) of what the heads make of the batches of one step."""
 
     @torch.no_grad()
     def hand_back(self) -> None:
@@ -53,13 +72,15 @@ class LinearHeads(Heads):
 
     names = ("weight", "bias")
 
-    def cosines(self, inputs: Tensor) -> Tensor:
-        # In this order the gradient of the weights comes as they lie, and is not copied over.
-        output = torch.bmm(self.weight, inputs.transpose(1, 2)).transpose(1, 2)
+    def begin(self, inputs: Tensor, tasks: Sequence[Task]) -> None:
+        self.inputs = rounded(inputs)
+
+    def cosines(self, lesson: Lesson) -> Tensor:
+        output = rounded_products(self.weight, _taken(self.inputs, lesson.rows))
         if self.bias is not None:
-            output = output + self.bias[:, None]
-        unit = functional.normalize(output.float(), dim=2)
-        return unit @ unit.transpose(1, 2)
+            output = output + self.bias[:, :, None]
+        unit = functional.normalize(output, dim=1)
+        return unit.transpose(1, 2) @ unit
 
 
 class TurnedHeads(Heads):
@@ -69,15 +90,19 @@ class TurnedHeads(Heads):
 
     def __init__(self, heads: Sequence[Turned]) -> None:
         super().__init__(heads)
-        self.directions = torch.stack([head.directions for head in heads])
+        self.directions = [head.directions for head in heads]
 
-    def cosines(self, inputs: Tensor) -> Tensor:
+    def begin(self, inputs: Tensor, tasks: Sequence[Task]) -> None:
+        own = zip(tasks, self.directions, strict=True)
+        self.inputs = inputs
+        self.within = torch.cat([_rows(inputs, task.support) @ turned for task, turned in own])
+
+    def cosines(self, lesson: Lesson) -> Tensor:
         # Differences of inner products leave nothing of half precision.
-        with torch.autocast(inputs.device.type, enabled=False):
-            within = inputs @ self.directions
-            moved = within @ self.weight.transpose(1, 2)
-            rest = inputs @ inputs.transpose(1, 2) - within @ within.transpose(1, 2)
-            products = rest + moved @ moved.transpose(1, 2)
+        inputs, within = _taken(self.inputs, lesson.rows), _taken(self.within, lesson.places)
+        moved = within @ self.weight.transpose(1, 2)
+        rest = inputs @ inputs.transpose(1, 2) - within @ within.transpose(1, 2)
+        products = rest + moved @ moved.transpose(1, 2)
         lengths = products.diagonal(dim1=1, dim2=2).clamp(min=1e-12).sqrt()
         return products / (lengths[:, :, None] * lengths[:, None, :])
 
@@ -104,15 +129,6 @@ def _is_plain(model: Objective) -> bool:
     return (own.embed, own.unit, own.output) == (plain.embed, plain.unit, plain.output)
 
 
-@dataclass(frozen=True, eq=False)
-class Lesson:
-    """One step of every episode: rows of the inputs, labels (E, B), uniform numbers (E, 2, B)."""
-
-    rows: Tensor
-    labels: Tensor
-    draws: Tensor
-
-
 def adapt_together(
     heads: Heads,
     loss: EpisodesLoss,
@@ -134,10 +150,9 @@ def adapt_together(
     optimizer = torch.optim.Adam(
         rates_of(spec).groups(list(heads.parameters()), list(loss.parameters())), fused=True
     )
+    heads.begin(inputs, tasks)
     for lesson in _lessons(tasks, batches, device):
-        with torch.autocast(device.type, torch.bfloat16, enabled=spec.training_precision == "bf16"):
-            cosines = heads.cosines(_taken(inputs, lesson.rows))
-        losses = loss(cosines.float(), lesson.labels, pairs, lesson.draws)
+        losses = loss(heads.cosines(lesson), lesson.labels, pairs, lesson.draws)
         optimizer.zero_grad(set_to_none=True)
         losses.sum().backward()
         optimizer.step()
@@ -151,6 +166,8 @@ def _lessons(
 ) -> Iterator[Lesson]:
     steps, size = batches[0].shape
     rows = np.stack([task.support[own] for task, own in zip(tasks, batches, strict=True)], 1)
+    before = np.cumsum([0] + [len(task.support) for task in tasks[:-1]])
+    places = np.stack([first + own for first, own in zip(before, batches, strict=True)], 1)
     labels = np.stack([task.labels[own] for task, own in zip(tasks, batches, strict=True)], 1)
     draws = np.stack(
         [
@@ -159,9 +176,13 @@ def _lessons(
         ],
         axis=1,
     )
-    whole = [torch.from_numpy(part).to(device) for part in (rows, labels, draws)]
+    whole = [torch.from_numpy(part).to(device) for part in (rows, places, labels, draws)]
     for step in range(steps):
         yield Lesson(*(part[step] for part in whole))
+
+
+def _rows(inputs: Tensor, rows: Indices) -> Tensor:
+    return inputs[torch.from_numpy(rows).to(inputs.device)]
 
 
 def _taken(inputs: Tensor, rows: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from oodml.fid.features import Features, FeatureSource
 from oodml.splits.episodes import Episode, few_shot_episodes
 from oodml.splits.split import Split, random_split
 from oodml.store import RunSpec
-from oodml.train import fewshot
+from oodml.train import fewshot, rounded_products
 from oodml.train.adaptation import rates_of
 from oodml.train.build import Resources, objective_of, samples_of
 from oodml.train.embedding import Embed, as_they_are, by_module, by_objective
@@ -212,6 +212,8 @@ def test_heads_adapted_at_once_equal_heads_adapted_one_by_one(
     method: str, criterion: str, features: Features, adapted: Watched,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
+    """Where operands are not rounded; what rounding moves is in test_rounded_products."""
+    monkeypatch.setattr(rounded_products, "OPERANDS", torch.float32)
     run = started(features, method, few_shot_criterion=criterion)
     episodes = episodes_of(run, shots=5)
     few_shot(*run, episodes=episodes)
