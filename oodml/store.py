@@ -310,6 +310,10 @@ class Store:
             path.unlink(missing_ok=True)
         (directory / "error.txt").unlink(missing_ok=True)
 
+    def renew(self, record: RunRecord) -> None:
+        """Write a finished run again with what was measured since, such as more metrics."""
+        write_json(self.run_directory(record.id) / "run.json", record.to_json())
+
     def fail(self, run_id: str, traceback: str, *, killed: bool = False) -> None:
         """Keep the traceback of a failed try; a failure is not a result.
 

@@ -162,7 +162,7 @@ def _evaluate_all(
         )
         if known is not None:
             record = replace(record, metrics={**known.metrics, **record.metrics})
-        store.finish(record)
+        store.renew(record)
     return done
 
 

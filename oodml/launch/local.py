@@ -103,10 +103,7 @@ class _Crew:
             ),
             daemon=True,
         )
-        # Ctrl-C reaches all processes of a terminal; workers are told by their parent.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         process.start()
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return _Worker(number, desk, stack, process)
 
     def is_working(self) -> bool:
@@ -197,6 +194,8 @@ def work(
     place: tuple[int, int],
 ) -> None:
     """What a worker process does; `place` is its number among how many."""
+    # Ctrl-C reaches all processes of a terminal; workers are told by their parent.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     grid.read_plugins()
     store = Store(directory)
