@@ -14,8 +14,8 @@ Labels = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 Values = npt.NDArray[np.float32]
 
-# Training clusters again and again; one start each time, as many iterations as faiss takes.
-RESTARTS, ITERATIONS = 1, 25
+# Training clusters again and again: fewer starts than an evaluation takes.
+RESTARTS, ITERATIONS = 3, 20
 # How often a split is tried before it is taken as it is.
 TRIALS = 10
 

@@ -10,7 +10,7 @@ import pytest
 from sklearn.metrics import adjusted_rand_score
 
 from oodml.errors import DataError
-from oodml.train.clusters import clusters_of, matched
+from oodml.train.clusters import clusters_of, halved, has_pairs, matched, with_company
 
 
 def blobs(count: int, size: int = 20, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -80,3 +80,42 @@ def test_empty_clusters_are_matched_too_and_wrong_labels_refused() -> None:
         matched(np.array([0, 2]), np.array([0, 1]), 2)
     with pytest.raises(DataError, match="the same samples"):
         matched(np.array([0]), np.array([0, 1]), 2)
+
+
+def test_merging_the_halves_gives_the_clusters_back() -> None:
+    values, groups = blobs(4)
+    parents = groups // 2
+    halves = halved(values, parents, np.arange(80) % 5, seed=0)
+    assert np.array_equal(halves // 2, parents)
+    assert adjusted_rand_score(groups, halves) == 1.0
+
+
+def test_what_cannot_be_split_stays_in_the_first_half() -> None:
+    values = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
+    parents = np.array([0, 0, 0, 2, 0, 0, 0])
+    halves = halved(values, parents, np.zeros(7, dtype=np.int64), seed=0)
+    assert halves[3] == 4 and set(np.delete(halves, 3)) == {0, 1}
+
+
+def test_a_cluster_is_split_again_until_both_halves_have_pairs() -> None:
+    # Two tight pairs of clumps: a split between clumps of one class leaves a half without pairs.
+    values = np.array([[0.0, 0], [0, 1], [9, 0], [9, 1]], dtype=np.float32).repeat(4, axis=0)
+    values += np.random.default_rng(0).normal(scale=0.01, size=values.shape).astype(np.float32)
+    classes = np.array([0, 1, 2, 3]).repeat(4)
+    for seed in range(4):
+        halves = halved(values, np.zeros(16, dtype=np.int64), classes, seed=seed)
+        assert all(has_pairs(classes[halves == side]) for side in (0, 1))
+
+
+def test_a_sample_alone_in_its_class_and_cluster_has_no_company() -> None:
+    classes = np.array([0, 0, 0, 1, 1, 2, 2])
+    clusters = np.array([0, 0, 1, 1, 1, 0, 1])
+    assert with_company(classes, clusters).tolist() == [True, True, False, True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("classes", "enough"),
+    [([0, 0, 1, 1], True), ([0, 0, 1], False), ([0, 0, 0], False), ([], False)],
+)
+def test_pairs_of_both_kinds_need_two_classes_of_two(classes: list[int], enough: bool) -> None:
+    assert has_pairs(np.array(classes, dtype=np.int64)) is enough

@@ -1,0 +1,436 @@
+"""Divide and conquer, in slices and in a hierarchy of masks: who is trained when, on what."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_features
+from torch import Tensor, nn
+from torch.nn import functional
+
+from oodml.data import load_dataset
+from oodml.errors import UsageError
+from oodml.fid.backbone import load_backbone
+from oodml.fid.features import Features, extract_features
+from oodml.splits.build import build_ladder
+from oodml.splits.ladder import Ladder
+from oodml.train import checkpoint
+from oodml.train.build import Resources, objective_of
+from oodml.train.clusters import matched
+from oodml.train.divided import Divided
+from oodml.train.loop import fit
+from oodml.train.mask_learners import MaskLearners
+from oodml.train.masks import halving_masks, mean_cosine
+from oodml.train.objective import Batch, Objective, check_groups
+from oodml.train.plan import plan
+from oodml.train.registry import get_method
+from oodml.train.run import train
+from oodml.train.samples import FeatureSamples
+from oodml.train.slice_learners import SliceLearners, same_shapes
+from oodml.train.training import Training
+
+CLASSES, PER_CLASS = 12, 6
+SLICES, MASKS = "divide_and_conquer", "hierarchical_divide_and_conquer"
+# 72 samples make 3 batches an epoch.
+SETTINGS: dict[str, Any] = {"batch_size": 24, "embedding_dim": 8, "steps": 12}
+
+
+@pytest.fixture(scope="module")
+def pool() -> Features:
+    return make_features(CLASSES, PER_CLASS, 8)
+
+
+@pytest.fixture(scope="module")
+def ladder(pool: Features) -> Ladder:
+    return build_ladder(pool, rungs=2)
+
+
+@pytest.fixture
+def training(pool: Features) -> Training:
+    return Training(FeatureSamples(pool.values, pool.labels), 0)
+
+
+def made(
+    method: str, pool: Features, ladder: Ladder, trunk: nn.Module | None = None, **settings: Any
+) -> Objective:
+    (spec,) = plan(ladder, [method], [0], rungs=[0], **{**SETTINGS, **settings})
+    samples = FeatureSamples(pool.values, pool.labels)
+    objective = objective_of(spec, samples, CLASSES, Resources(pool), 0)
+    if trunk is not None:
+        objective.model.trunk = trunk
+    return objective
+
+
+def divided(method: str, pool: Features, ladder: Ladder, **settings: Any) -> Any:
+    objective = made(method, pool, ladder, **settings)
+    assert isinstance(objective, Divided)
+    return objective
+
+
+def batch_of(training: Training, index: Any) -> Batch:
+    rows = torch.as_tensor(index)
+    return Batch((training.samples.evaluation(rows.numpy()),), training.labels[rows], rows)
+
+
+@pytest.mark.parametrize("base", ["margin", "proxy_anchor", "contrastive"])
+@pytest.mark.parametrize("method", [f"{SLICES}:clusters=1", f"{MASKS}:clusters=1,masks=fixed"])
+def test_one_cluster_is_the_baseline_bit_for_bit(
+    method: str, base: str, pool: Features, ladder: Ladder, training: Training, tmp_path: Path
+) -> None:
+    plain, one = made(base, pool, ladder), made(f"{method},base={base}", pool, ladder)
+    for objective in (plain, one):
+        directory = tmp_path / objective.spec.method
+        directory.mkdir()
+        fit(objective, training, directory)
+    state = one.state_dict()
+    for name, value in plain.state_dict().items():
+        assert torch.equal(value, state[name]), name
+    inputs = torch.from_numpy(pool.values)
+    with torch.no_grad():
+        assert torch.equal(one.embed(inputs), plain.embed(inputs))
+
+
+def test_one_cluster_with_a_learned_mask_is_the_baseline_with_a_diagonal_scale(
+    pool: Features, ladder: Ladder, training: Training
+) -> None:
+    one = divided(f"{MASKS}:clusters=1,base=contrastive", pool, ladder)
+    one.begin_epoch(training, 0)
+    scale = torch.rand(8) - 0.2
+    with torch.no_grad():
+        one.masks[0].copy_(scale[None])
+    batch = batch_of(training, np.arange(24))
+    scaled = functional.normalize(one.model(batch.inputs) * scale.clamp(min=0), dim=1)
+    expected = one.criterion.loss(scaled, batch.labels)
+    value = one.loss(batch)
+    assert torch.allclose(value, expected)
+    value.backward()
+    assert (one.masks[0].grad[0, scale < 0] == 0).all() and one.masks[0].grad.any()
+
+
+@pytest.mark.parametrize("base", ["margin", "proxy_anchor"])
+def test_other_slices_get_a_gradient_of_exactly_0_until_the_joint_share(
+    base: str, pool: Features, ladder: Ladder, training: Training
+) -> None:
+    objective = divided(f"{SLICES}:base={base}", pool, ladder)
+    objective.begin_epoch(training, 0)
+    for index in objective.loader(training, 0):
+        objective.zero_grad()
+        torch.manual_seed(0)
+        objective.loss(batch_of(training, index)).backward()
+        (cluster,) = set(objective.clusters[index])
+        for gradient in (objective.model.head.weight.grad, objective.model.head.bias.grad):
+            moved = gradient.reshape(4, -1).ne(0).any(dim=1)
+            assert moved.tolist() == [each == cluster for each in range(4)]
+    objective.step.fill_(6)
+    objective.zero_grad()
+    objective.loss(batch_of(training, np.arange(24))).backward()
+    assert objective.model.head.weight.grad.ne(0).any(dim=1).all()
+
+
+@pytest.mark.parametrize("method", [SLICES, MASKS])
+def test_batches_come_from_one_cluster_each_and_from_all_in_the_joint_share(
+    method: str, pool: Features, ladder: Ladder, training: Training
+) -> None:
+    # The share begins within epoch 2, that is between steps 6 and 9.
+    objective = divided(f"{method}:period=1,joint=0.4", pool, ladder)
+    usual = made("margin", pool, ladder)
+    owners = []
+    for epoch in range(4):
+        objective.begin_epoch(training, epoch)
+        batches = list(objective.loader(training, epoch))
+        assert len(batches) == 3
+        for index, plain in zip(batches, usual.loader(training, epoch), strict=True):
+            owners.append(len(set(objective.clusters[index])))
+            assert len(owners) <= 7 or np.array_equal(index, plain)
+    assert objective.joint_from == 7
+    assert owners[:7] == [1] * 7 and min(owners[7:]) > 1
+
+
+def test_clusters_are_made_every_period_and_keep_their_names(
+    pool: Features, ladder: Ladder, training: Training
+) -> None:
+    # Well apart, the clusters are the same each time, up to their names.
+    far = replace(pool, values=np.eye(2, 8, dtype=np.float32)[pool.labels % 2] + pool.values / 99)
+    training = Training(FeatureSamples(far.values, far.labels), 0)
+    objective = divided(f"{SLICES}:clusters=2,period=2,joint=0", far, ladder, steps=30)
+    objective.model.trunk = nn.Identity()
+    objective.begin_epoch(training, 0)
+    first = objective.clusters
+    for names in ([0, 1], [1, 0]):
+        objective.clusters = np.array(names)[first]
+        objective.begin_epoch(training, 1)
+        assert np.array_equal(objective.clusters, np.array(names)[first])
+        objective.begin_epoch(training, 2)
+        assert np.array_equal(objective.clusters, np.array(names)[first])
+    objective.clusters = np.zeros_like(first)
+    objective.begin_epoch(training, 3)
+    assert not objective.clusters.any(), "no new clusters between the periods"
+    objective.begin_epoch(training, 4)
+    assert objective.clusters.any()
+
+
+def test_clusters_are_of_pooled_directions_without_augmentation(
+    pool: Features, ladder: Ladder, training: Training, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    objective = divided(SLICES, pool, ladder)
+
+    def watched(values: Any, number: int, *, seed: int) -> Any:
+        seen.append(values)
+        return np.arange(len(values)) % number
+
+    monkeypatch.setattr("oodml.train.slice_learners.clusters_of", watched)
+    monkeypatch.setattr(FeatureSamples, "training", None)
+    objective.begin_epoch(training, 0)
+    with torch.no_grad():
+        expected = functional.normalize(objective.model.trunk(torch.from_numpy(pool.values)), dim=1)
+    assert np.allclose(seen[0], expected)
+
+
+def test_where_no_cluster_makes_a_batch_all_is_trained_together(
+    pool: Features, ladder: Ladder, training: Training, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objective = divided(SLICES, pool, ladder)
+    monkeypatch.setattr(
+        "oodml.train.slice_learners.clusters_of", lambda values, number, *, seed: pool.labels
+    )
+    objective.begin_epoch(training, 0)
+    plain = made("margin", pool, ladder)
+    for index, usual in zip(objective.loader(training, 0), plain.loader(training, 0), strict=True):
+        assert np.array_equal(index, usual)
+    objective.loss(batch_of(training, index)).backward()
+    assert objective.model.head.weight.grad.ne(0).any(dim=1).all()
+
+
+def test_retrieval_sees_the_mean_of_the_slices_cosines(pool: Features, ladder: Ladder) -> None:
+    objective = divided(SLICES, pool, ladder)
+    inputs = torch.from_numpy(pool.values[:9])
+    with torch.no_grad():
+        embedding, output = objective.embed(inputs), objective.model(inputs)
+    units = [functional.normalize(part, dim=1) for part in output.split(2, dim=1)]
+    mean = sum(unit @ unit.T for unit in units) / 4
+    assert torch.allclose(embedding @ embedding.T, mean, atol=1e-6)
+
+
+def test_slices_share_a_loss_that_knows_no_dimension_and_have_their_own_otherwise(
+    pool: Features, ladder: Ladder
+) -> None:
+    shared = divided(SLICES, pool, ladder)
+    assert all(each is shared.criterion for each in shared.criteria) and not shared.slice_losses
+    own = divided(f"{SLICES}:base=proxy_anchor", pool, ladder)
+    shapes = [tuple(p.shape) for p in own.slice_losses.parameters()]
+    assert shapes == [(CLASSES, 2)] * 4
+    check_groups(own)
+    assert same_shapes(own.criteria[0].loss, own.criteria[1].loss)
+
+
+def test_the_hierarchy_doubles_and_children_start_with_their_parents_masks(
+    pool: Features, ladder: Ladder, training: Training
+) -> None:
+    objective = divided(f"{MASKS}:joint=0", pool, ladder)
+    assert isinstance(objective, MaskLearners)
+    parents = None
+    for epoch, number in enumerate([1, 2, 4, 4]):
+        objective.begin_epoch(training, epoch)
+        clusters = objective.clusters
+        assert clusters is not None and len(np.unique(clusters)) == number
+        masks = objective.masks[int(objective.level)]
+        assert masks.shape == (number, 8)
+        if epoch == 1:
+            assert mean_cosine(masks).item() == pytest.approx(1.0)
+        if parents is not None and number == 2 * len(parents):
+            assert torch.equal(masks, parents.repeat_interleave(2, dim=0))
+        with torch.no_grad():
+            masks += torch.rand_like(masks)
+        parents = masks.detach().clone()
+
+
+def test_halves_are_of_the_clusters_of_the_level_above(
+    pool: Features, ladder: Ladder, training: Training, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objective = divided(f"{MASKS}:joint=0", pool, ladder)
+    flat: list[Any] = []
+
+    def kept(new: Any, old: Any, number: int) -> Any:
+        flat.append(matched(new, old, number))
+        return flat[-1]
+
+    monkeypatch.setattr("oodml.train.mask_learners.matched", kept)
+    for epoch in range(3):
+        objective.begin_epoch(training, epoch)
+    assert len(flat) == 2 and len(np.unique(flat[1])) == 2
+    assert np.array_equal(objective.clusters // 2, flat[1])
+
+
+def test_fixed_masks_halve_the_embedding_and_do_not_overlap() -> None:
+    levels = halving_masks(7, 2)
+    assert [tuple(level.shape) for level in levels] == [(1, 7), (2, 7), (4, 7)]
+    for parents, children in pairwise(levels):
+        assert torch.equal(children.reshape(len(parents), 2, 7).sum(dim=1), parents)
+        assert mean_cosine(children).item() == 0.0
+    with pytest.raises(UsageError, match="8 fixed masks do not divide an embedding of 7"):
+        halving_masks(7, 3)
+
+
+def test_the_overlap_of_masks_is_the_mean_of_their_cosines_and_enters_with_its_weight(
+    pool: Features, ladder: Ladder, training: Training
+) -> None:
+    masks = torch.rand(4, 6)
+    pairs = [functional.cosine_similarity(masks[i], masks[j], dim=0)
+             for i in range(4) for j in range(4) if i != j]  # fmt: skip
+    assert mean_cosine(masks).item() == pytest.approx(float(torch.stack(pairs).mean()))
+    values = {}
+    for weight in (0.0, 0.5):
+        method = f"{MASKS}:orthogonality={weight},base=contrastive,joint=0"
+        objective = divided(method, pool, ladder)
+        for epoch in range(3):
+            objective.begin_epoch(training, epoch)
+        with torch.no_grad():
+            objective.masks[2].copy_(torch.linspace(-1, 2, 32).reshape(4, 8))
+        objective.step.fill_(6)
+        index = next(iter(objective.loader(training, 2)))
+        values[weight] = objective.loss(batch_of(training, index)).item()
+    overlap = mean_cosine(torch.linspace(-1, 2, 32).reshape(4, 8).clamp(min=0)).item()
+    assert values[0.5] - values[0.0] == pytest.approx(0.5 * overlap, abs=1e-5)
+
+
+def weights(objective: Any) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in objective.named_parameters()}
+
+
+def test_the_trunk_rests_for_an_epoch_after_new_clusters_and_masks_until_their_time(
+    pool: Features, ladder: Ladder, training: Training, tmp_path: Path
+) -> None:
+    objective = divided(
+        f"{MASKS}:period=2,freeze=1,joint=0.4,clusters=2", pool, ladder,
+        trunk=nn.Linear(8, 8), steps=15,
+    )  # fmt: skip
+    after_step, before, moved = objective.after_step, weights(objective), []
+
+    def watch(training: Training, batch: Batch, step: int) -> None:
+        nonlocal before
+        after_step(training, batch, step)
+        now = weights(objective)
+        names = ("model.trunk.weight", "model.head.weight", "masks.0", "masks.1")
+        moved.append([not torch.equal(before[name], now[name]) for name in names])
+        before = now
+
+    objective.after_step = watch
+    begin_epoch = objective.begin_epoch
+
+    def begin(training: Training, epoch: int) -> None:
+        nonlocal before
+        begin_epoch(training, epoch)
+        before = weights(objective)
+
+    objective.begin_epoch = begin
+    fit(objective, training, tmp_path)
+    one, resting, two = [True, True, True, False], [False, True, False, True], [True, True, False]
+    assert moved[:6] == [one] * 6, "one cluster: the trunk and the mask of the root"
+    assert moved[6:9] == [resting] * 3, "the trunk rests after the first halving"
+    assert [each[:3] for each in moved[9:]] == [two] * 6, "the joint share has no masks"
+    assert [each[3] for each in moved[9:]] == [False] * 6
+    assert all(parameter.requires_grad for parameter in objective.parameters())
+
+
+class KilledError(Exception):
+    """Stands for a process that ends between two steps."""
+
+
+@pytest.mark.parametrize("killed", [1, 4, 7, 10])
+@pytest.mark.parametrize(
+    "method", [f"{SLICES}:period=1,joint=0.2", f"{MASKS}:period=1,freeze=1,joint=0.2"]
+)
+def test_a_run_resumed_anywhere_has_the_same_clusters_masks_and_weights(
+    method: str,
+    killed: int,
+    pool: Features,
+    ladder: Ladder,
+    training: Training,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint, "SHARE", 1e9)
+    objectives = []
+    for _ in range(3):
+        torch.manual_seed(0)
+        objectives.append(divided(method, pool, ladder, trunk=nn.Linear(8, 8)))
+    straight, broken, resumed = objectives
+    (tmp_path / "straight").mkdir()
+    fit(straight, training, tmp_path / "straight")
+    after_step = broken.after_step
+
+    def die(training: Training, batch: Batch, step: int) -> None:
+        after_step(training, batch, step)
+        if step == killed:
+            raise KilledError
+
+    monkeypatch.setattr(broken, "after_step", die)
+    with pytest.raises(KilledError):
+        fit(broken, training, tmp_path)
+    fit(resumed, training, tmp_path)
+    assert np.array_equal(straight.clusters, resumed.clusters)
+    state = resumed.state_dict()
+    for name, value in straight.state_dict().items():
+        if isinstance(value, Tensor):
+            assert torch.equal(value, state[name]), name
+
+
+@pytest.mark.parametrize("method", [SLICES, MASKS])
+def test_test_classes_reach_no_cluster(
+    method: str, pool: Features, ladder: Ladder, tmp_path: Path
+) -> None:
+    split = ladder.rungs[0]
+    (spec,) = plan(ladder, [method], [0], rungs=[0], **{**SETTINGS, "steps": 6})
+    values = pool.values.copy()
+    values[pool.of_classes(split.test_classes)] *= -3
+    records = [
+        train(spec, split, Resources(each), tmp_path / name)
+        for name, each in (("one", pool), ("other", replace(pool, values=values)))
+    ]
+    assert records[0].training == records[1].training
+    assert records[0].geometry["train"] == records[1].geometry["train"]
+    assert records[0].metrics != records[1].metrics
+
+
+@pytest.mark.parametrize("method", [f"{SLICES}:period=1", f"{MASKS}:freeze=1", "bier"])
+def test_whole_networks_train_on_images(method: str, image_folder: Path, tmp_path: Path) -> None:
+    dataset, backbone = load_dataset(image_folder), load_backbone("tiny")
+    features = extract_features(dataset, backbone, cache=tmp_path)
+    images = build_ladder(features, rungs=2)
+    (spec,) = plan(
+        images, [method], [0], rungs=[0], train="all", steps=4, batch_size=12,
+        learning_rate=3e-3, embedding_dim=8, image_size=32, samples_per_class=2,
+    )  # fmt: skip
+    record = train(spec, images.rungs[0], Resources(features, dataset, backbone), tmp_path / "run")
+    assert np.isfinite(record.training["loss"]) and 0 < record.metrics["recall_at_1"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("method", "own", "message"),
+    [
+        (MASKS, {"clusters": 6}, "clusters=6 is no power of two; give 4 or 8"),
+        (MASKS, {"masks": "fix"}, "Did you mean 'fixed'"),
+        (SLICES, {"clusters": 0}, "give 1 or more of both"),
+        (SLICES, {"period": 0}, "give 1 or more of both"),
+        (SLICES, {"joint": 1.5}, "joint=1.5 is no share of the training"),
+        (SLICES, {"clusters": 9}, "has no 9 heads"),
+    ],
+)
+def test_what_cannot_be_divided_is_refused(method: str, own: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        get_method(method).build_with(CLASSES, 8, own)
+
+
+def test_recipes_hold_what_the_published_code_sets() -> None:
+    assert get_method(MASKS).recipes["sop"].hyperparameters["clusters"] == 32
+    assert get_method(SLICES).recipes["sop"].hyperparameters == {"clusters": 8}
+    slices = get_method(SLICES).build_with(CLASSES, 8, {})
+    assert slices.func is SliceLearners
