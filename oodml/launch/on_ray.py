@@ -53,10 +53,9 @@ def drain_on_ray(
     grid = replace(grid, plugins=[path.resolve() for path in grid.plugins])
     with _connected(ray, cluster.address):
         task = ray.remote(num_cpus=cluster.cpus, num_gpus=cluster.gpus, max_retries=0)(do_task)
-        shared = [
-            ray.put(each) for each in (grid, emptied(resources), resources.features.values, cluster)
-        ]
-        _Driver(ray, task, [*shared, directory], grid, store).drain(report)
+        parts = (grid, emptied(resources), resources.features.values, resources.views, cluster)
+        shared = [*map(ray.put, parts), directory]
+        _Driver(ray, task, shared, grid, store).drain(report)
 
 
 class _Driver:
