@@ -19,6 +19,7 @@ HOMES = {
     "oodml.files": "ground",
     "oodml.store": "store",
     "oodml.claim": "store",
+    "oodml.outlook": "store",
     "oodml.launch": "launch",
     "oodml.__main__": "cli",
     **{f"oodml.{name}": name for name in ("data", "fid", "splits", "eval", "train", "tune", "cli")},

@@ -58,11 +58,11 @@ def test_a_lost_node_and_a_killed_driver_change_nothing(
         return len(found) >= number
 
     first = driver(DRIVE, *arguments)
-    wait_for(lambda: done(2), 120)
+    wait_for(lambda: done(2), 240)
     first.send_signal(signal.SIGKILL)
     first.communicate()
     again = driver(DRIVE, *arguments)
-    wait_for(lambda: done(5), 120)
+    wait_for(lambda: done(5), 240)
     cluster.remove_node(second, allow_graceful=False)
     output, errors = again.communicate(timeout=240)
     assert output.split() == [str(len(specs)), "0", "0"], errors[-3000:]

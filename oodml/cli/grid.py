@@ -183,7 +183,7 @@ def print_plan(
     specs: Sequence[RunSpec], store: Store, *, retries: int = RETRIES, workers: int = 1
 ) -> None:
     """Say how many runs there are, how far they have come, and what the rest will cost."""
-    from oodml.launch.outlook import outlook
+    from oodml.outlook import outlook
 
     now = outlook([spec.id for spec in specs], store, retries)
     single = sorted({spec.label for spec in specs if spec.train == "none"})
@@ -209,7 +209,7 @@ def print_plan(
 def _cost_line(
     left: Sequence[RunSpec], specs: Sequence[RunSpec], store: Store, workers: int
 ) -> str:
-    from oodml.launch.outlook import cost_of, in_words
+    from oodml.outlook import cost_of, in_words
 
     labels = store.asked_for() | {spec.id: spec.label for spec in specs}
     cost = cost_of([spec.id for spec in left], labels, store)

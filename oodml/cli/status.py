@@ -61,7 +61,7 @@ def status_command(
 
 def figures_of(store: Store, retries: int) -> dict[str, Any]:
     """The counts, the throughput in runs a minute, the seconds left, and the failed runs."""
-    from oodml.launch.outlook import outlook, throughput
+    from oodml.outlook import outlook, throughput
 
     asked_for = store.asked_for()
     runs = sorted({*asked_for, *store.begun()})
@@ -90,7 +90,7 @@ def _last_line(store: Store, run: str) -> str:
 
 
 def _lines(figures: dict[str, Any]) -> Sequence[str]:
-    from oodml.launch.outlook import in_words
+    from oodml.outlook import in_words
 
     given_up = f", {figures['given_up']} given up" if figures["given_up"] else ""
     lines = [

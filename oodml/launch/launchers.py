@@ -15,6 +15,7 @@ from oodml.splits.ladder import Ladder
 from oodml.store import RunSpec, Store
 from oodml.train.build import Resources
 from oodml.train.stopping import stop_requested, stopping_on_signals
+from oodml.train.tracking import check_tracker
 
 LAUNCHERS = ("local", "ray", "torchrun")
 
@@ -50,6 +51,7 @@ def run_grid(
     """
     if launcher not in LAUNCHERS:
         raise unknown_name("launcher", launcher, LAUNCHERS)
+    check_tracker(track)
     store.note_grid(specs)
     grid = Grid(specs, ladder, plugins, keep_embeddings, retries, timeout, track).started(store)
     done = store.done_of(spec.id for spec in specs)

@@ -193,7 +193,7 @@ def _connected(ray: ModuleType, address: str) -> Iterator[None]:
             address=address or "local",
             include_dashboard=None if address else False,
             logging_level="WARNING",
-            log_to_driver=True,
+            log_to_driver=False,
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
         first = str(error).partition("\n")[0]
