@@ -44,11 +44,8 @@ def unit_slices(output: Tensor, sizes: Sequence[int], weights: Sequence[float]) 
     """Each slice of an output (B, D) at unit length times its weight, the whole at unit length.
 
     The cosine of two of them is the mean of the slices' cosines weighted by the squared weights.
-    The gradient of a slice comes from that slice alone; a single one is brought to unit length as
-    it is.
+    The gradient of a slice comes from that slice alone.
     """
     length = math.hypot(*weights)
     units = [functional.normalize(part, dim=1) for part in torch.split(output, list(sizes), dim=1)]
-    if len(units) == 1:
-        return units[0]
     return torch.cat([w / length * unit for w, unit in zip(weights, units, strict=True)], dim=1)

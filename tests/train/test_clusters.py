@@ -10,6 +10,7 @@ import pytest
 from sklearn.metrics import adjusted_rand_score
 
 from oodml.errors import DataError
+from oodml.train import clusters
 from oodml.train.clusters import clusters_of, halved, has_pairs, matched, with_company
 
 
@@ -97,20 +98,29 @@ def test_what_cannot_be_split_stays_in_the_first_half() -> None:
     assert halves[3] == 4 and set(np.delete(halves, 3)) == {0, 1}
 
 
-def test_a_cluster_is_split_again_until_both_halves_have_pairs() -> None:
-    # Two tight pairs of clumps: a split between clumps of one class leaves a half without pairs.
-    values = np.array([[0.0, 0], [0, 1], [9, 0], [9, 1]], dtype=np.float32).repeat(4, axis=0)
-    values += np.random.default_rng(0).normal(scale=0.01, size=values.shape).astype(np.float32)
-    classes = np.array([0, 1, 2, 3]).repeat(4)
-    for seed in range(4):
-        halves = halved(values, np.zeros(16, dtype=np.int64), classes, seed=seed)
-        assert all(has_pairs(classes[halves == side]) for side in (0, 1))
+def test_a_cluster_is_split_again_until_both_halves_have_pairs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    classes = np.array([0, 0, 1, 1, 2, 2, 3, 3])
+    tried = []
+
+    def split(values: np.ndarray, k: int, *, seed: int) -> np.ndarray:
+        tried.append(seed)
+        return np.arange(8) // (4 if len(tried) == 3 else 6)
+
+    monkeypatch.setattr(clusters, "clusters_of", split)
+    nothing = np.zeros(8, dtype=np.int64)
+    halves = halved(np.zeros((8, 1), np.float32), nothing, classes, seed=0)
+    assert halves.tolist() == [0, 0, 0, 0, 1, 1, 1, 1] and len(set(tried)) == 3
+    tried += [0] * 9
+    halves = halved(np.zeros((8, 1), np.float32), nothing, classes, seed=0)
+    assert halves.tolist() == [0, 0, 0, 0, 0, 0, 1, 1] and len(tried) == 12 + clusters.TRIALS
 
 
 def test_a_sample_alone_in_its_class_and_cluster_has_no_company() -> None:
     classes = np.array([0, 0, 0, 1, 1, 2, 2])
-    clusters = np.array([0, 0, 1, 1, 1, 0, 1])
-    assert with_company(classes, clusters).tolist() == [True, True, False, True, True, False, False]
+    groups = np.array([0, 0, 1, 1, 1, 0, 1])
+    assert with_company(classes, groups).tolist() == [True, True, False, True, True, False, False]
 
 
 @pytest.mark.parametrize(

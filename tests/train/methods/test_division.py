@@ -226,6 +226,10 @@ def test_slices_share_a_loss_that_knows_no_dimension_and_have_their_own_otherwis
     own = divided(f"{SLICES}:base=proxy_anchor", pool, ladder)
     shapes = [tuple(p.shape) for p in own.slice_losses.parameters()]
     assert shapes == [(CLASSES, 2)] * 4
+    encoded = own.encode(torch.from_numpy(pool.values))
+    own.learner_loss(encoded, torch.from_numpy(pool.labels), 2).backward()
+    moved = [next(iter(each.parameters())).grad is not None for each in own.slice_losses]
+    assert moved == [False, False, True, False]
     check_groups(own)
     assert same_shapes(own.criteria[0].loss, own.criteria[1].loss)
 
@@ -337,6 +341,19 @@ def test_the_trunk_rests_for_an_epoch_after_new_clusters_and_masks_until_their_t
     assert [each[:3] for each in moved[9:]] == [two] * 6, "the joint share has no masks"
     assert [each[3] for each in moved[9:]] == [False] * 6
     assert all(parameter.requires_grad for parameter in objective.parameters())
+
+
+def test_masks_of_other_levels_are_out_of_sight_during_a_step(
+    pool: Features, ladder: Ladder, training: Training
+) -> None:
+    """Processes that train together would give what is in sight a gradient of zero."""
+    objective = divided(f"{MASKS}:joint=0.5", pool, ladder)
+    for epoch in range(2):
+        objective.begin_epoch(training, epoch)
+    for step, expected in ((3, [False, True, False]), (6, [False, False, False])):
+        objective.after_step(training, batch_of(training, np.arange(24)), step - 1)
+        objective.loss(batch_of(training, np.arange(24)))
+        assert [mask.requires_grad for mask in objective.masks] == expected
 
 
 class KilledError(Exception):

@@ -223,6 +223,8 @@ def test_decorrelation_moves_the_heads_and_neither_trunk_nor_bias(kind: str) -> 
 def test_every_term_enters_with_its_weight() -> None:
     objective = bier(decorrelation="activation", diversity=0.5, length_weight=3.0)
     head = objective.model.head.weight
+    with torch.no_grad():
+        head *= 1.5
     parts = [batch().inputs @ part.T for part in head.split([3, 5, 8])]
     lengths = sum(unit_rows(part) for part in head.split([3, 5, 8]))
     expected = deviance("shrinkage", 3, 5, 8)(objective.model(batch().inputs), LABELS)
