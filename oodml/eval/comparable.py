@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # The backbone of a run whose embeddings were made elsewhere (`oodml evaluate`).
 EMBEDDINGS = "embeddings"
 # What must be equal in all runs of a table, and what in all that start from a network of ours.
-_SHARED = ("gallery_classes", "gallery_images", "protocol")
+_SHARED = ("gallery_classes", "gallery_images", "measured_on", "protocol")
 _NETWORK = ("backbone", "weights", "preprocessing")
 # FIDs of one split agree to rounding; those of another network or level do not come this near.
 _SAME_FID = 0.01
@@ -27,7 +27,8 @@ def check_comparable(chosen: Sequence[tuple[RunRecord, int]], ladder: Ladder) ->
 
     That is: made on other data than the ladder's; a shift of another FID level, or of another size
     than the ladder's rung has; runs of one method that differ in more than split and seed; runs
-    measured on galleries of different sizes or by different protocols; different networks, except
+    measured on galleries of different sizes, on test and on validation classes, or by different
+    protocols; different networks, except
     that embeddings made elsewhere may stand beside any.
     """
     first: dict[str, RunRecord] = {}
