@@ -197,7 +197,8 @@ def pads(
     The policy is rewarded where a hold-out of the training classes is retrieved better than
     `every` steps before: by recall_at_1 or, with `nmi`, its sum with NMI. The hold-out is a share
     `holdout` of every training class, at least two samples and at most `holdout_size` in all;
-    the paper takes all of it. `self_regularized` leaves positives and the anchor itself among the
+    the paper takes all of it. For long runs of whole networks the paper's `every` is 30, or 60
+    with many classes. `self_regularized` leaves positives and the anchor itself among the
     negatives.
     """
     _check(every, holdout, holdout_size, refresh)

@@ -107,8 +107,7 @@ def told_apart(
 @method(
     "moco",
     paper="arXiv:1911.05722",
-    source="temperature of arXiv:1911.05722, whose momentum of 0.999 is for long runs and whose "
-    "queue for a million images; momentum of arXiv:2004.13458; memory_size chosen here",
+    source="arXiv:1911.05722; memory_size, there 65536 for a million images, chosen here",
     needs="two views",
     cached_views=4,
 )
@@ -116,7 +115,7 @@ def moco(
     num_classes: int,
     embedding_dim: int,
     *,
-    momentum: float = 0.9,
+    momentum: float = 0.999,
     temperature: float = 0.07,
     memory_size: int = 4096,
     supervised: bool = False,
