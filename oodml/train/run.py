@@ -112,9 +112,11 @@ def _trained(
         parts = [embedded_classes(spec, measured_on, model.embed, resources) for model in models]
         measured = concatenated(parts)
         metrics = _measured(spec, split, measured, resources)
+        figures = _mean([model.figures for model in models])
         if len(parts) > 1:
             alone = _mean([_measured(spec, split, part, resources) for part in parts])
             metrics |= {f"separated_{name}": value for name, value in alone.items()}
+            figures["dimensions"] = float(measured.values.shape[1])
         shape = {"train": _training_geometry(spec, trained_on, models, resources)}
         shape[spec.measured_on] = geometry(measured)
         adapted: dict[str, dict[str, Any]] = {}
@@ -129,7 +131,7 @@ def _trained(
         spec=spec,
         shift=_shift(spec, split),
         metrics=metrics,
-        training=_mean([model.figures for model in models]),
+        training=figures,
         environment=environment(resources.device),
         seconds=round(time.monotonic() - started, 3),
         geometry=shape,
