@@ -32,7 +32,8 @@ def batches_in_turn(
 
     The settings are the run's. A cluster with fewer classes than a batch needs gives more samples
     of each, up to what they have on average; if that is not enough, its batches are smaller.
-    Processes that train together get equally many samples of every batch.
+    Processes that train together get equally many samples of every batch; the last ones of a batch
+    that does not divide are left out.
     """
     members = members_by_cluster(classes, clusters)
     sources = [
@@ -48,7 +49,8 @@ def batches_in_turn(
 def _batches(spec: RunSpec, classes: Labels, batches: int, seed: int) -> Batches:
     number = len(np.unique(classes))
     fill = min(spec.batch_size, len(classes)) // number
-    samples_per_class = max(spec.samples_per_class, fill)
+    # In multiples, so that what divides among processes still does.
+    samples_per_class = max(1, fill // spec.samples_per_class) * spec.samples_per_class
     return batches_for(
         spec.batches, classes, spec.batch_size, samples_per_class, seed=seed, batches=batches
     )
