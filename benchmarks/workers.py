@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     repeats = parser.parse_args().repeats
     pool = features()
-    ladder = build_ladder(pool, rungs=4, level="class", null=0)
+    ladder = build_ladder(pool, rungs=4, level="class")
     times: dict[int, list[float]] = {1: [], 2: []}
     for _ in range(repeats):
         for workers, own in times.items():
