@@ -45,9 +45,12 @@ class Queue(nn.Module):
         return rows
 
     def held(self) -> tuple[Tensor, Tensor]:
-        """The embeddings (K, d) and labels (K,) that have been pushed and not yet pushed out."""
+        """The embeddings (K, d) and labels (K,) that have been pushed and not yet pushed out.
+
+        Copies: a loss may be taken from them and go backward after the next push.
+        """
         count = min(int(self.pushed), len(self.labels))
-        return self.embeddings[:count], self.labels[:count]
+        return self.embeddings[:count].clone(), self.labels[:count].clone()
 
     def without(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """The embeddings (K, d) and labels (K,) that have been pushed, but for some rows."""

@@ -5,20 +5,44 @@ from __future__ import annotations
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from oodml.errors import UsageError
 from oodml.store import RunSpec
 from oodml.train.distributed import gathered
-from oodml.train.losses.exponentials import nt_xent
 from oodml.train.losses.memory import Queue
-from oodml.train.losses.over_pairs import OverPairs, cosines
+from oodml.train.losses.over_pairs import log_sum_exp
 from oodml.train.model import EmbeddingModel
 from oodml.train.momentum import MomentumCopy
 from oodml.train.objective import Batch, Criterion, MakeObjective, Objective
 from oodml.train.registry import method
 from oodml.train.training import Training
+
+
+class AgainstQueue(nn.Module):
+    """The mean loss of queries against their own keys and older keys of other classes.
+
+    Older keys of the query's class are left out or, if `supervised`, are positives of their own.
+    """
+
+    def __init__(self, temperature: float, supervised: bool = False) -> None:
+        super().__init__()
+        self.temperature, self.supervised = temperature, supervised
+
+    def forward(
+        self, queries: Tensor, labels: Tensor, keys: Tensor, older: Tensor, older_labels: Tensor
+    ) -> Tensor:
+        """The scalar loss of queries and keys (B, D) and `older` keys (K, D), unit vectors."""
+        same = labels[:, None] == older_labels[None, :]
+        logits = queries @ older.T / self.temperature
+        against = log_sum_exp(logits, ~same)
+        losses = functional.softplus(against - (queries * keys).sum(1) / self.temperature)
+        if self.supervised:
+            rows, columns = same.nonzero(as_tuple=True)
+            more = functional.softplus(against[rows] - logits[rows, columns])
+            losses = torch.cat([losses, more])
+        return losses.mean()
 
 
 class MomentumContrast(Objective):
@@ -47,10 +71,7 @@ class MomentumContrast(Objective):
             raise UsageError(
                 f"moco: memory_size={memory_size} is less than a batch of {spec.batch_size}."
             )
-        super().__init__(
-            spec, model, Criterion(OverPairs(cosines, nt_xent, temperature=temperature))
-        )
-        self.temperature, self.supervised = temperature, supervised
+        super().__init__(spec, model, Criterion(AgainstQueue(temperature, supervised)))
         self.slow = MomentumCopy(model, momentum)
         self.queue = Queue(memory_size, model.embedding_dim)
 
@@ -58,14 +79,7 @@ class MomentumContrast(Objective):
         """The queries' loss against their own keys and the queue, which then takes the keys."""
         queries = self.encode(batch.views[0]).embedding
         keys = self.keys(batch.views[1])
-        value = told_apart(
-            queries,
-            keys,
-            batch.labels,
-            *self.queue.held(),
-            temperature=self.temperature,
-            supervised=self.supervised,
-        )
+        value: Tensor = self.loss_module(queries, batch.labels, keys, *self.queue.held())
         self.queue.push(keys, batch.labels)
         return value
 
@@ -80,28 +94,6 @@ class MomentumContrast(Objective):
     def after_step(self, training: Training, batch: Batch, step: int) -> None:
         """Let the slow copy follow the network."""
         self.slow.update(self.model)
-
-
-def told_apart(
-    queries: Tensor,
-    keys: Tensor,
-    labels: Tensor,
-    older: Tensor,
-    older_labels: Tensor,
-    *,
-    temperature: float,
-    supervised: bool = False,
-) -> Tensor:
-    """The mean loss of queries (B, D) against their own keys (B, D) and `older` ones (K, D).
-
-    Older keys of the query's class are left out or, if `supervised`, are positives of their own.
-    """
-    same = labels[:, None] == older_labels[None, :]
-    own = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
-    positive = torch.cat([own, same & supervised], dim=1)
-    negative = torch.cat([torch.zeros_like(own), ~same], dim=1)
-    values = cosines(queries, torch.cat([keys, older]))
-    return nt_xent(values, positive, negative, temperature=temperature)
 
 
 @method(

@@ -19,7 +19,7 @@ from oodml.fid.features import extract_features
 from oodml.splits.build import build_ladder
 from oodml.store import RunSpec
 from oodml.train.build import Resources
-from oodml.train.methods.self_supervision import MomentumContrast, told_apart
+from oodml.train.methods.self_supervision import AgainstQueue, MomentumContrast
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import Batch, check_groups, make_objective
 from oodml.train.plan import plan
@@ -55,10 +55,8 @@ def unit(*shape: int) -> Tensor:
 @pytest.mark.parametrize("temperature", [0.07, 1.0])
 def test_a_queue_of_7_copies_of_the_positive_key_costs_ln_8(temperature: float) -> None:
     key = unit(1, 5)
-    value = told_apart(
-        unit(3, 5)[:1], key, torch.tensor([0]), key.expand(7, -1), torch.arange(1, 8),
-        temperature=temperature,
-    )  # fmt: skip
+    loss = AgainstQueue(temperature)
+    value = loss(unit(3, 5)[:1], torch.tensor([0]), key, key.expand(7, -1), torch.arange(1, 8))
     assert value.item() == pytest.approx(2.0794, abs=1e-4)
     assert value.item() == pytest.approx(log(8))
 
@@ -76,7 +74,7 @@ def test_keys_of_the_query_s_class_are_no_negatives() -> None:
     queries, keys, older = unit(2, 5), unit(5, 5)[3:], unit(9, 5)[3:]
     labels, older_labels = torch.tensor([0, 1]), torch.tensor([0, 0, 1, 2, 2, 3])
     apart = older_labels[None] != labels[:, None]
-    value = told_apart(queries, keys, labels, older, older_labels, temperature=0.5)
+    value = AgainstQueue(0.5)(queries, labels, keys, older, older_labels)
     assert value.item() == pytest.approx(by_hand(queries, keys, older, apart, 0.5), rel=1e-5)
     everything = torch.ones_like(apart)
     assert value.item() != pytest.approx(by_hand(queries, keys, older, everything, 0.5), rel=1e-2)
@@ -85,9 +83,8 @@ def test_keys_of_the_query_s_class_are_no_negatives() -> None:
 def test_supervised_keys_of_the_query_s_class_are_positives() -> None:
     queries, keys, older = unit(1, 5), unit(5, 5)[3:4], unit(9, 5)[3:6]
     older_labels = torch.tensor([0, 1, 2])
-    value = told_apart(
-        queries, keys, torch.tensor([0]), older, older_labels, temperature=0.5, supervised=True
-    )
+    loss = AgainstQueue(0.5, supervised=True)
+    value = loss(queries, torch.tensor([0]), keys, older, older_labels)
     apart = torch.tensor([[False, True, True]])
     terms = [by_hand(queries, key, older, apart, 0.5) for key in (keys, older[:1])]
     assert value.item() == pytest.approx(sum(terms) / 2, rel=1e-5)
