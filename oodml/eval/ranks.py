@@ -4,7 +4,8 @@ The rank of a positive is one more than the number of samples nearer than it, so
 neighbours is kept, and recall at 1,000 costs what recall at 1 costs. The similarity of two samples
 is the dot product of their float32 unit vectors, rounded to float32. Products are formed in
 float32 first, where each lies within a proven margin of the true one; rows of a tile where that
-leaves a comparison open are formed again in float64. So the result depends neither on the tiles
+leaves a comparison open are formed again in float64; rows that products in bfloat16 prove to be out
+of reach are not formed at all. So the result depends neither on the tiles
 nor on the memory, the number of threads or a device's order of summing.
 """
 
@@ -20,11 +21,14 @@ from torch import Tensor
 
 from oodml.eval.positives import Block, begin_block, finish_block
 from oodml.eval.ranking import Ranking
+from oodml.eval.screening import can_screen, coarse_tile, reached
 from oodml.eval.tiles import Samples, Side, exact_part, margin, sorted_sides, tile
 
 # Bytes per positive of a block: held between tiles, and used while the block begins and ends; and
 # bytes per product of a tile. Tiles suit the cache of a core, or keep a GPU busy.
 _HELD, _IN_USE, _PER_PRODUCT = 24, 240, 40
+# The share of rows, of both sides together, up to which a tile is formed for them alone.
+_WORTH = 0.6
 _FEWEST, _SMALLEST, _LARGEST, _LARGEST_ON_GPU = 8, 64, 1024, 8192
 
 
@@ -67,8 +71,9 @@ def positive_ranks(
         yield from _symmetric(rows, [begin(span) for span in spans], out)
         return
     for block in map(begin, spans):
+        screen = can_screen(rows)
         for start in range(0, len(columns), width):
-            _compare(block, columns.part(start, start + width), out)
+            screen = _meet(block, columns.part(start, start + width), out, screen)
         yield finish_block(block)
 
 
@@ -100,14 +105,46 @@ def _symmetric(whole: Side, blocks: list[Block], out: Tensor) -> Iterator[Rankin
     width = math.isqrt(len(out))
     lonely = len(whole) - sum(len(block.rows) for block in blocks)
     for position, block in enumerate(blocks):
+        screen = can_screen(whole)
         for start in range(0, lonely, width):
-            _compare(block, whole.part(start, min(start + width, lonely)), out)
+            screen = _meet(block, whole.part(start, min(start + width, lonely)), out, screen)
         _compare(block, block.rows, out)
         for other in blocks[position + 1 :]:
-            similarity = _compare(block, other.rows, out)
-            exact = partial(exact_part, other.rows, block.rows)
-            other.tally.add(similarity.T, margin(whole.vectors.shape[1]), exact)
+            screen = _meet(block, other.rows, out, screen, other)
         yield finish_block(block)
+
+
+def _meet(
+    block: Block, columns: Side, out: Tensor, screen: bool, other: Block | None = None
+) -> bool:
+    """Count a tile for the block, and for the `other` whose rows the columns are.
+
+    With `screen` only the rows that the tile may change; returns whether they were few, so that
+    the next tile is worth screening.
+    """
+    if screen:
+        coarse = coarse_tile(block.rows, columns)
+        sides = [(block, columns, reached(block.tally, coarse.amax(1)))]
+        if other is not None:
+            sides.append((other, block.rows, reached(other.tally, coarse.amax(0))))
+        if sum(len(found) / len(each.rows) for each, _, found in sides) <= _WORTH:
+            for side in sides:
+                _compare_part(*side, out)
+            return True
+    similarity = _compare(block, columns, out)
+    if other is not None:
+        exact = partial(exact_part, other.rows, block.rows)
+        other.tally.add(similarity.T, margin(columns.vectors.shape[1]), exact)
+    return False
+
+
+def _compare_part(block: Block, columns: Side, found: Tensor, out: Tensor) -> None:
+    if not len(found):
+        return
+    rows, tally = block.rows.of(found), block.tally.part(found)
+    similarity = tile(rows, columns, out)
+    tally.add(similarity, margin(columns.vectors.shape[1]), partial(exact_part, rows, columns))
+    block.tally.put(found, tally)
 
 
 def _compare(block: Block, columns: Side, out: Tensor) -> Tensor:

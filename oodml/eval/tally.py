@@ -27,6 +27,15 @@ class Tally:
     tied: Tensor
     limit: Tensor
 
+    def part(self, rows: Tensor) -> Tally:
+        """A tally of the given rows that counts for itself."""
+        return Tally(self.threshold[rows], self.above[rows], self.tied[rows], self.limit[rows])
+
+    def put(self, rows: Tensor, part: Tally) -> None:
+        """Take over what a `part` has counted."""
+        self.above[rows] = part.above
+        self.tied[rows] = part.tied
+
     def add(
         self, similarity: Tensor, margin: float, exact: Callable[[Tensor, Tensor], Tensor]
     ) -> None:
@@ -55,9 +64,10 @@ class Tally:
         margin: float,
         exact: Callable[[Tensor, Tensor], Tensor],
     ) -> int:
-        # A copy of few rows is cheaper than a look at all; of most rows it is not.
-        if len(rows) < len(similarity) // 2:
-            part = similarity[rows]
+        # A copy of few rows is cheaper than a look at all; of most rows it is not, nor of rows that
+        # do not lie in one piece.
+        if len(rows) < len(similarity) // (2 if similarity.stride(1) == 1 else 12):
+            part = similarity.index_select(0, rows)
         else:
             part, rows = similarity, torch.arange(len(similarity), device=rows.device)
         threshold = self.threshold[rows, span]
@@ -66,7 +76,7 @@ class Tally:
         wanted = self.above[rows, span] < self.limit[rows, span]
         unsure = ((above != reaching) & wanted).any(1).nonzero().squeeze(1)
         if len(unsure):
-            part, threshold = part[unsure], threshold[unsure]
+            part, threshold = part.index_select(0, unsure), threshold[unsure]
             near = _near(part, upper[unsure], lower[unsure])
             part[:, near] = exact(rows[unsure], near)
             above[unsure], reaching[unsure] = _counts(part, threshold, threshold)

@@ -42,7 +42,10 @@ class Side:
 
     def part(self, first: int, last: int) -> Side:
         """The rows from `first` to before `last`."""
-        rows = slice(first, last)
+        return self.of(slice(first, last))
+
+    def of(self, rows: slice | Tensor) -> Side:
+        """The chosen rows, in that order."""
         return Side(self.vectors[rows], self.place[rows], self.order[rows], self.starts)
 
 
@@ -83,13 +86,13 @@ def tile(rows: Side, columns: Side, out: Tensor) -> Tensor:
     similarity = out[: len(rows) * len(columns)].view(len(rows), len(columns))
     with _full_precision():
         torch.mm(rows.vectors, columns.vectors.T, out=similarity)
-    return _negatives(similarity, rows.place, columns.place)
+    return negatives_only(similarity, rows.place, columns.place)
 
 
 def exact_part(rows: Side, columns: Side, down: Tensor, across: Tensor) -> Tensor:
     """The tile's true values where the rows `down` and the columns `across` cross."""
     products = exact_products(rows.vectors[down], columns.vectors[across])
-    return _negatives(products, rows.place[down], columns.place[across])
+    return negatives_only(products, rows.place[down], columns.place[across])
 
 
 def exact_products(rows: Tensor, columns: Tensor) -> Tensor:
@@ -97,7 +100,8 @@ def exact_products(rows: Tensor, columns: Tensor) -> Tensor:
     return (rows.double() @ columns.double().mT).float()
 
 
-def _negatives(similarity: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+def negatives_only(similarity: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """The similarities (r, c) of samples whose classes have these places, -inf where they agree."""
     if rows[0] <= columns[-1] and columns[0] <= rows[-1]:
         similarity.masked_fill_(rows[:, None] == columns, _NONE)
     return similarity
