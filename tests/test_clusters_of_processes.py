@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from conftest import make_features
-from launch_grids import metrics
+from launch_grids import metrics, wait_for
 
 from oodml.splits.build import build_ladder
 from oodml.store import Store
@@ -66,6 +68,20 @@ def test_the_tasks_of_a_slurm_array_share_the_grid(place: Path) -> None:
     assert [task.returncode for task in tasks] == [0, 0, 0], outputs
     assert all("10 runs done" in output for output in outputs)
     assert metrics(place / "array") == metrics(place / "alone")
+
+
+def test_ctrl_c_says_what_is_left_and_the_next_start_goes_on(place: Path) -> None:
+    command = [sys.executable, "-m", *command_of(place, "stopped"), "--workers", "2"]
+    first = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    wait_for(lambda: any((place / "stopped").glob("runs/*/claim")), 120)
+    os.killpg(first.pid, signal.SIGINT)
+    _, errors = first.communicate(timeout=120)
+    assert first.returncode == 130 and "Traceback" not in errors
+    assert re.search(r"stopped: \d+ runs done, \d+ left, .*start it again to go on", errors)
+    subprocess.run(command, check=True, capture_output=True)
+    assert metrics(place / "stopped") == metrics(place / "alone")
 
 
 def test_torchrun_does_every_run_with_all_its_processes(place: Path) -> None:

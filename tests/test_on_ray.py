@@ -65,7 +65,8 @@ def test_a_lost_node_and_a_killed_driver_change_nothing(
     wait_for(lambda: done(5), 240)
     cluster.remove_node(second, allow_graceful=False)
     output, errors = again.communicate(timeout=240)
-    assert output.split() == [str(len(specs)), "0", "0"], errors[-3000:]
+    # Ray itself speaks of the lost node on standard output.
+    assert output.splitlines()[-1] == f"{len(specs)} 0 0", (output + errors)[-3000:]
     assert done(len(specs))
     assert metrics(directory) == done_here(specs, ladder, tmp_path / "local")
     assert not list(directory.rglob("claim")) and not list(directory.rglob("error.txt"))
@@ -85,7 +86,7 @@ print(outcome.failed == (specs[0].id,), Store(sys.argv[2]).error(specs[0].id))
 """
     drive = driver(code, tmp_path / "ladder.json", tmp_path / "runs", cluster.address)
     output, errors = drive.communicate(timeout=120)
-    assert output.startswith("True"), errors[-3000:]
+    assert "True" in output, (output + errors)[-3000:]
     assert "longer than --timeout 1 seconds" in output and "loop.py" in output
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from oodml.launch.grid import Grid, OnProgress, do_run, raise_if_unwritable
 from oodml.store import RunSpec, Store
 from oodml.train.build import Resources
-from oodml.train.stopping import Stopped, stop_requested
+from oodml.train.stopping import StoppedError, stop_requested
 
 POLL_SECONDS = 0.2
 OnRun = Callable[[RunSpec | None], object]
@@ -34,7 +34,7 @@ def drain(
         for spec in left:
             try:
                 took = _do_if_free(spec, grid, resources, store, at)
-            except Stopped:
+            except StoppedError:
                 return
             except OSError as error:
                 raise_if_unwritable(error, store)

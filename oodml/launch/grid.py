@@ -17,7 +17,7 @@ from oodml.store import RunSpec, Store
 from oodml.train.build import Resources
 from oodml.train.registry import load_plugin
 from oodml.train.run import train
-from oodml.train.stopping import Stopped
+from oodml.train.stopping import StoppedError
 
 RETRIES = 2
 # What the operating system says when a store takes no more writing.
@@ -104,7 +104,7 @@ def outcome_of(specs: Sequence[RunSpec], store: Store, stopped: bool = False) ->
 def do_run(spec: RunSpec, grid: Grid, resources: Resources, store: Store) -> None:
     """One run, its failure kept in the store so that the others go on.
 
-    Raises `Stopped` when a stop was asked for, and `DataError` when the store cannot be written.
+    Raises `StoppedError` when a stop was asked for, and `DataError` when the store cannot be written.
     """
     split = grid.ladder.split_of(spec.split)
     try:
@@ -125,7 +125,7 @@ def do_run(spec: RunSpec, grid: Grid, resources: Resources, store: Store) -> Non
                 track=grid.track,
             )
         )
-    except Stopped:
+    except StoppedError:
         raise
     except Exception as error:
         raise_if_unwritable(error, store)

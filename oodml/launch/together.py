@@ -19,7 +19,7 @@ from oodml.launch.grid import Grid, OnProgress, do_run
 from oodml.store import RunSpec, Store
 from oodml.train.build import Resources
 from oodml.train.distributed import rank
-from oodml.train.stopping import Stopped, request_stop, stop_requested
+from oodml.train.stopping import StoppedError, request_stop, stop_requested
 
 # The first process may wait for runs that others hold, and the rest wait with it.
 _PATIENCE = timedelta(days=30)
@@ -44,7 +44,7 @@ def _run(spec: RunSpec, grid: Grid, resources: Resources, store: Store) -> None:
     """One run; what a process other than the first would write goes nowhere."""
     try:
         do_run(spec, grid, resources, store if rank() == 0 else _Silent(store.directory))
-    except Stopped:
+    except StoppedError:
         # All processes stop at the same step, also those that heard no signal.
         request_stop()
 

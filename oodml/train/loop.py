@@ -19,7 +19,7 @@ from oodml.train.distributed import any_process, share_of, sum_gradients, world_
 from oodml.train.epochs import DIAGNOSED, EpochLog, diagnostics, has_collapsed
 from oodml.train.objective import Batch, Objective
 from oodml.train.samples import Draw, prefetched
-from oodml.train.stopping import Stopped, stop_requested
+from oodml.train.stopping import StoppedError, stop_requested
 from oodml.train.tracking import Curves
 from oodml.train.training import Training
 from oodml.train.updates import Updates
@@ -41,7 +41,7 @@ def fit(
     run that starts again from `directory`/last.pt after a kill ends with the same weights, bit
     for bit, as an uninterrupted one on the same CPU. `directory`/epochs.jsonl gets one line an
     epoch, and `tracker` hears the same. With `validate`, the highest value decides which epoch's
-    weights are kept. Raises `DataError` when the loss is not finite, and `Stopped` when a stop was
+    weights are kept. Raises `DataError` when the loss is not finite, and `StoppedError` when a stop was
     asked for.
     """
     run = _Run(objective, training, directory, validate, tracker)
@@ -107,7 +107,7 @@ class _Run:
             self.checkpoint.save_if_due(progress)
             if any_process(stop_requested()):
                 self.checkpoint.save(progress)
-                raise Stopped(f"stopped after {progress.steps} steps; start again to go on.")
+                raise StoppedError(f"stopped after {progress.steps} steps; start again to go on.")
         return self._close(epoch)
 
     def _batches(self, epoch: int) -> Iterator[tuple[int, Batch]]:

@@ -13,7 +13,7 @@ from oodml.errors import OodmlError
 _requested = threading.Event()
 
 
-class Stopped(OodmlError):
+class StoppedError(OodmlError):
     """The run was asked to stop; its state is kept and it goes on when it is started again."""
 
 

@@ -27,7 +27,7 @@ from oodml.train import loop
 from oodml.train.build import Resources
 from oodml.train.plan import plan
 from oodml.train.run import train
-from oodml.train.stopping import Stopped
+from oodml.train.stopping import StoppedError
 from oodml.train.tracking import check_tracker, seam
 from oodml.train.tracking import mlflow as on_mlflow
 from oodml.train.tracking import tensorboard as on_tensorboard
@@ -153,7 +153,7 @@ def test_a_run_that_goes_on_has_each_epoch_once(
 ) -> None:
     trained(spec, store="straight")
     stopped_after(monkeypatch, 7)
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         trained(spec)
     store = tmp_path / "store"
     run = tracked_run(spec, ladder.rungs[1], Store(store).run_directory(spec.id))
@@ -253,7 +253,7 @@ def test_a_run_is_closed_whatever_ends_it(
     spec: RunSpec, trained: Train, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stopped_after(monkeypatch, 7)
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         trained(spec)
     assert recorder.heard[1:] == [("start", "", 0), ("epoch", "", 5), ("abandon", False)]
     recorder.heard.clear()

@@ -15,7 +15,7 @@ from oodml.errors import UsageError, unknown_name
 from oodml.splits.split import Split
 from oodml.store import RunRecord, RunSpec
 from oodml.train.distributed import rank
-from oodml.train.stopping import Stopped
+from oodml.train.stopping import StoppedError
 from oodml.train.tracking.naming import TrackedRun, final_figures, tracked_run
 
 TRACKERS = ("tensorboard", "wandb", "mlflow")
@@ -76,7 +76,7 @@ def tracked(name: str, spec: RunSpec, split: Split, directory: Path) -> Iterator
     try:
         yield run
     except BaseException as error:
-        run.abandon(failed=isinstance(error, Exception) and not isinstance(error, Stopped))
+        run.abandon(failed=isinstance(error, Exception) and not isinstance(error, StoppedError))
         raise
 
 
