@@ -169,7 +169,8 @@ def _study(
 @method(
     "diva",
     paper="arXiv:2004.13458",
-    source=f"{STUDY}, SOP; samples_per_class chosen here: triplets within a class need three",
+    source=f"{STUDY}, SOP; samples_per_class chosen here: triplets within a class need three; "
+    "class_weight for heads on frozen features, by validation classes",
     heads="4 slices, concatenated",
     needs="two views",
     samples_per_class=4,
@@ -187,7 +188,7 @@ def diva(
     base: Base = Base("margin"),  # noqa: B008 (a frozen record)
     alpha: float = 0.2,
     decorrelation: float = 150.0,
-    class_weight: float = 1.0,
+    class_weight: float = 3.0,
     temperature: float = 0.01,
     momentum: float = 0.9,
     queue_batches: int = 30,
@@ -196,10 +197,11 @@ def diva(
 
     The dimensions are divided among the heads, so that the four together are as many as another
     method's (4 x 128 beside 512 in the study). Retrieval compares the four unit embeddings side by
-    side, that of classes times `class_weight`. `alpha` weighs the losses of the other three,
-    `decorrelation` the adversaries, for heads of 128; it is scaled by (dimension / 128)^2. The
-    queue holds `queue_batches` batches of keys of a copy that follows with `momentum`. Triplets
-    within a class are of three different samples, so there are none with two samples a class.
+    side, that of classes times `class_weight` (1 or less in the paper, which trains the network).
+    `alpha` weighs the losses of the other three, `decorrelation` the adversaries, for heads of
+    128; it is scaled by (dimension / 128)^2. The queue holds `queue_batches` batches of keys of a
+    copy that follows with `momentum`. Triplets within a class are of three different samples, so
+    there are none with two samples a class.
     """
     sizes = slice_sizes(embedding_dim, SHARES)
     own, _, shared, intra = (as_criterion(base.criterion(num_classes, size)) for size in sizes)
