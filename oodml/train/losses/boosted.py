@@ -48,7 +48,7 @@ class BoostedDeviance(nn.Module):
         score = torch.full_like(signs, FORMS[self.form])
         weights = torch.ones_like(signs)
         value = embeddings.new_zeros(())
-        for number, part in enumerate(embeddings.split(self.sizes, dim=1), 1):
+        for number, part in enumerate(torch.split(embeddings, self.sizes, dim=1), 1):
             unit = functional.normalize(part, dim=1)
             margins = self.alpha * (cosines(unit, unit) - self.beta) * signs
             deviance = weights * functional.softplus(-margins)
