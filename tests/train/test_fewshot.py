@@ -23,6 +23,7 @@ from oodml.train.adaptation import rates_of
 from oodml.train.build import Resources, objective_of, samples_of
 from oodml.train.embedding import Embed, as_they_are, by_module, by_objective
 from oodml.train.fewshot import few_shot
+from oodml.train.many_heads import together
 from oodml.train.objective import Objective
 from oodml.train.registry import get_method
 
@@ -285,3 +286,14 @@ def test_episodes_draw_for_themselves(criterion: str, features: Features, adapte
     few_shot(*run, episodes=[episode, replace(episode, number=1)])
     first, second = heads(adapted)
     assert not torch.allclose(first, second, atol=1e-6)
+
+
+@pytest.mark.parametrize("hook", ["embed", "output", "unit"])
+def test_methods_that_embed_in_their_own_way_are_adapted_one_by_one(
+    hook: str, features: Features
+) -> None:
+    objective = started(features)[2]
+    assert objective is not None and together([objective]) is not None
+    own = type("Own", (Objective,), {hook: lambda self, values: values})
+    objective.__class__ = own
+    assert together([objective]) is None
