@@ -27,8 +27,9 @@ from oodml.eval.tiles import Samples, Side, exact_part, margin, sorted_sides, ti
 # Bytes per positive of a block: held between tiles, and used while the block begins and ends; and
 # bytes per product of a tile. Tiles suit the cache of a core, or keep a GPU busy.
 _HELD, _IN_USE, _PER_PRODUCT = 24, 240, 40
-# The share of rows, of both sides together, up to which a tile is formed for them alone.
-_WORTH = 0.6
+# The share of rows, of both sides together, up to which a tile is formed for them alone, and up to
+# which it was worth a look in bfloat16 to find them.
+_ALONE, _WORTH = 0.85, 0.6
 _FEWEST, _SMALLEST, _LARGEST, _LARGEST_ON_GPU = 8, 64, 1024, 8192
 
 
@@ -119,23 +120,29 @@ def _meet(
 ) -> bool:
     """Count a tile for the block, and for the `other` whose rows the columns are.
 
-    With `screen` only the rows that the tile may change; returns whether they were few, so that
-    the next tile is worth screening.
+    Where few rows of both sides are still to be placed, it is formed for them alone; so it is, with
+    `screen`, where the tile may change few. Returns whether the next tile is worth screening.
     """
-    if screen:
+    sides = [(block, columns)] + ([] if other is None else [(other, block.rows)])
+    found = [each.tally.unplaced() for each, _ in sides]
+    if screen and _share(sides, found) > _ALONE:
         coarse = coarse_tile(block.rows, columns)
-        sides = [(block, columns, reached(block.tally, coarse.amax(1)))]
-        if other is not None:
-            sides.append((other, block.rows, reached(other.tally, coarse.amax(0))))
-        if sum(len(found) / len(each.rows) for each, _, found in sides) <= _WORTH:
-            for side in sides:
-                _compare_part(*side, out)
-            return True
+        found = [reached(each.tally, coarse.amax(1 - at)) for at, (each, _) in enumerate(sides)]
+        screen = _share(sides, found) <= _WORTH
+    if _share(sides, found) <= _ALONE:
+        for (each, across), rows in zip(sides, found, strict=True):
+            _compare_part(each, across, rows, out)
+        return screen
     similarity = _compare(block, columns, out)
     if other is not None:
         exact = partial(exact_part, other.rows, block.rows)
         other.tally.add(similarity.T, margin(columns.vectors.shape[1]), exact)
-    return False
+    return screen
+
+
+def _share(sides: list[tuple[Block, Side]], found: list[Tensor]) -> float:
+    pairs = zip(sides, found, strict=True)
+    return sum(len(rows) / len(block.rows) for (block, _), rows in pairs)
 
 
 def _compare_part(block: Block, columns: Side, found: Tensor, out: Tensor) -> None:

@@ -27,6 +27,10 @@ class Tally:
     tied: Tensor
     limit: Tensor
 
+    def unplaced(self) -> Tensor:
+        """The rows of which some positive's place is still wanted."""
+        return (self.above < self.limit).any(1).nonzero().squeeze(1)
+
     def part(self, rows: Tensor) -> Tally:
         """A tally of the given rows that counts for itself."""
         return Tally(self.threshold[rows], self.above[rows], self.tied[rows], self.limit[rows])

@@ -70,6 +70,6 @@ def test_screening_changes_no_place(
     for screened in (False, True):
         monkeypatch.setattr(screening, "has_arithmetic", lambda screened=screened: screened)
         results.append(places(samples, gallery, memory=1 << 20))
-        assert screened or not parts
+        assert screened or noise > 1 or not parts
     assert all(torch.equal(one, two) for one, two in zip(*results, strict=True))
     assert noise > 1 or min(parts) < 0, "screening was not seen at work"
