@@ -193,28 +193,29 @@ def test_runs_that_raise_eat_hang_or_die_are_recorded_and_the_others_go_on(
     run = {spec.method: spec.id for spec in specs}
     store, resources = Store(tmp_path), Resources(make_features())
 
-    def once() -> tuple[int, dict[str, int]]:
+    def tried(*chosen: str) -> dict[str, int]:
         outcome = run_grid(
-            specs, ladder, resources, store, workers=2, retries=1, timeout=3,
-            plugins=[odd_methods],
+            [spec for spec in specs if spec.method in chosen], ladder, resources, store, workers=2,
+            retries=1, timeout=8, plugins=[odd_methods],
         )  # fmt: skip
-        assert set(outcome.failed) == {run[name] for name in names[:4]} and not outcome.missing
-        return outcome.done, {name: store.tries(run[name]).count for name in names}
+        assert set(outcome.failed) == {run[name] for name in chosen if name in names[:4]}
+        assert not outcome.missing
+        return {name: store.tries(run[name]).count for name in chosen}
 
-    assert once() == (2, {"raises": 1, "eats": 1, "hangs": 1, "dies": 2, "margin": 0, "arcface": 0})
+    # A killed worker's run is tried again at once, the others' in the next call.
+    assert tried(*names) == {
+        "raises": 1, "eats": 1, "hangs": 1, "dies": 2, "margin": 0, "arcface": 0,
+    }  # fmt: skip
+    assert {record.spec.method for record in store.records()} == {"margin", "arcface"}
     errors = {name: store.error(run[name]) or "" for name in names[:4]}
     assert "ValueError: the loss is odd" in errors["raises"] and "Traceback" in errors["raises"]
-    assert "not enough memory" in errors["eats"] or "allocate" in errors["eats"]
-    assert "--timeout 3 seconds" in errors["hangs"] and "in hangs" in errors["hangs"]
+    assert "allocate" in errors["eats"]
+    assert "--timeout 8 seconds" in errors["hangs"] and "in hangs" in errors["hangs"]
     assert "signal 9; it may have run out of memory" in errors["dies"]
-    # Tried again next time, then given up.
-    assert once()[1] == {
-        "raises": 2, "eats": 2, "hangs": 2, "dies": 2, "margin": 0, "arcface": 0,
-    }  # fmt: skip
-    assert (store.error(run["raises"]) or "").count("the loss is odd") >= 2
-    begun = time.monotonic()
-    once()
-    assert time.monotonic() - begun < 60 and store.tries(run["raises"]).count == 2
+    assert tried("raises", "dies") == {"raises": 2, "dies": 2}
+    assert (store.error(run["raises"]) or "").count("== try") == 2
+    # Given up.
+    assert tried("raises", "dies") == {"raises": 2, "dies": 2}
 
 
 @pytest.fixture
@@ -248,7 +249,7 @@ def test_a_full_disk_is_one_clear_line_and_what_is_done_stays(
     assert before.items() <= whole.items()
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_ctrl_c_keeps_the_state_and_says_what_is_left(
     workers: int, ladder: Ladder, saved: Path
 ) -> None:

@@ -97,6 +97,7 @@ run_grid(grid(ladder, 60), ladder, Resources(make_features()), Store(sys.argv[3]
 """
 
 
+@pytest.mark.long
 def test_a_grid_killed_at_any_moment_ends_like_one_that_was_not(
     features: Features, ladder: Ladder, tmp_path: Path
 ) -> None:

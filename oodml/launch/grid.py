@@ -104,7 +104,7 @@ def outcome_of(specs: Sequence[RunSpec], store: Store, stopped: bool = False) ->
 def do_run(spec: RunSpec, grid: Grid, resources: Resources, store: Store) -> None:
     """One run, its failure kept in the store so that the others go on.
 
-    Raises `StoppedError` when a stop was asked for, and `DataError` when the store cannot be written.
+    Raises `StoppedError` when a stop was asked for, `DataError` when the store cannot be written.
     """
     split = grid.ladder.split_of(spec.split)
     try:

@@ -141,9 +141,11 @@ class _Crew:
         worker.process.join()
         stack = worker.stack.read_text() if worker.stack.exists() else ""
         limit = f"the run took longer than --timeout {self.grid.timeout:g} seconds"
-        self.store.fail(run_id, f"{limit}; it stood at:\n{stack}{limit}")
         worker.desk.end()
-        log.error("run %s failed: %s", run_id, limit)
+        # The run may have ended by itself just before.
+        if not self.store.is_done(run_id) and self.grid.is_due(run_id, self.store):
+            self.store.fail(run_id, f"{limit}; it stood at:\n{stack}{limit}")
+            log.error("run %s failed: %s", run_id, limit)
 
     def _mourn(self, worker: _Worker, code: int) -> None:
         """Note the end of a worker as a failed try of the run that it was at."""

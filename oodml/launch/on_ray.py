@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import socket
 import tempfile
 import threading
 import time
@@ -26,6 +27,7 @@ from oodml.train.stopping import stop_requested
 
 # Tasks that wait in Ray's queue beyond those that run.
 _QUEUE = 8
+_ANSWER_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -182,12 +184,27 @@ def _ray() -> ModuleType:
     return found
 
 
+def _check_reachable(address: str) -> None:
+    """`UsageError` where nobody answers; Ray itself would go on asking for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=_ANSWER_SECONDS).close()
+    except OSError as error:
+        raise UsageError(
+            f"no Ray cluster at --address {address} ({error.strerror or error}); start one with "
+            "`ray start --head`, or leave the option out."
+        ) from None
+
+
 @contextmanager
 def _connected(ray: ModuleType, address: str) -> Iterator[None]:
     """A connection to the cluster, closed at the end if it was opened here."""
     if ray.is_initialized():
         yield
         return
+    _check_reachable(address)
     try:
         ray.init(
             address=address or "local",

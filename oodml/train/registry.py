@@ -289,6 +289,9 @@ def _literal(text: str) -> Any:
 
 
 def _like(default: Any, value: Any, what: str) -> Any:
+    if isinstance(default, str) and isinstance(value, int | float) and not isinstance(value, bool):
+        # targets=256 is read as a number and means the word.
+        return str(value)
     if isinstance(default, bool) or default is None or isinstance(default, str):
         fits = default is None or isinstance(value, type(default))
         converted = value

@@ -86,7 +86,10 @@ def test_the_path_from_a_folder_to_the_chart(
     assert done.exit_code == 0, done.output
     assert "6 runs done" in done.output
     assert "6 done, 0 failed before, 0 to go" in oodml(*grid, "--dry-run").output
-    assert "6 runs: 6 done, 0 running, 0 failed, 0 missing" in oodml("status", tmp_path / "runs").output
+    assert (
+        "6 runs: 6 done, 0 running, 0 failed, 0 missing"
+        in oodml("status", tmp_path / "runs").output
+    )
 
     table = oodml("table", tmp_path / "runs")
     assert "margin(beta=0.9)" in table.output and "AGS" in table.output

@@ -156,7 +156,7 @@ def test_runs_that_do_not_belong_together_are_refused(
     one_line(oodml("table", tmp_path), 1, "differ in backbone", "one table")
     one_line(oodml("plot", tmp_path, "--view", "scores"), 1, "differ in backbone")
     shift = {**one.shift, "level": "class"}
-    store.finish(replace(one, shift=shift))
+    store.renew(replace(one, shift=shift))
     one_line(oodml("table", tmp_path), 1, "class level")
 
 

@@ -26,6 +26,7 @@ def test_hyperparameters_are_read_checked_and_normalised() -> None:
     assert parse_method("margin:beta=0.6,margin=0.2") == ("margin", {"beta": 0.6})
     name, values = parse_method("arcface:scale=64")
     assert (name, values) == ("arcface", {"scale": 64.0}) and isinstance(values["scale"], float)
+    assert parse_method("s2sd:targets=1024") == ("s2sd", {"targets": "1024"})
 
 
 @pytest.mark.parametrize(
