@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from itertools import groupby
 from pathlib import Path
@@ -11,6 +12,7 @@ from oodml.train.presets import PRESETS
 from oodml.train.registry import MethodEntry, all_methods
 
 PAGE = Path(__file__).parent / "methods.md"
+COSTS = Path(__file__).parents[1] / "benchmarks" / "results" / "step_time.json"
 _HEAD = """# Methods
 
 {count} methods, written from the registry by `python docs/generate_methods.py`; `oodml list
@@ -22,6 +24,10 @@ whole network on images (`--train all`: 1e-5 for the network, 5e-4 for a loss's 
 weight decay 4e-4, 2 samples a class). What a paper prescribes for whole networks, and what it sets
 for one family of data (`--recipe`, by itself for cub200, cars196 and sop with `--train all`),
 stands below each table. Every setting that is typed wins over all of these.
+
+*Heads* says what is trained and what retrieval uses of it, *needs* what a method asks for beyond a
+labelled batch, *cost* the time of a step on cached features over that of the contrastive loss
+(`benchmarks/results/step_time.md`, where whole networks are measured too).
 """
 
 
@@ -41,11 +47,14 @@ def _family(family: str, entries: list[MethodEntry]) -> str:
     lines = [
         f"## {family.replace('_', ' ').capitalize()}",
         "",
-        "| method | paper | what it is | hyperparameters | source of the defaults |",
-        "|---|---|---|---|---|",
+        "| method | paper | what it is | heads | needs | cost | hyperparameters "
+        "| source of the defaults |",
+        "|---|---|---|---|---|---:|---|---|",
     ]
+    costs = json.loads(COSTS.read_text())
     lines += [
-        f"| `{e.name}` | {e.paper} | {e.summary} | {_values(e.hyperparameters)} | {e.source} |"
+        f"| `{e.name}` | {e.paper} | {e.summary} | {e.heads if e.trains else '-'} | {e.needs} "
+        f"| {costs.get(e.name, '-')} | {_values(e.hyperparameters)} | {e.source} |"
         for e in entries
     ]
     notes = [note for entry in entries for note in _notes(entry)]
