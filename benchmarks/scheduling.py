@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -142,15 +141,20 @@ def measured(what: str, directory: str) -> dict[str, float]:
     number = len(store.begun())
     if what == "plan":
         specs_of(1)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak()
     started = time.perf_counter()
     if what == "plan":
         print_plan(specs_of(number)[1], store)
     else:
         figures_of(store, 2)
     seconds = time.perf_counter() - started
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"seconds": seconds, "peak": peak / 1024, "before": before / 1024}
+    return {"seconds": seconds, "peak": peak(), "before": before}
+
+
+def peak() -> float:
+    """The most memory that this process has had, in MiB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
 
 def look(what: str, directory: Path) -> dict[str, float]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 from oodml.errors import DataError
 from oodml.store import Store
@@ -90,13 +89,12 @@ def cost_of(to_go: Iterable[str], labels: Mapping[str, str], store: Store) -> Co
 
 def _times(labels: Mapping[str, str], store: Store) -> dict[str, list[float]]:
     """The seconds of a few finished runs of every method."""
-    by_label: dict[str, list[str]] = {}
-    for run, label in labels.items():
-        by_label.setdefault(label, []).append(run)
+    by_label: dict[str, list[str]] = {label: [] for label in labels.values()}
+    for run in store.done_of(labels):
+        by_label[labels[run]].append(run)
     found: dict[str, list[float]] = {}
     for label, runs in by_label.items():
-        finished = (run for run in runs if store.is_done(run))
-        seconds = (_seconds(run, store) for run in islice(finished, _LOOKED_AT))
+        seconds = (_seconds(run, store) for run in runs[:_LOOKED_AT])
         found[label] = [value for value in seconds if value is not None]
     return found
 

@@ -138,10 +138,15 @@ class RunSpec:
 
     def to_json(self) -> dict[str, Any]:
         """A plain dict without the fields that have their default value."""
-        values = {name: getattr(self, name) for name in _defaults()}
-        return {
-            name: values[name] for name, default in _defaults().items() if values[name] != default
-        }
+        own = self.__dict__
+        return {name: own[name] for name, default in _defaults().items() if own[name] != default}
+
+    def placed(self, split: str, seed: int) -> RunSpec:
+        """The same run on another split and with another seed; far quicker than `replace`."""
+        spec = object.__new__(RunSpec)
+        spec.__dict__.update(self.__dict__, split=split, seed=seed)
+        spec.__dict__.pop("id", None)
+        return spec
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> RunSpec:

@@ -78,7 +78,7 @@ class _Crew:
         self.grid, self.resources, self.store, self.stacks = grid, resources, store, stacks
         # Its processes are forked off one that has read all modules, which takes seconds.
         self.context = get_context("forkserver")
-        self.context.set_forkserver_preload(["oodml.launch.local"])
+        self.context.set_forkserver_preload(["oodml.launch.local", "oodml.launch.deaf"])
         self.size = workers
         self.workers: list[_Worker] = []
         self.unwritable = False
@@ -196,8 +196,6 @@ def work(
     place: tuple[int, int],
 ) -> None:
     """What a worker process does; `place` is its number among how many."""
-    # Ctrl-C reaches all processes of a terminal; workers are told by their parent.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     grid.read_plugins()
     store = Store(directory)

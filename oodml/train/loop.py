@@ -41,8 +41,8 @@ def fit(
     run that starts again from `directory`/last.pt after a kill ends with the same weights, bit
     for bit, as an uninterrupted one on the same CPU. `directory`/epochs.jsonl gets one line an
     epoch, and `tracker` hears the same. With `validate`, the highest value decides which epoch's
-    weights are kept. Raises `DataError` when the loss is not finite, and `StoppedError` when a stop was
-    asked for.
+    weights are kept. Raises `DataError` when the loss is not finite, and `StoppedError` when a stop
+    was asked for.
     """
     run = _Run(objective, training, directory, validate, tracker)
     objective.train()

@@ -115,7 +115,7 @@ def plan(
         for split in splits:
             for pattern in patterns:
                 own = seed if get_method(pattern.method).trains else 0
-                spec = replace(pattern, split=split.id, seed=own)
+                spec = pattern.placed(split.id, own)
                 specs.setdefault(spec.id, spec)
     return list(specs.values())
 

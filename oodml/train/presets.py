@@ -139,9 +139,12 @@ PRESETS: Mapping[str, Preset] = {
             "proxy_anchor": {"": {"alpha": 32.0, "margin": 0.1}},
         },
         methods={
-            "proxy_anchor": {"": {"criterion_learning_rate": 2e-2}, "sop": {"warmup_epochs": 1}}
+            "proxy_anchor": {"": {"criterion_learning_rate": 2e-2}, "sop": {"warmup_epochs": 1}},
+            "diva": {"": {"batch_size": 108, "samples_per_class": 4}},
         },
         notes=(
+            "diva has 4 samples a class; with the study's 2 most triplets within a class hold one "
+            "image twice",
             "the last epoch is taken; the published numbers took the best epoch on the test set",
             "classes of a batch are drawn without repetition; the published sampler repeats them",
         ),

@@ -90,7 +90,8 @@ def hierarchical_divide_and_conquer(
     clusters halved until there are `clusters`, a power of two. The last `joint` share trains the
     embedding without masks. Whole networks rest their trunk for `freeze` epochs after new clusters
     (the paper: 1 of a period of 2). `masks` are "learned", at `mask_rate`, or "fixed": halves,
-    quarters, ... of the embedding. `orthogonality` weighs the mean cosine of two masks.
+    quarters, ... of the embedding. `orthogonality` weighs the mean cosine of two masks. The margin
+    loss learns its boundary, as in `divide_and_conquer`.
     """
     _check("hierarchical_divide_and_conquer", clusters, period, joint)
     depth = clusters.bit_length() - 1
