@@ -16,7 +16,8 @@ from oodml.files import atomic_write
 from oodml.train.distributed import rank
 from oodml.train.objective import Objective
 
-# With a second to write it, a kill costs at most five seconds of training.
+# Where a write takes up to a second, a kill costs at most five seconds of training; where it takes
+# longer, at most twice its time.
 SECONDS = 4.0
 # Copying the state may cost at most this share of the time between two checkpoints.
 SHARE = 0.05
