@@ -7,10 +7,10 @@ bare loop is what one would write by hand: index, forward, loss, backward, Adam.
 in this process; each figure is the median over the repeats. Memory is what a process of its own
 takes on top of data and packages. Methods on a base loss also stand against that loss.
 
-Networks: methods that work on more than a loss, training EfficientNet-Lite0 whole on some 140 emoji of
-20 classes at 64 pixels, 28 a batch, one thread, two epochs with all that happens between them, in turns with
-the margin loss (both decode and augment the same images). Expected is what the specification
-expects for networks; a method above one and a half times of it is explained below the table.
+Networks: methods that work on more than a loss, training EfficientNet-Lite0 whole on some 140
+emoji of 20 classes at 64 pixels, 28 a batch, one thread, two epochs with all that happens between
+them, in turns with the margin loss (both decode and augment the same images). Expected is what the
+specification expects for networks; a method above one and a half times of it is explained below.
 """
 
 from __future__ import annotations
@@ -66,14 +66,15 @@ EXPECTED = {
 # What suits networks where the default suits heads.
 NETWORK_HYPERPARAMETERS = {"pads": "pads:every=30"}
 EXPLAINED = [
-    "No network takes more than one and a half times of what was expected of it. `mic` has a second "
-    "batch in every step; `moco` and `diva` a second view and a slow copy's forward pass. `pads` acts "
-    "every 30 steps and not at all in these ten; on heads it acts every 4.",
+    "No network takes more than one and a half times of what was expected of it. `mic` has a "
+    "second batch in every step; `moco` and `diva` a second view and a slow copy's forward pass. "
+    "`pads` acts every 30 steps and not at all in these ten; on heads it acts every 4.",
     "",
     "Heads exceed the expectations, which are for networks: beside one linear layer every further "
     "part weighs. `divide_and_conquer` and `mic` cluster all samples between epochs (here every 56 "
-    "steps), `mic` also has a second batch; `daml` has a generator as wide as the features; `mpn`, "
-    "`group_loss` and the softmax family classify among all 900 classes; `soft_triple` and "
+    "steps), `mic` also has a second batch; `daml` and `hdml` generate features as wide as the "
+    "network's; `diva` has four heads, three regressors and a queue; `bier` three regressors; "
+    "`mpn`, `group_loss` and the softmax family classify among all 900 classes; `soft_triple` and "
     "`proxy_gml` among several proxies of each.",
 ]
 RESULT = Path(__file__).parent / "results" / "step_time.md"
