@@ -29,7 +29,7 @@ from oodml.train.stopping import stop_requested, stopping_on_signals
 UNWRITABLE = 74
 # How long a worker may take to keep its state when it is asked to stop.
 GRACE_SECONDS = 30.0
-# How many workers may end before their first run: one that was killed then is no defect.
+# How many workers in a row may end by themselves before their first run.
 _STILLBORN = 5
 log = logging.getLogger("oodml")
 
@@ -160,8 +160,12 @@ class _Crew:
 
     def _check_birth(self, worker: _Worker, code: int) -> None:
         """Raise `DataError` when workers end again and again before they begin a run."""
-        self.stillborn += not (worker.desk.ended or worker.desk.run_id)
-        if self.stillborn > _STILLBORN:
+        if worker.desk.ended or worker.desk.run_id:
+            self.stillborn = 0
+            return
+        self.stillborn += 1
+        # A signal came from outside, an exit code from the worker itself.
+        if self.stillborn > (_STILLBORN if code > 0 else 20 * _STILLBORN):
             raise DataError(
                 f"workers end with code {code} before they begin a run; see what they say above, "
                 "or use --workers 1."
