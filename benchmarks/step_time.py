@@ -68,7 +68,8 @@ NETWORK_HYPERPARAMETERS = {"pads": "pads:every=30"}
 EXPLAINED = [
     "No network takes more than one and a half times of what was expected of it. `mic` has a "
     "second batch in every step; `moco` and `diva` a second view and a slow copy's forward pass. "
-    "`pads` acts every 30 steps and not at all in these ten; on heads it acts every 4.",
+    "`pads` acts every 30 steps and not at all in these ten, so its row does not measure it; on "
+    "heads it acts every 4. A ratio below 1 is noise.",
     "",
     "Heads exceed the expectations, which are for networks: beside one linear layer every further "
     "part weighs. `divide_and_conquer` and `mic` cluster all samples between epochs (here every 56 "
