@@ -24,7 +24,7 @@ _HOMES = {
     "method": "oodml.train.registry",
     "train": "oodml.train.run",
     "evaluate": "oodml.eval.retrieval",
-    "RunSpec": "oodml.store",
+    "RunSpec": "oodml.run_spec",
     "Store": "oodml.store",
     "plan": "oodml.train.plan",
     "run_grid": "oodml.launch",

@@ -16,8 +16,9 @@ from launch_grids import done_here, driver, grid, make_features, metrics, wait_f
 
 from oodml.errors import DataError
 from oodml.launch import run_grid
+from oodml.run_spec import RunSpec
 from oodml.splits.ladder import Ladder
-from oodml.store import RunSpec, Store
+from oodml.store import Store
 from oodml.train.build import Resources
 from oodml.train.plan import plan
 from oodml.train.registry import load_plugin

@@ -15,9 +15,10 @@ from conftest import make_features
 
 from oodml.fid.features import Features
 from oodml.launch import run_grid
+from oodml.run_spec import RunSpec
 from oodml.splits.build import build_ladder
 from oodml.splits.ladder import Ladder
-from oodml.store import RunSpec, Store
+from oodml.store import Store
 from oodml.train.build import Resources
 from oodml.train.plan import plan
 

@@ -17,6 +17,8 @@ HOMES = {
     "oodml.errors": "ground",
     "oodml.seeding": "ground",
     "oodml.files": "ground",
+    "oodml.run_spec": "store",
+    "oodml.run_record": "store",
     "oodml.store": "store",
     "oodml.claim": "store",
     "oodml.outlook": "store",

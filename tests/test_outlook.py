@@ -12,7 +12,9 @@ from click.testing import CliRunner
 
 from oodml.cli import main
 from oodml.outlook import cost_of, in_words, outlook, throughput
-from oodml.store import RunRecord, RunSpec, Store
+from oodml.run_record import RunRecord
+from oodml.run_spec import RunSpec
+from oodml.store import Store
 
 SPECS = [
     RunSpec("d", "f", "s", method, "b", "w", "p", seed=seed)

@@ -13,7 +13,9 @@ import pytest
 import oodml.claim
 from oodml.claim import Claim, ClaimWatch
 from oodml.errors import DataError
-from oodml.store import RunRecord, RunSpec, Store
+from oodml.run_record import RunRecord
+from oodml.run_spec import RunSpec
+from oodml.store import Store
 
 SPEC = RunSpec("d", "f", "s", "margin", "b", "w", "p", hyperparameters={"beta": 0.6})
 

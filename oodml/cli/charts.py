@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from oodml.eval.published_curves import PublishedStudy
     from oodml.eval.shift_axis import ShiftAxis
     from oodml.eval.summary import SummaryRow
+    from oodml.run_record import RunRecord
     from oodml.splits.ladder import Ladder
-    from oodml.store import RunRecord
 
 Draw = Callable[[Path], None]
 

@@ -15,9 +15,10 @@ from oodml.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from oodml.fid.features import Features
+    from oodml.run_spec import RunSpec
     from oodml.splits.ladder import Ladder
     from oodml.splits.split import Split
-    from oodml.store import RunSpec, Store
+    from oodml.store import Store
 
 
 @click.command()

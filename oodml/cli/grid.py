@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from oodml.data.dataset import Dataset
     from oodml.fid.backbone import Backbone
     from oodml.launch import GridOutcome
+    from oodml.run_spec import RunSpec
     from oodml.splits.ladder import Ladder
-    from oodml.store import RunSpec, Store
+    from oodml.store import Store
     from oodml.train.build import Resources
     from oodml.train.cached_views import Views
 

@@ -11,7 +11,7 @@ import click
 from oodml.cli.options import default_workers, together
 
 if TYPE_CHECKING:
-    from oodml.store import RunSpec
+    from oodml.run_spec import RunSpec
 
 TRACKERS = ("tensorboard", "wandb", "mlflow")
 

@@ -10,8 +10,8 @@ from oodml.errors import UsageError
 
 if TYPE_CHECKING:
     from oodml.eval.pair_weights import BinnedWeights
+    from oodml.run_record import RunRecord
     from oodml.splits.ladder import Ladder
-    from oodml.store import RunRecord
 
 
 def draw_pair_weights(

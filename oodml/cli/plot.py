@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from oodml.eval.published_curves import PublishedStudy
     from oodml.eval.shift_axis import ShiftAxis
     from oodml.eval.summary import SummaryRow
+    from oodml.run_record import RunRecord
     from oodml.splits.ladder import Ladder
-    from oodml.store import RunRecord
 
 _LOG = logging.getLogger("oodml")
 

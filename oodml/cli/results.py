@@ -14,8 +14,8 @@ from oodml.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from oodml.eval.summary import MethodScore, SummaryRow
+    from oodml.run_record import RunRecord
     from oodml.splits.ladder import Ladder
-    from oodml.store import RunRecord
 
 metric_option = click.option(
     "--metric",

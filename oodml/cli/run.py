@@ -28,8 +28,8 @@ from oodml.cli.launch_options import is_first_process, launch_options, launching
 from oodml.cli.options import FILE, FOLDER
 
 if TYPE_CHECKING:
+    from oodml.run_spec import RunSpec
     from oodml.splits.ladder import Ladder
-    from oodml.store import RunSpec
 
 
 @click.command()

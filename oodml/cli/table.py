@@ -26,8 +26,8 @@ from oodml.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from oodml.eval.published_curves import PublishedStudy
+    from oodml.run_record import RunRecord
     from oodml.splits.ladder import Ladder
-    from oodml.store import RunRecord
 
 VIEWS = {
     "scores": scores_view,

@@ -18,8 +18,9 @@ from oodml.files import atomic_write
 from oodml.train.settings import SETTINGS
 
 if TYPE_CHECKING:
+    from oodml.run_spec import RunSpec
     from oodml.splits.ladder import Ladder
-    from oodml.store import RunSpec, Store
+    from oodml.store import Store
     from oodml.train.build import Resources
     from oodml.tune import Domain, Search, Tuned
 

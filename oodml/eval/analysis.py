@@ -17,8 +17,8 @@ from oodml.eval.summary import comparable_runs
 from oodml.seeding import generator
 
 if TYPE_CHECKING:
+    from oodml.run_record import RunRecord
     from oodml.splits.ladder import Ladder
-    from oodml.store import RunRecord
 
 SIDES = ("train", "test")
 DRAWS = 1000

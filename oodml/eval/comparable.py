@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from oodml.errors import DataError
 
 if TYPE_CHECKING:
+    from oodml.run_record import RunRecord
     from oodml.splits.ladder import Ladder
-    from oodml.store import RunRecord
 
 # The backbone of a run whose embeddings were made elsewhere (`oodml evaluate`).
 EMBEDDINGS = "embeddings"

@@ -17,8 +17,8 @@ from oodml.errors import DataError, unknown_name
 from oodml.eval.comparable import check_comparable
 
 if TYPE_CHECKING:
+    from oodml.run_record import RunRecord
     from oodml.splits.ladder import Ladder
-    from oodml.store import RunRecord
 
 logger = logging.getLogger("oodml")
 

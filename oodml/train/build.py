@@ -14,8 +14,8 @@ from oodml.errors import DataError
 from oodml.fid.assembly import at_size
 from oodml.fid.features import Features
 from oodml.fid.preprocessing import Preprocessing
+from oodml.run_spec import RunSpec
 from oodml.splits.equal import split_features, split_rows
-from oodml.store import RunSpec
 from oodml.train.loop import seeded
 from oodml.train.model import EmbeddingModel, Standardize
 from oodml.train.objective import Objective, make_objective

@@ -7,8 +7,8 @@ from itertools import cycle
 
 import numpy as np
 
+from oodml.run_spec import RunSpec
 from oodml.seeding import derive_seed
-from oodml.store import RunSpec
 from oodml.train.clusters import Labels, has_pairs, with_company
 from oodml.train.distributed import world_size
 from oodml.train.sampler import Batches, batches_for

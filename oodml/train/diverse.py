@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from oodml.run_spec import RunSpec
 from oodml.seeding import generator
-from oodml.store import RunSpec
 from oodml.train.distributed import gathered
 from oodml.train.losses.memory import Queue
 from oodml.train.losses.self_similarity import distance_weighted_contrast

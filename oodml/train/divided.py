@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from oodml.run_spec import RunSpec
 from oodml.seeding import derive_seed
-from oodml.store import RunSpec
 from oodml.train.cluster_batches import batches_in_turn, members_by_cluster
 from oodml.train.clusters import Labels, Values
 from oodml.train.model import EmbeddingModel

@@ -14,8 +14,8 @@ from torch import nn
 from oodml.errors import UsageError
 from oodml.eval.rerank import evaluate_reranked
 from oodml.eval.retrieval import evaluate
+from oodml.run_spec import RunSpec
 from oodml.splits.episodes import MIN_QUERIES, SHOTS, Episode, few_shot_episodes
-from oodml.store import RunSpec
 from oodml.train.adaptation import adapt
 from oodml.train.build import Resources
 from oodml.train.embedding import Embed, by_objective

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from oodml.errors import UsageError
+from oodml.run_spec import RunSpec
 from oodml.seeding import derive_seed, generator
-from oodml.store import RunSpec
 from oodml.train.clusters import clusters_of, matched
 from oodml.train.distributed import gathered
 from oodml.train.model import EmbeddingModel

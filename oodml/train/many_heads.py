@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from oodml.run_spec import RunSpec
 from oodml.seeding import generator
-from oodml.store import RunSpec
 from oodml.train.adaptation import check_finite, rates_of
 from oodml.train.episode_losses import EpisodesLoss, Pairs
 from oodml.train.identity_head import Turned

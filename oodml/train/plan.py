@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from oodml.errors import UsageError, unknown_name
+from oodml.run_spec import RunSpec
 from oodml.splits.ladder import Ladder
 from oodml.splits.split import Split
-from oodml.store import RunSpec
 from oodml.train.objective import Criterion
 from oodml.train.presets import get_preset
 from oodml.train.registry import get_method, parse_method, prescribed

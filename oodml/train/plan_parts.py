@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Sequence
 
 from oodml.errors import UsageError, unknown_name
+from oodml.run_spec import RunSpec
 from oodml.splits.ladder import Ladder
-from oodml.store import RunSpec
 
 # "curves": every method's whole curve with the first seed, then the next one.
 # "seeds": all seeds of a method on a rung before the next.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from oodml.errors import UsageError, unknown_name
-from oodml.store import RunSpec
+from oodml.run_spec import RunSpec
 
 IMAGES, FEATURES, TRAINING, EVALUATION = "images", "features", "training", "evaluation"
 

@@ -15,8 +15,8 @@ from oodml.errors import DataError, UsageError
 from oodml.seeding import derive_seed, generator
 
 if TYPE_CHECKING:
+    from oodml.run_spec import RunSpec
     from oodml.splits.episodes import Episode
-    from oodml.store import RunSpec
     from oodml.train.samples import Draw, Pending, Samples
 
 Indices = npt.NDArray[np.int64]

@@ -17,9 +17,11 @@ from oodml.eval.along_ladder import evaluate_split, evaluation_spec, for_ladder
 from oodml.eval.geometry import geometry
 from oodml.eval.retrieval import evaluate
 from oodml.fid.features import Features
+from oodml.run_record import RunRecord
+from oodml.run_spec import RunSpec
 from oodml.splits.build import build_ladder
 from oodml.splits.ladder import Ladder
-from oodml.store import RunRecord, RunSpec, Store
+from oodml.store import Store
 
 
 def oodml(*arguments: str | Path) -> Result:

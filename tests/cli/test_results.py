@@ -16,8 +16,10 @@ from click.testing import CliRunner, Result
 from oodml.cli import main
 from oodml.cli.tables import Table
 from oodml.eval.summary import score_methods, summarize
+from oodml.run_record import RunRecord
+from oodml.run_spec import RunSpec
 from oodml.splits.ladder import Ladder
-from oodml.store import RunRecord, RunSpec, Store
+from oodml.store import Store
 
 METHODS = ("frozen", "margin", "arcface", "proxy_anchor")
 PROPERTIES = ("alignment", "uniformity")

@@ -15,9 +15,9 @@ from torch.nn import functional
 from oodml.errors import DataError, UsageError
 from oodml.eval.retrieval import evaluate
 from oodml.fid.features import Features, FeatureSource
+from oodml.run_spec import RunSpec
 from oodml.splits.episodes import Episode, few_shot_episodes
 from oodml.splits.split import Split, random_split
-from oodml.store import RunSpec
 from oodml.train import fewshot, rounded_products
 from oodml.train.adaptation import rates_of
 from oodml.train.build import Resources, objective_of, samples_of

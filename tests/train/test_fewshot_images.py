@@ -11,9 +11,9 @@ import torch
 from oodml.data import load_dataset
 from oodml.fid.backbone import load_backbone
 from oodml.fid.features import extract_features
+from oodml.run_spec import RunSpec
 from oodml.splits.episodes import Episode, few_shot_episodes
 from oodml.splits.split import Split, random_split
-from oodml.store import RunSpec
 from oodml.train import fewshot
 from oodml.train.build import Resources, objective_of, samples_of
 from oodml.train.embedding import by_objective

@@ -13,8 +13,8 @@ import torch
 from oodml.errors import UsageError
 from oodml.eval.neighbors import nearest_neighbors
 from oodml.fid.features import Features
+from oodml.run_record import RunRecord
 from oodml.splits.ladder import Ladder
-from oodml.store import RunRecord
 from oodml.train.build import Resources
 from oodml.train.embedding import concatenated
 from oodml.train.members import members_of

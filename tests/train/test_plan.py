@@ -7,8 +7,8 @@ from dataclasses import fields
 import pytest
 
 from oodml.errors import UsageError
+from oodml.run_spec import RunSpec
 from oodml.splits.ladder import Ladder
-from oodml.store import RunSpec
 from oodml.train.plan import plan
 from oodml.train.presets import PRESETS, get_preset
 from oodml.train.registry import PRESCRIBABLE, Recipe, all_methods, method, parse_method

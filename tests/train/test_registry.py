@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from oodml.errors import UsageError
+from oodml.run_spec import RunSpec
 from oodml.splits.ladder import Ladder
-from oodml.store import RunSpec
 from oodml.train import registry
 from oodml.train.plan import plan
 from oodml.train.registry import all_methods, get_method, load_plugin, method, parse_method

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from oodml.errors import DataError, UsageError
 from oodml.fid.features import Features
+from oodml.run_record import RunRecord
+from oodml.run_spec import RunSpec
 from oodml.splits.build import build_ladder
 from oodml.splits.ladder import Ladder
-from oodml.store import RunRecord, RunSpec
 from oodml.train import registry
 from oodml.train.build import Resources, samples_of
 from oodml.train.cached_views import Views, views_wanted

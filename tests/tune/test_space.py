@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from oodml.errors import UsageError
+from oodml.run_spec import RunSpec
 from oodml.splits.ladder import Ladder
-from oodml.store import RunSpec
 from oodml.train.plan import plan
 from oodml.train.registry import all_methods
 from oodml.tune import Choices, Range, default_space, parse_domain, settings_of, with_domains

@@ -15,8 +15,8 @@ from oodml.eval.trend import method_trends
 
 if TYPE_CHECKING:
     from oodml.eval.summary import SummaryRow
+    from oodml.run_record import RunRecord
     from oodml.splits.ladder import Ladder
-    from oodml.store import RunRecord
 
 # How many queries there were is no score of a method.
 _COUNTS = ("queries", "queries_left_out", "queries_tied")

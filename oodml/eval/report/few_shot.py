@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from oodml.eval.few_shot_gain import FewShotRow, few_shot_gains
 
 if TYPE_CHECKING:
+    from oodml.run_record import RunRecord
     from oodml.splits.ladder import Ladder
-    from oodml.store import RunRecord
 
 
 def few_shot_content(

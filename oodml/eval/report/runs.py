@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any
 
-from oodml.store import RunSpec
+from oodml.run_spec import RunSpec
 
 if TYPE_CHECKING:
+    from oodml.run_record import RunRecord
     from oodml.splits.ladder import Ladder
-    from oodml.store import RunRecord
 
 
 def runs_content(

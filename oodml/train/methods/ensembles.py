@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from oodml.errors import unknown_name
-from oodml.store import RunSpec
+from oodml.run_spec import RunSpec
 from oodml.train.decorrelation import (
     ActivationDecorrelation,
     AdversarialDecorrelation,

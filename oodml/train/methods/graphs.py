@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from oodml.errors import UsageError
+from oodml.run_spec import RunSpec
 from oodml.seeding import generator
-from oodml.store import RunSpec
 from oodml.train.losses.replicator import GroupLoss
 from oodml.train.message_passing import MessageClassifier, MessagePassing
 from oodml.train.model import EmbeddingModel

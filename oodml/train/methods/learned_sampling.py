@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from oodml.errors import UsageError
-from oodml.store import RunSpec
+from oodml.run_spec import RunSpec
 from oodml.train.holdout import BatchesAmong, Indices, held_out
 from oodml.train.mining.histogram import BINS, Histogram
 from oodml.train.model import EmbeddingModel

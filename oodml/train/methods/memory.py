@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from oodml.errors import UsageError
-from oodml.store import RunSpec
+from oodml.run_spec import RunSpec
 from oodml.train.losses.memory import Queue, compares_with_references, loss_against
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import Batch, Criterion, MakeObjective, Objective, as_criterion

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from oodml.store import RunSpec
+from oodml.run_spec import RunSpec
 from oodml.train.diverse import SHARES, DiverseFeatures
 from oodml.train.interclass import InterclassMining, Surrogates
 from oodml.train.losses.across_classes import SharedByClasses

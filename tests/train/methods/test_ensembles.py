@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from oodml.errors import UsageError
-from oodml.store import RunSpec
+from oodml.run_spec import RunSpec
 from oodml.train.decorrelation import (
     ActivationDecorrelation,
     AdversarialDecorrelation,

@@ -17,9 +17,9 @@ from oodml.data import load_dataset
 from oodml.errors import UsageError
 from oodml.fid.backbone import load_backbone
 from oodml.fid.features import Features, extract_features
+from oodml.run_record import RunRecord
 from oodml.splits.build import build_ladder
 from oodml.splits.ladder import Ladder
-from oodml.store import RunRecord
 from oodml.train.build import Resources, objective_of
 from oodml.train.embedding import Values, by_objective
 from oodml.train.losses.replicator import GroupLoss, correlations, drawn_anchors, replicated

@@ -16,8 +16,8 @@ from oodml.data import load_dataset
 from oodml.errors import UsageError
 from oodml.fid.backbone import load_backbone
 from oodml.fid.features import extract_features
+from oodml.run_spec import RunSpec
 from oodml.splits.build import build_ladder
-from oodml.store import RunSpec
 from oodml.train.build import Resources
 from oodml.train.methods.self_supervision import AgainstQueue, MomentumContrast
 from oodml.train.model import EmbeddingModel

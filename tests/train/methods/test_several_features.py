@@ -15,8 +15,8 @@ from oodml.data import load_dataset
 from oodml.errors import UsageError
 from oodml.fid.backbone import load_backbone
 from oodml.fid.features import extract_features
+from oodml.run_spec import RunSpec
 from oodml.splits.build import build_ladder
-from oodml.store import RunSpec
 from oodml.train import checkpoint
 from oodml.train.adversary import Adversary
 from oodml.train.build import Resources

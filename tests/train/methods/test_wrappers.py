@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from oodml.errors import UsageError
-from oodml.store import RunSpec
+from oodml.run_spec import RunSpec
 from oodml.train.methods.distillation import SelfDistillation, divergence, sizes_in
 from oodml.train.methods.regularizers import UniformPrior, taken_for_noise, told_apart
 from oodml.train.model import EmbeddingModel
