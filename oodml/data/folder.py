@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from oodml.data.dataset import Dataset
-from oodml.data.samples import Sample, dataset_of, first_few
+from oodml.data.samples import Refuse, Sample, dataset_of, first_few, refuse_at_once
 from oodml.errors import DataError
 
 IMAGE_SUFFIXES = frozenset(
@@ -19,13 +19,13 @@ IMAGE_SUFFIXES = frozenset(
 logger = logging.getLogger("oodml")
 
 
-def load_folder(folder: str | Path) -> Dataset:
+def load_folder(folder: str | Path, *, refuse: Refuse = refuse_at_once) -> Dataset:
     """The images of a folder whose sub-folders are the classes, at any depth below each class.
 
     Image files are known by their suffix (`IMAGE_SUFFIXES`, any case); hidden files and folders
     are ignored. A class folder may be a symbolic link; links to folders inside it are not
     followed. Raises `DataError` if the folder is missing or empty, has no class folders, or if a
-    class has no image or only one.
+    class has no image or only one; these last two are handed to `refuse`.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -38,13 +38,20 @@ def load_folder(folder: str | Path) -> Dataset:
     per_class = {each.name: list(_samples(root, each)) for each in class_folders}
     empty = sorted(name for name, samples in per_class.items() if not samples)
     if empty:
-        raise DataError(
-            f"{root}: {len(empty)} of {len(per_class)} class folders hold no image: "
-            f"{first_few(empty)}. Images end in {', '.join(sorted(IMAGE_SUFFIXES))}; "
-            "fill or remove these folders."
+        refuse(
+            DataError(
+                f"{root}: {len(empty)} of {len(per_class)} class folders hold no image: "
+                f"{first_few(empty)}. Images end in {', '.join(sorted(IMAGE_SUFFIXES))}; "
+                "fill or remove these folders."
+            )
         )
-    samples = [sample for each in per_class.values() for sample in each]
-    return dataset_of(samples, name=root.resolve().name or "root", source=str(folder))
+    return dataset_of(
+        (sample for each in per_class.values() for sample in each),
+        name=root.resolve().name or "root",
+        source=str(folder),
+        empty_classes=empty,
+        refuse=refuse,
+    )
 
 
 def load_images(folder: str | Path) -> Dataset:

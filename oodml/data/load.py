@@ -10,6 +10,7 @@ from oodml.data.broken import without_broken
 from oodml.data.dataset import Dataset
 from oodml.data.emoji import load_emoji
 from oodml.data.folder import load_folder
+from oodml.data.samples import Refuse, refuse_at_once
 from oodml.data.table import load_table
 from oodml.errors import DataError, UsageError, unknown_name
 
@@ -54,16 +55,29 @@ def load_dataset(
     return without_broken(dataset, progress=progress) if skip_broken else dataset
 
 
-def _load(source: str | Path, root: str | Path | None) -> Dataset:
+def list_dataset(
+    source: str | Path, *, root: str | Path | None = None
+) -> tuple[Dataset, tuple[str, ...]]:
+    """The pool that `source` names as it lies there, and what `load_dataset` refuses it for.
+
+    Classes without images are listed and files that do not exist have size 0. Raises what
+    `load_dataset` raises where there is no pool at all: no such folder, no columns, no rows.
+    """
+    refused: list[str] = []
+    dataset = _load(source, root, lambda error: refused.append(str(error)))
+    return replace(dataset, source=str(source)), tuple(refused)
+
+
+def _load(source: str | Path, root: str | Path | None, refuse: Refuse = refuse_at_once) -> Dataset:
     if isinstance(source, str) and source in COLLECTIONS:
         return COLLECTIONS[source].load(root)
     path = Path(source).expanduser()
     if path.is_file():
-        return _load_file(path, root)
+        return _load_file(path, root, refuse)
     if path.is_dir():
         if root is not None:
             raise UsageError(f"root is for CSV files and named collections; {path} is a folder.")
-        return load_folder(path)
+        return load_folder(path, refuse=refuse)
     text = str(source)
     if isinstance(source, Path) or "/" in text or path.suffix.lower() == ".csv":
         raise DataError(
@@ -74,10 +88,10 @@ def _load(source: str | Path, root: str | Path | None) -> Dataset:
     raise UsageError(f"{unknown} There is no folder or CSV file of that name either.")
 
 
-def _load_file(path: Path, root: str | Path | None) -> Dataset:
+def _load_file(path: Path, root: str | Path | None, refuse: Refuse) -> Dataset:
     if path.suffix.lower() != ".csv":
         raise DataError(
             f"{path} is neither a folder nor a .csv file. Give a folder that holds one folder per "
             "class, or a CSV with the columns path,label."
         )
-    return load_table(path, root=root)
+    return load_table(path, root=root, refuse=refuse)

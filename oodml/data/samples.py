@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,9 @@ from oodml.errors import DataError
 
 # A query needs at least one other image of its class to be found.
 FEWEST_IMAGES = 2
+
+# What a loader does with a fault it can go on from: raise it, or note it down.
+Refuse = Callable[[DataError], None]
 
 
 @dataclass(frozen=True, order=True)
@@ -26,6 +29,11 @@ class Sample:
     size: int
 
 
+def refuse_at_once(error: DataError) -> None:
+    """Raise the error: what every loader does with a fault, unless it is told otherwise."""
+    raise error
+
+
 def dataset_of(
     samples: Iterable[Sample],
     *,
@@ -33,15 +41,18 @@ def dataset_of(
     source: str,
     groups: Mapping[str, str] | None = None,
     skipped: Sequence[str] = (),
+    empty_classes: Sequence[str] = (),
+    refuse: Refuse = refuse_at_once,
 ) -> Dataset:
     """The samples as a Dataset, sorted by class name, then sample name.
 
-    `groups` maps class names to superclasses. Raises `DataError` if a class has a single image.
+    `groups` maps class names to superclasses. Raises `DataError` if a class has a single image,
+    or hands it to `refuse`; `empty_classes` are then listed too.
     """
     ordered = sorted(samples)
     counts = Counter(sample.class_name for sample in ordered)
-    check_class_sizes(counts, source)
-    class_names = tuple(sorted(counts))
+    check_class_sizes(counts, source, refuse)
+    class_names = tuple(sorted({*counts, *empty_classes}))
     index = {class_name: number for number, class_name in enumerate(class_names)}
     return Dataset(
         name=name,
@@ -56,14 +67,18 @@ def dataset_of(
     )
 
 
-def check_class_sizes(counts: Mapping[str, int], source: str) -> None:
-    """Raise a `DataError` that names the classes with fewer than `FEWEST_IMAGES` images."""
+def check_class_sizes(
+    counts: Mapping[str, int], source: str, refuse: Refuse = refuse_at_once
+) -> None:
+    """Refuse, with a `DataError` that names them, classes of fewer than `FEWEST_IMAGES` images."""
     small = sorted(class_name for class_name, count in counts.items() if count < FEWEST_IMAGES)
     if small:
-        raise DataError(
-            f"{source}: {len(small)} of {len(counts)} classes have fewer than {FEWEST_IMAGES} "
-            f"usable images: {first_few(small)}. "
-            "Add images to them, or take these classes out of the collection."
+        refuse(
+            DataError(
+                f"{source}: {len(small)} of {len(counts)} classes have fewer than {FEWEST_IMAGES} "
+                f"usable images: {first_few(small)}. "
+                "Add images to them, or take these classes out of the collection."
+            )
         )
 
 
