@@ -19,11 +19,12 @@ _CANONICAL = json.JSONEncoder(
 
 
 @contextmanager
-def atomic_write(path: str | Path) -> Iterator[IO[bytes]]:
+def atomic_write(path: str | Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
     """A binary file that appears under `path` only when the block ends without an error.
 
     It is written under a temporary name beside `path`, flushed to disk and renamed, so a reader
-    (or a killed process) never sees half a file. Missing parent folders are made.
+    (or a killed process) never sees half a file. Missing parent folders are made. What is not
+    `durable` is not waited for: it outlives the process, but not a power cut at once.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -32,7 +33,8 @@ def atomic_write(path: str | Path) -> Iterator[IO[bytes]]:
         with os.fdopen(descriptor, "wb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         Path(temporary).chmod(0o666 & ~_umask())
         Path(temporary).replace(path)
     except BaseException:

@@ -6,6 +6,7 @@ import logging
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ from oodml.files import atomic_write
 from oodml.train.distributed import rank
 from oodml.train.objective import Objective
 
-# Where a write takes up to a second, a kill costs at most five seconds of training; where it takes
-# longer, at most twice its time.
-SECONDS = 4.0
+# Where a write takes up to two seconds, a kill costs at most five seconds of training; where it
+# takes longer, at most twice its time.
+SECONDS = 3.0
 # Copying the state may cost at most this share of the time between two checkpoints.
 SHARE = 0.05
 log = logging.getLogger("oodml")
@@ -54,6 +55,7 @@ class Checkpoint:
         self.optimizers = {"main": optimizer, **objective.private_optimizers()}
         self._begun = time.monotonic()
         self._due = self._begun + SECONDS
+        self._copy: Any = None
         self._writer = ThreadPoolExecutor(1)
         self._written: Future[None] = Future()
         self._written.set_result(None)
@@ -78,13 +80,16 @@ class Checkpoint:
     def save_if_due(self, progress: Progress) -> None:
         """Copy the state if the last one is old, and write it while training goes on.
 
-        The copy costs at most a twentieth of the time; nothing is copied during a write.
+        The copy costs at most a twentieth of the time; nothing is copied during a write. The write
+        does not wait for the disk, which takes seconds for a large state: a kill of the process
+        loses nothing by that, a power cut may cost the checkpoint (never a finished run).
         """
         started = time.monotonic()
         if started < self._due or rank() or not self._written.done():
             return
         self._written.result()
-        self._written = self._writer.submit(self._write, self.path, copied(self._state(progress)))
+        self._copy = copied(self._state(progress), self._copy)
+        self._written = self._writer.submit(self._write, self.path, self._copy, durable=False)
         cost = time.monotonic() - started
         self._due = started + max(SECONDS, cost / SHARE)
 
@@ -118,20 +123,30 @@ class Checkpoint:
         """Bring the best weights back."""
         self.objective.load_state_dict(torch.load(self.best, map_location="cpu", weights_only=True))
 
-    def _write(self, path: Path, state: object) -> None:
-        with atomic_write(path) as file:
+    def _write(self, path: Path, state: object, *, durable: bool = True) -> None:
+        with atomic_write(path, durable=durable) as file:
             torch.save(state, file)
 
 
-def copied(state: Any) -> Any:
+def copied(state: Any, into: Any = None) -> Any:
     """A state in containers, its tensors copied to the CPU: what training does later is not in it.
 
-    Raises nothing; whatever is neither a dict, a list, a tuple nor a tensor is kept as it is.
+    Tensors of an earlier copy `into` are written over where they fit, since fresh memory costs
+    more than the copy. Raises nothing; whatever is neither a dict, a list, a tuple nor a tensor is
+    kept as it is.
     """
     if isinstance(state, Tensor):
-        return state.detach().to("cpu", copy=True)
+        return _tensor_copied(state.detach(), into)
     if isinstance(state, dict):
-        return {name: copied(value) for name, value in state.items()}
+        earlier = into if isinstance(into, dict) else {}
+        return {name: copied(value, earlier.get(name)) for name, value in state.items()}
     if isinstance(state, list | tuple):
-        return type(state)(copied(value) for value in state)
+        before = into if isinstance(into, list | tuple) and len(into) == len(state) else ()
+        pairs = zip_longest(state, before)
+        return type(state)(copied(value, earlier) for value, earlier in pairs)
     return state
+
+
+def _tensor_copied(tensor: Tensor, into: Any) -> Tensor:
+    fits = isinstance(into, Tensor) and into.shape == tensor.shape and into.dtype == tensor.dtype
+    return into.copy_(tensor) if fits else tensor.to("cpu", copy=True)
