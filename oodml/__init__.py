@@ -24,6 +24,7 @@ _HOMES = {
     "method": "oodml.train.registry",
     "train": "oodml.train.run",
     "evaluate": "oodml.eval.retrieval",
+    "metric": "oodml.eval.metrics",
     "RunSpec": "oodml.run_spec",
     "Store": "oodml.store",
     "plan": "oodml.train.plan",

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     multiple=True,
     help="Metric besides the usual ones; repeatable; `oodml list metrics` names them.",
 )
+@click.option("--plugin", "plugins", type=FILE, multiple=True, help="File with own metrics.")
 @click.option("--controls", is_flag=True, help="Also on the size-matched control of every rung.")
 @click.option(
     "--gallery-classes", type=click.IntRange(2), help="Test classes to evaluate on  [default: all]"
@@ -51,6 +52,7 @@ def evaluate_command(
     name: str | None,
     labels: Path | None,
     extra: tuple[str, ...],
+    plugins: tuple[Path, ...],
     controls: bool,
     gallery_classes: int | None,
     gallery_images: int | None,
@@ -66,7 +68,10 @@ def evaluate_command(
     from oodml.eval.embedding_files import read_embeddings
     from oodml.splits.ladder import Ladder
     from oodml.store import Store
+    from oodml.train.registry import load_plugin
 
+    for path in plugins:
+        load_plugin(path)
     built = Ladder.load(ladder)
     splits = _splits(built, controls)
     metrics = _metrics(extra)

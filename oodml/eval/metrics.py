@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 from torch import Tensor
 
+from oodml.errors import UsageError
 from oodml.eval.ranking import Ranking
 
 EVERYTHING = 1 << 40
+Score = Callable[..., Tensor]
+_REGISTRY: dict[str, Metric] = {}
 
 
 @dataclass(frozen=True)
@@ -23,16 +26,51 @@ class Metric:
     nearest positive alone decides.
     """
 
-    score: Callable[[Ranking], Tensor]
+    score: Score
     depth: Callable[[Tensor], Tensor]
     first_only: bool = False
 
 
+def metric(
+    name: str,
+    *,
+    depth: int | Callable[[Tensor], Tensor] = EVERYTHING,
+    first_only: bool = False,
+) -> Callable[[Score], Score]:
+    """Register `score(ranking)`, a score (b,) per query, under a name that `evaluate` then takes.
+
+    `depth` is the last rank that matters, a number or a function of the numbers of positives (b,)
+    int64; positives beyond it need not be found, so the smallest depth is the quickest. A name
+    that ends in `_K` is a family: `score(ranking, k)` for any number in place of K, and depth K.
+    The first line of the docstring describes the metric. Raises `UsageError` for a name that
+    another metric has.
+
+    >>> @metric("reciprocal_rank", first_only=True)
+    ... def reciprocal_rank(ranking): ...
+    """
+
+    def register(score: Score) -> Score:
+        known = _REGISTRY.get(name)
+        if known is not None and _origin(known.score) != _origin(score):
+            raise UsageError(f"two metrics are called {name!r}; rename one of them.")
+        looks = depth if callable(depth) else partial(torch.full_like, fill_value=depth)
+        _REGISTRY[name] = Metric(score, looks, first_only)
+        return score
+
+    return register
+
+
+def _origin(score: Score) -> tuple[str, str]:
+    return score.__code__.co_filename, score.__qualname__
+
+
+@metric("precision_at_1", depth=1, first_only=True)
 def precision_at_1(ranking: Ranking) -> Tensor:
     """The share of queries whose nearest neighbour has their class."""
     return ranking.chance_of_hit(1)
 
 
+@metric("recall_at_K", first_only=True)
 def recall_at_k(ranking: Ranking, k: int) -> Tensor:
     """The share of queries with at least one image of their class among the K nearest.
 
@@ -41,6 +79,7 @@ def recall_at_k(ranking: Ranking, k: int) -> Tensor:
     return ranking.chance_of_hit(k)
 
 
+@metric("r_precision", depth=torch.clone)
 def r_precision(ranking: Ranking) -> Tensor:
     """The share of the query's class among its R nearest, R being all there are to be found.
 
@@ -49,6 +88,7 @@ def r_precision(ranking: Ranking) -> Tensor:
     return ranking.hits_within(ranking.positives) / ranking.positives
 
 
+@metric("mean_average_precision_at_r", depth=torch.clone)
 def mean_average_precision_at_r(ranking: Ranking) -> Tensor:
     """Precision at rank i, summed over ranks i = 1..R that are hits, divided by R.
 
@@ -58,6 +98,7 @@ def mean_average_precision_at_r(ranking: Ranking) -> Tensor:
     return ranking.precision_within(ranking.positives) / ranking.positives
 
 
+@metric("mean_average_precision")
 def mean_average_precision(ranking: Ranking) -> Tensor:
     """Precision at rank i, summed over all ranks i that are hits, divided by R.
 
@@ -67,6 +108,7 @@ def mean_average_precision(ranking: Ranking) -> Tensor:
     return ranking.precision_within(everything) / ranking.positives
 
 
+@metric("mean_average_precision_at_K")
 def mean_average_precision_at_k(ranking: Ranking, k: int) -> Tensor:
     """Precision at rank i, summed over ranks i = 1..K that are hits, divided by min(R, K).
 
@@ -76,6 +118,7 @@ def mean_average_precision_at_k(ranking: Ranking, k: int) -> Tensor:
     return summed / ranking.positives.clamp(max=k)
 
 
+@metric("mean_average_precision_at_1000_ooDML", depth=1000)
 def published_average_precision_at_1000(ranking: Ranking) -> Tensor:
     """As mean_average_precision_at_1000, but divided by R + 1 as published; ceiling R / (R + 1).
 
@@ -86,6 +129,7 @@ def published_average_precision_at_1000(ranking: Ranking) -> Tensor:
     return summed / (ranking.positives + 1)
 
 
+@metric("map_c_ooDML", depth=lambda found: found + 1)
 def published_average_precision_at_class_size(ranking: Ranking) -> Tensor:
     """As mean_average_precision_at_r, with R + 1 in place of R as published; ceiling R / (R + 1).
 
@@ -97,36 +141,20 @@ def published_average_precision_at_class_size(ranking: Ranking) -> Tensor:
 
 def find_metric(name: str) -> Metric | None:
     """The retrieval metric of that name; None if there is none."""
-    if name in _FIXED:
-        return _FIXED[name]
-    match = _CUT.fullmatch(name)
-    if match is None:
+    if name in _REGISTRY and not name.endswith("_K"):
+        return _REGISTRY[name]
+    cut = re.fullmatch(r"(.+_)([1-9][0-9]{0,8})", name)
+    family = _REGISTRY.get(f"{cut[1]}K") if cut else None
+    if cut is None or family is None:
         return None
-    score, k = _AT_K[match[1]], int(match[2])
+    k = int(cut[2])
     depth = partial(torch.full_like, fill_value=k)
-    return Metric(partial(score, k=k), depth, first_only=score is recall_at_k)
+    return replace(family, score=partial(family.score, k=k), depth=depth)
 
 
 def descriptions() -> list[tuple[str, str]]:
     """Every retrieval metric and its first line; K stands for any number."""
-    scores = {name: metric.score for name, metric in _FIXED.items()}
-    scores |= {f"{name}_K": score for name, score in _AT_K.items()}
-    return [(name, (score.__doc__ or "").split("\n")[0]) for name, score in sorted(scores.items())]
-
-
-_AT_K: dict[str, Callable[..., Tensor]] = {
-    "recall_at": recall_at_k,
-    "mean_average_precision_at": mean_average_precision_at_k,
-}
-_CUT = re.compile(r"(recall_at|mean_average_precision_at)_([1-9][0-9]{0,8})")
-_everything = partial(torch.full_like, fill_value=EVERYTHING)
-_FIXED = {
-    "precision_at_1": Metric(precision_at_1, torch.ones_like, first_only=True),
-    "r_precision": Metric(r_precision, torch.clone),
-    "mean_average_precision_at_r": Metric(mean_average_precision_at_r, torch.clone),
-    "mean_average_precision": Metric(mean_average_precision, _everything),
-    "mean_average_precision_at_1000_ooDML": Metric(
-        published_average_precision_at_1000, partial(torch.full_like, fill_value=1000)
-    ),
-    "map_c_ooDML": Metric(published_average_precision_at_class_size, lambda found: found + 1),
-}
+    return [
+        (name, (entry.score.__doc__ or "").split("\n")[0])
+        for name, entry in sorted(_REGISTRY.items())
+    ]
