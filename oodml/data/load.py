@@ -10,6 +10,7 @@ from oodml.data.collections.collection import all_collections, find_collection
 from oodml.data.collections.verified import load_collection
 from oodml.data.dataset import Dataset
 from oodml.data.folder import load_folder
+from oodml.data.hugging_face import PREFIX, load_hugging_face
 from oodml.data.samples import Refuse, refuse_at_once
 from oodml.data.table import load_table
 from oodml.errors import DataError, UsageError, unknown_name
@@ -29,9 +30,10 @@ def load_dataset(
 ) -> Dataset:
     """The labelled pool of images that `source` names, sorted by class name, then sample name.
 
-    `source` is a named collection (`emoji`), a folder of class folders, or a CSV file with the
-    columns `path,label[,group]`, whose relative paths start from `root`. A folder that bears a
-    collection's name is reached as `./emoji`. Images are decoded when they are used; with
+    `source` is a named collection (`emoji`), a folder of class folders, a CSV file with the columns
+    `path,label[,group]`, whose relative paths start from `root`, or a Hugging Face dataset such as
+    `hf:OWNER/NAME` (see `load_hugging_face`), whose images are kept in `root`. A folder that bears
+    a collection's name is reached as `./emoji`. Images are decoded when they are used; with
     `skip_broken` all are decoded now, in threads, and those that fail are left out and listed in
     `Dataset.skipped`. Raises `DataError` if the data cannot be used as they are, `UsageError` if
     the name is unknown.
@@ -56,6 +58,8 @@ def list_dataset(
 def _load(source: str | Path, root: str | Path | None, refuse: Refuse = refuse_at_once) -> Dataset:
     if isinstance(source, str) and source in all_collections():
         return load_collection(find_collection(source), root)
+    if isinstance(source, str) and source.startswith(PREFIX):
+        return load_hugging_face(source, root=root)
     path = Path(source).expanduser()
     if path.is_file():
         return _load_file(path, root, refuse)

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from oodml.data.collections.collection import Archive, Collection, root_of
 from oodml.data.collections.extract import extract
-from oodml.data.collections.state import is_extracted, is_tar, is_zip, part_of
+from oodml.data.collections.state import is_extracted, is_tar, is_zip, part_of, staging_of
 from oodml.errors import DataError
 
 _BLOCK = 1 << 20
@@ -41,11 +41,28 @@ def download_collection(
     if not collection.archives:
         raise DataError(f"{collection.name} cannot be downloaded here. {collection.how_to_get}")
     with _alone(place):
+        _check_way(collection, place)
         for archive in collection.archives:
             if not is_extracted(archive, place):
                 _get(collection, archive, place, progress)
                 extract(archive, place, progress=progress)
     return place
+
+
+def _check_way(collection: Collection, root: Path) -> None:
+    """Before hours of downloading: raise if the folder to come is there from elsewhere."""
+    folder = root / collection.folder
+    started = any(
+        staging_of(archive, root, state).exists()
+        for archive in collection.archives
+        for state in ("moving", "extracted")
+    )
+    into = any(archive.into for archive in collection.archives)
+    if collection.folder and folder.exists() and not started and not into:
+        raise DataError(
+            f"{folder} is there already, but not as the whole collection. Remove it or move it "
+            "away, then type the same command again."
+        )
 
 
 @contextmanager

@@ -47,6 +47,9 @@ def extract(archive: Archive, root: Path, *, progress: bool = False) -> None:
     """
     if is_extracted(archive, root):
         return
+    if not (is_tar(archive) or is_zip(archive) or archive.into):
+        mark_extracted(archive, root, [archive.file_name])  # A plain file, in its place already.
+        return
     extracting, moving = (staging_of(archive, root, each) for each in ("extracting", "moving"))
     if not moving.is_dir():
         shutil.rmtree(extracting, ignore_errors=True)

@@ -65,6 +65,7 @@ def unfinished(collection: Collection, root: Path) -> str:
         for state in ("extracting", "moving"):
             if staging_of(archive, root, state).is_dir():
                 return f"the extraction of {name} was cut off"
-        if (root / name).is_file() and not is_extracted(archive, root):
+        packed = is_tar(archive) or is_zip(archive)
+        if packed and (root / name).is_file() and not is_extracted(archive, root):
             return f"{name} lies there but is not extracted"
     return ""

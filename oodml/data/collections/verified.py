@@ -25,7 +25,9 @@ def load_collection(collection: Collection, root: str | Path | None = None) -> D
         dataset = collection.load(home)
         check_counts(collection, dataset, home)
     except DataError as error:
-        raise DataError(f"{error} {what_to_do(collection, place)}") from None
+        state = unfinished(collection, place)
+        also = f" Moreover, {state}." if state else ""
+        raise DataError(f"{error}{also} {what_to_do(collection, place)}") from None
     return replace(dataset, name=collection.name, source=collection.name)
 
 
