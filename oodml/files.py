@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,17 +69,48 @@ def write_json(path: str | Path, value: Any) -> None:
     """Write indented, sorted JSON atomically."""
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
     with atomic_write(path) as file:
-        file.write(text.encode() + b"\n")
+        # What stands for a byte of a file name that is not UTF-8 is written as JSON's escape of it.
+        file.write(text.encode(errors="backslashreplace") + b"\n")
 
 
 def read_json(path: str | Path, what: str) -> dict[str, Any]:
-    """The JSON object in `path`, or a `DataError` that calls it `what`."""
+    """The JSON object in `path`, or a `DataError` that calls it `what`; see `parse_json`."""
     try:
-        value = json.loads(Path(path).read_bytes())
+        data = Path(path).read_bytes()
     except FileNotFoundError:
         raise DataError(f"no {what} at {path}.") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise DataError(f"{path} is not a readable {what} ({error}).") from None
+    return parse_json(data, what, path)
+
+
+def parse_json(data: bytes, what: str, place: object) -> dict[str, Any]:
+    """The JSON object in some bytes, or a `DataError` that calls it `what` and says `place`.
+
+    Refused are also a key that stands twice, which readers take differently, and NaN and infinity.
+    """
+    try:
+        text = data.decode("utf-8-sig")
+        value = json.loads(text, object_pairs_hook=_once_each, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{place} is not a readable {what} ({_brief(error)}).") from None
     if not isinstance(value, dict):
-        raise DataError(f"{path} is not a {what}: it holds no JSON object.")
+        raise DataError(f"{place} is not a {what}: it holds no JSON object.")
     return value
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        counts = Counter(name for name, _ in pairs)
+        twice = next(name for name, count in counts.items() if count > 1)
+        raise ValueError(f"the key {twice[:40]!r} stands twice")
+    return found
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _brief(error: Exception) -> str:
+    return "nested too deeply" if isinstance(error, RecursionError) else str(error)[:200]

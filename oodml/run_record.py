@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from oodml.errors import DataError
+from oodml.json_fields import checked_fields, checked_value
 from oodml.run_spec import RunSpec
 
 SCHEMA = 1
@@ -39,15 +40,32 @@ class RunRecord:
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> RunRecord:
-        if record.get("schema") != SCHEMA:
-            raise DataError(f"run schema {record.get('schema')!r}; this oodml reads {SCHEMA}.")
-        known = [f for f in fields(cls) if f.name != "spec"]
-        values = {f.name: record[f.name] for f in known if f.name in record or _required(f)}
-        run = cls(spec=RunSpec.from_json(record["spec"]), **values)
-        if run.id != record["id"]:
-            raise DataError(f"the spec hashes to {run.id}, the record says {record['id']!r}.")
+        """The record that `to_json` gave; `DataError` for another schema, id or type of value."""
+        schema = record.get("schema")
+        if type(schema) is not int or schema != SCHEMA:
+            raise DataError(f"run schema {schema!r}; this oodml reads {SCHEMA}.")
+        given = {key: value for key, value in record.items() if key not in ("schema", "id")}
+        values = checked_fields(cls, given, "a run record", ("spec", "few_shot"))
+        values["few_shot"] = _few_shot(values.get("few_shot", {}))
+        run = cls(**{**values, "spec": RunSpec.from_json(values["spec"])})
+        if run.id != record.get("id"):
+            raise DataError(
+                f"the spec hashes to {run.id}, the record says {str(record.get('id'))[:20]!r}."
+            )
         return run
 
 
-def _required(f: Any) -> bool:
-    return f.default is MISSING and f.default_factory is MISSING
+def _few_shot(value: Any) -> dict[str, dict[str, Any]]:
+    """What adaptation gave, by shots, if its shots are numbers and its episodes pairs of scores."""
+    found: dict[str, dict[str, Any]] = checked_value(
+        dict[str, dict[str, Any]], value, "few_shot", "a run record"
+    )
+    for shots, each in found.items():
+        if not (shots.isascii() and shots.isdecimal() and len(shots) < 10):
+            raise DataError(f"{shots[:20]!r} is no number of shots in a run record.")
+        episodes = each.get("episodes")
+        if not isinstance(episodes, list):
+            raise DataError(f"the {shots} shots of a run record have no list of episodes.")
+        for episode in episodes:
+            checked_value(dict[str, dict[str, float]], episode, "an episode", "a run record")
+    return found

@@ -6,8 +6,8 @@ from dataclasses import MISSING, dataclass, field, fields
 from functools import cache, cached_property
 from typing import Any
 
-from oodml.errors import DataError
 from oodml.files import digest
+from oodml.json_fields import checked_fields
 
 
 @dataclass(frozen=True)
@@ -137,12 +137,9 @@ class RunSpec:
         return spec
 
     @classmethod
-    def from_json(cls, record: dict[str, Any]) -> RunSpec:
-        """The spec in a JSON dict; `DataError` for a field that this oodml does not know."""
-        unknown = sorted(set(record) - {f.name for f in fields(cls)})
-        if unknown:
-            raise DataError(f"unknown fields in a run's spec: {', '.join(unknown)}.")
-        return cls(**record)
+    def from_json(cls, record: Any) -> RunSpec:
+        """The spec in a JSON dict; `DataError` for unknown, missing and misplaced values."""
+        return cls(**checked_fields(cls, record, "a run's spec"))
 
 
 @cache

@@ -10,13 +10,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from oodml.claim import Claim, ClaimWatch
 from oodml.errors import DataError
 from oodml.files import atomic_write, canonical_json, digest, read_json, write_json
+from oodml.json_fields import checked_value
 from oodml.run_record import SCHEMA, RunRecord
 from oodml.run_spec import RunSpec
 
+_RUN_ID = re.compile("[0-9a-f]{12}")
 _TRY = re.compile(r"^== try \d+: (failed|killed) ==$", re.MULTILINE)
 log = logging.getLogger("oodml")
 
@@ -45,12 +48,14 @@ class Store:
         path = self.run_directory(run_id) / "run.json"
         if not path.exists():
             return None
+        found = read_json(path, "run record")
         try:
-            return RunRecord.from_json(read_json(path, "run record"))
-        except (KeyError, TypeError) as error:
-            raise DataError(f"{path} is not a valid run record ({error!r}).") from None
+            record = RunRecord.from_json(found)
         except DataError as error:
             raise DataError(f"{path}: {error}") from None
+        if record.id != run_id:
+            raise DataError(f"{path} is the record of run {record.id}; name its folder so.")
+        return record
 
     def records(self) -> list[RunRecord]:
         """All finished runs, by id; broken records are logged by name and left out."""
@@ -157,8 +162,8 @@ class Store:
         for path in sorted((self.directory / "grids").glob("*.json")):
             try:
                 grid = read_json(path, "list of runs")
-                found |= {str(run): str(grid["labels"][label]) for run, label in grid["runs"]}
-            except (DataError, KeyError, TypeError, ValueError, IndexError) as error:
+                found |= grid_from_json(grid)
+            except DataError as error:
                 log.warning("left out: %s is no list of runs (%s).", path, error)
         return found
 
@@ -168,3 +173,20 @@ class Store:
         with (self.directory / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+def grid_from_json(grid: dict[str, Any]) -> dict[str, str]:
+    """The labels of the runs in a list that `Store.note_grid` wrote, by id.
+
+    Raises `DataError` for another schema, a label that is not there, and an id that is none: ids
+    are the names of folders.
+    """
+    if type(grid.get("schema")) is not int or grid["schema"] != SCHEMA:
+        raise DataError(f"schema {grid.get('schema')!r}; this oodml reads {SCHEMA}.")
+    what = "a list of runs"
+    labels = checked_value(tuple[str, ...], grid.get("labels"), "labels", what)
+    runs = checked_value(tuple[tuple[str, int], ...], grid.get("runs"), "runs", what)
+    for run_id, label in runs:
+        if _RUN_ID.fullmatch(run_id) is None or not 0 <= label < len(labels):
+            raise DataError(f"{run_id[:20]!r} is no run's id, or its label {label} is not listed")
+    return {run_id: labels[label] for run_id, label in runs}

@@ -17,6 +17,7 @@ HOMES = {
     "oodml.errors": "ground",
     "oodml.seeding": "ground",
     "oodml.files": "ground",
+    "oodml.json_fields": "ground",
     "oodml.run_spec": "store",
     "oodml.run_record": "store",
     "oodml.store": "store",

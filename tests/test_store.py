@@ -168,7 +168,7 @@ def test_a_record_without_the_newer_fields_is_read(tmp_path: Path) -> None:
     del record["geometry"], record["few_shot"]
     assert RunRecord.from_json(record).geometry == {}
     del record["metrics"]
-    with pytest.raises(KeyError):
+    with pytest.raises(DataError, match="lacks metrics"):
         RunRecord.from_json(record)
 
 

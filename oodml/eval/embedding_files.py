@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path, PurePosixPath
@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from oodml.errors import DataError
 from oodml.eval.comparable import EMBEDDINGS
+from oodml.fid.array_files import read_npy
 from oodml.fid.features import Features, FeatureSource
 
 _LABELS = ("label", "class", "class_name")
@@ -22,7 +23,7 @@ _SAMPLES = ("path", "sample", "sample_name", "file")
 
 
 @dataclass(frozen=True)
-class _Named:
+class NamedRows:
     """A class name per row, and a sample name per row if there are any."""
 
     classes: tuple[str, ...]
@@ -67,7 +68,7 @@ def content_digest(features: Features) -> str:
     rows = np.split(order, ends[:-1])
     for label, name in sorted(enumerate(features.class_names), key=lambda item: item[1]):
         own = np.ascontiguousarray(features.values[rows[label]], dtype="<f4")
-        digest.update(f"\n{len(own)} {name}\n".encode())
+        digest.update(f"\n{len(own)} {name}\n".encode(errors="surrogatepass"))
         digest.update(own.tobytes())
     return digest.hexdigest()
 
@@ -77,7 +78,7 @@ def _source(features: Features, fingerprint: str) -> FeatureSource:
     return FeatureSource(name, fingerprint, EMBEDDINGS, content_digest(features), "none", "fp32")
 
 
-def _features(path: Path, values: npt.NDArray[Any], named: _Named) -> Features:
+def _features(path: Path, values: npt.NDArray[Any], named: NamedRows) -> Features:
     if len(values) != len(named.classes):
         raise DataError(
             f"{path} holds {len(values)} embeddings and there are {len(named.classes)} labels; "
@@ -86,7 +87,7 @@ def _features(path: Path, values: npt.NDArray[Any], named: _Named) -> Features:
     if named.samples:
         order = np.array(sorted(range(len(values)), key=lambda i: named.samples[i]), np.int64)
         values = values[order]
-        named = _Named(
+        named = NamedRows(
             tuple(named.classes[i] for i in order), tuple(named.samples[i] for i in order)
         )
     names = tuple(sorted(set(named.classes)))
@@ -103,19 +104,19 @@ def _features(path: Path, values: npt.NDArray[Any], named: _Named) -> Features:
 
 def _read_array(path: Path) -> npt.NDArray[Any]:
     try:
-        values = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        with path.open("rb") as file:
+            values = read_npy(file, path.stat().st_size)
+    except (OSError, DataError) as error:
         raise DataError(f"{path} is not a readable .npy array ({error}).") from None
-    if not isinstance(values, np.ndarray) or values.ndim != 2 or values.dtype.kind not in "fiu":
-        shape, kind = getattr(values, "shape", None), getattr(values, "dtype", None)
+    if values.ndim != 2 or values.dtype.kind not in "fiu":
         raise DataError(
-            f"{path} holds an array of shape {shape} and type {kind}; needed are numbers of shape "
-            "(n, d), one row a sample."
+            f"{path} holds an array of shape {values.shape} and type {values.dtype}; needed are "
+            "numbers of shape (n, d), one row a sample."
         )
     return values
 
 
-def _read_labels(path: Path, labels: str | Path | None) -> _Named:
+def _read_labels(path: Path, labels: str | Path | None) -> NamedRows:
     table = Path(labels) if labels is not None else path.with_suffix(".csv")
     if not table.is_file():
         raise DataError(
@@ -123,16 +124,19 @@ def _read_labels(path: Path, labels: str | Path | None) -> _Named:
         )
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            header = reader.fieldnames or ()
-            rows = list(reader)
+            return parse_labels(file, table)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{table} is not a readable UTF-8 CSV file ({error}).") from None
-    columns = {name.strip(): [row[name] or "" for row in rows] for name in header}
-    return _named(table, columns)
 
 
-def _named(path: Path, columns: Mapping[str, Sequence[Any]]) -> _Named:
+def parse_labels(text: Iterable[str], table: Path) -> NamedRows:
+    """The names in the lines of a CSV of labels; raises `DataError`, and `csv.Error` too."""
+    reader = csv.DictReader(text, strict=True)
+    header, rows = reader.fieldnames or (), list(reader)
+    return _named(table, {name.strip(): [row[name] or "" for row in rows] for name in header})
+
+
+def _named(path: Path, columns: Mapping[str, Sequence[Any]]) -> NamedRows:
     label = next((name for name in _LABELS if name in columns), None)
     sample = next((name for name in _SAMPLES if name in columns), None)
     if label is None and sample is None:
@@ -142,9 +146,9 @@ def _named(path: Path, columns: Mapping[str, Sequence[Any]]) -> _Named:
         )
     samples = _texts(path, sample, columns[sample]) if sample is not None else ()
     if label is not None:
-        return _Named(_texts(path, label, columns[label]), samples)
+        return NamedRows(_texts(path, label, columns[label]), samples)
     folders = [PurePosixPath(name).parent.name for name in samples]
-    return _Named(_texts(path, f"folder of {sample}", folders), samples)
+    return NamedRows(_texts(path, f"folder of {sample}", folders), samples)
 
 
 def _texts(path: Path, column: str, values: Sequence[Any]) -> tuple[str, ...]:
@@ -158,7 +162,7 @@ def _texts(path: Path, column: str, values: Sequence[Any]) -> tuple[str, ...]:
     return texts
 
 
-def _read_parquet(path: Path) -> tuple[npt.NDArray[Any], _Named]:
+def _read_parquet(path: Path) -> tuple[npt.NDArray[Any], NamedRows]:
     arrow = _pyarrow(path)
     try:
         table = arrow.parquet.read_table(path)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from oodml.errors import DataError, UsageError
-from oodml.files import atomic_write
+from oodml.fid.array_files import read_npz
+from oodml.files import atomic_write, parse_json
+from oodml.json_fields import checked_fields
 
 if TYPE_CHECKING:
     from oodml.data.dataset import Dataset
@@ -69,6 +70,7 @@ class Features:
     groups: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
+        _check_types(self)
         # What overflows becomes infinity, which is refused by row below.
         with np.errstate(over="ignore"):
             object.__setattr__(self, "values", np.asarray(self.values, dtype=np.float32))
@@ -125,32 +127,56 @@ class Features:
     @classmethod
     def load(cls, path: str | Path) -> Features:
         """The features that `save` wrote; `DataError` for any other or a damaged file."""
+        return cls.read(path, path)
+
+    @classmethod
+    def read(cls, file: str | Path | IO[bytes], place: object) -> Features:
+        """The features in a file, or in an open one; `place` names it in errors."""
         try:
-            with np.load(path, allow_pickle=False) as file:
-                values, labels, text = file["values"], file["labels"], str(file["record"])
-            record = json.loads(text)
-            source = FeatureSource(**record["source"])
+            arrays = read_npz(file, ("values", "labels", "record"))
         except FileNotFoundError:
-            raise DataError(f"no feature file at {path}.") from None
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            raise DataError(f"no feature file at {place}.") from None
+        except DataError as error:
             raise DataError(
-                f"{path} is not a feature file of oodml ({error!r}); make one with "
+                f"{place} is not a feature file of oodml ({error}); make one with "
                 "`oodml features SOURCE -o FILE`."
             ) from None
-        return cls(values, labels, source=source, **_names(record, path))
+        record = parse_json(_text(arrays["record"]), "record of features", place)
+        try:
+            return cls(arrays["values"], arrays["labels"], **_described(record))
+        except DataError as error:
+            raise DataError(f"{place}: {error}") from None
 
 
-def _names(record: dict[str, Any], path: str | Path) -> dict[str, Any]:
-    if record.get("schema") != SCHEMA:
-        raise DataError(
-            f"{path} has schema {record.get('schema')!r}, this version of oodml reads {SCHEMA}."
-        )
-    groups = record["groups"]
-    return {
-        "class_names": tuple(record["class_names"]),
-        "sample_names": tuple(record["sample_names"]),
-        "groups": None if groups is None else tuple(groups),
-    }
+def _text(array: npt.NDArray[Any]) -> bytes:
+    """The bytes of a single text; of what is none, bytes that are no JSON either."""
+    try:
+        return str(array).encode("utf-8", "surrogatepass")
+    except ValueError:  # numbers beyond the last character
+        return b""
+
+
+def _described(record: dict[str, Any]) -> dict[str, Any]:
+    """Names and source, of the types that they are annotated with."""
+    schema = record.pop("schema", None)
+    if type(schema) is not int or schema != SCHEMA:
+        raise DataError(f"features of schema {schema!r}; this version of oodml reads {SCHEMA}.")
+    arrays = dict.fromkeys(("values", "labels"))
+    known = checked_fields(Features, {**arrays, **record}, "the features", ("source", *arrays))
+    for name in arrays:
+        known.pop(name)
+    source = checked_fields(FeatureSource, known["source"], "the source of the features")
+    return {**known, "source": FeatureSource(**source)}
+
+
+def _check_types(features: Features) -> None:
+    for name, allowed in (("values", "fiu"), ("labels", "iu")):
+        kind = np.asarray(getattr(features, name)).dtype
+        if kind.kind not in allowed:
+            needed = "integers" if name == "labels" else "real numbers"
+            raise DataError(
+                f"the {name} of these features are of type {kind}; needed are {needed}."
+            )
 
 
 def _check_shapes(features: Features) -> None:

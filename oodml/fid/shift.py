@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -21,6 +21,7 @@ from oodml.fid.null import (
 )
 from oodml.fid.statistics import ClassMoments, Indices
 from oodml.fid.terms import split_terms
+from oodml.json_fields import checked_fields
 
 if TYPE_CHECKING:
     from oodml.fid.features import Features
@@ -102,20 +103,9 @@ class Shift:
         return {key: value for key, value in asdict(self).items() if value is not None}
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Shift:
+    def from_json(cls, record: Any) -> Shift:
         """The record that `to_json` gave; unknown, missing and misplaced values raise DataError."""
-        known = {field.name for field in fields(cls)}
-        unknown = sorted(set(value) - known)
-        if unknown:
-            raise DataError(f"unknown key {unknown[0]!r} in a shift record.")
-        for key, entry in value.items():
-            expected = str if key in ("level", "mmd_kernel") else (int, float)
-            if not isinstance(entry, expected) or isinstance(entry, bool):
-                raise DataError(f"{key} is {entry!r} in a shift record.")
-        try:
-            return cls(**value)
-        except TypeError as error:
-            raise DataError(f"incomplete shift record ({error}).") from None
+        return cls(**checked_fields(cls, record, "a shift record"))
 
 
 def measure_shift(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from oodml.errors import DataError
@@ -28,16 +28,21 @@ def write_class_table(splits: Sequence[PublishedSplit], path: str | Path) -> Non
                  split.train_classes] + [(name, "test") for name in split.test_classes]  # fmt: skip
         writer.writerows([split.key, repr(split.fid), side, name] for name, side in sides)
     with atomic_write(path) as file:
-        file.write(text.getvalue().encode())
+        file.write(text.getvalue().encode(errors="surrogateescape"))
 
 
 def read_class_table(path: str | Path) -> tuple[PublishedSplit, ...]:
     """The splits that `write_class_table` wrote, by rung; `DataError` naming a wrong line."""
     try:
         with Path(path).open(encoding="utf-8-sig", newline="") as file:
-            lines = list(csv.reader(file))
+            return parse_class_table(file, path)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} is not a readable CSV file ({error}).") from None
+
+
+def parse_class_table(text: Iterable[str], path: object) -> tuple[PublishedSplit, ...]:
+    """The splits in the lines of such a CSV; `path` names it in errors. Raises csv.Error too."""
+    lines = list(csv.reader(text))
     if not lines or tuple(lines[0]) != COLUMNS:
         raise DataError(f"{path}: the first line must be {','.join(COLUMNS)}.")
     fids: dict[int, float] = {}

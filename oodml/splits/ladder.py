@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from oodml.errors import DataError
 from oodml.fid.features import FeatureSource
 from oodml.files import digest, read_json, write_json
+from oodml.json_fields import checked_fields
 from oodml.splits.published_episodes import (
     Episodes,
     check_episodes,
@@ -139,40 +140,75 @@ class Ladder:
     def load(cls, path: str | Path) -> Ladder:
         """The ladder in a file; `DataError` if it is of another version, changed or broken."""
         record = read_json(path, "ladder")
-        if record.get("schema") not in (SCHEMA, SCHEMA_WITH_EPISODES):
-            raise DataError(
-                f"{path} has ladder schema {record.get('schema')!r}; this oodml reads {SCHEMA} "
-                f"and {SCHEMA_WITH_EPISODES}."
-            )
-        content = {key: value for key, value in record.items() if key != "digest"}
-        if record.get("digest") != digest(content, 64):
-            raise DataError(f"{path} was changed after it was written; build the ladder again.")
         try:
-            return cls._from_content(content)
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{path} is not a valid ladder ({error!r}).") from None
+            return cls.from_json(record)
         except DataError as error:
             raise DataError(f"{path}: {error}") from None
 
     @classmethod
-    def _from_content(cls, content: dict[str, Any]) -> Ladder:
-        known = {field.name for field in fields(cls)} | {"schema"}
-        unknown = sorted(set(content) - known)
-        if unknown:
-            raise ValueError(f"unknown keys {unknown}")
-        return cls(
-            features=FeatureSource(**content["features"]),
-            source=content["source"],
-            class_sizes=content["class_sizes"],
-            settings=BuildSettings.from_json(content["settings"]),
-            trajectory=tuple(_step(step) for step in content["trajectory"]),
-            stopped=content["stopped"],
-            rung_steps=tuple(content["rung_steps"]),
-            rungs=tuple(Split.from_json(rung) for rung in content["rungs"]),
-            controls=tuple(Split.from_json(split) for split in content.get("controls", ())),
-            validation=tuple(tuple(names) for names in content.get("validation", ())),
-            episodes=tuple(episodes_from_json(record) for record in content.get("episodes", ())),
+    def from_json(cls, record: dict[str, Any]) -> Ladder:
+        """The ladder that `to_json` gave; every other object raises `DataError`.
+
+        The digest tells a slip of the hand, not a forgery: every value is looked at besides.
+        """
+        schema = record.get("schema")
+        if type(schema) is not int or schema not in (SCHEMA, SCHEMA_WITH_EPISODES):
+            raise DataError(
+                f"ladder schema {schema!r}; this oodml reads {SCHEMA} and {SCHEMA_WITH_EPISODES}."
+            )
+        content = {key: value for key, value in record.items() if key != "digest"}
+        if record.get("digest") != _digest_of(content):
+            raise DataError("this ladder was changed after it was written; build it again.")
+        del content["schema"]
+        return _ladder_from(content)
+
+
+# Fields of a ladder that are records or rules of their own.
+_PARTS = ("features", "settings", "trajectory", "rungs", "controls", "episodes")
+
+
+def _ladder_from(content: dict[str, Any]) -> Ladder:
+    try:
+        parts = _parts_of(checked_fields(Ladder, content, "the ladder", _PARTS))
+    except DataError as error:
+        raise DataError(f"not a valid ladder: {error}") from None
+    ladder = Ladder(**parts)
+    steps = ladder.rung_steps
+    if len(steps) != len(ladder.rungs) or not set(steps) <= set(range(len(ladder.trajectory))):
+        raise DataError(
+            f"the ladder names {len(steps)} of its {len(ladder.trajectory)} steps for "
+            f"{len(ladder.rungs)} rungs, or steps that it does not have."
         )
+    if min(ladder.class_sizes.values(), default=0) < 0:
+        raise DataError("a class of the ladder has fewer than no samples.")
+    return ladder
+
+
+def _parts_of(plain: dict[str, Any]) -> dict[str, Any]:
+    source = checked_fields(FeatureSource, plain["features"], "the ladder's features")
+    return {
+        **plain,
+        "features": FeatureSource(**source),
+        "settings": BuildSettings.from_json(plain["settings"]),
+        "trajectory": tuple(_step(step) for step in _listed(plain, "trajectory")),
+        "rungs": tuple(Split.from_json(rung) for rung in _listed(plain, "rungs")),
+        "controls": tuple(Split.from_json(split) for split in _listed(plain, "controls")),
+        "episodes": tuple(episodes_from_json(each) for each in _listed(plain, "episodes")),
+    }
+
+
+def _listed(content: dict[str, Any], name: str) -> list[Any]:
+    value = content.get(name, [])
+    if not isinstance(value, list):
+        raise DataError(f"{name} of the ladder is no list.")
+    return value
+
+
+def _digest_of(content: dict[str, Any]) -> str:
+    try:
+        return digest(content, 64)
+    except (ValueError, RecursionError):
+        raise DataError("the ladder holds infinite numbers or is nested too deeply.") from None
 
 
 def _check_companions(ladder: Ladder) -> None:
@@ -194,8 +230,5 @@ def _sizes(split: Split) -> tuple[int, int]:
     return len(split.train_classes), len(split.test_classes)
 
 
-def _step(record: dict[str, Any]) -> Step:
-    values: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in record.items()
-    }
-    return Step(**values)
+def _step(record: Any) -> Step:
+    return Step(**checked_fields(Step, record, "a step of the trajectory"))

@@ -136,8 +136,15 @@ def _made(kind: str, arguments: tuple[Any, ...]) -> Any:
     if kind == "bytes" and len(arguments) == 2 and type(arguments[0]) is str:
         return arguments[0].encode("latin-1")
     if kind == "float" and len(arguments) == 1 and type(arguments[0]) in (int, float):
-        return float(arguments[0])
+        return _float(arguments[0])
     raise _RefusedError(f"a call of {kind} with arguments that no published file has")
+
+
+def _float(value: int | float) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        raise _RefusedError("an integer beyond all floats") from None
 
 
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "MARK": _MARK, "EMPTY_TUPLE": ()}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import pickle
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,8 @@ from oodml.splits.published_episodes import Episodes, Support, is_whole
 _KEYS = {"train", "test", "fid", "split_train", "split_val", "test_episodes"}
 # Protocol 3 is what the published files have; every Python that can run their code reads it.
 _PROTOCOL = 3
+# The largest float, which integers in a pickle can exceed; NaN is not below it either.
+_LARGEST_FID = sys.float_info.max
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,11 @@ def read_published(path: str | Path) -> tuple[PublishedSplit, ...]:
         data = Path(path).read_bytes()
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}).") from None
+    return parse_published(data, path)
+
+
+def parse_published(data: bytes, path: object) -> tuple[PublishedSplit, ...]:
+    """The splits in the bytes of a published pickle; `path` names it in errors, as above."""
     content = read_plain_pickle(data, path)
     if not isinstance(content, dict) or not content:
         raise DataError(f"{path} holds no splits: a published file maps split numbers to splits.")
@@ -107,7 +114,7 @@ def _split(key: Any, value: Any, budget: _Budget) -> PublishedSplit:
     if unknown:
         raise DataError(f"unknown key {unknown[0]!r}")
     fid = value["fid"]
-    if type(fid) not in (int, float) or not math.isfinite(fid) or fid < 0:
+    if type(fid) not in (int, float) or not 0 <= fid <= _LARGEST_FID:
         raise DataError("its FID is no finite number")
     train = _names(value["train"], "train", budget)
     validation = _names(value.get("split_val", []), "split_val", budget)

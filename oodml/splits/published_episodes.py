@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from oodml.errors import DataError
+from oodml.json_fields import checked_value
 
 Rows = npt.NDArray[np.int64]
 # shots -> episode -> class -> names of its support images (none: the whole class is support)
@@ -28,18 +29,14 @@ def episodes_to_json(episodes: Episodes) -> dict[str, Any]:
     }
 
 
-def episodes_from_json(record: Mapping[str, Any]) -> Episodes:
-    """The episodes that `episodes_to_json` wrote; raises `ValueError` for another layout."""
-    try:
-        return {
-            int(shots): {
-                int(number): {name: _names(images) for name, images in support.items()}
-                for number, support in numbered.items()
-            }
-            for shots, numbered in record.items()
-        }
-    except AttributeError:
-        raise ValueError("episodes are not of the form shots, episode, class, names") from None
+def episodes_from_json(record: Any) -> Episodes:
+    """The episodes that `episodes_to_json` wrote; raises `DataError` for another layout."""
+    layout = dict[str, dict[str, dict[str, tuple[str, ...]]]]
+    checked = checked_value(layout, record, "episodes", "a ladder")
+    return {
+        _number(shots): {_number(number): support for number, support in numbered.items()}
+        for shots, numbered in checked.items()
+    }
 
 
 def check_episodes(episodes: Episodes, test_classes: Sequence[str], rung: int) -> None:
@@ -92,7 +89,7 @@ def is_whole(support: Support) -> bool:
     return not any(support.values())
 
 
-def _names(images: Any) -> tuple[str, ...]:
-    if not isinstance(images, list) or not all(isinstance(image, str) for image in images):
-        raise ValueError("the support of a class is no list of names")
-    return tuple(images)
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+        raise DataError(f"{text[:20]!r} is no number of shots or of an episode.")
+    return int(text)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
+
+from oodml.json_fields import checked_fields
 
 SEARCHES = ("published", "gain", "best")
 PROCEDURES = ("oodml", "milbich2021")
@@ -48,15 +49,6 @@ class BuildSettings:
         }
 
     @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> BuildSettings:
-        """The settings in a JSON dict; raises `ValueError` for unknown or missing keys."""
-        unknown = sorted(set(record) - {field.name for field in fields(cls)})
-        if unknown:
-            raise ValueError(f"unknown settings {unknown}")
-        values: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in record.items()
-        }
-        try:
-            return cls(**values)
-        except TypeError as error:
-            raise ValueError(f"incomplete settings ({error})") from None
+    def from_json(cls, record: Any) -> BuildSettings:
+        """The settings in a JSON dict; `DataError` for unknown, missing or misplaced values."""
+        return cls(**checked_fields(cls, record, "the settings of a ladder"))

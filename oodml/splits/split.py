@@ -11,6 +11,7 @@ from typing import Any
 from oodml.errors import DataError, UsageError
 from oodml.fid.shift import Shift
 from oodml.files import digest
+from oodml.json_fields import checked_fields, checked_value
 from oodml.seeding import generator
 
 MIN_CLASSES_PER_SIDE = 2
@@ -75,20 +76,19 @@ class Split:
         return {"images_kept": dict(self.images_kept), "kept_seed": self.kept_seed}
 
     @classmethod
-    def from_json(cls, record: dict[str, Any]) -> Split:
+    def from_json(cls, record: Any) -> Split:
         """The split in a JSON dict; `DataError` if its id does not match its classes."""
-        shift = record["shift"]
-        split = cls(
-            tuple(record["train_classes"]),
-            tuple(record["test_classes"]),
-            None if shift is None else Shift.from_json(shift),
-            record.get("published_fid"),
-            tuple(sorted(record.get("images_kept", {}).items())),
-            record.get("kept_seed", 0),
-        )
-        if split.id != record["id"]:
+        given = dict(record) if isinstance(record, dict) else record
+        split_id = given.pop("id", None) if isinstance(given, dict) else None
+        values = checked_fields(cls, given, "a split", ("shift", "images_kept"))
+        shift, kept = values.get("shift"), values.pop("images_kept", {})
+        kept = checked_value(dict[str, int], kept, "images_kept", "a split")
+        values["shift"] = None if shift is None else Shift.from_json(shift)
+        split = cls(**values, images_kept=tuple(sorted(kept.items())))
+        if split.id != split_id:
             raise DataError(
-                f"split {record['id']!r} was changed by hand: its classes hash to {split.id!r}."
+                f"split {str(split_id)[:20]!r} was changed by hand: its classes hash to "
+                f"{split.id!r}."
             )
         return split
 

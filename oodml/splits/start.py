@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from oodml.errors import DataError, UsageError
@@ -67,14 +67,18 @@ def read_start(text: str, class_names: Sequence[str]) -> Split:
 def read_sides(path: str | Path) -> Split:
     """The split in a CSV with the columns `class` and `side` ("train" or "test")."""
     try:
-        with Path(path).open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+        with Path(path).open(newline="", encoding="utf-8-sig") as file:
+            return parse_sides(file, path)
     except FileNotFoundError:
         raise DataError(f"no split at {path}.") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} is not a readable CSV ({error}).") from None
+
+
+def parse_sides(text: Iterable[str], path: object) -> Split:
+    """The split in the lines of such a CSV; `path` names it in errors. Raises csv.Error too."""
     sides: dict[str, list[str]] = {side: [] for side in SIDES}
-    for number, row in enumerate(rows, start=2):
+    for number, row in enumerate(csv.DictReader(text), start=2):
         name, side = row.get("class"), (row.get("side") or "").strip()
         if not name or side not in sides:
             raise DataError(
