@@ -1,0 +1,212 @@
+"""Hugging Face datasets as pools: from the Hub, from `save_to_disk`, from Parquet and Arrow files.
+
+Nothing is run and nothing is unpickled: `datasets` since 4.0 knows no dataset scripts, and only the
+readers in `_READERS` are let near the files.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+from oodml.data.columns import Columns, choose_columns
+from oodml.data.content import stored
+from oodml.data.dataset import Dataset
+from oodml.data.groups import groups_of
+from oodml.data.samples import Sample, dataset_of
+from oodml.errors import DataError, UsageError, unknown_name
+
+PREFIX = "hf:"
+FORM = "hf:OWNER/NAME[:CONFIG][@SPLIT+SPLIT][?image=COLUMN&label=COLUMN&group=COLUMN]"
+_ROLES = ("image", "label", "group")
+_ADDRESS = re.compile(r"(?P<location>.+?)(:(?P<config>[^:@/]+))?(@(?P<splits>\w[\w.+-]*))?")
+_HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+_SPLIT_NAME = re.compile(r"\w[\w.-]*")
+# The readers of `datasets` that only read columns and image files; "cache" is its offline copy.
+_READERS = frozenset({"arrow", "cache", "csv", "imagefolder", "json", "parquet"})
+_FILE_READERS = {".parquet": "parquet", ".arrow": "arrow"}
+# What `datasets` and pyarrow are known to raise on damaged files and without a network.
+_FAILURES = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError)
+
+logger = logging.getLogger("oodml")
+
+
+@dataclass(frozen=True)
+class Address:
+    """What a source of the form `FORM` names; `columns` maps image, label, group to columns."""
+
+    location: str
+    config: str | None
+    splits: tuple[str, ...]
+    columns: dict[str, str]
+
+
+def parse_address(source: str) -> Address:
+    """The parts of `hf:...`; without the prefix, of a path that exists, nothing is cut off.
+
+    Raises `UsageError` if the text is not of the form `FORM`.
+    """
+    text = source.removeprefix(PREFIX)
+    if text and _exists(text):
+        return Address(text, None, (), {})
+    text, _, query = text.partition("?")
+    match = _ADDRESS.fullmatch(text)
+    columns = dict(parse_qsl(query, keep_blank_values=True))
+    if match is None or not all(columns.values()) or (query and not columns):
+        raise UsageError(f"{source!r} is not of the form {FORM}.")
+    for role in columns:
+        if role not in _ROLES:
+            raise unknown_name("column role", role, _ROLES)
+    splits = tuple(filter(None, (match["splits"] or "").split("+")))
+    return Address(match["location"], match["config"], splits, columns)
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).expanduser().exists()
+    except (OSError, RuntimeError):  # a name too long; no such user's home
+        return False
+
+
+def load_hugging_face(source: str, *, root: str | Path | None = None) -> Dataset:
+    """All splits of a Hugging Face dataset as one pool.
+
+    `source` is of the form `FORM`; instead of OWNER/NAME a folder that `save_to_disk` wrote, a
+    folder of Parquet files or of images, or a .parquet or .arrow file. The image column is the one
+    of the feature `Image`; the label column is the one of the feature `ClassLabel`, else the one
+    of text or whole numbers; where several would do, the one called `image` or `label`. Rows
+    without an image or a label are left out and counted aloud. Samples are named by split, row and
+    content. Encoded images are written unchanged, once, below `root`, by default
+    `$OODML_DATA/hf` or `~/.cache/oodml/collections/hf`, under the hash of their bytes.
+
+    Raises `DataError` if the extra `hf` is missing or the data cannot be had or used, `UsageError`
+    for a name or a column that does not exist or is not clear.
+    """
+    address = parse_address(source)
+    library = _library()
+    try:
+        rows = list(_all_rows(library, source, address, root))
+    except (*_FAILURES, library.exceptions.DatasetsError) as error:
+        raise DataError(f"cannot load {source}: {_reason(error)}.") from None
+    if not rows:
+        raise DataError(f"{source} holds no image with a label.")
+    name = Path(address.location).stem or "hf"
+    samples = [sample for sample, _ in rows]
+    return dataset_of(samples, name=name, source=source, groups=_groups(source, rows))
+
+
+def _library() -> Any:
+    try:
+        return import_module("datasets")
+    except ImportError:
+        raise DataError(
+            "Hugging Face datasets need the package datasets. Type: pip install 'oodml[hf]'"
+        ) from None
+
+
+def _all_rows(
+    library: Any, source: str, address: Address, root: str | Path | None
+) -> Iterator[tuple[Sample, str | None]]:
+    for name, table in _splits(library, address, source).items():
+        columns = choose_columns(
+            library, table.features, address.columns, f"{source}, split {name!r}"
+        )
+        yield from _rows(library, name, table, columns, root)
+
+
+def _splits(library: Any, address: Address, source: str) -> dict[str, Any]:
+    """The splits asked for, by name, each a `datasets.Dataset`."""
+    found = _open(library, address, source)
+    splits = dict(found) if isinstance(found, dict) else {str(found.split or "all"): found}
+    for name in address.splits:
+        if name not in splits:
+            raise unknown_name("split", name, splits)
+    for name in splits:
+        if not _SPLIT_NAME.fullmatch(name):
+            raise DataError(f"{source}: {name!r} is not the name of a split.")
+    return {name: splits[name] for name in address.splits or splits}
+
+
+def _open(library: Any, address: Address, source: str) -> Any:
+    place = Path(address.location).expanduser()
+    if any((place / name).is_file() for name in ("dataset_dict.json", "state.json")):
+        return library.load_from_disk(str(place))
+    if place.is_file():
+        builder = library.load_dataset_builder(_file_reader(place), data_files=str(place))
+    elif place.is_dir() or _HUB_NAME.fullmatch(address.location):
+        location = str(place) if place.is_dir() else address.location
+        builder = library.load_dataset_builder(location, address.config)
+    else:
+        raise UsageError(
+            f"{source!r}: there is no file or folder {address.location}, and a dataset on the Hub "
+            f"is named OWNER/NAME. The form is {FORM}."
+        )
+    _check_reader(builder, source)
+    builder.download_and_prepare()
+    return builder.as_dataset()
+
+
+def _file_reader(place: Path) -> str:
+    suffix = place.suffix.lower()
+    if suffix not in _FILE_READERS:
+        raise UsageError(f"{place} is not a file of one of {', '.join(_FILE_READERS)}.")
+    return _FILE_READERS[suffix]
+
+
+def _check_reader(builder: Any, source: str) -> None:
+    modules = [kind.__module__.split(".") for kind in type(builder).__mro__]
+    readers = [parts[2] for parts in modules if parts[:2] == ["datasets", "packaged_modules"]]
+    reader = next((each for each in readers if each != "folder_based_builder"), "unknown")
+    if reader not in _READERS:
+        raise DataError(
+            f"{source} is stored for the reader {reader!r}; oodml reads "
+            f"{', '.join(sorted(_READERS - {'cache'}))}. Save it with save_to_disk and give that "
+            "folder as hf:FOLDER."
+        )
+
+
+def _rows(
+    library: Any, split: str, table: Any, columns: Columns, root: str | Path | None
+) -> Iterator[tuple[Sample, str | None]]:
+    """Each labelled image of a split with the name of its group, if there is one."""
+    plain = table.with_format(None).select_columns(columns.names)
+    plain = plain.cast_column(columns.image, library.Image(decode=False))
+    left_out = 0
+    for number, row in enumerate(plain):
+        label = columns.label_text(row)
+        image = row[columns.image]
+        if label is None or not image or not (image["bytes"] or image["path"]):
+            left_out += 1
+            continue
+        yield _sample(f"{split}/{number:07d}", label, image, root), columns.group_text(row)
+    if left_out:
+        logger.warning("%s: left out %d rows without an image or a label", split, left_out)
+
+
+def _sample(place: str, label: str, image: dict[str, Any], root: str | Path | None) -> Sample:
+    if image["bytes"]:
+        path = stored(image["bytes"], root)
+        # The content in the name makes the fingerprint follow it.
+        name = f"{place}-{path.stem[:12]}{path.suffix}"
+    else:
+        path = Path(image["path"])
+        name = f"{place}-{path.name}"
+    return Sample(label, name, path, path.stat().st_size)
+
+
+def _groups(source: str, rows: list[tuple[Sample, str | None]]) -> dict[str, str] | None:
+    stated = [
+        (sample.class_name, group, sample.name) for sample, group in rows if group is not None
+    ]
+    return groups_of(source, stated) if stated else None
+
+
+def _reason(error: BaseException) -> str:
+    text = " ".join(str(error).split()).rstrip(".")
+    return text[:300] or type(error).__name__
