@@ -1,4 +1,4 @@
-"""Write docs/methods.md from the registry: python docs/generate_methods.py"""
+"""docs/methods.md: every method of the registry, its paper and its defaults."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from typing import Any
 from oodml.train.presets import PRESETS
 from oodml.train.registry import MethodEntry, all_methods
 
-PAGE = Path(__file__).parent / "methods.md"
-COSTS = Path(__file__).parents[1] / "benchmarks" / "results" / "step_time.json"
+COSTS = Path(__file__).parents[2] / "benchmarks" / "results" / "step_time.json"
 _HEAD = """# Methods
 
-{count} methods, written from the registry by `python docs/generate_methods.py`; `oodml list
-methods` prints the same names. Give hyperparameters as `-m margin:beta=0.6,margin=0.1`. A method
+{count} methods, written from the registry by `python docs/generate`; `oodml list methods` prints
+the same names. Give hyperparameters as `-m margin:beta=0.6,margin=0.1`. A method
 with a *base* works on another one's loss: `-m s2sd:base=multi_similarity,base.alpha=3`.
 
 Without further words a run trains a linear head on cached features (`--train head`: {head}) or the
@@ -90,7 +89,3 @@ def _protocols() -> str:
         ]
         lines += [f"- {note}" for note in preset.notes] + [""]
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    PAGE.write_text(page())
