@@ -33,6 +33,8 @@ _DAMAGE = (
     ValueError,
 )
 
+_BLOCK = 1 << 20
+
 logger = logging.getLogger("oodml")
 Member = TypeVar("Member")
 
@@ -92,6 +94,9 @@ def _unpack_tar(path: Path, target: Path, progress: bool) -> None:
                 tar.extract(member, target, filter="data")
             else:
                 left_out.append(member.name)
+        # The checksum of a compressed tar stands behind its last member.
+        while tar.fileobj is not None and tar.fileobj.read(_BLOCK):
+            pass
     _say_left_out(path, left_out)
 
 

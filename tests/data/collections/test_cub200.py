@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from published import Files, downloaded, lay_out, small
+
+from oodml.data import load_dataset
+from oodml.data.collections.verified import load_collection
+from oodml.errors import DataError
+
+CLASSES = ("001.Black_footed_Albatross", "002.Laysan_Albatross", "029.American_Crow")
+
+
+def birds() -> dict[str, str | bytes | None]:
+    images = [f"{name}/{name[4:]}_{i:04d}_7961.jpg" for name in CLASSES for i in range(3)]
+    numbers = dict(zip(CLASSES, ("1", "2", "29"), strict=True))
+    files: dict[str, str | bytes | None] = {f"CUB_200_2011/images/{path}": None for path in images}
+    rows = list(enumerate(images, start=1))
+    files["CUB_200_2011/images.txt"] = "".join(f"{i} {path}\n" for i, path in rows)
+    files["CUB_200_2011/image_class_labels.txt"] = "".join(
+        f"{i} {numbers[path.split('/')[0]]}\n" for i, path in rows
+    )
+    files["CUB_200_2011/classes.txt"] = "".join(f"{numbers[name]} {name}\n" for name in CLASSES)
+    files["CUB_200_2011/README"] = "a bird"
+    files["attributes.txt"] = "1 has_bill_shape::curved\n"
+    return files
+
+
+def test_train_and_test_birds_are_one_pool_with_the_names_last_word_as_group(
+    tmp_path: Path,
+) -> None:
+    dataset = downloaded(small("cub200", 3, 9), tmp_path, birds())
+    assert dataset.class_names == ("American Crow", "Black footed Albatross", "Laysan Albatross")
+    assert dataset.groups == ("Crow", "Albatross", "Albatross")
+    assert dataset.sample_names[0] == "images/029.American_Crow/American_Crow_0000_7961.jpg"
+    assert dataset.labels.tolist() == 3 * [0] + 3 * [1] + 3 * [2]
+    assert (dataset.name, dataset.source) == ("cub200", "cub200")
+    assert dataset[8][0].size == (6, 6)
+
+
+def test_the_folder_itself_the_one_above_and_the_environment_are_the_same_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collection = small("cub200", 3, 9)
+    above = lay_out(tmp_path / "data" / "cub200", birds())
+    itself = load_collection(collection, above / "CUB_200_2011")
+    assert itself.fingerprint == load_collection(collection, str(above)).fingerprint
+    monkeypatch.setenv("OODML_DATA", str(tmp_path / "data"))
+    assert load_collection(collection).fingerprint == itself.fingerprint
+
+
+def test_the_whole_collection_is_asked_for_by_its_name(tmp_path: Path) -> None:
+    lay_out(tmp_path, birds())
+    with pytest.raises(DataError) as caught:
+        load_dataset("cub200", root=tmp_path)
+    message = str(caught.value)
+    assert "holds 3 classes and 9 images; cub200 must have 200 classes and 11,788 images" in message
+    assert message.endswith(f"Type: oodml dataset download cub200 --root {tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("images.txt", "1 a/b.jpg\n2\n", r"images\.txt, line 2: '2' is not 'IMAGE PATH'"),
+        ("images.txt", "77 a.jpg\n", r"images\.txt, line 1: image 77 has no class"),
+        ("images.txt", "1 ../../x.jpg\n", "'images/../../x.jpg' is no path inside"),
+        ("images.txt", "", "name no image"),
+        ("images.txt", b"1 \xff\xfe.jpg\n", "not a readable UTF-8 text file"),
+        ("classes.txt", "1 002.Crow\n", "'1 002.Crow' is not 'NUMBER NUMBER.NAME'"),
+        ("image_class_labels.txt", "1 one two\n1\n", "line 2: '1' is not 'IMAGE CLASS'"),
+    ],
+)
+def test_damaged_lists_get_one_clear_line(
+    tmp_path: Path, file: str, text: str | bytes, message: str
+) -> None:
+    files: Files = {**birds(), f"CUB_200_2011/{file}": text}
+    with pytest.raises(DataError, match=message) as caught:
+        load_collection(small("cub200", 3, 9), lay_out(tmp_path, files))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_twice_listed_and_a_missing_image_are_named(tmp_path: Path) -> None:
+    files = birds()
+    lines = str(files["CUB_200_2011/images.txt"])
+    twice = lines.replace("_0001_", "_0000_", 1)
+    lay_out(tmp_path, {**files, "CUB_200_2011/images.txt": twice})
+    with pytest.raises(DataError, match=r"line 2: .*_0000_7961.jpg' is listed a second time"):
+        load_collection(small("cub200", 3, 9), tmp_path)
+    lay_out(tmp_path, files)
+    folder = tmp_path / "CUB_200_2011" / "images" / CLASSES[2]
+    (folder / "American_Crow_0001_7961.jpg").unlink()
+    (folder / "American_Crow_0002_7961.jpg").write_bytes(b"")
+    with pytest.raises(DataError, match="2 of 9 images that cub200 lists are missing or empty"):
+        load_collection(small("cub200", 3, 9), tmp_path)

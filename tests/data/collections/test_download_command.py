@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from published import archive_of, lay_out, pack
+from test_cub200 import birds
+
+from oodml.cli.dataset_download import download_command
+from oodml.data.collections import collection as registry
+
+
+@pytest.fixture
+def small_birds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An archive of few birds that goes by the name of cub200."""
+    path = pack(tmp_path / "server" / "CUB_200_2011.tgz", birds())
+    known = registry.find_collection("cub200")
+    few = replace(known, classes=3, images=9, archives=(archive_of(path),))
+    monkeypatch.setitem(registry._REGISTRY, "cub200", few)
+    return path
+
+
+def test_the_command_downloads_counts_and_says_how_to_go_on(
+    small_birds: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "birds"
+    for _ in range(2):
+        result = CliRunner().invoke(download_command, ["cub200", "--root", str(root)])
+        assert result.exit_code == 0, result.output
+        assert "cub200: 9 images of 3 classes in 2 groups\n" in result.output
+        assert f"cub200 --root {root}" in result.output
+        small_birds.unlink(missing_ok=True)
+
+
+def test_what_was_extracted_by_hand_needs_no_download(small_birds: Path, tmp_path: Path) -> None:
+    small_birds.unlink()
+    lay_out(tmp_path, birds())
+    result = CliRunner().invoke(download_command, ["cub200", "--root", str(tmp_path)])
+    assert result.exit_code == 0, result.output
