@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from small_archives import download_and_load, small_collection
+from published import downloaded, small
 
 from oodml.data.collections import cifar100
 from oodml.data.collections.collection import find_collection
@@ -11,6 +11,7 @@ HOME = "cifar-100-binary"
 # Superclass and class of each image; both lists are in alphabetical order as published.
 TRAIN = [(0, 1), (1, 0), (0, 1), (1, 2)]
 TEST = [(1, 0), (1, 2)]
+SMALL = small("cifar100", 3, 6)
 FINE, COARSE = b"apple\naquarium_fish\npear\n", b"fish\nfruit_and_vegetables\n"
 
 
@@ -25,15 +26,14 @@ def records(labels, shade=0):
 
 
 @pytest.fixture
-def things(tmp_path):
+def things():
     files = {"train.bin": records(TRAIN), "test.bin": records(TEST, 50),
              "fine_label_names.txt": FINE, "coarse_label_names.txt": COARSE}  # fmt: skip
-    archives = {"cifar-100-binary.tar.gz": {f"{HOME}/{name}": each for name, each in files.items()}}
-    return small_collection("cifar100", archives, tmp_path, classes=3, images=6)
+    return [{f"{HOME}/{name}": each for name, each in files.items()}]
 
 
 def test_records_become_image_files_of_classes_in_superclasses(things, tmp_path):
-    dataset = download_and_load(things, tmp_path)
+    dataset = downloaded(SMALL, tmp_path, *things, root=tmp_path)
     assert dataset.class_names == ("apple", "aquarium fish", "pear")
     assert dataset.groups == ("fruit and vegetables", "fish", "fruit and vegetables")
     assert dataset.sample_names == (
@@ -50,9 +50,9 @@ def test_records_become_image_files_of_classes_in_superclasses(things, tmp_path)
 
 
 def test_images_are_written_once(things, tmp_path, monkeypatch):
-    before = download_and_load(things, tmp_path)
+    before = downloaded(SMALL, tmp_path, *things, root=tmp_path)
     monkeypatch.setattr(cifar100, "_write", None)
-    assert load_collection(things, tmp_path).fingerprint == before.fingerprint
+    assert load_collection(SMALL, tmp_path).fingerprint == before.fingerprint
 
 
 def test_a_killed_conversion_is_not_taken_for_whole(things, tmp_path, monkeypatch):
@@ -66,22 +66,22 @@ def test_a_killed_conversion_is_not_taken_for_whole(things, tmp_path, monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr(cifar100.Path, "write_bytes", killed)
         with pytest.raises(KeyboardInterrupt):
-            download_and_load(things, tmp_path)
+            downloaded(SMALL, tmp_path, *things, root=tmp_path)
     assert not (tmp_path / HOME / "images").exists()
-    assert len(load_collection(things, tmp_path)) == 6
+    assert len(load_collection(SMALL, tmp_path)) == 6
     assert not (tmp_path / HOME / ".images.unfinished").exists()
     (tmp_path / HOME / "images/pear/test_00001.ppm").unlink()
     with pytest.raises(DataError, match=r"1 of 6 images .*: 'pear/test_00001.ppm'"):
-        load_collection(things, tmp_path)
+        load_collection(SMALL, tmp_path)
 
 
 def test_published_counts_are_demanded(things, tmp_path):
     published = find_collection("cifar100")
     assert (published.classes, published.images) == (100, 60_000)
-    download_and_load(things, tmp_path)
+    downloaded(SMALL, tmp_path, *things, root=tmp_path)
     (tmp_path / HOME / "train.bin").write_bytes(records(TRAIN[:3]))
     with pytest.raises(DataError, match=r"3 classes and 5 images; cifar100 must have .* 6 images"):
-        load_collection(things, tmp_path)
+        load_collection(SMALL, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_published_counts_are_demanded(things, tmp_path):
     ],
 )
 def test_damaged_files_are_named(things, tmp_path, name, content, message):
-    download_and_load(things, tmp_path)
+    downloaded(SMALL, tmp_path, *things, root=tmp_path)
     (tmp_path / HOME / name).write_bytes(content)
     with pytest.raises(DataError, match=message):
-        load_collection(things, tmp_path)
+        load_collection(SMALL, tmp_path)

@@ -2,8 +2,8 @@ import io
 
 import numpy as np
 import pytest
+from published import downloaded, small
 from scipy.io import savemat
-from small_archives import download_and_load, picture, small_collection
 
 from oodml.data.collections.collection import find_collection
 from oodml.data.collections.flowers102 import NAMES
@@ -11,6 +11,7 @@ from oodml.data.collections.verified import load_collection
 from oodml.errors import DataError
 
 HOME = "flowers-102"
+SMALL = small("flowers102", 3, 5)
 
 
 def matlab(**values):
@@ -20,21 +21,20 @@ def matlab(**values):
 
 
 @pytest.fixture
-def flowers(tmp_path):
-    images = {f"jpg/image_{number:05d}.jpg": picture() for number in range(1, 6)}
+def flowers():
+    images = {f"jpg/image_{number:05d}.jpg": None for number in range(1, 6)}
     labels = matlab(labels=np.array([[77, 1, 77, 1, 73]], np.uint8))
-    archives = {"102flowers.tgz": images, "imagelabels.mat": labels}
-    return small_collection("flowers102", archives, tmp_path, classes=3, images=5)
+    return [images, {"imagelabels.mat": labels}]
 
 
 def test_images_are_numbered_from_one_and_labels_too(flowers, tmp_path):
-    dataset = download_and_load(flowers, tmp_path)
+    dataset = downloaded(SMALL, tmp_path, *flowers, root=tmp_path)
     assert dataset.class_names == ("passion flower", "pink primrose")
     assert dataset.sample_names == tuple(f"image_{number:05d}.jpg" for number in (1, 3, 2, 4))
     assert dataset.labels.tolist() == [0, 0, 1, 1]
     assert dataset.skipped == ("image_00005.jpg",)
     assert dataset.groups is None
-    assert dataset[3][0].size == (4, 4)
+    assert dataset[3][0].size == (6, 6)
 
 
 def test_the_names_are_those_of_the_published_labels():
@@ -47,25 +47,25 @@ def test_the_names_are_those_of_the_published_labels():
 def test_published_counts_are_demanded(flowers, tmp_path):
     published = find_collection("flowers102")
     assert (published.classes, published.images) == (102, 8_189)
-    download_and_load(flowers, tmp_path)
+    downloaded(SMALL, tmp_path, *flowers, root=tmp_path)
     (tmp_path / HOME / "imagelabels.mat").write_bytes(matlab(labels=[77, 1, 77, 1]))
     with pytest.raises(DataError, match="2 classes and 4 images; flowers102 must have 3 classes"):
-        load_collection(flowers, tmp_path)
+        load_collection(SMALL, tmp_path)
 
 
 def test_a_missing_image_and_unusable_labels_are_named(flowers, tmp_path):
-    download_and_load(flowers, tmp_path)
+    downloaded(SMALL, tmp_path, *flowers, root=tmp_path)
     labels = tmp_path / HOME / "imagelabels.mat"
     whole = labels.read_bytes()
     unusable = [matlab(numbers=[1, 2]), matlab(labels=np.array(["a", "b"], object)), b"no MATLAB"]
     for content in (*unusable, *(whole[:size] for size in range(0, len(whole), 7))):
         labels.write_bytes(content)
         with pytest.raises(DataError, match="has no readable variable 'labels'"):
-            load_collection(flowers, tmp_path)
+            load_collection(SMALL, tmp_path)
     labels.write_bytes(matlab(labels=[77, 1, 0]))
     with pytest.raises(DataError, match="holds the label 0; labels are 1 to 102"):
-        load_collection(flowers, tmp_path)
+        load_collection(SMALL, tmp_path)
     labels.write_bytes(whole)
     (tmp_path / HOME / "jpg" / "image_00002.jpg").unlink()
     with pytest.raises(DataError, match=r"1 of 5 images .*: 'image_00002.jpg'"):
-        load_collection(flowers, tmp_path)
+        load_collection(SMALL, tmp_path)
