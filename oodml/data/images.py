@@ -2,74 +2,66 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
+import logging
 from pathlib import Path
 
-import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from oodml.data.names import as_text
+from oodml.data.opening import open_image
+from oodml.data.rgb import to_rgb
 from oodml.errors import DataError
 
-# What Pillow's decoders are known to raise on damaged files, besides OSError.
-_DECODING_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    LookupError,
-    TypeError,
-    OverflowError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
+logger = logging.getLogger("oodml")
 
 
 def read_image(path: str | Path) -> Image.Image:
     """The picture in `path` as an RGB image, decoded to the last pixel.
 
-    Transparency is composited on white, 16-bit grey is scaled to 8 bits, a camera's EXIF rotation
-    is carried out, and of an animation the first frame is taken. Raises `DataError` naming the
-    file if it is missing, truncated or not an image.
+    BMP, GIF, JPEG, PNG, PPM, TIFF and WebP are read, whatever the suffix says. A camera's EXIF
+    rotation is carried out, of an animation or a document the first frame is taken, and other
+    modes than RGB become RGB as `to_rgb` says. Up to 100 million pixels are decoded; a larger
+    baseline JPEG comes at a half, a quarter or an eighth of its sides. Raises `DataError` naming
+    the file if it is missing, truncated, too large or not an image.
     """
     try:
-        with Image.open(path) as image:
-            return _on_white(ImageOps.exif_transpose(image))
-    except _DECODING_ERRORS as error:
-        raise DataError(f"cannot read the image {path}: {_reason(error)}.") from None
+        with open_image(path) as image:
+            return _picture(image)
+    except Exception as error:  # decoders raise anything on hostile bytes, and it is the file's
+        raise DataError(f"cannot read the image {as_text(str(path))}: {_reason(error)}.") from None
 
 
 def decoding_error(path: str | Path) -> str | None:
-    """Why the file does not decode, or None if it does; JPEG is decoded at an eighth of its size.
+    """Why `read_image` refuses the file, or None; JPEG is decoded at an eighth of its size.
 
     All bytes are still read and entropy-decoded, so truncation is found as `read_image` finds it.
     """
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             image.draft(None, (1, 1))
-            image.load()
-    except _DECODING_ERRORS as error:
+            _picture(image)
+    except Exception as error:  # as in read_image
         return _reason(error)
     return None
 
 
-def _on_white(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        # Pillow's own conversion clips at 255 instead of scaling.
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    layer = image.convert("RGBA")
-    white = Image.new("RGBA", layer.size, "white")
-    return Image.alpha_composite(white, layer).convert("RGB")
+def _picture(image: Image.Image) -> Image.Image:
+    image.load()
+    try:
+        ImageOps.exif_transpose(image, in_place=True)
+    except MemoryError:
+        raise
+    except Exception as error:  # damaged metadata do not make a picture unreadable
+        logger.debug("EXIF data are left alone: %s", error)
+    return to_rgb(image)
 
 
-def _reason(error: BaseException) -> str:
+def _reason(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "there is no such file"
     if isinstance(error, UnidentifiedImageError):
-        return "not an image file"
+        return "not an image file of a format that is read here"
+    if isinstance(error, MemoryError):
+        return "it does not fit into memory"
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join(text.split()).rstrip(".") or type(error).__name__
+    return " ".join(as_text(text).split()).rstrip(".") or type(error).__name__

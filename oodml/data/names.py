@@ -1,0 +1,27 @@
+"""Names of classes and files as text that can be printed, stored and compared anywhere."""
+
+from __future__ import annotations
+
+import unicodedata
+
+# Control characters, bytes that are not UTF-8 (surrogates), line and paragraph separators.
+_UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
+
+
+def as_text(name: str) -> str:
+    r"""The name as printable text of any script, in Unicode's composed form (NFC).
+
+    The two ways to write an accent give one name. A line break reads `\n`, a byte that is not
+    UTF-8 reads `\xff`, so a name is always one line and valid UTF-8.
+    """
+    if name.isascii() and name.isprintable():
+        return name
+    return "".join(map(_printable, unicodedata.normalize("NFC", name)))
+
+
+def _printable(character: str) -> str:
+    if unicodedata.category(character) not in _UNPRINTABLE:
+        return character
+    if "\udc80" <= character <= "\udcff":  # how Python holds a byte that is not UTF-8
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")
