@@ -25,7 +25,7 @@ def load_folder(folder: str | Path, *, refuse: Refuse = refuse_at_once) -> Datas
     Image files are known by their suffix (`IMAGE_SUFFIXES`, any case); hidden files and folders
     are ignored. A class folder may be a symbolic link; links to folders inside it are not
     followed. Raises `DataError` if the folder is missing or empty, has no class folders, or if a
-    class has no image or only one; these last two are handed to `refuse`.
+    class has no image or only one, or a file cannot be read; these are handed to `refuse`.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -35,7 +35,7 @@ def load_folder(folder: str | Path, *, refuse: Refuse = refuse_at_once) -> Datas
         raise DataError(_no_classes(root, stray_images))
     if stray_images:
         logger.warning("%s: %d images outside the class folders left out", root, stray_images)
-    per_class = {each.name: list(_samples(root, each)) for each in class_folders}
+    per_class = {each.name: list(_samples(root, each, refuse)) for each in class_folders}
     empty = sorted(name for name, samples in per_class.items() if not samples)
     if empty:
         refuse(
@@ -91,18 +91,20 @@ def _no_classes(root: Path, stray_images: int) -> str:
     return f"{root} holds no class folders. Give a folder that holds one folder per class."
 
 
-def _samples(root: Path, class_folder: Path) -> Iterator[Sample]:
+def _samples(root: Path, class_folder: Path, refuse: Refuse = refuse_at_once) -> Iterator[Sample]:
     for place, folders, files in os.walk(class_folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in files:
             path = Path(place, name)
             if name.startswith(".") or path.suffix.lower() not in IMAGE_SUFFIXES:
                 continue
-            yield Sample(class_folder.name, path.relative_to(root).as_posix(), path, _size(path))
+            size = _size(path, refuse)
+            yield Sample(class_folder.name, path.relative_to(root).as_posix(), path, size)
 
 
-def _size(path: Path) -> int:
+def _size(path: Path, refuse: Refuse) -> int:
     try:
         return path.stat().st_size
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}.") from None
+        refuse(DataError(f"cannot read {path}: {error.strerror}."))
+        return 0
