@@ -6,13 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import torch
-
 from oodml.errors import UsageError, unknown_name
 from oodml.run_spec import RunSpec
 from oodml.splits.ladder import Ladder
 from oodml.splits.split import Split
-from oodml.train.objective import Criterion
 from oodml.train.presets import get_preset
 from oodml.train.registry import get_method, parse_method, prescribed
 from oodml.train.settings import applying, check_scope, check_settings
@@ -74,6 +71,10 @@ class Wishes:
 
 
 def _check_criterion(text: str) -> None:
+    import torch
+
+    from oodml.train.objective import Criterion
+
     name, hyperparameters = parse_method(text)
     entry = get_method(name)
     built = entry.build_with(2, 4, hyperparameters) if entry.trains else None
@@ -220,6 +221,8 @@ def _settings(
 def _check_accumulation(spec: RunSpec) -> None:
     if spec.accumulation == 1:
         return
+    from oodml.train.objective import Criterion
+
     built = get_method(spec.method).build_with(2, 4, spec.hyperparameters)
     if not (isinstance(built, Criterion) and built.samplewise):
         raise UsageError(

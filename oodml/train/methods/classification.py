@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 from math import degrees
+from typing import TYPE_CHECKING
 
-from pytorch_metric_learning import losses
-
-from oodml.train.losses.angular_margin import AngularMargin
-from oodml.train.losses.soft_triple import SoftTriple
-from oodml.train.objective import Criterion
 from oodml.train.published import STUDY, reality_check
 from oodml.train.registry import Recipe, method
+
+if TYPE_CHECKING:
+    from oodml.train.objective import Criterion
+
 
 # Losses that classify take one sample of a class there.
 _classifier = partial(reality_check, samples_per_class=1)
@@ -31,6 +31,10 @@ def normalized_softmax(
     num_classes: int, embedding_dim: int, *, temperature: float = 0.05
 ) -> Criterion:
     """Softmax over cosines to one weight vector a class, divided by a temperature."""
+    from pytorch_metric_learning import losses
+
+    from oodml.train.objective import Criterion
+
     loss = losses.NormalizedSoftmaxLoss(num_classes, embedding_dim, temperature)
     return Criterion(loss, samplewise=True)
 
@@ -44,6 +48,9 @@ def sphereface(
     Embeddings keep their length, which is the temperature. The plain cosine keeps a share of
     floor / (1 + floor) beside the multiplied angle in the end.
     """
+    from oodml.train.losses.angular_margin import AngularMargin
+    from oodml.train.objective import Criterion
+
     loss = AngularMargin(num_classes, embedding_dim, margin, floor, unit_weights=True)
     return Criterion(loss, normalized=False)
 
@@ -56,6 +63,9 @@ def large_margin_softmax(
 
     pytorch-metric-learning's has the same margin but brings it in all at once.
     """
+    from oodml.train.losses.angular_margin import AngularMargin
+    from oodml.train.objective import Criterion
+
     loss = AngularMargin(num_classes, embedding_dim, margin, floor, unit_weights=False)
     return Criterion(loss, normalized=False)
 
@@ -74,6 +84,10 @@ def cosface(
     num_classes: int, embedding_dim: int, *, margin: float = 0.35, scale: float = 64.0
 ) -> Criterion:
     """CosFace: softmax over scaled cosines, the own class's lowered by a margin."""
+    from pytorch_metric_learning import losses
+
+    from oodml.train.objective import Criterion
+
     loss = losses.CosFaceLoss(num_classes, embedding_dim, margin=margin, scale=scale)
     return Criterion(loss, samplewise=True)
 
@@ -91,6 +105,10 @@ def arcface(
     num_classes: int, embedding_dim: int, *, margin: float = 0.5, scale: float = 16.0
 ) -> Criterion:
     """ArcFace: softmax over cosines with an additive angular margin (radians)."""
+    from pytorch_metric_learning import losses
+
+    from oodml.train.objective import Criterion
+
     loss = losses.ArcFaceLoss(num_classes, embedding_dim, margin=degrees(margin), scale=scale)
     return Criterion(loss, samplewise=True)
 
@@ -105,6 +123,10 @@ def sub_center_arcface(
     sub_centers: int = 3,
 ) -> Criterion:
     """ArcFace with several weight vectors a class, of which the nearest one counts."""
+    from pytorch_metric_learning import losses
+
+    from oodml.train.objective import Criterion
+
     loss = losses.SubCenterArcFaceLoss(
         num_classes=num_classes,
         embedding_size=embedding_dim,
@@ -145,5 +167,8 @@ def soft_triple(
     tau: float = 0.2,
 ) -> Criterion:
     """SoftTriple: softmax over classes with several centres each, which are drawn together."""
+    from oodml.train.losses.soft_triple import SoftTriple
+    from oodml.train.objective import Criterion
+
     loss = SoftTriple(num_classes, embedding_dim, centers_per_class, scale, gamma, margin, tau)
     return Criterion(loss, samplewise=True)

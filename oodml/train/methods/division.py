@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING
 
 from oodml.errors import UsageError, unknown_name
-from oodml.train.mask_learners import MaskLearners
-from oodml.train.objective import MakeObjective, as_criterion
 from oodml.train.registry import Base, Recipe, method
-from oodml.train.slice_learners import SliceLearners
-from oodml.train.slices import slice_sizes
+
+if TYPE_CHECKING:
+    from oodml.train.objective import MakeObjective
+
 
 MASKS = ("learned", "fixed")
 
@@ -43,6 +44,10 @@ def divide_and_conquer(
     is for the whole embedding. Clusters keep their slices by an assignment to the clusters before.
     The paper holds the margin loss's boundary fixed; here it is learned as in the base.
     """
+    from oodml.train.objective import as_criterion
+    from oodml.train.slice_learners import SliceLearners
+    from oodml.train.slices import slice_sizes
+
     _check("divide_and_conquer", clusters, period, joint)
     sizes = slice_sizes(embedding_dim, [1] * clusters)
     whole = as_criterion(base.criterion(num_classes, embedding_dim))
@@ -93,6 +98,9 @@ def hierarchical_divide_and_conquer(
     quarters, ... of the embedding. `orthogonality` weighs the mean cosine of two masks. The margin
     loss learns its boundary, as in `divide_and_conquer`.
     """
+    from oodml.train.mask_learners import MaskLearners
+    from oodml.train.objective import as_criterion
+
     _check("hierarchical_divide_and_conquer", clusters, period, joint)
     depth = clusters.bit_length() - 1
     if clusters != 2**depth:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from oodml.train.losses.classifiers import CosineRegression, SoftmaxClassifier
-from oodml.train.losses.manifold import ManifoldSimilarity
-from oodml.train.objective import Criterion
+from typing import TYPE_CHECKING
+
 from oodml.train.registry import method
+
+if TYPE_CHECKING:
+    from oodml.train.losses.manifold import ManifoldSimilarity
+    from oodml.train.objective import Criterion
+
 
 # Every other name in pytorch_metric_learning.losses is a method under a name of its own.
 NO_METHOD = {
@@ -28,6 +32,9 @@ def instance(num_classes: int, embedding_dim: int) -> Criterion:
     pytorch-metric-learning 2.9 compares every sample with the first samples of the batch, taking
     labels for places in it; this is the classifier of the paper.
     """
+    from oodml.train.losses.classifiers import SoftmaxClassifier
+    from oodml.train.objective import Criterion
+
     return Criterion(
         SoftmaxClassifier(num_classes, embedding_dim), normalized=False, samplewise=True
     )
@@ -36,6 +43,9 @@ def instance(num_classes: int, embedding_dim: int) -> Criterion:
 @method("p2s_grad", paper="arXiv:1905.02479", source="pytorch-metric-learning")
 def p2s_grad(num_classes: int, embedding_dim: int) -> Criterion:
     """P2SGrad: squared error of the cosines to the classes' weights, 1 for the own class."""
+    from oodml.train.losses.classifiers import CosineRegression
+    from oodml.train.objective import Criterion
+
     return Criterion(CosineRegression(num_classes, embedding_dim), samplewise=True)
 
 
@@ -54,6 +64,8 @@ def manifold(
     Every proxy stands for a random group of classes. `walk` is the share of similarity that a
     step passes on, `context` the weight of comparing whole walks.
     """
+    from oodml.train.losses.manifold import ManifoldSimilarity
+
     return ManifoldSimilarity(
         num_classes, embedding_dim, proxies=proxies, context=context, walk=walk, margin=margin
     )

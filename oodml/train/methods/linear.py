@@ -8,30 +8,26 @@ today, from 1.8 on, in every one of its estimators.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import nn
 
-from oodml.train.losses.linear import (
-    Projection,
-    Values,
-    discriminant,
-    neighbourhood_components,
-    some_classes,
-    whitening,
-)
 from oodml.train.registry import method
 
-Labels = npt.NDArray[np.int64]
-Fit = Callable[[npt.NDArray[np.float32], Labels], nn.Module]
+if TYPE_CHECKING:
+    from torch import nn
+
+    from oodml.train.losses.linear import Values
+
+    Labels = npt.NDArray[np.int64]
+    Fit = Callable[[npt.NDArray[np.float32], Labels], nn.Module]
 
 
 @method("pca_whitening", paper="10.1037/h0071325", training="fit", source="textbook")
 def pca_whitening(num_classes: int, embedding_dim: int, *, power: float = 0.5) -> Fit:
     """The first principal components, each divided by its variance to a power; needs no labels."""
+    from oodml.train.losses.linear import Projection, whitening
 
     def fit(values: npt.NDArray[np.float32], labels: Labels) -> nn.Module:
         exact = _exact(values)
@@ -46,6 +42,7 @@ def lda(num_classes: int, embedding_dim: int) -> Fit:
 
     Never more dimensions than classes less one.
     """
+    from oodml.train.losses.linear import Projection, discriminant
 
     def fit(values: npt.NDArray[np.float32], labels: Labels) -> nn.Module:
         exact = _exact(values)
@@ -67,6 +64,15 @@ def nca(num_classes: int, embedding_dim: int, *, samples: int = 1500, iterations
     all training samples, the neighbourhoods those of whole classes, drawn by the run's seed until
     there are `samples` of them.
     """
+    import torch
+
+    from oodml.train.losses.linear import (
+        Projection,
+        neighbourhood_components,
+        some_classes,
+        whitening,
+    )
+
     seed = int(torch.randint(2**31, ()))
 
     def fit(values: npt.NDArray[np.float32], labels: Labels) -> nn.Module:
@@ -81,4 +87,6 @@ def nca(num_classes: int, embedding_dim: int, *, samples: int = 1500, iterations
 
 
 def _exact(values: npt.NDArray[np.float32]) -> Values:
+    from oodml.train.losses.linear import Values
+
     return cast(Values, values.astype(np.float64))

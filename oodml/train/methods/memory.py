@@ -2,67 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from oodml.errors import UsageError
-from oodml.run_spec import RunSpec
-from oodml.train.losses.memory import Queue, compares_with_references, loss_against
-from oodml.train.model import EmbeddingModel
-from oodml.train.objective import Batch, Criterion, MakeObjective, Objective, as_criterion
 from oodml.train.registry import Base, Recipe, method
-from oodml.train.training import Training
 
-
-class CrossBatchMemory(Objective):
-    """The base loss within the batch, plus `weight` times the same against a queue.
-
-    The queue holds the `memory_size` last embeddings, those of the batch among them. It begins to
-    fill after a share `warmup` of the run, when embeddings drift slowly enough to be kept.
-    """
-
-    seen: Tensor
-    start: Tensor
-
-    def __init__(
-        self,
-        spec: RunSpec,
-        model: EmbeddingModel,
-        *,
-        criterion: Criterion,
-        weight: float,
-        memory_size: int,
-        warmup: float,
-    ) -> None:
-        super().__init__(spec, model, replace(criterion, samplewise=False))
-        if memory_size < spec.batch_size:
-            raise UsageError(
-                f"xbm: memory_size={memory_size} is less than a batch of {spec.batch_size}."
-            )
-        self.weight, self.warmup = weight, warmup
-        self.queue = Queue(memory_size, model.embedding_dim)
-        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
-        self.register_buffer("start", torch.zeros((), dtype=torch.int64))
-
-    def begin_epoch(self, training: Training, epoch: int) -> None:
-        """Find the step at which the warm-up ends; it is kept in a buffer for a resumed run."""
-        steps = self.spec.epochs * self.batches(training).batches or self.spec.steps
-        self.start.fill_(int(self.warmup * steps))
-
-    def loss(self, batch: Batch) -> Tensor:
-        """The base loss, and after the warm-up that against the queue."""
-        encoded = self.encode(batch.inputs)
-        value = self.criterion(encoded, batch.labels)
-        self.seen += 1
-        if not self.weight or self.seen <= self.start:
-            return value
-        vectors = encoded.embedding if self.criterion.normalized else encoded.output
-        rows = self.queue.push(vectors, batch.labels)
-        older = self.queue.without(rows)
-        return value + self.weight * loss_against(self.criterion, vectors, batch.labels, *older)
+if TYPE_CHECKING:
+    from oodml.train.objective import MakeObjective
 
 
 @method(
@@ -94,6 +41,10 @@ def xbm(
     `warmup` is a share of the run's steps. A base with a miner mines among batch and queue
     together, which takes (batch + memory_size)^2 numbers.
     """
+    from oodml.train.cross_batch_memory import CrossBatchMemory
+    from oodml.train.losses.memory import compares_with_references
+    from oodml.train.objective import as_criterion
+
     criterion = as_criterion(base.criterion(num_classes, embedding_dim))
     if not compares_with_references(criterion.loss, embedding_dim):
         raise UsageError(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from pytorch_metric_learning import losses, miners
+from typing import TYPE_CHECKING
 
 from oodml.errors import unknown_name
-from oodml.train.losses import hinges
-from oodml.train.losses.added import added
-from oodml.train.losses.over_pairs import OverPairs, cosines, distances
-from oodml.train.objective import Criterion
 from oodml.train.published import STUDY, reality_check
 from oodml.train.registry import Base, Recipe, method
+
+if TYPE_CHECKING:
+    from pytorch_metric_learning import losses
+
+    from oodml.train.losses.over_pairs import OverPairs
+    from oodml.train.objective import Criterion
+
 
 _MULTI_SIMILARITY = Base("multi_similarity")
 _TUPLET_MARGIN = Base("tuplet_margin")
@@ -41,6 +44,9 @@ def contrastive(
     divides the sums by the batch size ("anchors"); learning rates do not carry over from one to
     another.
     """
+    from oodml.train.losses import hinges
+    from oodml.train.losses.over_pairs import OverPairs, distances
+
     if reduction not in hinges.REDUCTIONS:
         raise unknown_name("reduction", reduction, hinges.REDUCTIONS)
     return OverPairs(
@@ -73,6 +79,9 @@ def snr_contrastive(
 
     Noise is the variance over dimensions of two vectors' difference, signal that of the anchor.
     """
+    from oodml.train.losses import hinges
+    from oodml.train.losses.over_pairs import OverPairs
+
     return OverPairs(
         hinges.signal_to_noise,
         hinges.contrastive,
@@ -101,6 +110,10 @@ def multi_similarity(
     epsilon: float = 0.1,
 ) -> Criterion:
     """Multi-similarity loss with its own miner."""
+    from pytorch_metric_learning import losses, miners
+
+    from oodml.train.objective import Criterion
+
     loss = losses.MultiSimilarityLoss(alpha, beta, base)
     return Criterion(loss, miners.MultiSimilarityMiner(epsilon))
 
@@ -110,6 +123,8 @@ def circle(
     num_classes: int, embedding_dim: int, *, relaxation: float = 0.4, scale: float = 80.0
 ) -> losses.CircleLoss:
     """Circle loss: every similarity is pulled with a weight that grows with its own error."""
+    from pytorch_metric_learning import losses
+
     return losses.CircleLoss(relaxation, scale)
 
 
@@ -125,6 +140,9 @@ def ranked_list(
     imbalance: float = 0.5,
 ) -> OverPairs:
     """Ranked list loss: positives inside one radius, negatives outside a wider one."""
+    from oodml.train.losses import hinges
+    from oodml.train.losses.over_pairs import OverPairs, distances
+
     return OverPairs(
         distances,
         hinges.ranked_list,
@@ -156,6 +174,10 @@ def threshold_consistent_margin(
 
     The hinges go over all pairs of the batch, whatever the other loss mines.
     """
+    from oodml.train.losses import hinges
+    from oodml.train.losses.added import added
+    from oodml.train.losses.over_pairs import OverPairs, cosines
+
     regularizer = OverPairs(
         cosines,
         hinges.threshold_consistent,
@@ -182,5 +204,9 @@ def intra_pair_variance(
     negative_epsilon: float = 0.01,
 ) -> Criterion:
     """Another loss plus the spread of the positives' and of the negatives' similarities."""
+    from pytorch_metric_learning import losses
+
+    from oodml.train.losses.added import added
+
     regularizer = losses.IntraPairVarianceLoss(positive_epsilon, negative_epsilon)
     return added(base, num_classes, embedding_dim, regularizer, weight)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pytorch_metric_learning import losses
+from typing import TYPE_CHECKING
 
-from oodml.train.losses.proxies import ProxyNCA, ProxyNCAPlusPlus
-from oodml.train.losses.proxy_graph import ProxyGraph
-from oodml.train.objective import Criterion
 from oodml.train.registry import Recipe, method
+
+if TYPE_CHECKING:
+    from oodml.train.objective import Criterion
+
 
 _STUDY = "arXiv:2107.09562, scripts of the published study"
 
@@ -15,6 +16,9 @@ _STUDY = "arXiv:2107.09562, scripts of the published study"
 @method("proxy_nca", paper="arXiv:1703.07464", source="arXiv:1703.07464")
 def proxy_nca(num_classes: int, embedding_dim: int, *, scale: float = 3.0) -> Criterion:
     """ProxyNCA: nearer to the own proxy than to the others, which alone stand in the sum."""
+    from oodml.train.losses.proxies import ProxyNCA
+    from oodml.train.objective import Criterion
+
     return Criterion(ProxyNCA(num_classes, embedding_dim, scale), samplewise=True)
 
 
@@ -48,6 +52,9 @@ def proxy_nca_pp(num_classes: int, embedding_dim: int, *, temperature: float = 1
 
     The paper also puts a LayerNorm without weights before the head; here there is none.
     """
+    from oodml.train.losses.proxies import ProxyNCAPlusPlus
+    from oodml.train.objective import Criterion
+
     return Criterion(ProxyNCAPlusPlus(num_classes, embedding_dim, temperature), samplewise=True)
 
 
@@ -69,6 +76,10 @@ def proxy_anchor(
     num_classes: int, embedding_dim: int, *, margin: float = 0.1, alpha: float = 32.0
 ) -> Criterion:
     """Proxy Anchor: every proxy pulls its samples and pushes all others of the batch."""
+    from pytorch_metric_learning import losses
+
+    from oodml.train.objective import Criterion
+
     return Criterion(losses.ProxyAnchorLoss(num_classes, embedding_dim, margin, alpha))
 
 
@@ -108,5 +119,8 @@ def proxy_gml(
     weight: float = 0.3,
 ) -> Criterion:
     """ProxyGML: softmax over the classes that a sample's nearest proxies lead to."""
+    from oodml.train.losses.proxy_graph import ProxyGraph
+    from oodml.train.objective import Criterion
+
     loss = ProxyGraph(num_classes, embedding_dim, proxies_per_class, ratio, weight)
     return Criterion(loss, samplewise=True)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from pytorch_metric_learning import losses
+from typing import TYPE_CHECKING
 
 from oodml.errors import unknown_name
-from oodml.train.losses import ranking
-from oodml.train.losses.over_pairs import OverPairs, cosines
 from oodml.train.published import reality_check
 from oodml.train.registry import method
+
+if TYPE_CHECKING:
+    from pytorch_metric_learning import losses
+
+    from oodml.train.losses.over_pairs import OverPairs
 
 
 @method(
@@ -23,12 +26,17 @@ from oodml.train.registry import method
 )
 def fast_ap(num_classes: int, embedding_dim: int, *, bins: int = 10) -> losses.FastAPLoss:
     """FastAP: average precision from soft histograms of squared distances on the unit sphere."""
+    from pytorch_metric_learning import losses
+
     return losses.FastAPLoss(bins)
 
 
 @method("smooth_ap", paper="arXiv:2007.12163", source="arXiv:2007.12163")
 def smooth_ap(num_classes: int, embedding_dim: int, *, temperature: float = 0.01) -> OverPairs:
     """Smooth-AP: average precision with every comparison of two similarities a sigmoid."""
+    from oodml.train.losses import ranking
+    from oodml.train.losses.over_pairs import OverPairs, cosines
+
     return OverPairs(cosines, ranking.smooth_average_precision, temperature=temperature)
 
 
@@ -47,6 +55,9 @@ def pnp(
     `penalty` is the paper's name of the function of their number: O, Iu, Ib (with `base`), Ds or
     Dq (with `alpha`).
     """
+    from oodml.train.losses import ranking
+    from oodml.train.losses.over_pairs import OverPairs, cosines
+
     if penalty not in ranking.PENALTIES:
         raise unknown_name("penalty", penalty, ranking.PENALTIES)
     return OverPairs(
@@ -62,4 +73,7 @@ def pnp(
 @method("histogram", paper="arXiv:1611.00822", source="pytorch-metric-learning")
 def histogram(num_classes: int, embedding_dim: int, *, bins: int = 100) -> OverPairs:
     """Histogram loss: the chance that a negative pair is more similar than a positive pair."""
+    from oodml.train.losses import ranking
+    from oodml.train.losses.over_pairs import OverPairs, cosines
+
     return OverPairs(cosines, ranking.histogram, bins=bins)

@@ -2,128 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor, nn
-from torch.func import functional_call
-from torch.nn import functional
-
-from oodml.errors import UsageError, unknown_name
-from oodml.run_spec import RunSpec
-from oodml.train.model import EmbeddingModel
-from oodml.train.objective import (
-    Batch,
-    Criterion,
-    Encoded,
-    MakeObjective,
-    Objective,
-    as_criterion,
-    trainable,
-)
 from oodml.train.registry import Base, Recipe, method
 
-# What is made uniform: the trunk's features, the head's outputs, or the one that can be moved.
-PLACES = ("auto", "pooled", "output")
-# Pooled features are judged in pieces of this many, as in the scripts of arXiv:2107.09562.
-CHUNK = 128
+if TYPE_CHECKING:
+    from oodml.train.objective import MakeObjective
+
+
 _STUDY = "arXiv:2107.09562, scripts of the published study"
-
-
-class UniformPrior(Objective):
-    """The base loss plus `weight` times how far features are from looking uniform.
-
-    A discriminator tells them from noise ~ U(-1, 1)^n. It is trained by an optimiser of its own,
-    on every `every`-th batch before the network's step; the network is trained to have its
-    features taken for noise, which leaves the discriminator as it is.
-    """
-
-    steps: Tensor
-
-    def __init__(
-        self,
-        spec: RunSpec,
-        model: EmbeddingModel,
-        *,
-        criterion: Criterion,
-        weight: float,
-        every: int,
-        hidden: int,
-        on: str,
-    ) -> None:
-        super().__init__(spec, model, replace(criterion, samplewise=False))
-        self.weight, self.every = weight, every
-        self.pooled = _is_pooled(on, model)
-        size = _chunk(model.dimension) if self.pooled else model.embedding_dim
-        self.discriminator = nn.Sequential(
-            nn.Linear(size, hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, 1),
-            nn.Flatten(0),
-        )
-        self.optimizer = torch.optim.Adam(
-            self.discriminator.parameters(), lr=spec.learning_rate, betas=(0.5, 0.999)
-        )
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
-
-    def private_optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        """The discriminator's."""
-        return {"discriminator": self.optimizer}
-
-    def loss(self, batch: Batch) -> Tensor:
-        """The base loss plus that of features that are told from noise."""
-        encoded = self.encode(batch.inputs)
-        value = self.criterion(encoded, batch.labels)
-        features = self._judged(encoded)
-        if self.steps % self.every == 0:
-            self._train_discriminator(features.detach())
-        self.steps += 1
-        if not self.weight:
-            return value
-        return value + self.weight * taken_for_noise(self.discriminator, features)
-
-    def _judged(self, encoded: Encoded) -> Tensor:
-        if not self.pooled:
-            return encoded.output
-        return encoded.pooled.reshape(-1, _chunk(encoded.pooled.shape[1]))
-
-    def _train_discriminator(self, features: Tensor) -> None:
-        noise = 2 * torch.rand_like(features) - 1
-        self.optimizer.zero_grad(set_to_none=True)
-        told_apart(self.discriminator, noise, features).backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
-
-
-def told_apart(discriminator: nn.Module, noise: Tensor, features: Tensor) -> Tensor:
-    """The discriminator's loss: noise (N, n) is 1, features (N, n) are 0."""
-    real, false = discriminator(noise), discriminator(features)
-    return functional.binary_cross_entropy_with_logits(
-        real, torch.ones_like(real)
-    ) + functional.binary_cross_entropy_with_logits(false, torch.zeros_like(false))
-
-
-def taken_for_noise(discriminator: nn.Module, features: Tensor) -> Tensor:
-    """The network's loss, -log D(features); its gradient does not reach the discriminator."""
-    constants = {name: value.detach() for name, value in discriminator.named_parameters()}
-    logits = functional_call(discriminator, constants, (features,))
-    return functional.binary_cross_entropy_with_logits(logits, torch.ones_like(logits))
-
-
-def _is_pooled(on: str, model: EmbeddingModel) -> bool:
-    if on not in PLACES:
-        raise unknown_name("place of the uniform prior", on, PLACES)
-    moves = bool(trainable(model.trunk))
-    if on == "pooled" and not moves:
-        raise UsageError("uniform_prior: on=pooled: frozen features stay as they are; on=output.")
-    return moves and on != "output"
-
-
-def _chunk(dimension: int) -> int:
-    """128 if it divides the dimension, else all of it."""
-    return CHUNK if dimension % CHUNK == 0 else dimension
 
 
 @method(
@@ -152,6 +40,9 @@ def uniform_prior(
     are never negative and cannot become uniform), "output" (what the head makes of them), or
     "auto": pooled where the trunk is trained, else the output, which alone can be moved then.
     """
+    from oodml.train.objective import as_criterion
+    from oodml.train.uniform_prior import UniformPrior
+
     criterion = as_criterion(base.criterion(num_classes, embedding_dim))
     return partial(
         UniformPrior, criterion=criterion, weight=weight, every=every, hidden=hidden, on=on

@@ -3,97 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional
-
-from oodml.errors import UsageError
-from oodml.run_spec import RunSpec
-from oodml.train.distributed import gathered
-from oodml.train.losses.memory import Queue
-from oodml.train.losses.over_pairs import log_sum_exp
-from oodml.train.model import EmbeddingModel
-from oodml.train.momentum import MomentumCopy
-from oodml.train.objective import Batch, Criterion, MakeObjective, Objective
 from oodml.train.registry import method
-from oodml.train.training import Training
 
-
-class AgainstQueue(nn.Module):
-    """The mean loss of queries against their own keys and older keys of other classes.
-
-    Older keys of the query's class are left out or, if `supervised`, are positives of their own.
-    """
-
-    def __init__(self, temperature: float, supervised: bool = False) -> None:
-        super().__init__()
-        self.temperature, self.supervised = temperature, supervised
-
-    def forward(
-        self, queries: Tensor, labels: Tensor, keys: Tensor, older: Tensor, older_labels: Tensor
-    ) -> Tensor:
-        """The scalar loss of queries and keys (B, D) and `older` keys (K, D), unit vectors."""
-        same = labels[:, None] == older_labels[None, :]
-        logits = queries @ older.T / self.temperature
-        against = log_sum_exp(logits, ~same)
-        losses = functional.softplus(against - (queries * keys).sum(1) / self.temperature)
-        if self.supervised:
-            rows, columns = same.nonzero(as_tuple=True)
-            more = functional.softplus(against[rows] - logits[rows, columns])
-            losses = torch.cat([losses, more])
-        return losses.mean()
-
-
-class MomentumContrast(Objective):
-    """First views are queries; a slow copy of the network makes keys of the second ones.
-
-    -log(e^(q.k/T) / (e^(q.k/T) + sum_j e^(q.k_j/T))) of a query q, the key k of the same image and
-    the keys k_j of the queue that are of other classes. The copy follows after every step of the
-    optimiser, and the keys of a batch enter the queue after its loss.
-    """
-
-    views = 2
-
-    def __init__(
-        self,
-        spec: RunSpec,
-        model: EmbeddingModel,
-        *,
-        momentum: float,
-        temperature: float,
-        memory_size: int,
-        supervised: bool,
-    ) -> None:
-        if temperature <= 0:
-            raise UsageError(f"moco: temperature={temperature} is not above 0.")
-        if memory_size < spec.batch_size:
-            raise UsageError(
-                f"moco: memory_size={memory_size} is less than a batch of {spec.batch_size}."
-            )
-        super().__init__(spec, model, Criterion(AgainstQueue(temperature, supervised)))
-        self.slow = MomentumCopy(model, momentum)
-        self.queue = Queue(memory_size, model.embedding_dim)
-
-    def loss(self, batch: Batch) -> Tensor:
-        """The queries' loss against their own keys and the queue, which then takes the keys."""
-        queries = self.encode(batch.views[0]).embedding
-        keys = self.keys(batch.views[1])
-        value: Tensor = self.loss_module(queries, batch.labels, keys, *self.queue.held())
-        self.queue.push(keys, batch.labels)
-        return value
-
-    def keys(self, inputs: Tensor) -> Tensor:
-        """The unit-length embeddings of inputs by the slow copy, gathered, without gradient."""
-        with torch.autocast(
-            inputs.device.type, torch.bfloat16, enabled=self.spec.training_precision == "bf16"
-        ):
-            output = self.slow(inputs)
-        return gathered(functional.normalize(output, dim=1))
-
-    def after_step(self, training: Training, batch: Batch, step: int) -> None:
-        """Let the slow copy follow the network."""
-        self.slow.update(self.model)
+if TYPE_CHECKING:
+    from oodml.train.objective import MakeObjective
 
 
 @method(
@@ -117,6 +32,8 @@ def moco(
     Images of the query's class are never negatives; `supervised` makes them positives. BatchNorm
     is not shuffled between the processes, so keep it frozen, as runs do unless told otherwise.
     """
+    from oodml.train.momentum_contrast import MomentumContrast
+
     return partial(
         MomentumContrast,
         momentum=momentum,

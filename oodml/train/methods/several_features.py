@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-from torch.nn import functional
-
-from oodml.run_spec import RunSpec
-from oodml.train.diverse import SHARES, DiverseFeatures
-from oodml.train.interclass import InterclassMining, Surrogates
-from oodml.train.losses.across_classes import SharedByClasses
-from oodml.train.mining import WithinClasses
-from oodml.train.model import EmbeddingModel
-from oodml.train.objective import Batch, Criterion, MakeObjective, as_criterion
 from oodml.train.published import STUDY
 from oodml.train.registry import Base, Recipe, method
-from oodml.train.several_heads import TwoHeads, check_takes_triplets
-from oodml.train.slices import slice_sizes
+
+if TYPE_CHECKING:
+    from oodml.train.objective import MakeObjective
+
 
 _MIC = "arXiv:1909.11574 and its code"
 _DIVA = "arXiv:2004.13458 and its code"
@@ -60,6 +52,9 @@ def mic(
     for 128 dimensions, from which it is scaled by (dimension / 128)^2. On cached features the
     first clusters are of the pooled features minus class means: a stage before them is not there.
     """
+    from oodml.train.interclass import InterclassMining, Surrogates
+    from oodml.train.objective import as_criterion
+
     return partial(
         InterclassMining,
         criterion=as_criterion(base.criterion(num_classes, embedding_dim)),
@@ -67,50 +62,6 @@ def mic(
         decorrelation=decorrelation,
         surrogates=Surrogates(clusters, auxiliary, update_every, samples_per_cluster, substitution),
     )
-
-
-class SharingFeatures(TwoHeads):
-    """A loss on an embedding of classes and on one of what they share.
-
-    L = L_class + alpha L_shared + decorrelation * the adversary's loss. Retrieval uses the first
-    embedding, with the second one times `shared_weight` beside it if that is not 0.
-    """
-
-    def __init__(
-        self,
-        spec: RunSpec,
-        model: EmbeddingModel,
-        *,
-        criterion: Criterion,
-        shared: Criterion,
-        alpha: float,
-        decorrelation: float,
-        shared_weight: float,
-    ) -> None:
-        super().__init__(
-            spec, model, criterion=criterion, other=shared, decorrelation=decorrelation
-        )
-        self.alpha, self.shared_weight = alpha, shared_weight
-
-    def loss(self, batch: Batch) -> Tensor:
-        """The losses of both embeddings and what the adversary finds in common."""
-        encoded = self.encode(batch.inputs)
-        shared = self.second_of(encoded)
-        value = self.criterion(encoded, batch.labels)
-        if self.alpha:
-            value = value + self.alpha * self.others[0](shared, batch.labels)
-        return value + self.shared_content(encoded, [shared])
-
-    def embed(self, inputs: Tensor) -> Tensor:
-        """Unit-length embeddings (B, D), or (B, 2 D) with a weight for the shared ones."""
-        if not self.shared_weight:
-            return super().embed(inputs)
-        pooled = self.model.trunk(inputs)
-        own, shared = (
-            functional.normalize(head(pooled).float(), dim=1)
-            for head in (self.model.head, self.second)
-        )
-        return functional.normalize(torch.cat([own, self.shared_weight * shared], dim=1), dim=1)
 
 
 @method(
@@ -141,6 +92,11 @@ def sharing(
     `permuted`, of the same label after the batch's labels were shuffled. Retrieval uses the class
     head alone; a `shared_weight` puts the other one beside it, and doubles the dimensions.
     """
+    from oodml.train.losses.across_classes import SharedByClasses
+    from oodml.train.objective import Criterion, as_criterion
+    from oodml.train.several_heads import check_takes_triplets
+    from oodml.train.shared_features import SharingFeatures
+
     criterion = as_criterion(base.criterion(num_classes, embedding_dim))
     check_takes_triplets("sharing", base.name, criterion, embedding_dim)
     shared = as_criterion(base.criterion(num_classes, embedding_dim))
@@ -203,6 +159,13 @@ def diva(
     copy that follows with `momentum`. Triplets within a class are of three different samples, so
     there are none with two samples a class.
     """
+    from oodml.train.diverse import SHARES, DiverseFeatures
+    from oodml.train.losses.across_classes import SharedByClasses
+    from oodml.train.mining import WithinClasses
+    from oodml.train.objective import Criterion, as_criterion
+    from oodml.train.several_heads import check_takes_triplets
+    from oodml.train.slices import slice_sizes
+
     sizes = slice_sizes(embedding_dim, SHARES)
     own, _, shared, intra = (as_criterion(base.criterion(num_classes, size)) for size in sizes)
     check_takes_triplets("diva", base.name, own, sizes[0])

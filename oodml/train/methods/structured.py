@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from pytorch_metric_learning import losses
+from typing import TYPE_CHECKING
 
-from oodml.train.losses import exponentials
-from oodml.train.losses.lengths import WithLengths
-from oodml.train.losses.n_pair import AngularNPair, NPair
-from oodml.train.losses.over_pairs import OverPairs, cosines, distances, squared_distances
-from oodml.train.mining import OnePairPerClass
-from oodml.train.objective import Criterion
 from oodml.train.published import REVISITING, reality_check
 from oodml.train.registry import Recipe, method
+
+if TYPE_CHECKING:
+    from pytorch_metric_learning import losses
+
+    from oodml.train.losses.over_pairs import OverPairs
+    from oodml.train.objective import Criterion
+
 
 _FAMILIES = ("cub200", "cars196", "sop")
 
@@ -22,6 +23,9 @@ def lifted_structure(num_classes: int, embedding_dim: int, *, margin: float = 1.
 
     All negatives take part; the paper draws hard ones.
     """
+    from oodml.train.losses import exponentials
+    from oodml.train.losses.over_pairs import OverPairs, distances
+
     return OverPairs(distances, exponentials.lifted_structure, within=True, margin=margin)
 
 
@@ -46,6 +50,11 @@ def generalized_lifted_structure(
     Without `normalized` it compares the head's outputs as they are and `regularizer` weighs their
     mean length; evaluation takes unit-length embeddings all the same.
     """
+    from oodml.train.losses import exponentials
+    from oodml.train.losses.lengths import WithLengths
+    from oodml.train.losses.over_pairs import OverPairs, distances
+    from oodml.train.objective import Criterion
+
     loss = OverPairs(distances, exponentials.generalized_lifted_structure, margin=margin)
     return Criterion(WithLengths(loss, regularizer), normalized=normalized)
 
@@ -62,6 +71,10 @@ def n_pair(num_classes: int, embedding_dim: int, *, regularizer: float = 0.005) 
     `regularizer` weighs the mean squared length of the outputs; the weight is that of
     arXiv:2002.08473, which takes the length itself.
     """
+    from oodml.train.losses.n_pair import NPair
+    from oodml.train.mining import OnePairPerClass
+    from oodml.train.objective import Criterion
+
     return Criterion(NPair(regularizer), OnePairPerClass(), normalized=False)
 
 
@@ -75,6 +88,10 @@ def angular(
     regularizer: float = 0.005,
 ) -> Criterion:
     """Angular loss (angle in degrees) of the directions, on top of the N-pair loss."""
+    from oodml.train.losses.n_pair import AngularNPair
+    from oodml.train.mining import OnePairPerClass
+    from oodml.train.objective import Criterion
+
     loss = AngularNPair(alpha, weight, regularizer)
     return Criterion(loss, OnePairPerClass(), normalized=False)
 
@@ -91,12 +108,17 @@ def angular(
 )
 def nt_xent(num_classes: int, embedding_dim: int, *, temperature: float = 0.07) -> OverPairs:
     """NT-Xent: each positive pair by itself against the anchor's negatives, in a softmax."""
+    from oodml.train.losses import exponentials
+    from oodml.train.losses.over_pairs import OverPairs, cosines
+
     return OverPairs(cosines, exponentials.nt_xent, temperature=temperature)
 
 
 @method("sup_con", paper="arXiv:2004.11362", source="arXiv:2004.11362")
 def sup_con(num_classes: int, embedding_dim: int, *, temperature: float = 0.1) -> losses.SupConLoss:
     """Supervised contrastive loss: all positives of an anchor in one softmax with the others."""
+    from pytorch_metric_learning import losses
+
     return losses.SupConLoss(temperature)
 
 
@@ -109,6 +131,9 @@ def tuplet_margin(
     num_classes: int, embedding_dim: int, *, margin: float = 0.1, scale: float = 64.0
 ) -> OverPairs:
     """Tuplet margin loss: a softmax over angles, positives with a slack angle (radians)."""
+    from oodml.train.losses import exponentials
+    from oodml.train.losses.over_pairs import OverPairs, cosines
+
     return OverPairs(cosines, exponentials.tuplet_margin, margin=margin, scale=scale)
 
 
@@ -124,4 +149,7 @@ def neighbourhood_components(
 
     `scale` multiplies the squared distances, which the linear method learns with its matrix.
     """
+    from oodml.train.losses import exponentials
+    from oodml.train.losses.over_pairs import OverPairs, squared_distances
+
     return OverPairs(squared_distances, exponentials.neighbourhood_components, scale=scale)

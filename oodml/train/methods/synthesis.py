@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING
 
-from oodml.train.adversarial_negatives import AdversarialNegatives
-from oodml.train.hardness_aware import HardnessAware
-from oodml.train.objective import MakeObjective, as_criterion
 from oodml.train.registry import Base, Recipe, method
-from oodml.train.synthesis import check_base
+
+if TYPE_CHECKING:
+    from oodml.train.objective import MakeObjective
+
 
 _N_PAIR, _TRIPLET = Base("n_pair"), Base("triplet")
 
@@ -45,6 +46,10 @@ def daml(
     the features). Works on cached features as they are, standardised. Retrieval knows real
     features only.
     """
+    from oodml.train.adversarial_negatives import AdversarialNegatives
+    from oodml.train.objective import as_criterion
+    from oodml.train.synthesis import check_base
+
     criterion = as_criterion(base.criterion(num_classes, embedding_dim))
     check_base(criterion, embedding_dim, "daml", base.name)
     return partial(
@@ -97,6 +102,10 @@ def hdml(
     times what a head does. Works on cached features as they are, standardised; retrieval knows
     real ones only.
     """
+    from oodml.train.hardness_aware import HardnessAware
+    from oodml.train.objective import as_criterion
+    from oodml.train.synthesis import check_base
+
     criterion = as_criterion(base.criterion(num_classes, embedding_dim))
     check_base(criterion, embedding_dim, "hdml", base.name)
     return partial(

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from pytorch_metric_learning import losses
-from pytorch_metric_learning.distances import LpDistance
-from torch import nn
+from typing import TYPE_CHECKING
 
 from oodml.errors import unknown_name
-from oodml.train import mining
-from oodml.train.losses.exponentials import nt_xent
-from oodml.train.losses.over_pairs import OverPairs, cosines
-from oodml.train.losses.soft_margin import DynamicSoftMargin
-from oodml.train.objective import Criterion
 from oodml.train.published import REVISITING, STUDY, reality_check
 from oodml.train.registry import Recipe, method
 
+if TYPE_CHECKING:
+    from pytorch_metric_learning import losses
+    from torch import nn
+
+    from oodml.train.losses.soft_margin import DynamicSoftMargin
+    from oodml.train.objective import Criterion
+
+
 # No distance on the unit sphere is larger: distances are not cut off from above.
 _WIDEST = 2.0
-_MINING = (*mining.RULES, "all", "semihard", "distance")
 
 
 @method(
@@ -46,6 +46,11 @@ def triplet(
     that violate the margin. `squared` compares squared distances, as the first paper does; `soft`
     puts log(1 + e^d) in the hinge's place (arXiv:1703.07737), without the margin.
     """
+    from pytorch_metric_learning import losses
+    from pytorch_metric_learning.distances import LpDistance
+
+    from oodml.train.objective import Criterion
+
     loss = losses.TripletMarginLoss(
         margin=0.0 if soft else margin,
         smooth_loss=soft,
@@ -55,6 +60,8 @@ def triplet(
 
 
 def _miner(name: str, margin: float, squared: bool) -> nn.Module:
+    from oodml.train import mining
+
     if name == "all":
         return mining.AllTriplets()
     if name == "distance":
@@ -63,7 +70,7 @@ def _miner(name: str, margin: float, squared: bool) -> nn.Module:
         return mining.TripletPerAnchor(mining.semi_hard(margin), squared)
     if name in mining.RULES:
         return mining.TripletPerAnchor(mining.RULES[name])
-    raise unknown_name("mining", name, _MINING)
+    raise unknown_name("mining", name, (*mining.RULES, "all", "semihard", "distance"))
 
 
 @method(
@@ -79,6 +86,11 @@ def easy_positive(
     `negatives` are the closest one ("hard", EPHN) or the closest one beyond the positive
     ("semihard", EPSHN).
     """
+    from oodml.train import mining
+    from oodml.train.losses.exponentials import nt_xent
+    from oodml.train.losses.over_pairs import OverPairs, cosines
+    from oodml.train.objective import Criterion
+
     rules = {"hard": mining.easy_positive, "semihard": mining.easy_semi_hard}
     if negatives not in rules:
         raise unknown_name("choice of negatives", negatives, rules)
@@ -115,11 +127,16 @@ def margin(
     without `per_class`, one in all; `nu` is the weight of their sum. `upper_cutoff` 2 leaves no
     negative out.
     """
+    from oodml.train import mining
+    from oodml.train.objective import Criterion
+
     loss = _boundaries(margin, beta, nu, num_classes if per_class else None)
     return Criterion(loss, mining.DistanceWeighted(cutoff, upper_cutoff))
 
 
 def _boundaries(margin: float, beta: float, nu: float, classes: int | None) -> losses.MarginLoss:
+    from pytorch_metric_learning import losses
+
     return losses.MarginLoss(margin, nu, beta, learn_beta=True, num_classes=classes)
 
 
@@ -151,6 +168,9 @@ def r_margin(
     With probability `rho` a triplet (a, p, n) becomes (a, a, p), against classes that collapse to
     points.
     """
+    from oodml.train import mining
+    from oodml.train.objective import Criterion
+
     loss = _boundaries(margin, beta, nu, num_classes if per_class else None)
     return Criterion(loss, mining.Spread(mining.DistanceWeighted(cutoff, upper_cutoff), rho))
 
@@ -167,4 +187,6 @@ def dynamic_soft_margin(
 
     The share comes from a running histogram of the triplets so far.
     """
+    from oodml.train.losses.soft_margin import DynamicSoftMargin
+
     return DynamicSoftMargin(bins, momentum)

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from oodml.errors import UsageError
 from oodml.run_spec import RunSpec
+from oodml.train.boosted_learners import BoostedLearners
 from oodml.train.decorrelation import (
     ActivationDecorrelation,
     AdversarialDecorrelation,
@@ -21,7 +22,6 @@ from oodml.train.decorrelation import (
     unit_rows,
 )
 from oodml.train.losses.boosted import BoostedDeviance
-from oodml.train.methods.ensembles import BoostedLearners
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import Batch, check_groups, make_objective
 from oodml.train.registry import get_method

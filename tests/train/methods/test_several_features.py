@@ -24,7 +24,6 @@ from oodml.train.diverse import DiverseFeatures
 from oodml.train.interclass import InterclassMining
 from oodml.train.loop import fit, seeded
 from oodml.train.losses.self_similarity import distance_weighted_contrast
-from oodml.train.methods.several_features import SharingFeatures
 from oodml.train.mining import AcrossClasses, DistanceWeighted, WithinClasses
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import Batch, Encoded, Objective, check_groups, make_objective
@@ -32,6 +31,7 @@ from oodml.train.plan import plan
 from oodml.train.registry import get_method, prescribed
 from oodml.train.run import train
 from oodml.train.samples import CachedViews, FeatureSamples
+from oodml.train.shared_features import SharingFeatures
 from oodml.train.training import Training
 
 CLASSES, PER_CLASS, SIZE, DIMENSION = 6, 8, 10, 8

@@ -1,0 +1,107 @@
+"""Distillation of an embedding from richer ones of the same network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from oodml.run_spec import RunSpec
+from oodml.train.model import EmbeddingModel
+from oodml.train.objective import (
+    Batch,
+    Criterion,
+    Encoded,
+    Objective,
+    ParameterGroup,
+    groups,
+    trainable,
+)
+
+
+class SelfDistillation(Objective):
+    """Target heads beside the base head, whose similarities the base embedding imitates.
+
+    L = (L_base + mean L_k) / 2 + weight * mean KL_k + feature_weight * KL_feature. The target
+    heads are trained by losses of their own; retrieval uses the base head only. The features'
+    similarities join after `feature_delay` steps, as constants.
+    """
+
+    steps: Tensor
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        model: EmbeddingModel,
+        *,
+        criterion: Criterion,
+        target_criteria: Sequence[Criterion],
+        sizes: Sequence[int],
+        weight: float,
+        feature_weight: float,
+        temperature: float,
+        feature_delay: int,
+    ) -> None:
+        super().__init__(spec, model, replace(criterion, samplewise=False))
+        self.weight, self.feature_weight = weight, feature_weight
+        self.temperature, self.feature_delay = temperature, feature_delay
+        self.target_criteria = tuple(target_criteria)
+        self.targets = nn.ModuleList(target_head(model.dimension, size) for size in sizes)
+        # Registered, so that their parameters and buffers are saved, moved and found.
+        self.target_losses = nn.ModuleList(each.loss for each in target_criteria)
+        self.target_miners = nn.ModuleList(each.miner for each in target_criteria if each.miner)
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """The base's, the target heads with the network's rate, their losses with the losses'."""
+        spec = self.spec
+        return super().parameter_groups() + groups(
+            ParameterGroup(trainable(self.targets), spec.learning_rate, spec.weight_decay),
+            ParameterGroup(trainable(self.target_losses), spec.criterion_learning_rate, 0.0),
+        )
+
+    def loss(self, batch: Batch) -> Tensor:
+        """The losses of all heads and what the base head has yet to imitate."""
+        encoded = self.encode(batch.inputs)
+        own = similarities(encoded.embedding)
+        value = self.criterion(encoded, batch.labels)
+        number = len(self.targets)
+        for head, criterion in zip(self.targets, self.target_criteria, strict=True):
+            output = head(encoded.pooled)
+            target = Encoded(encoded.pooled, output, functional.normalize(output, dim=1))
+            value = value + criterion(target, batch.labels) / number
+            if self.weight:
+                distilled = divergence(similarities(target.embedding), own, self.temperature)
+                value = value + 2 * self.weight * distilled / number
+        return value / 2 + self._of_features(encoded.pooled, own)
+
+    def _of_features(self, pooled: Tensor, own: Tensor) -> Tensor | float:
+        self.steps += 1
+        if not self.feature_weight or self.steps <= self.feature_delay:
+            return 0.0
+        features = similarities(functional.normalize(pooled, dim=1))
+        return self.feature_weight * divergence(features, own, self.temperature)
+
+
+def target_head(dimension: int, size: int) -> nn.Module:
+    """Linear, ReLU, linear, both layers `size` wide."""
+    return nn.Sequential(nn.Linear(dimension, size), nn.ReLU(), nn.Linear(size, size))
+
+
+def similarities(embeddings: Tensor) -> Tensor:
+    """Cosines (B, B) of unit vectors, each with itself included."""
+    return embeddings @ embeddings.T
+
+
+def divergence(target: Tensor, own: Tensor, temperature: float) -> Tensor:
+    """T^2 times the mean over rows of KL(softmax(target / T) || softmax(own / T)).
+
+    No gradient reaches `target`.
+    """
+    wanted = functional.log_softmax(target.detach() / temperature, dim=1)
+    given = functional.log_softmax(own / temperature, dim=1)
+    value = functional.kl_div(given, wanted, log_target=True, reduction="batchmean")
+    return temperature**2 * value
