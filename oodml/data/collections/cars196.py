@@ -28,6 +28,7 @@ _TWO_WORDS = ("AM General", "Aston Martin", "Land Rover")
             "https://www.kaggle.com/api/v1/datasets/download/jutrera/"
             "stanford-car-dataset-by-classes-folder",
             "stanford-car-dataset-by-classes-folder.zip",
+            into="stanford_cars",
         ),
     ),
     folder="stanford_cars",
