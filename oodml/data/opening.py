@@ -35,8 +35,10 @@ _READERS: dict[bytes, type[ImageFile]] = {
 }
 _TEXT = (b"<!doctype", b"<html", b"<?xml", b"<svg")
 
-# Pillow holds 4 bytes a pixel, and while it decodes or rotates up to 12: at most 1.2 GB an image.
+# Pillow holds 4 bytes a pixel, and while it decodes or rotates up to 12 (WebP: 16). So an image
+# takes at most 1.3 GB, as tests/data/test_hostile_images.py measures.
 MOST_PIXELS = 100_000_000
+MOST_PIXELS_OF_WEBP = 80_000_000
 # A network scales the shorter side to some 256 pixels: 256 x 256,000 of them are 260 MB.
 MOST_ELONGATED = 1000
 _TAIL = 512
@@ -48,9 +50,9 @@ class UnreadableImageError(Exception):
 
 @contextmanager
 def open_image(path: str | Path) -> Iterator[ImageFile]:
-    """The image in a file, its header read and nothing decoded, at most `MOST_PIXELS` large.
+    """The image in a file, its header read and nothing decoded, of bounded size.
 
-    A larger baseline JPEG is set to be decoded at a half, a quarter or an eighth of its sides.
+    A baseline JPEG above `MOST_PIXELS` is set to be decoded at a half, a quarter or an eighth of its sides.
     Raises `UnreadableImageError` for what is too large, half written or no image of a format that
     is read here, and whatever Pillow raises on damaged headers.
     """
@@ -106,14 +108,13 @@ def _bound(image: ImageFile, file: IO[bytes]) -> None:
         raise UnreadableImageError(
             f"it is {width} x {height} pixels large, and read are shapes up to {MOST_ELONGATED}:1"
         )
-    if width * height <= MOST_PIXELS:
-        return
-    if isinstance(image, JpegImageFile) and _is_one_scan(image, file):
-        scale = next((s for s in (2, 4, 8) if width * height <= MOST_PIXELS * s * s), 8)
+    most = MOST_PIXELS_OF_WEBP if isinstance(image, WebPImageFile) else MOST_PIXELS
+    if width * height > most and isinstance(image, JpegImageFile) and _is_one_scan(image, file):
+        scale = next((s for s in (2, 4, 8) if width * height <= most * s * s), 8)
         image.draft(None, (width // scale, height // scale))
-    if image.width * image.height > MOST_PIXELS:
+    if image.width * image.height > most:
         raise UnreadableImageError(
-            f"it is {width} x {height} pixels large, and read are up to {MOST_PIXELS:,} pixels "
+            f"it is {width} x {height} pixels large, and read are up to {most:,} pixels "
             "(more only in JPEG that is not progressive); make it smaller"
         )
 
