@@ -66,7 +66,7 @@ class ClaimWatch:
             owner = json.loads(path.read_text())
         except FileNotFoundError:
             return False
-        except ValueError:
+        except (ValueError, RecursionError):
             owner = {}
         mine = _identity()
         if isinstance(owner, dict) and all(owner.get(k) == mine[k] for k in ("host", "boot")):

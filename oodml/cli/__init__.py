@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from oodml import __version__
+from oodml.cli.terminal import OneWay, printable
 from oodml.errors import OodmlError, UsageError, unknown_name
 
 # Command -> the module that defines it; a module is imported when one of its commands is used.
@@ -63,7 +64,7 @@ class Commands(click.Group):
             raise
         except OSError as error:
             place = f"{error.filename}: " if error.filename else ""
-            raise _DataLine(f"{place}{error.strerror or error}.") from None
+            raise _DataLine(printable(f"{place}{error.strerror or error}.")) from None
 
 
 class _DataLine(click.ClickException):
@@ -76,7 +77,7 @@ class _UsageLine(click.ClickException):
 
 def _one_line(error: OodmlError) -> click.ClickException:
     kind = _UsageLine if isinstance(error, UsageError) else _DataLine
-    return kind(" ".join(str(error).split()))
+    return kind(printable(" ".join(str(error).split())))
 
 
 @click.group(
@@ -96,7 +97,9 @@ def _one_line(error: OodmlError) -> click.ClickException:
 @click.pass_context
 def main(ctx: click.Context, config: Path | None) -> None:
     """Graded class splits, every deep metric learning method, and honest curves."""
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
+    lines = logging.StreamHandler(sys.stderr)
+    lines.setFormatter(OneWay("%(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[lines])
     logging.getLogger("oodml").setLevel(logging.INFO)
     if config is not None:
         ctx.default_map = _read_config(config)
@@ -105,8 +108,8 @@ def main(ctx: click.Context, config: Path | None) -> None:
 def _read_config(path: Path) -> dict[str, Any]:
     """The tables of a TOML file, every key checked against the options of its command."""
     try:
-        tables = tomllib.loads(path.read_text())
-    except (ValueError, OSError) as error:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError, RecursionError) as error:
         raise UsageError(f"{path} is not valid TOML: {error}.") from None
     context = click.Context(main)
     return {name: _options(main, context, name, table) for name, table in tables.items()}

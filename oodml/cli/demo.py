@@ -19,6 +19,7 @@ from oodml.cli.ladder import show_ladder
 from oodml.cli.ladder_build import advance
 from oodml.cli.options import FOLDER, default_workers
 from oodml.cli.results import draw, open_results, print_table
+from oodml.cli.terminal import echo
 from oodml.errors import DataError
 
 METHODS = ("frozen", "contrastive", "multi_similarity", "margin", "arcface", "proxy_anchor")
@@ -64,7 +65,7 @@ def demo_command(
     started = time.monotonic()
     dataset = load_dataset("emoji")
     groups = f" in {len(set(dataset.groups))} groups" if dataset.groups else ""
-    click.echo(f"{len(dataset)} images of {len(dataset.class_names)} classes{groups}")
+    echo(f"{len(dataset)} images of {len(dataset.class_names)} classes{groups}")
     features = extract_features(
         dataset, BACKBONE, precision="bf16", image_size=IMAGE_SIZE, cache=cache, progress=True
     )
@@ -100,14 +101,14 @@ def _report(output: Path, seconds: float) -> None:
     ladder, records = open_results(output)
     charts = (output / "recall_at_1.png", output / "recall_at_1.svg")
     draw(ladder, records, "recall_at_1", charts)
-    click.echo()
+    echo()
     print_table(ladder, records, "recall_at_1", "text")
-    click.echo()
-    click.echo(f"ladder   {output / 'ladder.json'}")
-    click.echo(f"chart    {charts[0]} and .svg")
-    click.echo(f"report   {output / 'report.html'}")
-    click.echo(f"results  {output / 'runs'}, one folder a run")
-    click.echo(f"took {seconds:.0f} seconds")
+    echo()
+    echo(f"ladder   {output / 'ladder.json'}")
+    echo(f"chart    {charts[0]} and .svg")
+    echo(f"report   {output / 'report.html'}")
+    echo(f"results  {output / 'runs'}, one folder a run")
+    echo(f"took {seconds:.0f} seconds")
 
 
 def _check_extra() -> None:

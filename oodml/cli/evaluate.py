@@ -11,6 +11,7 @@ import click
 
 from oodml.cli.grid import keep_ladder
 from oodml.cli.options import FILE, FOLDER, in_bytes, memory_option
+from oodml.cli.terminal import echo
 from oodml.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -181,6 +182,6 @@ def _report(
         place = f"rung {rung}" if rung is not None else f"control {control}"
         if record is not None:
             recall = record.metrics["recall_at_1"]
-            click.echo(f"{place}  FID {split.fid:.4g}  recall_at_1 {recall:.4f}  run {record.id}")
+            echo(f"{place}  FID {split.fid:.4g}  recall_at_1 {recall:.4f}  run {record.id}")
     again = f", {done} of them before" if done else ""
-    click.echo(f"{len(specs)} runs of {specs[0].label!r} done{again}, in {store.directory}")
+    echo(f"{len(specs)} runs of {specs[0].label!r} done{again}, in {store.directory}")

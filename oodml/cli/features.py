@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from oodml.cli.options import FILE, data_options, network_options, open_features
+from oodml.cli.terminal import echo
 
 
 @click.command()
@@ -22,7 +23,7 @@ def features_command(source: str, output: Path, **options: Any) -> None:
     """
     features = open_features(source, **options)
     features.save(output)
-    click.echo(
+    echo(
         f"{output}: {len(features)} vectors of {features.values.shape[1]} dimensions, "
         f"{len(features.class_names)} classes, {features.source.network}"
     )

@@ -16,6 +16,7 @@ from oodml.cli.options import (
     network_options,
     open_features,
 )
+from oodml.cli.terminal import echo
 from oodml.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ def _save_statistics(a: str, b: str | None, path: Path, options: dict[str, Any])
     if not _are_features(value):
         raise UsageError(f"{a} holds statistics already.")
     write_statistics(path, _statistics(value))
-    click.echo(f"{path}: mean and covariance of {len(value)} images, {value.source.network}")
+    echo(f"{path}: mean and covariance of {len(value)} images, {value.source.network}")
 
 
 def _measured(
@@ -173,16 +174,16 @@ def _measured(
 
 def _print_shift(shift: Shift, network: str, text_format: str) -> None:
     if text_format == "json":
-        click.echo(json.dumps({**shift.to_json(), "network": network}, indent=2, sort_keys=True))
+        echo(json.dumps({**shift.to_json(), "network": network}, indent=2, sort_keys=True))
         return
     unit = "images" if shift.level == "sample" else "class means"
     _print_value(shift.fid, shift.mean_term, shift.covariance_term)
-    click.echo(
+    echo(
         f"{shift.n_train} and {shift.n_test} {unit} in {shift.dimension} dimensions, "
         f"{shift.level} level, {network}"
     )
     for name, value in _additions(shift).items():
-        click.echo(f"{name:<13}{value:<28}{_WORDS[name]}")
+        echo(f"{name:<13}{value:<28}{_WORDS[name]}")
 
 
 def _additions(shift: Shift) -> dict[str, str]:
@@ -218,12 +219,12 @@ def _print_terms(one: GaussianStatistics, other: GaussianStatistics, text_format
     network = one.network or other.network
     if text_format == "json":
         record = {"fid": terms.value, "n": counts, "network": network, **asdict(terms)}
-        click.echo(json.dumps(record, indent=2, sort_keys=True))
+        echo(json.dumps(record, indent=2, sort_keys=True))
         return
     _print_value(terms.value, terms.mean, terms.covariance)
     known = " and ".join(str(count) if count else "an unknown number of" for count in counts)
-    click.echo(f"{known} samples, {network or 'network unknown'}")
+    echo(f"{known} samples, {network or 'network unknown'}")
 
 
 def _print_value(value: float, mean: float, covariance: float) -> None:
-    click.echo(f"FID {value:.4f} = means {mean:.4f} + covariances {covariance:.4f}")
+    echo(f"FID {value:.4f} = means {mean:.4f} + covariances {covariance:.4f}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from oodml.cli.options import in_bytes, open_for_ladder
+from oodml.cli.terminal import echo
 from oodml.errors import DataError, UsageError
 from oodml.train.settings import SETTINGS
 
@@ -30,7 +31,7 @@ def equal_gallery_options(ladder: Ladder, seeds: Sequence[int], controls: bool) 
     from oodml.splits.gallery import equal_gallery
 
     classes, images = equal_gallery(ladder, seeds, controls)
-    click.echo(f"every rung is evaluated on {classes} classes with {images} images")
+    echo(f"every rung is evaluated on {classes} classes with {images} images")
     return {"gallery_classes": classes, "gallery_images": images}
 
 
@@ -83,7 +84,7 @@ def _possible(specs: list[RunSpec], ladder: Ladder, options: dict[str, Any]) -> 
             f"{', '.join(asked_for)}: augmented views are made of images and {source} holds "
             "features; name the images with --data FOLDER."
         )
-    click.echo(f"left out: {', '.join(needing)} (augmented views are made of images)")
+    echo(f"left out: {', '.join(needing)} (augmented views are made of images)")
     return [spec for spec in specs if not spec.cached_views]
 
 
@@ -159,9 +160,9 @@ def print_protocol(options: dict[str, Any]) -> None:
 
     preset = get_preset(options["preset"])
     set_to = ", ".join(f"{name} {value}" for name, value in preset.settings.items())
-    click.echo(f"protocol {options['preset']} ({preset.source}) sets {set_to}")
+    echo(f"protocol {options['preset']} ({preset.source}) sets {set_to}")
     for note in preset.notes:
-        click.echo(f"note: {note}")
+        echo(f"note: {note}")
 
 
 def kept_of(specs: Sequence[RunSpec], options: dict[str, Any]) -> frozenset[str]:
@@ -188,7 +189,7 @@ def print_plan(
 
     now = outlook([spec.id for spec in specs], store, retries)
     single = sorted({spec.label for spec in specs if spec.train == "none"})
-    click.echo(
+    echo(
         f"{now.total} runs: {len({s.label for s in specs})} methods x "
         f"{len({s.split for s in specs})} splits x {len({s.seed for s in specs})} seeds"
         + (f" (one seed for {', '.join(single)}: nothing is random there)" if single else "")
@@ -199,12 +200,10 @@ def print_plan(
         else ""
     )
     held = f"{len(now.held)} claimed elsewhere, " if now.held else ""
-    click.echo(
-        f"{now.done} done, {len(now.failed)} failed before, {given_up}{held}{now.to_go} to go"
-    )
+    echo(f"{now.done} done, {len(now.failed)} failed before, {given_up}{held}{now.to_go} to go")
     if now.to_go:
         open_runs = {*now.failed, *now.missing}
-        click.echo(_cost_line([s for s in specs if s.id in open_runs], specs, store, workers))
+        echo(_cost_line([s for s in specs if s.id in open_runs], specs, store, workers))
 
 
 def _cost_line(
@@ -266,4 +265,4 @@ def print_outcome(outcome: GridOutcome, store: Store) -> None:
             f"{outcome.done} runs done, {len(outcome.failed)} failed, {len(outcome.missing)} "
             f"missing; see {store.run_directory(first) / 'error.txt'} and start again to go on."
         )
-    click.echo(f"{outcome.done} runs done, in {store.directory}")
+    echo(f"{outcome.done} runs done, in {store.directory}")

@@ -41,7 +41,7 @@ def read_grids(path: Path, command: click.Command) -> list[GridTable]:
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} is not valid TOML: {error}.") from None
     for key in content:
         if key != "grid":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from oodml.cli.ladder_exchange import export, import_command
 from oodml.cli.ladder_plot import plot
 from oodml.cli.options import FILE, format_option
 from oodml.cli.tables import Table
+from oodml.cli.terminal import echo, json_text
 
 if TYPE_CHECKING:
     from oodml.splits.ladder import Ladder
@@ -57,11 +57,12 @@ def show_ladder(ladder: Ladder, table_format: str, most: int) -> None:
     if table_format == "json":
         moves = [_moved(previous[n], rung) for n, rung in enumerate(ladder.rungs)]
         records = [{**row, **move} for row, move in zip(rows, moves, strict=True)]
-        click.echo(json.dumps(records, ensure_ascii=False, indent=2))
+        echo(json_text(records))
         return
     if not any(row["null_mean"] is not None for row in rows):
         columns = [name for name in columns if name not in ("null_mean", "excess", "z")]
-    click.echo(Table(columns, [[row[c] for c in columns] for row in rows]).render(table_format))
+    table = Table(columns, [[row[c] for c in columns] for row in rows])
+    echo(table.render(table_format), exact=table_format == "csv")
     if table_format == "text":
         _explain(ladder, most)
 
@@ -102,22 +103,22 @@ def _explain(ladder: Ladder, most: int) -> None:
     for number in range(1, len(ladder.rungs)) if most else []:
         moved = _moved(ladder.rungs[number - 1], ladder.rungs[number])
         named = [f"{key}: {_some(names, most)}" for key, names in moved.items() if names]
-        click.echo(f"rung {number} moved  {'; '.join(named)}")
+        echo(f"rung {number} moved  {'; '.join(named)}")
     source = ladder.features
-    click.echo(
+    echo(
         f"{ladder.fid_label()}, input: {source.preprocessing}, {source.precision}, weights "
         f"{source.weights[:12]}. Squared feature units; only equal settings compare."
     )
     null = ladder.rungs[0].shift
     if null is not None and null.null_draws:
-        click.echo(
+        echo(
             f"null: mean FID of {null.null_draws} random splits of a rung's own classes into sides "
             "of the same sizes; excess = FID - null, z = excess in its standard deviations."
         )
     if ladder.controls:
         fids = ", ".join(f"{control.fid:.2f}" for control in ladder.controls)
-        click.echo(f"FID of the size-matched controls: {fids}.")
-    click.echo(
+        echo(f"FID of the size-matched controls: {fids}.")
+    echo(
         f"dataset {source.dataset} ({source.fingerprint or 'no images yet'}), "
         f"{len(ladder.trajectory)} splits on the trajectory, which ended: {ladder.stopped}."
     )

@@ -16,6 +16,7 @@ from oodml.cli.options import (
     open_features,
     resolved_source,
 )
+from oodml.cli.terminal import echo
 from oodml.errors import UsageError
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def build(
         ladder = add_controls(ladder, features, settings["seed"])
     ladder.save(output)
     show_ladder(ladder, "text", 3)
-    click.echo(f"written to {output}")
+    echo(f"written to {output}")
 
 
 _SETTINGS = (
@@ -201,4 +202,4 @@ def pair(
         ladder = replace(ladder, source=resolved_source(str(save_features)))
     ladder.save(output)
     show_ladder(ladder, "text", 3)
-    click.echo(f"written to {output}")
+    echo(f"written to {output}")

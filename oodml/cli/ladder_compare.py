@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import click
 
 from oodml.cli.options import FILE, data_options, machine_options, open_for_ladder
 from oodml.cli.tables import Table
+from oodml.cli.terminal import echo, json_text
 
 if TYPE_CHECKING:
     from oodml.splits.compare import LadderAgreement
@@ -43,7 +43,7 @@ def compare(
         features = (opened[0], opened[1])
     agreement = compare_ladders(*ladders, features)
     if table_format == "json":
-        click.echo(json.dumps(agreement.to_json(), ensure_ascii=False, indent=2))
+        echo(json_text(agreement.to_json()))
         return
     _print(agreement)
 
@@ -55,17 +55,17 @@ def _print(agreement: LadderAgreement) -> None:
          r.jaccard_moved, r.chance]
         for r in agreement.rungs
     ]  # fmt: skip
-    click.echo(f"first   {agreement.labels[0]}\nother   {agreement.labels[1]}\n")
-    click.echo(Table(columns, rows).render("text"))
+    echo(f"first   {agreement.labels[0]}\nother   {agreement.labels[1]}\n")
+    echo(Table(columns, rows).render("text"))
     start = "the same split" if agreement.same_start else "different splits"
     correlation = agreement.key_correlation
-    click.echo(
+    echo(
         "\nheight: FID scaled to [0, 1] over a ladder's rungs, beside the rung of nearest height.\n"
         "train, test, moved: Jaccard index of the class lists, moved since the first rung; chance: "
         f"of random splits.\nThe ladders start from {start}. Root mean square distance of the "
         f"scaled FID curves: {agreement.curve_distance:.3f}."
     )
     if correlation is not None:
-        click.echo(f"Spearman correlation of the classes' keys on rung 0: {correlation:.3f}.")
+        echo(f"Spearman correlation of the classes' keys on rung 0: {correlation:.3f}.")
     else:
-        click.echo("Add --keys to correlate the classes' keys (reads both ladders' features).")
+        echo("Add --keys to correlate the classes' keys (reads both ladders' features).")

@@ -14,6 +14,7 @@ from oodml.cli.options import (
     open_dataset,
     resolved_source,
 )
+from oodml.cli.terminal import echo
 from oodml.errors import UsageError
 
 if TYPE_CHECKING:
@@ -60,11 +61,11 @@ def import_command(
     ladder.save(output)
     show_ladder(ladder, "text", 0)
     if not ladder.measured:
-        click.echo(
+        echo(
             "These FIDs are as published: between class means, in ResNet-50 features. They do not "
             "compare with FIDs measured here; measure with --data SOURCE --backbone NAME."
         )
-    click.echo(f"written to {output}")
+    echo(f"written to {output}")
 
 
 def _on_data(
@@ -91,7 +92,7 @@ def _on_data(
             features = extract_features(dataset, backbone, progress=True, **network)
     match = match_classes(ladder.class_sizes, samples.class_names)
     ladder = with_data(ladder, match, samples, resolved_source(data))
-    click.echo(match.report())
+    echo(match.report())
     return ladder if features is None else remeasured(ladder, features, level)
 
 
@@ -125,5 +126,5 @@ def export(
     built = Ladder.load(ladder)
     export_ladder(built, output, file_format, samples, seed=seed)
     if file_format == "pickle" and samples is None and not built.episodes:
-        click.echo("without episodes, which name images; --data SOURCE adds them", err=True)
-    click.echo(f"written to {output}")
+        echo("without episodes, which name images; --data SOURCE adds them", err=True)
+    echo(f"written to {output}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from oodml.cli.options import FILE, data_options, machine_options, open_dataset, open_for_ladder
+from oodml.cli.terminal import echo
 from oodml.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def plot(
         plot_composition(built, _groups(built, data, options), output)
     else:
         plot_moves(built, _images(built, data, options), output, most=most)
-    click.echo(f"written to {output}")
+    echo(f"written to {output}")
 
 
 def _groups(ladder: Ladder, data: str | None, options: dict[str, Any]) -> dict[str, str]:

@@ -22,6 +22,7 @@ from oodml.cli.charts import (
 from oodml.cli.options import FILE, FOLDER
 from oodml.cli.results import check_charts, metric_option, open_results
 from oodml.cli.table import check_published_metric, published_option
+from oodml.cli.terminal import echo
 from oodml.errors import UsageError
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def plot_command(
         draw = _own_chart(ladder, records, metric, view, x, published, coefficient)
     for path in paths:
         draw(path)
-        click.echo(f"written to {path}")
+        echo(f"written to {path}")
 
 
 def _default_paths(

@@ -9,6 +9,7 @@ import click
 
 from oodml.cli.options import FILE, data_options, machine_options, open_for_ladder
 from oodml.cli.results import directory_argument, open_results
+from oodml.cli.terminal import echo
 
 
 @click.command()
@@ -35,4 +36,4 @@ def report_command(
         features, dataset = open_for_ladder(ladder, data, images=False, **options)
     path = output or directory / "report.html"
     write_report(Store(directory), ladder, path, metric=metric, features=features, dataset=dataset)
-    click.echo(f"written to {path} ({path.stat().st_size / 1e6:.1f} MB)")
+    echo(f"written to {path} ({path.stat().st_size / 1e6:.1f} MB)")

@@ -10,6 +10,7 @@ import click
 
 from oodml.cli.options import FOLDER, together
 from oodml.cli.tables import Table
+from oodml.cli.terminal import echo
 from oodml.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -81,17 +82,17 @@ def print_table(ladder: Ladder, records: list[RunRecord], metric: str, table_for
     scores = {score.method: score for score in score_methods(rows, ladder)}
     controls = summarize(records, ladder, metric, controls=True) if ladder.controls else []
     if table_format in ("csv", "json"):
-        click.echo(long_table(rows, controls).render(table_format))
+        echo(long_table(rows, controls).render(table_format), exact=True)
         return
     fids = [rung.fid for rung in ladder.rungs]
-    click.echo(wide_table(fids, rows, scores).render(table_format))
+    echo(wide_table(fids, rows, scores).render(table_format))
     if controls:
         title = "size-matched controls: random splits of the rung's own classes, no shift"
-        click.echo(f"\n{words_beside(title, table_format)}\n")
-        click.echo(_control_table(ladder, controls).render(table_format))
-    click.echo()
+        echo(f"\n{words_beside(title, table_format)}\n")
+        echo(_control_table(ladder, controls).render(table_format))
+    echo()
     for line in _notes(ladder, scores, metric):
-        click.echo(words_beside(line, table_format))
+        echo(words_beside(line, table_format))
 
 
 def words_beside(text: str, table_format: str) -> str:

@@ -26,6 +26,7 @@ from oodml.cli.grid import (
 from oodml.cli.grid_options import grid_options
 from oodml.cli.launch_options import is_first_process, launch_options, launching
 from oodml.cli.options import FILE, FOLDER
+from oodml.cli.terminal import echo
 
 if TYPE_CHECKING:
     from oodml.run_spec import RunSpec
@@ -171,5 +172,5 @@ def train_command(ladder: Path, output: Path, rung: int, seed: int, **options: A
     for spec in specs:
         record = store.record(spec.id)
         if record is not None:
-            click.echo(f"{record.label} {json.dumps(record.metrics, sort_keys=True)}")
+            echo(f"{record.label} {json.dumps(record.metrics, sort_keys=True)}")
     print_outcome(outcome, store)

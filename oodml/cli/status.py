@@ -12,6 +12,7 @@ import click
 
 from oodml.cli.options import FOLDER
 from oodml.cli.results import check_directory
+from oodml.cli.terminal import echo
 
 if TYPE_CHECKING:
     from oodml.store import Store
@@ -53,7 +54,7 @@ def status_command(
         if watch and status_format == "text":
             click.clear()
         shown = json.dumps(figures) if status_format == "json" else "\n".join(_lines(figures))
-        click.echo(shown)
+        echo(shown)
         if not watch or figures["to_go"] == 0:
             return
         time.sleep(every)

@@ -21,6 +21,7 @@ from oodml.cli.results import (
     words_beside,
 )
 from oodml.cli.tables import Table
+from oodml.cli.terminal import echo
 from oodml.cli.views import View, deviation_view, deviations_view, few_shot_view, scores_view
 from oodml.errors import DataError, UsageError
 
@@ -88,7 +89,7 @@ def print_views(views: Sequence[View], table_format: str) -> None:
     """Print views one below the other; as csv or json their long tables as one."""
     if table_format in ("csv", "json"):
         rows = [row for view in views for row in view.long.rows]
-        click.echo(Table(views[0].long.columns, rows).render(table_format))
+        echo(Table(views[0].long.columns, rows).render(table_format), exact=True)
         return
     blocks = []
     for view in views:
@@ -96,7 +97,7 @@ def print_views(views: Sequence[View], table_format: str) -> None:
             heading = [words_beside(title, table_format)] if title else []
             blocks += [*heading, table.render(table_format)]
         blocks.append("\n".join(words_beside(note, table_format) for note in view.notes if note))
-    click.echo("\n\n".join(block for block in blocks if block))
+    echo("\n\n".join(block for block in blocks if block))
 
 
 def _own_view(ladder: Ladder, records: list[RunRecord], metric: str, view: str) -> View:

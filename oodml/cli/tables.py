@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from oodml.cli.terminal import json_text, on_one_line
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Table:
         return "\n".join("  ".join(line).rstrip() for line in lines)
 
     def _markdown(self) -> str:
-        header, *body = self._aligned()
+        header, *body = self._aligned(_in_markdown)
         rule = ["-" * (len(cell) - 1) + ":" for cell in header]
         return "\n".join(f"| {' | '.join(line)} |" for line in [header, rule, *body])
 
@@ -53,14 +55,15 @@ class Table:
         )
 
     def _cells(self) -> list[list[str]]:
-        return [list(self.columns), *[[_shown(value) for value in row] for row in self.rows]]
+        return [[_shown(value) for value in row] for row in [self.columns, *self.rows]]
 
     def _left(self) -> list[bool]:
         """Which columns hold words only."""
         return [all(isinstance(row[i], str) for row in self.rows) for i in range(len(self.columns))]
 
-    def _aligned(self) -> list[list[str]]:
-        cells, left = self._cells(), self._left()
+    def _aligned(self, written: Callable[[str], str] = str) -> list[list[str]]:
+        left = self._left()
+        cells = [[written(cell) for cell in row] for row in self._cells()]
         widths = [max(len(row[i]) for row in cells) for i in range(len(self.columns))]
         return [
             [
@@ -78,7 +81,7 @@ class Table:
 
     def _json(self) -> str:
         records = [dict(zip(self.columns, row, strict=True)) for row in self.rows]
-        return json.dumps(records, ensure_ascii=False, indent=2)
+        return json_text(records)
 
 
 def _shown(value: Any) -> str:
@@ -86,7 +89,12 @@ def _shown(value: Any) -> str:
         return "-"
     if isinstance(value, float):
         return f"{value:.2f}" if abs(value) >= 2 else f"{value:.4f}"
-    return str(value)
+    return on_one_line(str(value))
+
+
+def _in_markdown(cell: str) -> str:
+    """The cell with what would end it, or begin code, a link or HTML, escaped."""
+    return re.sub(r"[\\|<`\[]", r"\\\g<0>", cell)
 
 
 _LATEX = {

@@ -13,6 +13,7 @@ from oodml.cli.grid_options import grid_options
 from oodml.cli.launch_options import workers_for
 from oodml.cli.options import FILE, FOLDER, format_option
 from oodml.cli.tables import Table
+from oodml.cli.terminal import echo
 from oodml.errors import DataError, UsageError, unknown_name
 from oodml.files import atomic_write
 from oodml.train.settings import SETTINGS
@@ -103,7 +104,7 @@ def tune_command(
 
 def _teller(table_format: str) -> Callable[[str], None]:
     """Where words go beside a table: to stdout unless a program reads that."""
-    return lambda text: click.echo(text, err=table_format != "text")
+    return lambda text: echo(text, err=table_format != "text")
 
 
 def _searches(
@@ -122,7 +123,7 @@ def _searches(
         left_out += [] if space else [spec.method]
     _check_searched(given, found)
     if left_out:
-        click.echo(f"left out: {', '.join(left_out)} (nothing to tune)", err=True)
+        echo(f"left out: {', '.join(left_out)} (nothing to tune)", err=True)
     if not found:
         raise UsageError("there is nothing to tune; name another method, or a --space of it.")
     return found
@@ -200,7 +201,7 @@ def _print(rows: list[list[Any]], table_format: str) -> None:
     if table_format not in ("csv", "json"):
         rows = [[*row[:3], *map(_digits, row[3:])] for row in rows]
     columns = ["method", "setting", "searched", "default", "best"]
-    click.echo(Table(columns, rows).render(table_format))
+    echo(Table(columns, rows).render(table_format), exact=table_format == "csv")
 
 
 def _digits(value: Any) -> Any:

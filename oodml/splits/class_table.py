@@ -45,6 +45,8 @@ def parse_class_table(text: Iterable[str], path: object) -> tuple[PublishedSplit
     lines = list(csv.reader(text))
     if not lines or tuple(lines[0]) != COLUMNS:
         raise DataError(f"{path}: the first line must be {','.join(COLUMNS)}.")
+    if len(lines) == 1:
+        raise DataError(f"{path} holds no split: it has a header and no lines.")
     fids: dict[int, float] = {}
     classes: dict[int, dict[str, list[str]]] = {}
     for number, line in enumerate(lines[1:], start=2):
