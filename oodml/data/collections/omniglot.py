@@ -61,5 +61,4 @@ def _characters(home: Path) -> Iterator[tuple[str, Path, str, str]]:
     """Each character's set, folder, alphabet and number, such as `character07`."""
     for origin in _SETS:
         for folder in sorted((home / origin).glob("[!.]*/[!.]*")):
-            if folder.is_dir():
-                yield origin, folder, folder.parent.name.replace("_", " "), folder.name
+            yield origin, folder, folder.parent.name.replace("_", " "), folder.name

@@ -52,7 +52,11 @@ def test_records_become_image_files_of_classes_in_superclasses(things, tmp_path)
 def test_images_are_written_once(things, tmp_path, monkeypatch):
     before = downloaded(SMALL, tmp_path, *things, root=tmp_path)
     monkeypatch.setattr(cifar100, "_write", None)
+    lock = tmp_path / HOME / ".images.lock"
+    lock.unlink()
     assert load_collection(SMALL, tmp_path).fingerprint == before.fingerprint
+    # A folder that may only be read will do.
+    assert not lock.exists()
 
 
 def test_a_killed_conversion_is_not_taken_for_whole(things, tmp_path, monkeypatch):

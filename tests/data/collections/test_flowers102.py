@@ -58,6 +58,7 @@ def test_a_missing_image_and_unusable_labels_are_named(flowers, tmp_path):
     labels = tmp_path / HOME / "imagelabels.mat"
     whole = labels.read_bytes()
     unusable = [matlab(numbers=[1, 2]), matlab(labels=np.array(["a", "b"], object)), b"no MATLAB"]
+    unusable.append(whole[:124] + b"\0\2IM" + whole[128:])  # says that it is HDF5 inside
     for content in (*unusable, *(whole[:size] for size in range(0, len(whole), 7))):
         labels.write_bytes(content)
         with pytest.raises(DataError, match="has no readable variable 'labels'"):

@@ -1,5 +1,5 @@
 import pytest
-from published import downloaded, pack, small
+from published import downloaded, lay_out, pack, small
 
 from oodml.data.collections.collection import find_collection
 from oodml.data.collections.verified import load_collection
@@ -60,6 +60,12 @@ def test_published_counts_are_demanded(characters, tmp_path):
 def test_half_of_it_is_not_taken_for_the_whole(characters, tmp_path):
     pack(tmp_path / "images_background.zip", characters[0])
     with pytest.raises(DataError, match=r"images_background.zip lies there but is not extracted"):
+        load_collection(SMALL, tmp_path)
+
+
+def test_a_missing_set_is_named(characters, tmp_path):
+    lay_out(tmp_path / HOME, characters[0])
+    with pytest.raises(DataError, match="not whole: it lacks images_evaluation"):
         load_collection(SMALL, tmp_path)
 
 

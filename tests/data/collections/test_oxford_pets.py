@@ -52,7 +52,9 @@ def test_published_counts_are_demanded(pets, tmp_path):
         load_collection(SMALL, tmp_path)
 
 
-@pytest.mark.parametrize("line", ["Abyssinian 1 1 1", "Abyssinian_1 1 3 1", "_1 1 1 1", "a_1 1 1"])
+@pytest.mark.parametrize(
+    "line", ["Abyssinian 1 1 1", "Abyssinian_1 1 3 1", "a_x 1 1 1", "_1 1 1 1", "a_1 1 1"]
+)
 def test_a_line_of_another_form_is_named(line, pets, tmp_path):
     downloaded(SMALL, tmp_path, *pets, root=tmp_path)
     (tmp_path / HOME / "annotations/list.txt").write_text(f"{LIST}{line}\n")
