@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,7 @@ class Dataset:
     class_names: tuple[str, ...]
     labels: npt.NDArray[np.int64]
     sample_names: tuple[str, ...]
-    paths: tuple[Path, ...]
+    paths: Sequence[Path]
     sizes: npt.NDArray[np.int64]
     groups: tuple[str, ...] | None = None
     source: str = ""
@@ -48,14 +49,29 @@ class Dataset:
     @cached_property
     def fingerprint(self) -> str:
         """16 hex digits over class names, sample names, labels and file sizes, in any order."""
-        lines = sorted(
-            f"{self.class_names[label]}\0{name}\0{size}"
-            for label, name, size in zip(self.labels, self.sample_names, self.sizes, strict=True)
-        )
-        return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+        digest = hashlib.sha256()
+        # One class at a time: all lines at once would take more memory than the dataset itself.
+        runs = {self.class_names[self.labels[rows[0]]]: rows for rows in by_class(self.labels)}
+        for number, class_name in enumerate(sorted(runs)):
+            lines = sorted(
+                f"{class_name}\0{self.sample_names[row]}\0{self.sizes[row]}"
+                for row in runs[class_name].tolist()
+            )
+            text = "\n".join(lines if number == 0 else ["", *lines])
+            digest.update(text.encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()[:16]
 
     def of_classes(self, class_names: Sequence[str]) -> npt.NDArray[np.int64]:
         """The sample indices, ascending, of the named classes."""
         wanted = set(class_names)
         keep = np.array([name in wanted for name in self.class_names])
         return np.flatnonzero(keep[self.labels])
+
+
+def by_class(labels: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
+    """Per label that occurs, ascending, its rows in ascending order."""
+    order = np.argsort(labels, kind="stable")
+    ends = np.flatnonzero(np.diff(labels[order])) + 1
+    for start, end in pairwise([0, *ends.tolist(), len(order)]):
+        if start < end:
+            yield order[start:end]

@@ -4,54 +4,50 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
-from dataclasses import replace
+from array import array
+from collections import defaultdict
+from itertools import pairwise
 from pathlib import Path
 
-from oodml.data.dataset import Dataset
-from oodml.data.samples import Refuse, Sample, dataset_of, first_few, refuse_at_once
-from oodml.errors import DataError
+import numpy as np
+from tqdm import tqdm
 
-IMAGE_SUFFIXES = frozenset(
-    {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-)
+from oodml.data.dataset import Dataset
+from oodml.data.listing import Listing
+from oodml.data.names import as_text
+from oodml.data.samples import Refuse, first_few, refuse_at_once
+from oodml.data.walk import IMAGE_SUFFIXES, NOWHERE, Oddities, say, walk
+from oodml.errors import DataError
 
 logger = logging.getLogger("oodml")
 
 
-def load_folder(folder: str | Path, *, refuse: Refuse = refuse_at_once) -> Dataset:
+def load_folder(
+    folder: str | Path, *, refuse: Refuse = refuse_at_once, progress: bool = False
+) -> Dataset:
     """The images of a folder whose sub-folders are the classes, at any depth below each class.
 
     Image files are known by their suffix (`IMAGE_SUFFIXES`, any case); hidden files and folders
     are ignored. A class folder may be a symbolic link; links to folders inside it are not
-    followed. Raises `DataError` if the folder is missing or empty, has no class folders, or if a
-    class has no image or only one, or a file cannot be read; these are handed to `refuse`.
+    followed. Class and sample names are the folders' and files' as text in Unicode's form NFC, so
+    two folders whose names differ in nothing else are one class. Raises `DataError` if the folder
+    is missing or empty or has no class folders; refuses classes that have no image or only one,
+    class folders that are the same or lie in one another, and folders that cannot be listed.
     """
     root = Path(folder)
     if not root.is_dir():
         raise DataError(f"no folder at {root}. Give a folder that holds one folder per class.")
-    class_folders, stray_images = _top_level(root)
-    if not class_folders:
+    oddities: Oddities = defaultdict(list)
+    classes, stray_images = _top_level(root, oddities)
+    if not classes:
         raise DataError(_no_classes(root, stray_images))
     if stray_images:
         logger.warning("%s: %d images outside the class folders left out", root, stray_images)
-    per_class = {each.name: list(_samples(root, each, refuse)) for each in class_folders}
-    empty = sorted(name for name, samples in per_class.items() if not samples)
-    if empty:
-        refuse(
-            DataError(
-                f"{root}: {len(empty)} of {len(per_class)} class folders hold no image: "
-                f"{first_few(empty)}. Images end in {', '.join(sorted(IMAGE_SUFFIXES))}; "
-                "fill or remove these folders."
-            )
-        )
-    return dataset_of(
-        (sample for each in per_class.values() for sample in each),
-        name=root.resolve().name or "root",
-        source=str(folder),
-        empty_classes=empty,
-        refuse=refuse,
-    )
+    _check_overlap(root, classes, refuse)
+    listing = _listing(root, classes, oddities, refuse, progress)
+    say(root, oddities)
+    _check_empty(root, listing, refuse)
+    return listing.dataset(name=_name(root), source=str(folder), refuse=refuse)
 
 
 def load_images(folder: str | Path) -> Dataset:
@@ -61,25 +57,43 @@ def load_images(folder: str | Path) -> Dataset:
     two images.
     """
     root = Path(folder)
-    samples = [replace(sample, class_name="images") for sample in _samples(root, root)]
-    if not samples:
+    oddities: Oddities = defaultdict(list)
+    listing = _listing(root, [""], oddities, refuse_at_once, progress=False, names=["images"])
+    say(root, oddities)
+    if not listing.places:
         raise DataError(
             f"{root} holds no image. Images end in {', '.join(sorted(IMAGE_SUFFIXES))}."
         )
-    return dataset_of(samples, name=root.resolve().name or "root", source=str(folder))
+    return listing.dataset(name=_name(root), source=str(folder))
 
 
 def has_class_folders(folder: str | Path) -> bool:
     """True if a folder holds visible folders."""
-    return bool(_top_level(Path(folder))[0])
+    return bool(_top_level(Path(folder), defaultdict(list))[0])
 
 
-def _top_level(root: Path) -> tuple[list[Path], int]:
-    visible = [path for path in root.iterdir() if not path.name.startswith(".")]
-    folders = [path for path in visible if path.is_dir()]
-    return folders, sum(path.suffix.lower() in IMAGE_SUFFIXES for path in visible) - sum(
-        path.suffix.lower() in IMAGE_SUFFIXES for path in folders
-    )
+def _name(root: Path) -> str:
+    return as_text(root.resolve().name) or "root"
+
+
+def _top_level(root: Path, oddities: Oddities) -> tuple[list[str], int]:
+    """The class folders, sorted, and the number of images beside them."""
+    folders = []
+    stray_images = 0
+    try:
+        with os.scandir(root) as entries:
+            visible = [entry for entry in entries if not entry.name.startswith(".")]
+    except OSError as error:
+        raise DataError(f"cannot list the folder {root}: {error.strerror}.") from None
+    for entry in visible:
+        path = Path(entry.path)
+        if path.is_dir():
+            folders.append(entry.name)
+        elif path.suffix.lower() in IMAGE_SUFFIXES:
+            stray_images += 1
+        elif entry.is_symlink() and not path.exists():
+            oddities[NOWHERE].append(as_text(entry.name))
+    return sorted(folders), stray_images
 
 
 def _no_classes(root: Path, stray_images: int) -> str:
@@ -91,20 +105,69 @@ def _no_classes(root: Path, stray_images: int) -> str:
     return f"{root} holds no class folders. Give a folder that holds one folder per class."
 
 
-def _samples(root: Path, class_folder: Path, refuse: Refuse = refuse_at_once) -> Iterator[Sample]:
-    for place, folders, files in os.walk(class_folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
-            path = Path(place, name)
-            if name.startswith(".") or path.suffix.lower() not in IMAGE_SUFFIXES:
-                continue
-            size = _size(path, refuse)
-            yield Sample(class_folder.name, path.relative_to(root).as_posix(), path, size)
+def _check_overlap(root: Path, classes: list[str], refuse: Refuse) -> None:
+    """Links can put one image into two classes, and then train and test share it."""
+    if not any((root / each).is_symlink() for each in classes):
+        return
+    real = os.path.realpath(root)
+    at = {os.path.join(real, each): each for each in classes}  # noqa: PTH118
+    places = sorted((Path(os.path.realpath(link)).parts, each) for link, each in at.items())
+    around = [each for parts, each in places if parts == Path(real).parts[: len(parts)]]
+    if around:
+        refuse(
+            DataError(
+                f"{root}: the class folder {as_text(around[0])!r} links to a folder that holds "
+                "the collection itself. Remove the link."
+            )
+        )
+    for (outer, one), (inner, other) in pairwise(places):
+        if inner[: len(outer)] == outer and one not in around:
+            refuse(
+                DataError(
+                    f"{root}: by a link, the class folders {as_text(one)!r} and "
+                    f"{as_text(other)!r} are the same or one holds the other, so their images "
+                    "would be of both classes. Remove the link."
+                )
+            )
 
 
-def _size(path: Path, refuse: Refuse) -> int:
-    try:
-        return path.stat().st_size
-    except OSError as error:
-        refuse(DataError(f"cannot read {path}: {error.strerror}."))
-        return 0
+def _listing(
+    root: Path,
+    folders: list[str],
+    oddities: Oddities,
+    refuse: Refuse,
+    progress: bool,
+    names: list[str] | None = None,
+) -> Listing:
+    labels, sizes = array("q"), array("q")
+    places: list[str] = []
+    with tqdm(desc="list", unit="image", delay=2, disable=not progress) as bar:
+        for label, each in enumerate(folders):
+            for place, size in walk(root, each, oddities, refuse):
+                labels.append(label)
+                sizes.append(size)
+                places.append(place)
+            bar.update(len(places) - bar.n)
+    return Listing(
+        root,
+        folders if names is None else names,
+        np.array(labels, np.int64),
+        list(map(as_text, places)),
+        places,
+        np.array(sizes, np.int64),
+    )
+
+
+def _check_empty(root: Path, listing: Listing, refuse: Refuse) -> None:
+    counts = np.bincount(listing.labels, minlength=len(listing.classes))
+    empty = sorted(
+        as_text(listing.classes[label]) for label in np.flatnonzero(counts == 0).tolist()
+    )
+    if empty:
+        refuse(
+            DataError(
+                f"{root}: {len(empty)} of {len(listing.classes)} class folders hold no image: "
+                f"{first_few(empty)}. Images end in {', '.join(sorted(IMAGE_SUFFIXES))}; "
+                "fill or remove these folders."
+            )
+        )

@@ -52,9 +52,9 @@ class UnreadableImageError(Exception):
 def open_image(path: str | Path) -> Iterator[ImageFile]:
     """The image in a file, its header read and nothing decoded, of bounded size.
 
-    A baseline JPEG above `MOST_PIXELS` is set to be decoded at a half, a quarter or an eighth of its sides.
-    Raises `UnreadableImageError` for what is too large, half written or no image of a format that
-    is read here, and whatever Pillow raises on damaged headers.
+    A baseline JPEG above `MOST_PIXELS` is set to be decoded at a half, a quarter or an eighth of
+    its sides. Raises `UnreadableImageError` for what is too large, half written or no image of a
+    format that is read here, and whatever Pillow raises on damaged headers.
     """
     if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - Path costs more than the call
         raise UnreadableImageError("it is no regular file")
