@@ -8,6 +8,7 @@ from click.testing import CliRunner
 from published import archive_of, lay_out, pack
 from test_cub200 import birds
 
+from oodml.cli import main
 from oodml.cli.dataset_download import download_command
 from oodml.data.collections import collection as registry
 
@@ -39,3 +40,21 @@ def test_what_was_extracted_by_hand_needs_no_download(small_birds: Path, tmp_pat
     lay_out(tmp_path, birds())
     result = CliRunner().invoke(download_command, ["cub200", "--root", str(tmp_path)])
     assert result.exit_code == 0, result.output
+
+
+def test_a_ladder_is_built_from_a_name_and_a_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classes = [f"{number:03d}.Bird_{number}" for number in range(1, 11)]
+    few = replace(registry.find_collection("cub200"), classes=10, images=30)
+    monkeypatch.setitem(registry._REGISTRY, "cub200", few)
+    root, ladder = lay_out(tmp_path / "data", birds(classes)), tmp_path / "l.json"
+    command = ["ladder", "build", "cub200", "--backbone", "tiny", "--cache", str(tmp_path / "c")]
+    command += ["--rungs", "2", "--null", "0", "-o", str(ladder)]
+    result = CliRunner().invoke(main, [*command, "--root", str(root)])
+    assert result.exit_code == 0, result.output
+    assert ladder.is_file()
+    result = CliRunner().invoke(main, [*command, "--root", str(tmp_path / "no")], prog_name="oodml")
+    assert result.exit_code == 1
+    assert f"Type: oodml dataset download cub200 --root {tmp_path / 'no'}" in result.output
+    assert "Traceback" not in result.output

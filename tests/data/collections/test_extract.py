@@ -127,6 +127,12 @@ def test_an_extraction_that_was_killed_is_made_good(
     assert is_extracted(archive, tmp_path)
     expected = [".birds.zip.extracted", "birds.zip", *FILES, "sounds/c.txt"]
     assert names(tmp_path) == sorted(expected)
+    (tmp_path / ".birds.zip.moving").mkdir()  # Killed after the last move.
+    extract(archive, tmp_path)
+    assert names(tmp_path) == sorted(expected)
+    assert not (tmp_path / ".birds.zip.moving").exists()
+    (tmp_path / "birds").rename(tmp_path / "elsewhere")
+    assert not is_extracted(archive, tmp_path)
 
 
 def killed_at(name: str) -> Any:
@@ -162,6 +168,16 @@ def test_a_deleted_folder_is_extracted_again(tmp_path: Path) -> None:
     assert not is_extracted(archive, tmp_path)
     with pytest.raises(DataError, match="birds is in the way"):
         extract(archive, tmp_path)
+
+
+def test_a_newer_archive_of_the_same_name_is_noted_anew(tmp_path: Path) -> None:
+    extract(archive_of(pack(tmp_path / "birds.zip", FILES)), tmp_path)
+    (tmp_path / "note").unlink()
+    newer = archive_of(pack(tmp_path / "birds.zip", {"trees/a.txt": "a"}))
+    extract(newer, tmp_path)
+    assert is_extracted(newer, tmp_path)
+    (tmp_path / "trees").rename(tmp_path / "note")
+    assert not is_extracted(newer, tmp_path)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"entries": 3}'])
