@@ -13,12 +13,14 @@ from typing import Any
 import click
 
 from oodml import __version__
-from oodml.cli.terminal import OneWay, printable
+from oodml.cli.terminal import OneWay
 from oodml.errors import OodmlError, UsageError, unknown_name
+from oodml.plain_text import printable
 
 # Command -> the module that defines it; a module is imported when one of its commands is used.
 _HOMES = {
     "analyze": "analyze",
+    "dataset": "dataset",
     "demo": "demo",
     "evaluate": "evaluate",
     "features": "features",
