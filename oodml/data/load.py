@@ -12,7 +12,7 @@ from oodml.data.dataset import Dataset
 from oodml.data.folder import load_folder
 from oodml.data.hugging_face import PREFIX, load_hugging_face
 from oodml.data.samples import Refuse, refuse_at_once
-from oodml.data.table import load_table
+from oodml.data.table import TABLE_SUFFIXES, load_table
 from oodml.errors import DataError, UsageError, unknown_name
 
 
@@ -30,15 +30,15 @@ def load_dataset(
 ) -> Dataset:
     """The labelled pool of images that `source` names, sorted by class name, then sample name.
 
-    `source` is a named collection (`emoji`), a folder of class folders, a CSV file with the columns
-    `path,label[,group]`, whose relative paths start from `root`, or a Hugging Face dataset such as
-    `hf:OWNER/NAME` (see `load_hugging_face`), whose images are kept in `root`. A folder that bears
-    a collection's name is reached as `./emoji`. Images are decoded when they are used; with
-    `skip_broken` all are decoded now, in threads, and those that fail are left out and listed in
-    `Dataset.skipped`. Raises `DataError` if the data cannot be used as they are, `UsageError` if
-    the name is unknown.
+    `source` is a named collection (`emoji`), a folder of class folders, a CSV or Parquet file with
+    the columns `path,label[,group]`, whose relative paths start from `root`, or a Hugging Face
+    dataset such as `hf:OWNER/NAME` (see `load_hugging_face`), whose images are kept in `root`. A
+    folder that bears a collection's name is reached as `./emoji`. Images are decoded when they are
+    used; with `skip_broken` all are decoded now, in threads, and those that fail are left out and
+    listed in `Dataset.skipped`. Raises `DataError` if the data cannot be used as they are,
+    `UsageError` if the name is unknown.
     """
-    dataset = replace(_load(source, root), source=str(source))
+    dataset = replace(_load(source, root, progress=progress), source=str(source))
     return without_broken(dataset, progress=progress) if skip_broken else dataset
 
 
@@ -55,20 +55,25 @@ def list_dataset(
     return replace(dataset, source=str(source)), tuple(refused)
 
 
-def _load(source: str | Path, root: str | Path | None, refuse: Refuse = refuse_at_once) -> Dataset:
+def _load(
+    source: str | Path,
+    root: str | Path | None,
+    refuse: Refuse = refuse_at_once,
+    progress: bool = False,
+) -> Dataset:
     if isinstance(source, str) and source in all_collections():
         return load_collection(find_collection(source), root)
     if isinstance(source, str) and source.startswith(PREFIX):
         return load_hugging_face(source, root=root)
     path = Path(source).expanduser()
     if path.is_file():
-        return _load_file(path, root, refuse)
+        return _load_file(path, root, refuse, progress)
     if path.is_dir():
         if root is not None:
             raise UsageError(f"root is for CSV files and named collections; {path} is a folder.")
-        return load_folder(path, refuse=refuse)
+        return load_folder(path, refuse=refuse, progress=progress)
     text = str(source)
-    if isinstance(source, Path) or "/" in text or path.suffix.lower() == ".csv":
+    if isinstance(source, Path) or "/" in text or path.suffix.lower() in TABLE_SUFFIXES:
         raise DataError(
             f"there is no folder or CSV file {text}. Give a folder that holds one folder per "
             "class, or a CSV with the columns path,label."
@@ -77,10 +82,10 @@ def _load(source: str | Path, root: str | Path | None, refuse: Refuse = refuse_a
     raise UsageError(f"{unknown} There is no folder or CSV file of that name either.")
 
 
-def _load_file(path: Path, root: str | Path | None, refuse: Refuse) -> Dataset:
-    if path.suffix.lower() != ".csv":
+def _load_file(path: Path, root: str | Path | None, refuse: Refuse, progress: bool) -> Dataset:
+    if path.suffix.lower() not in TABLE_SUFFIXES:
         raise DataError(
-            f"{path} is neither a folder nor a .csv file. Give a folder that holds one folder per "
-            "class, or a CSV with the columns path,label."
+            f"{path} is neither a folder nor a .csv file nor a .parquet file. Give a folder that "
+            "holds one folder per class, or a table with the columns path,label."
         )
-    return load_table(path, root=root, refuse=refuse)
+    return load_table(path, root=root, refuse=refuse, progress=progress)

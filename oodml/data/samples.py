@@ -84,6 +84,11 @@ def check_class_sizes(
 
 def first_few(names: Sequence[str], most: int = 5) -> str:
     """The first names, quoted, and how many more there are: `'a', 'b' and 7 more`."""
-    shown = ", ".join(repr(name) for name in names[:most])
+    shown = ", ".join(map(quoted, names[:most]))
     more = len(names) - most
     return f"{shown} and {more} more" if more > 0 else shown
+
+
+def quoted(name: str, most: int = 300) -> str:
+    """The name as Python would write it, its end left out if it is very long."""
+    return repr(name if len(name) <= most else f"{name[:most]}...")
