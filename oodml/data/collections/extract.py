@@ -57,7 +57,11 @@ def extract(archive: Archive, root: Path, *, progress: bool = False) -> None:
         shutil.rmtree(extracting, ignore_errors=True)
         staging_of(archive, root, "extracted").unlink(missing_ok=True)
         extracting.mkdir(parents=True)
-        _unpack(archive, root, extracting, progress)
+        try:
+            _unpack(archive, root, extracting, progress)
+        except DataError:
+            shutil.rmtree(extracting)  # It may have filled the disk.
+            raise
         extracting.rename(moving)
     _move(archive, root, moving)
 

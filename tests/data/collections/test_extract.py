@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import io
+import os
 import stat
 import tarfile
 import zipfile
@@ -106,7 +108,23 @@ def test_a_cut_off_archive_is_never_taken_for_a_whole_one(tmp_path: Path, name: 
     with pytest.raises(DataError, match=r"cannot be extracted .* Remove the file and get it again"):
         extract(archive, tmp_path)
     assert not is_extracted(archive, tmp_path)
-    assert not (tmp_path / "birds").exists()
+    assert names(tmp_path) == [name]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES])
+def test_a_disk_that_takes_no_more_is_named_and_left_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    archive = archive_of(pack(tmp_path / "birds.zip", FILES))
+
+    def refuse(*_: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(zipfile.ZipFile, "extract", refuse)
+    words = "the disk is full" if number == errno.ENOSPC else "Permission denied"
+    with pytest.raises(DataError, match=words):
+        extract(archive, tmp_path)
+    assert names(tmp_path) == ["birds.zip"]
 
 
 @pytest.mark.parametrize("stop", ["in the middle of unpacking", "between two moves"])
