@@ -38,7 +38,7 @@ def _figure(scores: Sequence[MethodScore], metric: str) -> Any:
     for label, score in zip(axes.get_yticklabels(), ranked, strict=True):
         label.set_color(line_style(score.method).color)
     axes.set_xlabel(f"AGS: area under {metric.replace('_', ' ')} against scaled FID", loc="right")
-    axes.set_title(_note(scores), loc="left", fontsize=7.5, color="#666666")
+    axes.set_title(_note(scores), loc="right", fontsize=7.5, color="#666666")
     axes.set_ylim(-0.6, len(ranked) - 0.4)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(left=False)
