@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
+import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TypeVar
 
 from oodml.data.dataset import Dataset
@@ -66,8 +68,8 @@ def pool(
 def _distinct(home: Path, listed: Iterable[Listed]) -> dict[str, Listed]:
     images: dict[str, Listed] = {}
     for each in listed:
-        parts = PurePosixPath(each.name).parts
-        if not parts or parts[0] == "/" or ".." in parts or "\0" in each.name:
+        parts = [part for part in each.name.split("/") if part not in ("", ".")]
+        if not parts or each.name[0] == "/" or ".." in parts or "\0" in each.name:
             raise DataError(f"{home}: {each.place}: {each.name!r} is no path inside the folder.")
         other = images.setdefault("/".join(parts), each)
         if other is not each:
@@ -79,7 +81,7 @@ def _distinct(home: Path, listed: Iterable[Listed]) -> dict[str, Listed]:
 
 
 def _samples(name: str, home: Path, images: Mapping[str, Listed]) -> list[Sample]:
-    sizes = {path: _size(home / path) for path in images}
+    sizes = {path: _size(f"{home}/{path}") for path in images}
     absent = sorted(path for path, size in sizes.items() if not size)
     if absent:
         raise DataError(
@@ -91,12 +93,13 @@ def _samples(name: str, home: Path, images: Mapping[str, Listed]) -> list[Sample
     ]
 
 
-def _size(path: Path) -> int:
+def _size(path: str) -> int:
     """In bytes; 0 if there is no such file."""
     try:
-        return path.stat().st_size if path.is_file() else 0
-    except OSError:
+        found = os.stat(path)  # noqa: PTH116 - a Path for each of millions takes longer than this
+    except (OSError, ValueError):
         return 0
+    return found.st_size if stat.S_ISREG(found.st_mode) else 0
 
 
 def read_rows(

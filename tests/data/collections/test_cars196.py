@@ -130,6 +130,13 @@ def test_damaged_lists_get_one_clear_line(
         load_collection(small("cars196", 3, 7), tmp_path)
 
 
+def test_a_layout_without_one_of_its_lists_is_not_whole(tmp_path: Path) -> None:
+    lay_out(tmp_path, as_kaggle_has_it())
+    (tmp_path / "anno_test.csv").unlink()
+    with pytest.raises(DataError, match=r"there is no .*anno_test\.csv\. Type: oodml dataset"):
+        load_collection(small("cars196", 3, 7), tmp_path)
+
+
 def test_an_empty_folder_says_what_to_type(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"there is no cars196 .* Type: oodml dataset download"):
         load_collection(small("cars196", 3, 7), tmp_path)

@@ -13,9 +13,9 @@ import pytest
 from published import archive_of, pack
 
 from oodml.data.collections import extract as module
-from oodml.data.collections.collection import Archive
+from oodml.data.collections.collection import Archive, Collection
 from oodml.data.collections.extract import extract
-from oodml.data.collections.state import is_extracted
+from oodml.data.collections.state import is_extracted, unfinished
 from oodml.errors import DataError
 
 NAMES = ("birds.tar", "birds.tgz", "birds.tar.gz", "birds.zip")
@@ -140,6 +140,8 @@ def test_an_extraction_that_was_killed_is_made_good(
         with pytest.raises(KeyboardInterrupt):
             extract(archive, tmp_path)
     assert not is_extracted(archive, tmp_path)
+    known = Collection("birds", "", load=lambda _: None, archives=(archive,))  # type: ignore
+    assert unfinished(known, tmp_path) == "the extraction of birds.zip was cut off"
     assert (tmp_path / "birds").exists() == (stop == "between two moves")
     extract(archive, tmp_path)
     assert is_extracted(archive, tmp_path)

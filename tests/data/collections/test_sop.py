@@ -50,9 +50,14 @@ def test_a_list_without_its_last_lines_is_counted_out(tmp_path: Path) -> None:
         load_collection(small("sop", 4, 9), tmp_path)
 
 
-def test_a_broken_line_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "line", ["5 x 4 mug_final/1_0.JPG", "5 1 4 1_0.JPG", "5 1 mug_final/1.JPG"]
+)
+def test_a_broken_line_is_named(tmp_path: Path, line: str) -> None:
     files = products()
-    files["Stanford_Online_Products/Ebay_test.txt"] = HEADER + "5 x 4 mug_final/1_0.JPG\n"
+    files["Stanford_Online_Products/Ebay_test.txt"] = f"{HEADER}{line}\n"
     lay_out(tmp_path, files)
-    with pytest.raises(DataError, match=r"Ebay_test\.txt, line 2: '5 x 4 mug_final/1_0.JPG' is no"):
+    with pytest.raises(
+        DataError, match=rf"Ebay_test\.txt, line 2: '{line}' is not 'image_id class"
+    ):
         load_collection(small("sop", 4, 9), tmp_path)

@@ -127,3 +127,10 @@ def test_naming_a_collection_imports_neither_torch_nor_scipy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_folder_in_the_place_of_an_image_is_a_missing_image(fruit: Path) -> None:
+    listed = [Listed("apple", "apple/0.png", "line 1"), Listed("apple", "pear", "line 2")]
+    listed.append(Listed("apple", 300 * "x", "line 3"))
+    with pytest.raises(DataError, match=r"2 of 3 images .* are missing or empty: 'pear', 'xxx"):
+        pool("fruit", fruit / "fruit", listed)
