@@ -44,14 +44,7 @@ def walk(root: Path, below: str, oddities: Oddities, refuse: Refuse) -> Iterator
     waiting = [below]
     while waiting:
         place = waiting.pop()
-        try:
-            with os.scandir(root / place) as entries:
-                visible = [entry for entry in entries if not entry.name.startswith(".")]
-        except OSError as error:
-            refuse(DataError(f"cannot list the folder {as_text(str(root / place))[:300]}: "
-                             f"{error.strerror}."))  # fmt: skip
-            continue
-        for entry in visible:
+        for entry in _visible(root / place, refuse):
             name = f"{place}/{entry.name}" if place else entry.name
             if entry.is_dir(follow_symlinks=False):
                 waiting.append(name)
@@ -59,6 +52,16 @@ def walk(root: Path, below: str, oddities: Oddities, refuse: Refuse) -> Iterator
             size = _size(entry, name, oddities)
             if size is not None:
                 yield name, size
+
+
+def _visible(folder: Path, refuse: Refuse) -> Iterator[os.DirEntry[str]]:
+    """The entries one by one: an entry with its status takes ten times the memory of its name."""
+    try:
+        with os.scandir(folder) as entries:
+            yield from (entry for entry in entries if not entry.name.startswith("."))
+    except OSError as error:
+        place = as_text(str(folder))[:300]
+        refuse(DataError(f"cannot list the folder {place}: {error.strerror}."))
 
 
 def _size(entry: os.DirEntry[str], name: str, oddities: Oddities) -> int | None:
