@@ -2,8 +2,10 @@
 PYTHON ?= python3
 PIP = .venv/bin/pip --disable-pip-version-check
 OUT ?= demo-results
+# What `make test-lowest` installs: this folder, or a built sdist or wheel.
+PACKAGE ?= .
 
-.PHONY: demo test lint benchmarks clean
+.PHONY: demo test test-lowest lint site benchmarks clean
 
 demo: .venv/demo
 	.venv/bin/oodml demo -o $(OUT)
@@ -11,10 +13,19 @@ demo: .venv/demo
 test: .venv/dev
 	.venv/bin/python -m pytest --numprocesses auto
 
+# The pytest command, unlike `python -m pytest`, tests the installed package, not this folder.
+test-lowest: .venv-lowest/done
+	.venv-lowest/bin/pip install --quiet --no-deps --force-reinstall $(PACKAGE)
+	.venv-lowest/bin/pytest --numprocesses auto @.ci/selection.txt
+
 lint: .venv/dev
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+
+site: .venv/dev
+	.venv/bin/python docs/generate
+	.venv/bin/mkdocs build --strict
 
 benchmarks: .venv/dev
 	for script in benchmarks/*.py; do .venv/bin/python $$script || exit 1; done
@@ -31,5 +42,14 @@ benchmarks: .venv/dev
 	$(PIP) install --quiet -e '.[dev]'
 	touch $@ .venv/demo
 
+# NumPy 1.26 and SciPy 1.11 have no wheels for Python 3.13.
+.venv-lowest/done: pyproject.toml .ci/lowest.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] > (3, 12) and "the lowest releases need Python 3.11 or 3.12; type: make PYTHON=python3.11 test-lowest")'
+	$(PYTHON) -m venv --clear .venv-lowest
+	.venv-lowest/bin/pip install --quiet --constraint .ci/lowest.txt --requirement .ci/test.txt \
+		'$(PACKAGE)[demo,timm,parquet,hf,umap,tune]'
+	touch $@
+
 clean:
-	rm -rf .venv demo-results dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-lowest demo-results dist site .coverage \
+		.pytest_cache .mypy_cache .ruff_cache .hypothesis
