@@ -17,7 +17,7 @@ from oodml.errors import DataError
 @click.command()
 @click.argument("source")
 @click.option("--root", type=FOLDER, help="Folder that relative paths of a CSV start from.")
-@click.option("--max-distance", type=click.IntRange(0, 64), default=12, show_default=True,
+@click.option("--max-distance", type=click.IntRange(0, 64), default=8, show_default=True,
               metavar="BITS", help="Bits of 256 that the hashes of near duplicates may differ "
               "in.")  # fmt: skip
 @click.option("--ladder", type=FILE, help="Also count test images with a copy in training, a rung.")

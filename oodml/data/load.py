@@ -43,7 +43,7 @@ def load_dataset(
 
 
 def list_dataset(
-    source: str | Path, *, root: str | Path | None = None
+    source: str | Path, *, root: str | Path | None = None, progress: bool = False
 ) -> tuple[Dataset, tuple[str, ...]]:
     """The pool that `source` names as it lies there, and what `load_dataset` refuses it for.
 
@@ -51,7 +51,7 @@ def list_dataset(
     `load_dataset` raises where there is no pool at all: no such folder, no columns, no rows.
     """
     refused: list[str] = []
-    dataset = _load(source, root, lambda error: refused.append(str(error)))
+    dataset = _load(source, root, lambda error: refused.append(str(error)), progress)
     return replace(dataset, source=str(source)), tuple(refused)
 
 

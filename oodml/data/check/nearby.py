@@ -11,7 +11,7 @@ import numpy.typing as npt
 from oodml.data.check.perceptual import HASH_BITS
 
 # Bits of 256. Measured on the emoji collection: docs/checking-data.md.
-MAX_DISTANCE = 12
+MAX_DISTANCE = 8
 # Mean difference of the 8 x 8 colours, of 255 levels; measured there too.
 MAX_COLOUR_DIFFERENCE = 6.0
 # Beyond this the list helps nobody, and 20 million pairs take half a GB.

@@ -47,7 +47,7 @@ def check_dataset(
     number of bits of 256 by which the perceptual hashes of near duplicates may differ. Raises
     `DataError` or `UsageError` only where there is no pool at all.
     """
-    dataset, refused = list_dataset(source, root=root)
+    dataset, refused = list_dataset(source, root=root, progress=progress)
     looks = look_at_all(dataset, progress=progress)
     duplicates = find_duplicates(looks, max_distance)
     decoding = np.flatnonzero([isinstance(look, Look) for look in looks])

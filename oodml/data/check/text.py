@@ -51,7 +51,7 @@ def _sets(where: str, sets: Sequence[DuplicateSet], most: int) -> Iterator[str]:
     exact = sum(each.kind == "exact" for each in sets)
     images = sum(len(each.images) for each in sets)
     yield (
-        f"duplicates {where}: {images:,} images in {len(sets):,} sets "
+        f"duplicates {where}: {_number(len(sets), 'set')} of {images:,} images in all "
         f"({exact:,} exact, {len(sets) - exact:,} near)"
     )
     for each in sets[:most]:
@@ -85,7 +85,7 @@ def _named(what: str, entries: Sequence[Named], most: int) -> Iterator[str]:
 
 def _refused(lines: Sequence[str], most: int) -> Iterator[str]:
     if lines:
-        yield f"other commands refuse this pool, for {len(lines):,} reasons:"
+        yield f"other commands refuse this pool, for {_number(len(lines), 'reason')}:"
         yield from (f"  {line}" for line in lines[:most])
         yield from _more(lines, most)
 
@@ -96,7 +96,8 @@ def _facts(report: PoolReport, most: int) -> Iterator[str]:
         yield f"width: {_spread(report.widths)} pixels; height: {_spread(report.heights)} pixels"
         yield f"formats: {_counts(report.formats)}; modes: {_counts(report.modes)}"
     for group in (report.groups or ())[: 2 * most]:
-        yield f"group {group.name!r}: {group.classes:,} classes, {group.images:,} images"
+        classes, images = _number(group.classes, "class"), _number(group.images, "image")
+        yield f"group {group.name!r}: {classes}, {images}"
     yield from _more(report.groups or (), 2 * most)
     if report.searched_distance < report.max_distance:
         reach = report.searched_distance
@@ -106,6 +107,11 @@ def _facts(report: PoolReport, most: int) -> Iterator[str]:
         yield f"too many near duplicates to list: they were searched {searched} of 256"
     else:
         yield f"near: at most {report.max_distance} of 256 bits apart (--max-distance)"
+
+
+def _number(count: int, noun: str) -> str:
+    plural = "" if count == 1 else "es" if noun.endswith("s") else "s"
+    return f"{count:,} {noun}{plural}"
 
 
 def _spread(spread: Spread) -> str:
