@@ -177,3 +177,12 @@ def test_root_is_refused_where_it_means_nothing(photos):
 
 def test_collections_are_described():
     assert dict(collection_names())["emoji"]
+
+
+def test_a_folder_that_bears_a_collections_name_is_reached_with_a_dot(photos, monkeypatch):
+    photos.rename(photos.parent / "cub200")
+    monkeypatch.chdir(photos.parent)
+    monkeypatch.setenv("OODML_DATA", str(photos.parent / "none"))
+    assert load_dataset("./cub200").class_names == ("ape", "zebra")
+    with pytest.raises(DataError, match=r"there is no cub200 at .*none/cub200"):
+        load_dataset("cub200")
