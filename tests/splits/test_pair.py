@@ -1,0 +1,83 @@
+"""What the ladder of a pair of collections records, and the pool that belongs to it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from conftest import make_features
+
+from oodml.errors import DataError
+from oodml.fid.features import Features
+from oodml.splits.build import build_ladder
+from oodml.splits.pair import joint_fingerprint, pair_ladder, pair_pool
+
+
+def collection(names: tuple[str, ...], fingerprint: str, seed: int) -> Features:
+    made = make_features(classes=len(names), per_class=6 + seed, dimension=4, seed=seed)
+    source = replace(made.source, dataset=f"pool {seed}", fingerprint=fingerprint * 16)
+    return replace(made, class_names=names, source=source)
+
+
+FIRST = collection(tuple("abcdefgh"), "1", 0)
+SECOND = collection(tuple("ghijkl"), "2", 1)
+
+
+@pytest.mark.parametrize("level", ["sample", "class"])
+def test_a_pair_records_how_it_was_made(level: str) -> None:
+    pair = pair_ladder(FIRST, SECOND, level=level, source="a + b")
+    assert pair.source == "a + b" and pair.rung_steps == (0,)
+    assert pair.stopped == "a pair of collections, 2 shared classes left out"
+    settings = pair.settings
+    assert (settings.level, settings.rungs, settings.procedure) == (level, 1, "pair")
+    assert settings.train_fraction == 6 / 10
+    assert (settings.swap_size, settings.min_classes, settings.seed) == (4, 4, 0)
+    assert settings.start == f"pair {'1' * 16} {'2' * 16}"
+    shift = pair.rungs[0].shift
+    assert shift is not None and shift.level == level
+    assert (shift.n_train, shift.n_test) == ((36, 28) if level == "sample" else (6, 4))
+    assert [(step.kind, step.fid) for step in pair.trajectory] == [("pair", shift.fid)]
+    assert pair.class_sizes == {name: 6 for name in "abcdef"} | {name: 7 for name in "ijkl"}
+    assert pair.features.dataset == "pool 0 -> pool 1"
+    assert pair.features.fingerprint == joint_fingerprint(FIRST, SECOND)
+    assert joint_fingerprint(FIRST, SECOND) != joint_fingerprint(SECOND, FIRST)
+
+
+@pytest.mark.parametrize("own", [FIRST, SECOND], ids=["train", "test"])
+def test_beside_a_ladder_its_collection_is_whole_and_rungs_stand_in_order(own: Features) -> None:
+    ladder = build_ladder(own, rungs=2, min_classes=2)
+    pair = pair_ladder(FIRST, SECOND, beside=ladder)
+    fids = [rung.fid for rung in pair.rungs]
+    assert fids == sorted(fids) == [step.fid for step in pair.trajectory] and len(fids) == 3
+    assert pair.settings.rungs == 3 and pair.rung_steps == (0, 1, 2)
+    kinds = [step.kind for step in pair.trajectory]
+    assert sorted(kinds) == ["beside", "beside", "pair"]
+    assert pair.rungs[kinds.index("pair")].id not in {rung.id for rung in ladder.rungs}
+    per_class = 6 if own is FIRST else 7
+    assert {pair.class_sizes[name] for name in own.class_names} == {per_class}
+
+
+def test_the_pool_holds_the_classes_that_its_ladder_names() -> None:
+    alone = pair_pool(FIRST, SECOND)
+    assert alone.class_names == tuple("abcdefijkl")
+    assert alone.source == pair_ladder(FIRST, SECOND).features
+    beside = build_ladder(SECOND, rungs=2, min_classes=2)
+    pool = pair_pool(FIRST, SECOND, beside=beside)
+    assert pool.class_names == (*"ghijkl", *"abcdef")
+    assert set(pool.class_names) == set(pair_ladder(FIRST, SECOND, beside=beside).class_sizes)
+    shared = pool.values[pool.of_classes(["g", "h"])]
+    assert (shared == SECOND.values[SECOND.of_classes(["g", "h"])]).all()
+
+
+def test_two_classes_a_side_are_enough_and_one_is_not() -> None:
+    few = FIRST.subset(["a", "b", "g"])
+    assert len(pair_ladder(few, SECOND).rungs[0].train_classes) == 2
+    with pytest.raises(DataError, match="1 classes? (are|is) in both|1 and 5 remain"):
+        pair_ladder(FIRST.subset(["a", "g"]), SECOND)
+
+
+def test_a_ladder_of_another_network_does_not_stand_beside() -> None:
+    ladder = build_ladder(FIRST, rungs=2, min_classes=2)
+    strange = replace(ladder, features=replace(ladder.features, weights="2" * 64))
+    with pytest.raises(DataError, match="their FIDs do not compare"):
+        pair_ladder(FIRST, SECOND, beside=strange)
