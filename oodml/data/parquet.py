@@ -8,6 +8,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from oodml.data.names import as_text
 from oodml.data.rows import Row, Rows, first_empty, wanted_columns
 from oodml.data.samples import Refuse
 from oodml.errors import DataError
@@ -42,7 +43,7 @@ def _values(
         with file:
             for batch in file.iter_batches(batch_size=_BATCH, columns=columns):
                 lists = [batch.column(name).to_pylist() for name in columns]
-                for number, row in zip(numbers, zip(*lists, strict=True), strict=False):
+                for row, number in zip(zip(*lists, strict=True), numbers, strict=False):
                     values = ["" if value is None else str(value).strip() for value in row]
                     if all(values):
                         yield number, values
@@ -63,7 +64,7 @@ def _check_type(table: Path, types: Any, name: str, given: Any) -> None:
 
 
 def _unreadable(table: Path, error: Exception) -> DataError:
-    first = next(iter(str(error).splitlines()), type(error).__name__)
+    first = as_text(next(iter(str(error).splitlines()), type(error).__name__))
     return DataError(f"{table} is not a readable Parquet file ({first.rstrip('.')[:200]}).")
 
 

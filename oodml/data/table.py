@@ -25,6 +25,7 @@ TABLE_SUFFIXES = frozenset({".csv", ".parquet"})
 # If none of so many files exists, the paths start elsewhere, and the other rows need no look.
 _PROBES = 1000
 _SHOWN = 5
+_PATIENCE = 2.0  # seconds without a progress bar
 
 
 @dataclass
@@ -64,7 +65,7 @@ def load_table(
     is_parquet = table.suffix.lower() == ".parquet"
     rows = parquet_rows(table, refuse) if is_parquet else csv_rows(table, refuse)
     columns = _Columns(rows.unit)
-    with tqdm(rows.values, desc="list", unit="row", delay=2, disable=not progress) as bar:
+    with tqdm(rows.values, desc="list", unit="row", delay=_PATIENCE, disable=not progress) as bar:
         _read(table, base, iter(bar), columns, refuse)
     if not columns.rows:
         raise DataError(f"{table} lists no images: it has a header and no rows.")
