@@ -163,7 +163,8 @@ def _receive(
 
 def _broken_off(archive: Archive, part: Path, error: Exception) -> DataError:
     come = part.stat().st_size if part.is_file() else 0
-    again = f"{come:,} bytes are kept; type the same command again to go on from there."
+    kept = f"{come:,} bytes are kept" if come else "nothing has come yet"
+    again = f"{kept}; type the same command again to go on."
     if getattr(error, "errno", None) == errno.ENOSPC:
         return DataError(f"the disk of {part.parent} is full; {again}")
     if isinstance(error, http.client.IncompleteRead):

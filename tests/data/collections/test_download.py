@@ -179,7 +179,7 @@ def test_a_full_disk_keeps_what_has_come(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(download, "_receive", full)
-    with pytest.raises(DataError, match="is full; 0 bytes are kept"):
+    with pytest.raises(DataError, match="is full; nothing has come yet"):
         download_collection(birds_from(host), tmp_path)
 
 
