@@ -69,7 +69,10 @@ class Dataset:
 
 
 def by_class(labels: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
-    """Per label that occurs, ascending, its rows in ascending order."""
+    """Per label that occurs, ascending, its rows in ascending order.
+
+    `labels` and what is given are int64 arrays (n,).
+    """
     order = np.argsort(labels, kind="stable")
     ends = np.flatnonzero(np.diff(labels[order])) + 1
     for start, end in pairwise([0, *ends.tolist(), len(order)]):

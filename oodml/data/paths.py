@@ -38,7 +38,10 @@ class Paths(Sequence[Path]):
 
 
 def chosen(paths: Sequence[Path], rows: npt.NDArray[np.int64]) -> Sequence[Path]:
-    """The paths of some rows, in their order."""
+    """The paths of some rows, in their order.
+
+    `rows` is an int64 array (n,).
+    """
     if isinstance(paths, Paths):
         return Paths(paths.root, tuple(paths.places[row] for row in rows.tolist()))
     return tuple(paths[row] for row in rows.tolist())

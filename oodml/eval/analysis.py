@@ -150,7 +150,10 @@ def _centred(points: Sequence[Point], *, ranked: bool) -> tuple[Array, Array]:
 
 
 def pearson(x: Array, y: Array) -> float | None:
-    """Pearson's correlation; None for fewer than three points or where one does not vary."""
+    """Pearson's correlation; None for fewer than three points or where one does not vary.
+
+    `x` and `y` are float64 arrays (n,).
+    """
     if len(x) < 3:
         return None
     a, b = x - x.mean(), y - y.mean()

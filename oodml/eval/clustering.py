@@ -61,7 +61,10 @@ def k_means(
     seed: int = 0,
     threads: int | None = None,
 ) -> Labels:
-    """The same for rows of any length, on a given number of threads (None: torch's)."""
+    """The same for rows of any length, on a given number of threads (None: torch's).
+
+    `values` is (n, d) float32; the cluster of every row comes as (n,) int64.
+    """
     if not 1 <= count <= len(values):
         raise DataError(f"{len(values)} samples cannot make {count} clusters.")
     faiss = _faiss()
@@ -98,6 +101,7 @@ def pairwise_f1(clusters: Labels, classes: Labels) -> float:
     """F1 of the pairs of samples that share a cluster against those that share a class.
 
     With T pairs sharing both, it is 2 T / (pairs in clusters + pairs in classes); 0 without any.
+    Both are int64 arrays (n,).
     """
     joint, left, right = (
         int((part * (part - 1) // 2).sum()) for part in _tables(clusters, classes)

@@ -84,7 +84,10 @@ def nearest_neighbors(
 
 
 def normalized(vectors: Tensor) -> Tensor:
-    """The rows at length one, float32; a zero row stays zero."""
+    """The rows at length one, float32; a zero row stays zero.
+
+    `vectors` is (n, d).
+    """
     # Scaled by the largest entry first, so that no square overflows or vanishes.
     largest = vectors.abs().amax(1, keepdim=True)
     vectors = vectors / torch.where(largest > 0, largest, 1)

@@ -90,7 +90,10 @@ def tile(rows: Side, columns: Side, out: Tensor) -> Tensor:
 
 
 def exact_part(rows: Side, columns: Side, down: Tensor, across: Tensor) -> Tensor:
-    """The tile's true values where the rows `down` and the columns `across` cross."""
+    """The tile's true values where the rows `down` and the columns `across` cross.
+
+    `down` is (r,) int64, `across` (c,) int64, the values (r, c) float32.
+    """
     products = exact_products(rows.vectors[down], columns.vectors[across])
     return negatives_only(products, rows.place[down], columns.place[across])
 

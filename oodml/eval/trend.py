@@ -82,7 +82,10 @@ def _slope_weights(x: Array) -> Array:
 
 
 def fitted_slope(x: Array, y: Array) -> Estimate:
-    """The least-squares slope of y on x and its t-interval with n - 2 degrees, from n = 3 on."""
+    """The least-squares slope of y on x and its t-interval with n - 2 degrees, from n = 3 on.
+
+    `x` and `y` are float64 arrays (n,).
+    """
     weights = _slope_weights(x)
     slope = float(weights @ y)
     if len(x) < 3:
@@ -95,7 +98,10 @@ def fitted_slope(x: Array, y: Array) -> Estimate:
 
 
 def line_ends(x: Array, y: Array) -> tuple[float, float]:
-    """The least-squares line of y on x at the first and at the last x."""
+    """The least-squares line of y on x at the first and at the last x.
+
+    `x` and `y` are float64 arrays (n,).
+    """
     slope = fitted_slope(x, y).value
     middle = float(y.mean()), float(x.mean())
     ends = [middle[0] + slope * (float(at) - middle[1]) for at in (x[0], x[-1])]

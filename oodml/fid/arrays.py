@@ -63,7 +63,10 @@ def sample_array(value: Any, what: str) -> Real:
 
 
 def require_finite(array: Real, what: str) -> None:
-    """Raise a DataError that names the rows of `array` which hold NaN or infinity."""
+    """Raise a DataError that names the rows of `array` which hold NaN or infinity.
+
+    `array` is (n,) or (n, d).
+    """
     # A finite sum proves finite terms, and costs no array of flags.
     with np.errstate(over="ignore", invalid="ignore"):
         if np.isfinite(array.sum(dtype=np.float64)):

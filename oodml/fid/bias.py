@@ -21,7 +21,8 @@ def expected_bias(covariance: Matrix, n_a: int, n_b: int) -> float:
 
     (1/n_a + 1/n_b) (sum l_i + 1/2 sum_ij l_i l_j (1 + [i = j]) / (l_i + l_j)) over its eigenvalues
     l: second order in the errors of mean and covariance, for n well above d. Below about 2 d
-    samples it falls short of the true bias, by a quarter at n = d / 4.
+    samples it falls short of the true bias, by a quarter at n = d / 4. `covariance` is (d, d)
+    float64.
     """
     values = np.clip(np.linalg.eigvalsh(covariance), 0.0, None)
     values = values[values > values[-1] * np.finfo(np.float64).eps]
@@ -37,7 +38,8 @@ def infinite_sample_distance(
 
     A straight line through the distances of seeded random subsets, 50 to 100% of the samples of
     both sides, against 1/n (arXiv 1911.07023). Raises UsageError below 2 d samples a side, where
-    such extrapolation is off by more than the distance itself.
+    such extrapolation is off by more than the distance itself. `train` and `test` are class indices
+    (c,).
     """
     fewest = min(statistics.size(train), statistics.size(test))
     needed = SAMPLES_PER_DIMENSION * statistics.dimension

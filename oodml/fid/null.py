@@ -1,4 +1,7 @@
-"""What a distance must be compared with: the same measurement where there is nothing to find."""
+"""What a distance must be compared with: the same measurement where there is nothing to find.
+
+Classes are given by their indices, int64 arrays (c,).
+"""
 
 from __future__ import annotations
 

@@ -155,7 +155,10 @@ def measure_shift(
 
 
 def shift_of(statistics: ClassMoments, train: Indices, test: Indices, terms: FrechetTerms) -> Shift:
-    """The record of `terms` measured between the classes `train` and `test`, without a null."""
+    """The record of `terms` measured between the classes `train` and `test`, without a null.
+
+    The classes are indices (c,).
+    """
     return Shift(
         level=statistics.level,
         fid=terms.value,

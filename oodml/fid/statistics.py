@@ -166,7 +166,10 @@ class ClassMoments:
 
 
 def rows_of(starts: npt.NDArray[np.int64], classes: Indices) -> npt.NDArray[np.int64]:
-    """The positions `starts[c]` to `starts[c + 1]` of every class, in ascending class index."""
+    """The positions `starts[c]` to `starts[c + 1]` of every class, in ascending class index.
+
+    `starts` is (c + 1,) int64, the positions (n,) int64.
+    """
     chosen = np.sort(np.asarray(classes, dtype=np.int64))
     sizes = starts[chosen + 1] - starts[chosen]
     ends = np.cumsum(sizes)

@@ -4,7 +4,8 @@ With factors S1 = F1' F1 and S2 = F2' F2 the trace is the nuclear norm of F1 F2'
 the sum of its singular values, which is also the sum of the roots of the eigenvalues of
 (F1 F2')(F1 F2')'. Singular values keep 13 digits but cost more; roots of eigenvalues are quick but
 lose half of the digits of small ones, so their sum comes with a bound and the caller falls back to
-singular values where the bound is too wide.
+singular values where the bound is too wide. Matrices are float64: covariances (d, d),
+factors (k, d), cross products of factors (k, l).
 """
 
 from __future__ import annotations

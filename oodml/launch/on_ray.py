@@ -136,7 +136,10 @@ def do_task(
     cluster: Cluster,
     directory: Path,
 ) -> bool:
-    """One run in a Ray worker; False when another process holds it."""
+    """One run in a Ray worker; False when another process holds it.
+
+    `values` is (n, d), `views` (v, n, d).
+    """
     torch.set_num_threads(cluster.cpus)
     if cluster.gpus:
         resources = replace(resources, device="cuda")

@@ -39,7 +39,8 @@ def gallery_classes_of(split: Split, count: int, seed: int) -> tuple[str, ...]:
 def subsample(labels: npt.NDArray[np.int64], count: int, seed: int, *purpose: str) -> Rows:
     """`count` of the samples, ascending, two of every class that has two; all of them for 0.
 
-    Raises `UsageError` if there are fewer samples, or too many classes for two of each.
+    Raises `UsageError` if there are fewer samples, or too many classes for two of each. `labels` is
+    (n,) int64.
     """
     if count == 0:
         return np.arange(len(labels))

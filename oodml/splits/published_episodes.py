@@ -68,7 +68,8 @@ def support_rows(
     """The ascending sample indices of an episode's support; None if they are not all in the data.
 
     `rows` holds the sample indices of every test class. Published names carry no folder, so a
-    sample is known by the last part of its name, within its class.
+    sample is known by the last part of its name, within its class. All indices are int64 arrays
+    (n,).
     """
     found = []
     for name, images in support.items():

@@ -79,7 +79,10 @@ def adapt(
 
 
 def check_finite(adapted: Iterable[Tensor], spec: RunSpec, task: Task) -> None:
-    """Raise `DataError` for weights that ran away; once not finite they stay so to the end."""
+    """Raise `DataError` for weights that ran away; once not finite they stay so to the end.
+
+    Weights may have any shape.
+    """
     if not all(torch.isfinite(weights).all() for weights in adapted):
         raise DataError(
             f"{spec.label}: the weights adapted to episode {task.number} ({task.shots} shots) are "

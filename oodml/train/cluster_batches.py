@@ -18,7 +18,7 @@ def members_by_cluster(classes: Labels, clusters: Labels) -> list[Labels]:
     """The samples of every cluster that can make a batch, in the order of the clusters.
 
     Samples alone in their class and cluster are left out; of what is left, a cluster needs two
-    classes.
+    classes. `classes` and `clusters` are (n,) int64.
     """
     kept = with_company(classes, clusters)
     members = [np.flatnonzero(kept & (clusters == each)) for each in np.unique(clusters)]
@@ -33,7 +33,7 @@ def batches_in_turn(
     The settings are the run's. A cluster with fewer classes than a batch needs gives more samples
     of each, up to what they have on average; if that is not enough, its batches are smaller.
     Processes that train together get equally many samples of every batch; the last ones of a batch
-    that does not divide are left out.
+    that does not divide are left out. `classes` and `clusters` are (n,) int64.
     """
     members = members_by_cluster(classes, clusters)
     sources = [

@@ -88,7 +88,10 @@ def _split(values: Values, classes: Labels, seed: int, cluster: int) -> Labels:
 
 
 def has_pairs(classes: Labels) -> bool:
-    """Whether two classes have two samples or more: enough for a positive and a negative pair."""
+    """Whether two classes have two samples or more: enough for a positive and a negative pair.
+
+    `classes` is (n,) int64.
+    """
     return int((np.unique(classes, return_counts=True)[1] > 1).sum()) > 1
 
 

@@ -74,10 +74,16 @@ def start_at_unit_rows(layer: nn.Linear) -> None:
 
 
 def unit_rows(weight: Tensor) -> Tensor:
-    """The mean squared difference of the rows' squared lengths from 1."""
+    """The mean squared difference of the rows' squared lengths from 1.
+
+    `weight` is (k, d); the difference is a scalar.
+    """
     return (weight.square().sum(dim=1) - 1).square().mean()
 
 
 def short(bias: Tensor) -> Tensor:
-    """By how much the squared length is above 1."""
+    """By how much the squared length is above 1.
+
+    `bias` is (k,); the result is a scalar.
+    """
     return (bias.square().sum() - 1).clamp(min=0)

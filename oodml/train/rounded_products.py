@@ -16,7 +16,10 @@ OPERANDS = torch.bfloat16
 
 
 def rounded(values: Tensor) -> Tensor:
-    """Values as an operand: float32 rounded to bfloat16."""
+    """Values as an operand: float32 rounded to bfloat16.
+
+    Any shape, which is kept.
+    """
     return values.to(OPERANDS)
 
 

@@ -218,7 +218,8 @@ def prefetched(
     """The training inputs of every request in order, up to `depth` batches ahead of the reader.
 
     Reads `requests` ahead too, so they must not depend on what the reader does with a batch: ask
-    for one epoch at a time.
+    for one epoch at a time. The rows of a request are (B,) int64, its inputs (B, d) or
+    (B, 3, h, w).
     """
     waiting: deque[Pending] = deque()
     try:

@@ -99,7 +99,7 @@ def similarities(embeddings: Tensor) -> Tensor:
 def divergence(target: Tensor, own: Tensor, temperature: float) -> Tensor:
     """T^2 times the mean over rows of KL(softmax(target / T) || softmax(own / T)).
 
-    No gradient reaches `target`.
+    No gradient reaches `target`. Both are logits (B, k); the divergence is a scalar.
     """
     wanted = functional.log_softmax(target.detach() / temperature, dim=1)
     given = functional.log_softmax(own / temperature, dim=1)

@@ -108,7 +108,10 @@ class TwoHeads(SeveralHeads):
 
 
 def of_output(pooled: Tensor, output: Tensor) -> Encoded:
-    """A head's output, and its direction."""
+    """A head's output, and its direction.
+
+    `pooled` is (B, k), `output` (B, d).
+    """
     return Encoded(pooled, output, functional.normalize(output, dim=1))
 
 

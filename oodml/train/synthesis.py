@@ -44,7 +44,8 @@ def random_triplets(labels: Tensor, per_anchor: int) -> Triplets:
 def n_pair_triplets(labels: Tensor, negatives: int = 0) -> Triplets:
     """A random pair of every class, each with the positives of that many other pairs.
 
-    0 takes those of all other pairs, in the structure of the N-pair loss; fewer are drawn.
+    0 takes those of all other pairs, in the structure of the N-pair loss; fewer are drawn. `labels`
+    is (B,).
     """
     anchors, positives, _, _ = OnePairPerClass()(labels, labels)
     pairs = len(anchors)
@@ -74,7 +75,10 @@ def pulled(anchors: Tensor, positives: Tensor, negatives: Tensor, kept: float) -
 
 
 def constant(module: nn.Module, inputs: Tensor) -> Tensor:
-    """What a module makes of inputs, its parameters taken as constants; the inputs are not."""
+    """What a module makes of inputs, its parameters taken as constants; the inputs are not.
+
+    `inputs` is (B, k).
+    """
     parameters = {name: value.detach() for name, value in module.named_parameters()}
     output: Tensor = functional_call(module, parameters, (inputs,))
     return output

@@ -101,7 +101,10 @@ def told_apart(discriminator: nn.Module, noise: Tensor, features: Tensor) -> Ten
 
 
 def taken_for_noise(discriminator: nn.Module, features: Tensor) -> Tensor:
-    """The network's loss, -log D(features); its gradient does not reach the discriminator."""
+    """The network's loss, -log D(features); its gradient does not reach the discriminator.
+
+    `features` is (B, d); the loss is a scalar.
+    """
     constants = {name: value.detach() for name, value in discriminator.named_parameters()}
     logits = functional_call(discriminator, constants, (features,))
     return functional.binary_cross_entropy_with_logits(logits, torch.ones_like(logits))

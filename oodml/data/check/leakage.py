@@ -37,6 +37,7 @@ def leaks(
     """The leak of every split; `sides` holds the rows of its training and of its test images.
 
     Counted on pairs, not on chained sets: a test image leaks if a training image is within reach.
+    Rows are int64 arrays (n,).
     """
     found = []
     for rung, (train, test) in enumerate(sides):

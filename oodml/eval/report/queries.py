@@ -67,7 +67,10 @@ class Lists:
 
 
 def search(embeddings: Features, rows: Rows, positives: Rows) -> Lists:
-    """The nearest of all samples for those in `rows`, each query left out by its index."""
+    """The nearest of all samples for those in `rows`, each query left out by its index.
+
+    `rows` and `positives` are (q,) int64.
+    """
     values, labels = torch.from_numpy(embeddings.values), torch.from_numpy(embeddings.labels)
     # One more, for the query finds itself.
     k = min(NEIGHBORS + 1, len(labels))
@@ -103,7 +106,10 @@ def _sample(embeddings: Features, row: np.int64) -> str:
 
 
 def one_a_class(embeddings: Features, lists: Lists, order: Rows) -> list[int]:
-    """The first places of an order whose queries are of different classes."""
+    """The first places of an order whose queries are of different classes.
+
+    `order` is (q,) int64.
+    """
     first: dict[int, int] = {}
     for place in order.tolist():
         first.setdefault(int(embeddings.labels[lists.rows[place]]), place)

@@ -19,7 +19,7 @@ def multiplied_angle(cosine: Tensor, margin: int) -> Tensor:
     """psi(theta) = (-1)^k cos(m theta) - 2k for theta in [k pi / m, (k + 1) pi / m].
 
     `cosine` holds cos(theta); psi falls from 1 at theta = 0 to 1 - 2m at pi without a jump, and
-    is cos(theta) for a margin of 1 (arXiv:1704.08063, equation 7).
+    is cos(theta) for a margin of 1 (arXiv:1704.08063, equation 7). Any shape, which is kept.
     """
     with torch.no_grad():
         angle = cosine.clamp(-1, 1).acos()

@@ -1,4 +1,7 @@
-"""Losses that weigh an anchor's pairs by exponentials: the hardest pairs count most."""
+"""Losses that weigh an anchor's pairs by exponentials: the hardest pairs count most.
+
+Values and masks are matrices (B, R), anchors by references; a loss is a scalar.
+"""
 
 from __future__ import annotations
 

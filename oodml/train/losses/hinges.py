@@ -1,4 +1,7 @@
-"""Losses that are hinges on every pair's distance or similarity."""
+"""Losses that are hinges on every pair's distance or similarity.
+
+Values and masks are matrices (B, R), anchors by references; a loss is a scalar.
+"""
 
 from __future__ import annotations
 

@@ -105,7 +105,10 @@ def shrunk_covariance(centred: Values) -> Values:
 
 
 def some_classes(labels: Labels, samples: int, seed: int) -> npt.NDArray[np.int64]:
-    """Rows of whole classes, drawn in random order until `samples` rows are reached."""
+    """Rows of whole classes, drawn in random order until `samples` rows are reached.
+
+    `labels` is (n,) int64.
+    """
     order = generator(seed, "classes").permutation(np.unique(labels))
     counts = np.array([np.count_nonzero(labels == each) for each in order])
     number = int(np.searchsorted(np.cumsum(counts), samples)) + 1

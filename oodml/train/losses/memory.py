@@ -66,6 +66,7 @@ def loss_against(
 
     References are constants. No sample makes a pair with its own copy among them: the miner sees
     the batch once, beside what is older, and of its tuples those with an anchor in the batch stay.
+    Embeddings are (B, d), `older` (m, d), labels (B,) and (m,); the loss is a scalar.
     """
     references = torch.cat([embeddings.detach(), older])
     reference_labels = torch.cat([labels, older_labels])

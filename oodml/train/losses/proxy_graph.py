@@ -29,7 +29,8 @@ def propagated_loss(similarity: Tensor, kept: Tensor, labels: Tensor, num_classe
     """Mean of -log softmax over the classes that have a kept proxy, at the label.
 
     A class's logit is the sum of the raw similarities of its kept proxies. Which classes take
-    part is read from `kept`: similarities that cancel out do not drop their class.
+    part is read from `kept`: similarities that cancel out do not drop their class. `similarity` is
+    (B, p), `kept` a mask (B, p), `labels` (B,); the loss is a scalar.
     """
     mass = (similarity * kept).view(len(labels), num_classes, -1).sum(dim=2)
     reached = kept.view(len(labels), num_classes, -1).any(dim=2)

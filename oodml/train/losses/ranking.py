@@ -1,4 +1,7 @@
-"""Losses that smooth the order in which an anchor finds the other samples."""
+"""Losses that smooth the order in which an anchor finds the other samples.
+
+Cosines and masks are matrices (B, R), anchors by references; a loss is a scalar.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Triplets of a batch: all of them, or one an anchor by a rule."""
+"""Triplets of a batch: all of them, or one an anchor by a rule.
+
+Distances and masks are matrices (B, R), anchors by references; what a rule gives are the
+references' indices (B,), -1 for none.
+"""
 
 from __future__ import annotations
 
