@@ -1,6 +1,7 @@
 """The readers of foreign records, each as a function of bytes that may end in OodmlError only.
 
-What a reader takes for whole is used as a command would use it: written out and read again.
+What a reader takes for whole is used as a command would use it, and every eighth is written out and
+read again.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,8 +34,9 @@ def ladder(data: bytes) -> None:
     record = parse_json(data, "ladder", "input")
     content = {key: value for key, value in record.items() if key != "digest"}
     found = Ladder.from_json({**content, "digest": _digest_or(record.get("digest"), content, 64)})
-    text = json.dumps(found.to_json(), ensure_ascii=False, allow_nan=False)
-    assert Ladder.from_json(json.loads(text)) == found
+    if _chosen(data):
+        text = json.dumps(found.to_json(), ensure_ascii=False, allow_nan=False)
+        assert Ladder.from_json(json.loads(text)) == found
     found.fid_label()
     for rung in found.rungs:
         found.images(rung.train_classes, rung.images_kept)
@@ -46,8 +49,9 @@ def run(data: bytes) -> None:
     if isinstance(spec, dict):
         record["id"] = _spec_id(spec, record.get("id"))
     found = RunRecord.from_json(record)
-    text = json.dumps(found.to_json(), ensure_ascii=False, allow_nan=False)
-    assert RunRecord.from_json(json.loads(text)) == found
+    if _chosen(data):
+        text = json.dumps(found.to_json(), ensure_ascii=False, allow_nan=False)
+        assert RunRecord.from_json(json.loads(text)) == found
     assert found.label
 
 
@@ -72,7 +76,8 @@ def pickle(data: bytes) -> None:
     """The published split files."""
     splits = parse_published(data, "input")
     found = imported_ladder(splits, "input")
-    assert Ladder.from_json(json.loads(json.dumps(found.to_json()))) == found
+    if _chosen(data):
+        assert Ladder.from_json(json.loads(json.dumps(found.to_json()))) == found
 
 
 def table(data: bytes) -> None:
@@ -110,6 +115,11 @@ def accepts(name: str, data: bytes) -> bool:
         assert str(error).isprintable() or str(error).strip(), "an error without words"
         return False
     return True
+
+
+def _chosen(data: bytes) -> bool:
+    """One input in eight: reading again what was written costs more than all the rest."""
+    return zlib.crc32(data) % 8 == 0
 
 
 def _refuses(parse: Callable[[io.StringIO], Any], text: str) -> bool:

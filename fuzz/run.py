@@ -20,32 +20,27 @@ def main() -> int:
     parser.add_argument("reader", choices=NAMES)
     parser.add_argument("--inputs", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--keep", type=Path, help="folder for inputs that crash")
+    parser.add_argument("--keep", type=Path, help="folder for the log and for inputs that crash")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         crashes = given.keep or Path(folder) / "crashes"
         crashes.mkdir(parents=True, exist_ok=True)
-        done = subprocess.run(
-            [
-                *(sys.executable, HERE / "target.py", given.reader, folder),
-                *(f"-runs={given.inputs}", f"-seed={given.seed}", f"-max_len={_LONGEST}"),
-                *(
-                    f"-artifact_prefix={crashes}/",
-                    "-rss_limit_mb=4096",
-                    "-timeout=30",
-                    "-len_control=0",
-                    "-mutate_depth=2",
-                ),
-                "-print_final_stats=1",
-            ],
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-        )
-    if done.returncode:
-        sys.stderr.write(done.stderr[-6000:])
-    sys.stdout.write(figures(given.reader, done.stderr, done.returncode) + "\n")
-    return done.returncode
+        log = crashes / f"{given.reader}.log"
+        with log.open("w") as file:
+            code = subprocess.run(
+                [
+                    *(sys.executable, HERE / "target.py", given.reader, folder),
+                    *(f"-runs={given.inputs}", f"-seed={given.seed}", f"-max_len={_LONGEST}"),
+                    *(f"-artifact_prefix={crashes}/", "-rss_limit_mb=4096", "-timeout=30"),
+                    *("-len_control=0", "-mutate_depth=2", "-print_final_stats=1"),
+                ],
+                stderr=file,
+            ).returncode
+        text = log.read_text(errors="replace")
+    if code:
+        sys.stderr.write(text[-6000:])
+    sys.stdout.write(figures(given.reader, text, code) + "\n")
+    return code
 
 
 def figures(reader: str, log: str, code: int) -> str:

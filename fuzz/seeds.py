@@ -31,7 +31,7 @@ _SOURCE = FeatureSource("seeds", "0123456789abcdef", "tiny", "0" * 64, "none", "
 @cache
 def seeds() -> dict[str, list[bytes]]:
     """A few small valid inputs for every reader."""
-    features = _features(6, 4)
+    features = _features(5, 4)
     built = build_ladder(features, rungs=2, swap_size=1, easier=False)
     built = add_controls(add_null(built, features, 2), features)
     with tempfile.TemporaryDirectory() as folder:

@@ -11,10 +11,10 @@ try:
 except ImportError:
     sys.exit("fuzzing by coverage needs atheris; type: pip install atheris")
 
-# Imported before, so that only oodml and what parses for it is instrumented.
+# Imported before, so that only oodml is instrumented: what it calls is not ours to steer by.
 import scipy.linalg  # noqa: F401
 
-with atheris.instrument_imports(include=["oodml", "zipfile", "pickletools", "csv"]):
+with atheris.instrument_imports(include=["oodml"]):
     from readers import accepts
 
 from mutations import CHANGES

@@ -18,6 +18,7 @@ HOMES = {
     "oodml.seeding": "ground",
     "oodml.files": "ground",
     "oodml.json_fields": "ground",
+    "oodml.plain_text": "ground",
     "oodml.run_spec": "store",
     "oodml.run_record": "store",
     "oodml.store": "store",

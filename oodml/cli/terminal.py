@@ -4,25 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import sys
 from typing import Any
 
 import click
 
-# Control characters but tab and line feed, separators that end lines, characters that turn the
-# direction of writing (CVE-2021-42574), and bytes of file names that are not UTF-8.
-_ORDERS = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
-)
-
-
-def printable(text: str) -> str:
-    r"""The text with every character that a terminal acts on spelled out, such as `\x1b`.
-
-    Tabs and line feeds stay, and so do letters and emoji of every script.
-    """
-    return _ORDERS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+from oodml.plain_text import printable, printable_json
 
 
 def on_one_line(text: str) -> str:
@@ -32,8 +19,7 @@ def on_one_line(text: str) -> str:
 
 def json_text(value: Any) -> str:
     """Indented JSON in which the same characters stand as JSON's own escapes."""
-    text = json.dumps(value, ensure_ascii=False, indent=2)
-    return _ORDERS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return printable_json(json.dumps(value, ensure_ascii=False, indent=2))
 
 
 def echo(text: str = "", *, exact: bool = False, err: bool = False) -> None:

@@ -17,7 +17,7 @@ from oodml.errors import DataError
 _MOST_GROWTH = 200
 # Below this many bytes an archive may grow as it likes.
 _HARMLESS = 1 << 28
-_KINDS = "?iufcSU"
+_KINDS = "biufcSU"
 
 
 class _RefusedError(Exception):
@@ -62,6 +62,22 @@ def read_npy(file: IO[bytes], size: int) -> npt.NDArray[Any]:
         raise DataError(str(why)) from None
     except Exception as error:  # as above
         raise DataError(_brief(error)) from None
+
+
+def text_bytes(array: npt.NDArray[Any]) -> bytes:
+    """The single text in an array as UTF-8, halves of characters included; nothing if it is none.
+
+    `str` of such an array may end in a SystemError where its bytes are no characters.
+    """
+    if array.ndim or array.dtype.kind != "U":
+        return b""
+    try:
+        text = array.astype(array.dtype.newbyteorder("<")).tobytes()
+        return (
+            text.decode("utf-32-le", "surrogatepass").rstrip("\0").encode("utf-8", "surrogatepass")
+        )
+    except UnicodeError:
+        return b""
 
 
 def _check_growth(archive: zipfile.ZipFile, members: list[zipfile.ZipInfo]) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from oodml.errors import DataError, UsageError
-from oodml.fid.array_files import read_npz
+from oodml.fid.array_files import read_npz, text_bytes
 from oodml.files import atomic_write, parse_json
 from oodml.json_fields import checked_fields
 
@@ -141,19 +141,11 @@ class Features:
                 f"{place} is not a feature file of oodml ({error}); make one with "
                 "`oodml features SOURCE -o FILE`."
             ) from None
-        record = parse_json(_text(arrays["record"]), "record of features", place)
+        record = parse_json(text_bytes(arrays["record"]), "record of features", place)
         try:
             return cls(arrays["values"], arrays["labels"], **_described(record))
         except DataError as error:
             raise DataError(f"{place}: {error}") from None
-
-
-def _text(array: npt.NDArray[Any]) -> bytes:
-    """The bytes of a single text; of what is none, bytes that are no JSON either."""
-    try:
-        return str(array).encode("utf-8", "surrogatepass")
-    except ValueError:  # numbers beyond the last character
-        return b""
 
 
 def _described(record: dict[str, Any]) -> dict[str, Any]:

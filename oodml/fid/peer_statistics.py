@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from oodml.errors import DataError
+from oodml.fid.array_files import read_npz, text_bytes
 from oodml.fid.arrays import Matrix, Real, covariance_array, mean_array, real_array, sample_array
 from oodml.fid.centred import CentredSample
 from oodml.fid.frechet import FrechetTerms, frechet_terms_from_moments
@@ -69,11 +70,10 @@ def read_statistics(path: str | Path) -> GaussianStatistics:
     symmetric or that has negative eigenvalues beyond the rounding of its dtype.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
+        arrays = read_npz(path)
     except FileNotFoundError:
         raise DataError(f"no statistics file at {path}.") from None
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+    except DataError as error:
         raise DataError(f"{path} is not a readable .npz file ({error}).") from None
     missing = [key for key in ("mu", "sigma") if key not in arrays]
     if missing:
@@ -85,9 +85,17 @@ def read_statistics(path: str | Path) -> GaussianStatistics:
         eigenvector_factor(covariance, len(covariance), float(np.finfo(given.dtype).eps))
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
-    count = int(arrays["count"]) if "count" in arrays else None
-    network = str(arrays["network"]) if "network" in arrays else None
+    count = _count(arrays["count"], path) if "count" in arrays else None
+    network = (
+        text_bytes(arrays["network"]).decode(errors="replace") if "network" in arrays else None
+    )
     return GaussianStatistics(mean, covariance, count, network)
+
+
+def _count(array: Real, path: str | Path) -> int:
+    if array.ndim or array.dtype.kind not in "iu":
+        raise DataError(f"{path}: count is {array.dtype} of shape {array.shape}, not a number.")
+    return int(array)
 
 
 def holds_statistics(path: str | Path) -> bool:

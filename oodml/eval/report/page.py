@@ -6,6 +6,7 @@ import base64
 import hashlib
 import html
 import json
+import re
 from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from oodml.eval.report.content import report_content
 from oodml.eval.report.words import definitions
 from oodml.files import atomic_write
+from oodml.plain_text import printable
 
 if TYPE_CHECKING:
     from oodml.data.dataset import Dataset
@@ -57,21 +59,33 @@ def _page(content: dict[str, Any], pictures: list[str], terms: Iterable[tuple[st
     style = _part("style.css")
     script = "(() => {\n" + "\n".join(_part(f"scripts/{name}.js") for name in SCRIPTS) + "})();\n"
     return Template(_part("page.html")).substitute(
-        title=html.escape(f"oodml: {content['features']['dataset']}"),
+        title=_words(f"oodml: {content['features']['dataset']}"),
         policy=_policy(style, script),
         style=style,
         script=script,
         definitions="\n".join(
-            f"<dt>{html.escape(term)}</dt><dd>{html.escape(words)}</dd>" for term, words in terms
+            f"<dt>{_words(term)}</dt><dd>{_words(words)}</dd>" for term, words in terms
         ),
         content=embedded(content),
         pictures=embedded(pictures),
     )
 
 
+def _words(text: str) -> str:
+    return html.escape(printable(text))
+
+
+# A backslash that is spelled out, or a character that turns the writing: U+061C, 200E and so on.
+_TURNS = re.compile(r"\\\\|\\u(?=061c|200[ef]|202[a-e]|206[6-9])")
+
+
 def embedded(value: Any) -> str:
-    """JSON that can stand in a script element: no character of it can end or open a tag."""
+    """JSON that can stand in a script element: no character of it can end or open a tag.
+
+    Characters that turn the direction of writing are shown by their number instead.
+    """
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    text = _TURNS.sub(lambda found: "\\\\" if found[0] == "\\\\" else "\\\\u", text)
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
