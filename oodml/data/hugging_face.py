@@ -58,7 +58,7 @@ def parse_address(source: str) -> Address:
     text, _, query = text.partition("?")
     match = _ADDRESS.fullmatch(text)
     columns = dict(parse_qsl(query, keep_blank_values=True))
-    if match is None or not all(columns.values()) or (query and not columns):
+    if match is None or not all(columns.values()):
         raise UsageError(f"{source!r} is not of the form {FORM}.")
     for role in columns:
         if role not in _ROLES:
@@ -96,9 +96,10 @@ def load_hugging_face(source: str, *, root: str | Path | None = None) -> Dataset
         raise DataError(f"cannot load {source}: {_reason(error)}.") from None
     if not rows:
         raise DataError(f"{source} holds no image with a label.")
-    name = Path(address.location).stem or "hf"
+    place = Path(address.location)
+    name = place.stem if place.suffix.lower() in _FILE_READERS else place.name
     samples = [sample for sample, _ in rows]
-    return dataset_of(samples, name=name, source=source, groups=_groups(source, rows))
+    return dataset_of(samples, name=name or "hf", source=source, groups=_groups(source, rows))
 
 
 def _library() -> Any:
@@ -177,6 +178,8 @@ def _rows(
     """Each labelled image of a split with the name of its group, if there is one."""
     plain = table.with_format(None).select_columns(columns.names)
     plain = plain.cast_column(columns.image, library.Image(decode=False))
+    # Arrow believes a file's offsets and reads where they point, so they are looked at first.
+    plain.data.validate(full=True)
     left_out = 0
     for number, row in enumerate(plain):
         label = columns.label_text(row)

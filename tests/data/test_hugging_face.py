@@ -2,12 +2,14 @@ import io
 import json
 import logging
 import os
+import struct
 import sys
 
 import pytest
 from PIL import Image
 
 from oodml.data import load_dataset
+from oodml.data.columns import choose_columns
 from oodml.data.content import stored
 from oodml.data.hugging_face import Address, parse_address
 from oodml.errors import DataError, UsageError
@@ -104,6 +106,31 @@ def test_splits_and_columns_are_chosen_in_the_source(place):
         load_dataset(f"{source}?label=kin")
     with pytest.raises(UsageError, match=r"unknown split 'tests'. Did you mean 'test'"):
         load_dataset(f"{source}@tests?label=kind")
+
+
+def test_a_class_column_goes_before_text_and_a_class_without_a_name_is_an_error(place):
+    kind = ([0, 1, 0, 1], datasets.ClassLabel(names=["a", "b"]))
+    data = table([1, 2, 3, 4], None, note=(["x"] * 4, datasets.Value("string")), kind=kind)
+    assert load_dataset(saved(data, place)).class_names == ("a", "b")
+    columns = choose_columns(datasets, data.features, {"group": "note"}, "pets")
+    for number in (-2, 2):
+        with pytest.raises(DataError, match=f"'kind' holds the class {number}; it has 2"):
+            columns.label_text({"kind": number})
+    with pytest.raises(DataError, match="'note' has rows without a group"):
+        columns.group_text({"note": ""})
+
+
+def test_offsets_that_point_elsewhere_are_seen_before_anything_is_read_there(place):
+    source = saved(table([1, 2], [0, 0]), place)
+    (arrow,) = (place / "pets").glob("*.arrow")
+    first, second = len(encoded(1)), len(encoded(2))
+    true = struct.pack("<3i", 0, first, first + second)
+    whole = arrow.read_bytes()
+    assert whole.count(true) == 1
+    arrow.unlink()
+    arrow.write_bytes(whole.replace(true, struct.pack("<3i", 0, first, first + second + 8)))
+    with pytest.raises(DataError, match="Invalid: Length spanned by binary offsets"):
+        load_dataset(source)
 
 
 def test_rows_without_a_label_or_an_image_are_left_out_aloud(place, caplog):
