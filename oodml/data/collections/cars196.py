@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import csv
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from oodml.data.collections.collection import Archive, collection
+from oodml.data.collections.matlab import read_mat
 from oodml.data.collections.pool import Listed, pool, read_text
 from oodml.data.dataset import Dataset
 from oodml.errors import DataError
 
-Value = TypeVar("Value")
 _TWO_WORDS = ("AM General", "Aston Martin", "Land Rover")
 
 
@@ -75,14 +74,14 @@ def _from_devkit(home: Path) -> Iterator[Listed]:
 def _annotated(
     home: Path, path: Path, names: list[str], field: str, prefix: str = ""
 ) -> Iterator[Listed]:
-    rows = _read_mat(path, "annotations", lambda row: (row["class"], str(row[field])))
+    rows = read_mat(path, "annotations", lambda row: (row["class"], str(row[field])))
     for number, (label, name) in enumerate(rows, start=1):
         place = f"{path.name}, image {number}"
         yield Listed(_name(names, label, home, place), prefix + name, place)
 
 
 def _class_names(path: Path) -> list[str]:
-    return _read_mat(path, "class_names", str)
+    return read_mat(path, "class_names", str)
 
 
 def _from_kaggle(home: Path) -> Iterator[Listed]:
@@ -111,16 +110,3 @@ def _name(names: list[str], number: Any, home: Path, place: str) -> str:
         raise DataError(
             f"{home}: {place}: {str(number)[:40]!r} is no class from 1 to {len(names)}."
         ) from None
-
-
-def _read_mat(path: Path, variable: str, parse: Callable[[Any], Value]) -> list[Value]:
-    """What `parse` makes of each element of an array; SciPy's reader unpickles nothing."""
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
-    try:
-        content = loadmat(path, variable_names=[variable], squeeze_me=True)
-        return [parse(element) for element in content[variable].reshape(-1)]
-    except (OSError, ValueError, TypeError, LookupError, NotImplementedError, AttributeError,
-            zlib.error, MatReadError) as error:  # fmt: skip
-        raise DataError(f"{path} is not a readable list of cars ({error}).") from None

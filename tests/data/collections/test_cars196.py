@@ -111,9 +111,24 @@ def test_makers_of_two_words_are_known(name: str, maker: str) -> None:
         (as_kaggle_has_it, "anno_test.csv", "1.jpg,1,1,1,1,4\n", "line 1: '4' is no class from 1"),
         (as_kaggle_has_it, "anno_test.csv", "1.jpg,1,1,1,1,0\n", "'0' is no class from 1 to 3"),
         (as_kaggle_has_it, "anno_test.csv", "\n", "'' is no class"),
-        (as_its_home_gave_it, "cars_annos.mat", b"MATLAB 5.0", "not a readable list of cars"),
-        (as_its_home_gave_it, "cars_annos.mat", mat(annotations=3), "not a readable list of cars"),
-        (as_torchvision_wants_it, "devkit/cars_meta.mat", mat(names=3), "not a readable list of"),
+        (
+            as_its_home_gave_it,
+            "cars_annos.mat",
+            b"MATLAB 5.0",
+            "no readable variable 'class_names'",
+        ),
+        (
+            as_its_home_gave_it,
+            "cars_annos.mat",
+            mat(annotations=3),
+            "no readable variable 'class_names'",
+        ),
+        (
+            as_torchvision_wants_it,
+            "devkit/cars_meta.mat",
+            mat(names=3),
+            "no readable variable 'class_names'",
+        ),
         (
             as_torchvision_wants_it,
             "cars_test_annos_withlabels.mat",
