@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import MISSING, dataclass, field, fields
-from functools import cache, cached_property
+from functools import cache
+from operator import attrgetter
 from typing import Any
 
 from oodml.files import digest
 from oodml.json_fields import checked_fields
 
 
-@dataclass(frozen=True)
-class RunSpec:
+class _Named:
+    """Room for the id, which is worked out once: plans hold a hundred thousand specs."""
+
+    __slots__ = ("_id",)
+
+
+@dataclass(frozen=True, slots=True)
+class RunSpec(_Named):
     """Everything that defines the result of one run, and nothing else.
 
     No path, device or number of workers stands here. `split` is the id of a split, so that
@@ -100,10 +107,14 @@ class RunSpec:
     measured_on: str = "test"
     protocol: int = 1
 
-    @cached_property
+    @property
     def id(self) -> str:
         """12 hex digits over the fields that differ from their defaults."""
-        return digest(self.to_json())
+        known: str | None = getattr(self, "_id", None)
+        if known is None:
+            known = digest(self.to_json())
+            object.__setattr__(self, "_id", known)
+        return known
 
     @property
     def label(self) -> str:
@@ -126,14 +137,16 @@ class RunSpec:
 
     def to_json(self) -> dict[str, Any]:
         """A plain dict without the fields that have their default value."""
-        own = self.__dict__
-        return {name: own[name] for name, default in _defaults().items() if own[name] != default}
+        own = zip(_defaults().items(), _values(self), strict=True)
+        return {name: value for (name, default), value in own if value != default}
 
     def placed(self, split: str, seed: int) -> RunSpec:
         """The same run on another split and with another seed; far quicker than `replace`."""
         spec = object.__new__(RunSpec)
-        spec.__dict__.update(self.__dict__, split=split, seed=seed)
-        spec.__dict__.pop("id", None)
+        for name, value in zip(_defaults(), _values(self), strict=True):
+            object.__setattr__(spec, name, value)
+        object.__setattr__(spec, "split", split)
+        object.__setattr__(spec, "seed", seed)
         return spec
 
     @classmethod
@@ -150,3 +163,14 @@ def _defaults() -> dict[str, Any]:
 
 def _default(f: Any) -> Any:
     return f.default_factory() if f.default_factory is not MISSING else f.default
+
+
+def _values(spec: RunSpec) -> tuple[Any, ...]:
+    """The values of all fields, in the order of the fields."""
+    values: tuple[Any, ...] = _reader()(spec)
+    return values
+
+
+@cache
+def _reader() -> attrgetter[tuple[Any, ...]]:
+    return attrgetter(*_defaults())

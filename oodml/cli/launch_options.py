@@ -65,7 +65,7 @@ launch_options = together(
 )
 
 
-def launching(options: dict[str, Any], specs: Sequence[RunSpec]) -> dict[str, Any]:
+def launching(options: dict[str, Any]) -> dict[str, Any]:
     """The arguments of `run_grid` that these options stand for; they are taken out of `options`."""
     from oodml.launch import Cluster
 
@@ -76,7 +76,7 @@ def launching(options: dict[str, Any], specs: Sequence[RunSpec]) -> dict[str, An
     return {
         "launcher": launcher,
         "cluster": cluster,
-        "workers": options.pop("workers") or workers_for(specs),
+        "workers": options.pop("workers"),
         "retries": options.pop("retries"),
         "timeout": options.pop("timeout"),
         "track": options.pop("track") or "",
@@ -85,11 +85,11 @@ def launching(options: dict[str, Any], specs: Sequence[RunSpec]) -> dict[str, An
 
 def workers_for(specs: Sequence[RunSpec]) -> int:
     """One worker a core for heads; for networks one a GPU, or a single one with all cores."""
+    if all(spec.train != "all" for spec in specs):
+        return default_workers()
     import torch
 
-    if any(spec.train == "all" for spec in specs):
-        return max(1, torch.cuda.device_count())
-    return default_workers()
+    return max(1, torch.cuda.device_count())
 
 
 def torchrun_processes() -> int:

@@ -24,7 +24,7 @@ from oodml.cli.grid import (
     run_with_progress,
 )
 from oodml.cli.grid_options import grid_options
-from oodml.cli.launch_options import is_first_process, launch_options, launching
+from oodml.cli.launch_options import is_first_process, launch_options, launching, workers_for
 from oodml.cli.options import FILE, FOLDER
 from oodml.cli.terminal import echo
 
@@ -77,10 +77,12 @@ def run_command(
     with _speaking_once():
         specs = specs_of(built, options)
         specs = ordered(filtered(specs, built, filter_text) if filter_text else specs, order)
-        store, how = Store(output), launching(options, specs)
-        print_plan(specs, store, retries=how["retries"], workers=how["workers"])
+        store = Store(output)
+        options["workers"] = options["workers"] or workers_for(specs)
+        print_plan(specs, store, retries=options["retries"], workers=options["workers"])
         if dry_run:
             return
+        how = launching(options)
         resources = resources_for(built, options, specs)
         keep_ladder(built, store)
         outcome = run_with_progress(

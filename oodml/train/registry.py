@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
-import math
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from oodml.errors import OodmlError, UsageError, unknown_name
+from oodml.train.values import like, literal
 
 Build = Callable[..., Any]
 _REGISTRY: dict[str, MethodEntry] = {}
@@ -122,7 +121,7 @@ class MethodEntry:
             default = self.hyperparameters[name]
             if isinstance(default, Base):
                 default, value = default.name, _base_entry(self, value).name
-            value = _like(default, value, f"{self.name}: {name}")
+            value = like(default, value, f"{self.name}: {name}")
             if value != default:
                 changed[name] = value
         return {**changed, **self._check_base(hyperparameters)}
@@ -231,7 +230,7 @@ def parse_method(text: str) -> tuple[str, dict[str, Any]]:
         key, equals, value = pair.partition("=")
         if not equals:
             raise UsageError(f"{text!r}: write hyperparameters as {name}:NAME=VALUE,NAME=VALUE.")
-        hyperparameters[key.strip()] = _literal(value.strip())
+        hyperparameters[key.strip()] = literal(value.strip())
     return name.strip(), get_method(name.strip()).check(hyperparameters)
 
 
@@ -279,29 +278,3 @@ def _base_entry(entry: MethodEntry, value: Any) -> MethodEntry:
     if not base.trains or base.base_name({}) is not None:
         raise UsageError(f"{entry.name}: base={value}: give a method that is only a loss.")
     return base
-
-
-def _literal(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
-def _like(default: Any, value: Any, what: str) -> Any:
-    if isinstance(default, str) and isinstance(value, int | float) and not isinstance(value, bool):
-        # targets=256 is read as a number and means the word.
-        return str(value)
-    if isinstance(default, bool) or default is None or isinstance(default, str):
-        fits = default is None or isinstance(value, type(default))
-        converted = value
-    else:
-        fits = isinstance(value, int | float) and not isinstance(value, bool)
-        fits = fits and math.isfinite(value)
-        fits = fits and (isinstance(default, float) or float(value).is_integer())
-        converted = type(default)(value) if fits else value
-    if not fits:
-        raise UsageError(
-            f"{what}={value!r} is not of the type of its default {default!r}, or not finite."
-        )
-    return converted

@@ -17,6 +17,7 @@ from oodml.train.model import EmbeddingModel
 from oodml.train.objective import make_objective
 from oodml.train.registry import Base, get_method
 from oodml.train.settings import SETTINGS
+from oodml.train.values import literal
 
 # How far the default of a hyperparameter, and that of a learning rate, is left on either side.
 FACTOR = 4
@@ -138,7 +139,7 @@ def parse_domain(text: str) -> tuple[str, Domain]:
         if None not in ends and ends[0] <= ends[1]:
             return name, Range(*ends)
     elif equals and rest.strip():
-        return name, Choices(tuple(_literal(value.strip()) for value in rest.split("|")))
+        return name, Choices(tuple(literal(value.strip()) for value in rest.split("|")))
     raise UsageError(f"--space {text}: write NAME=LOW..HIGH with LOW at most HIGH, or NAME=A|B|C.")
 
 
@@ -213,13 +214,6 @@ def is_setting(name: str, spec: RunSpec) -> bool:
 
 
 def _number(text: str) -> Any:
-    value = _literal(text.strip())
+    value = literal(text.strip())
     usable = isinstance(value, int | float) and not isinstance(value, bool)
     return value if usable and math.isfinite(value) else None
-
-
-def _literal(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
