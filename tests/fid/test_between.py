@@ -54,7 +54,7 @@ def test_groups_are_kept_where_both_collections_have_them() -> None:
 def test_collections_seen_differently_do_not_compare() -> None:
     a, b = collection(3, 1, "a"), collection(2, 2, "b")
     strange = replace(b, source=replace(b.source, weights="2" * 64))
-    with pytest.raises(DataError, match="A was made by .*, B by"):
+    with pytest.raises(DataError, match=r"A was made by .*, B by"):
         joined(a, strange)
     with pytest.raises(DataError, match="A has 4 dimensions, B has 3"):
         joined(a, replace(b, values=b.values[:, :3]))

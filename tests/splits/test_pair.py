@@ -37,7 +37,7 @@ def test_a_pair_records_how_it_was_made(level: str) -> None:
     assert shift is not None and shift.level == level
     assert (shift.n_train, shift.n_test) == ((36, 28) if level == "sample" else (6, 4))
     assert [(step.kind, step.fid) for step in pair.trajectory] == [("pair", shift.fid)]
-    assert pair.class_sizes == {name: 6 for name in "abcdef"} | {name: 7 for name in "ijkl"}
+    assert pair.class_sizes == dict.fromkeys("abcdef", 6) | dict.fromkeys("ijkl", 7)
     assert pair.features.dataset == "pool 0 -> pool 1"
     assert pair.features.fingerprint == joint_fingerprint(FIRST, SECOND)
     assert joint_fingerprint(FIRST, SECOND) != joint_fingerprint(SECOND, FIRST)
@@ -72,7 +72,7 @@ def test_the_pool_holds_the_classes_that_its_ladder_names() -> None:
 def test_two_classes_a_side_are_enough_and_one_is_not() -> None:
     few = FIRST.subset(["a", "b", "g"])
     assert len(pair_ladder(few, SECOND).rungs[0].train_classes) == 2
-    with pytest.raises(DataError, match="1 classes? (are|is) in both|1 and 5 remain"):
+    with pytest.raises(DataError, match="1 and 5 remain"):
         pair_ladder(FIRST.subset(["a", "g"]), SECOND)
 
 
