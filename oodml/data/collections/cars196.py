@@ -56,7 +56,7 @@ def maker_of(class_name: str) -> str:
     for maker in _TWO_WORDS:
         if class_name.startswith(f"{maker} "):
             return maker
-    return class_name.split()[0]
+    return class_name.strip().partition(" ")[0]
 
 
 def _from_home(home: Path) -> Iterator[Listed]:

@@ -71,6 +71,8 @@ def _distinct(home: Path, listed: Iterable[Listed]) -> dict[str, Listed]:
         parts = [part for part in each.name.split("/") if part not in ("", ".")]
         if not parts or each.name[0] == "/" or ".." in parts or "\0" in each.name:
             raise DataError(f"{home}: {each.place}: {each.name!r} is no path inside the folder.")
+        if not each.class_name.strip():
+            raise DataError(f"{home}: {each.place}: the class of {each.name!r} has no name.")
         other = images.setdefault("/".join(parts), each)
         if other is not each:
             raise DataError(

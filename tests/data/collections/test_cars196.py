@@ -67,6 +67,11 @@ def as_kaggle_has_it() -> dict[str, str | bytes | None]:
     return files
 
 
+def blank_names() -> bytes:
+    records = rows(("car_ims/000001.jpg", 1), field="relative_im_path")
+    return mat(annotations=records, class_names=cells((" ", " ")))
+
+
 @pytest.mark.parametrize(
     ("layout", "first"),
     [
@@ -110,6 +115,7 @@ def test_makers_of_two_words_are_known(name: str, maker: str) -> None:
     [
         (as_kaggle_has_it, "anno_test.csv", "1.jpg,1,1,1,1,4\n", "line 1: '4' is no class from 1"),
         (as_kaggle_has_it, "anno_test.csv", "1.jpg,1,1,1,1,0\n", "'0' is no class from 1 to 3"),
+        (as_its_home_gave_it, "cars_annos.mat", blank_names(), "has no name"),
         (as_kaggle_has_it, "anno_test.csv", "\n", "'' is no class"),
         (
             as_its_home_gave_it,
