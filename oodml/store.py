@@ -93,7 +93,8 @@ class Store:
     def error(self, run_id: str) -> str | None:
         """The tracebacks of the failed tries, or None."""
         try:
-            return (self.run_directory(run_id) / "error.txt").read_text()
+            path = self.run_directory(run_id) / "error.txt"
+            return path.read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
             return None
 
@@ -144,7 +145,8 @@ class Store:
         earlier = self.error(run_id) or ""
         number, kind = self.tries(run_id).count + 1, "killed" if killed else "failed"
         with atomic_write(self.run_directory(run_id) / "error.txt") as file:
-            file.write(f"{earlier}== try {number}: {kind} ==\n{traceback.rstrip()}\n".encode())
+            text = f"{earlier}== try {number}: {kind} ==\n{traceback.rstrip()}\n"
+            file.write(text.encode(errors="backslashreplace"))
 
     def note_grid(self, specs: Sequence[RunSpec]) -> None:
         """Remember which runs were asked for, so that `status` knows what is missing."""
