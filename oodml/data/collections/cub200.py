@@ -55,6 +55,6 @@ def load_cub200(home: Path) -> Dataset:
 
 def _class(words: list[str]) -> tuple[str, str]:
     number, _, name = words[1].partition(".")
-    if int(number) != int(words[0]):
+    if int(number) != int(words[0]) or not name.strip("_"):
         raise ValueError
     return words[0], name.replace("_", " ")

@@ -69,6 +69,7 @@ def test_the_whole_collection_is_asked_for_by_its_name(tmp_path: Path) -> None:
         ("images.txt", "", "name no image"),
         ("images.txt", b"1 \xff\xfe.jpg\n", "not a readable UTF-8 text file"),
         ("classes.txt", "1 002.Crow\n", "'1 002.Crow' is not 'NUMBER NUMBER.NAME'"),
+        ("classes.txt", "1 001.__\n", "'1 001.__' is not 'NUMBER NUMBER.NAME'"),
         ("image_class_labels.txt", "1 one two\n1\n", "line 2: '1' is not 'IMAGE CLASS'"),
     ],
 )
