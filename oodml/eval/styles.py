@@ -82,7 +82,7 @@ def _of_name(name: str) -> LineStyle:
 
 def _hashed(name: str, *sizes: int) -> list[int]:
     """One number below each of the sizes, from a hash of the name."""
-    number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
+    number = int.from_bytes(hashlib.sha256(name.encode(errors="surrogatepass")).digest()[:8], "big")
     found = []
     for size in sizes:
         number, digit = divmod(number, size)

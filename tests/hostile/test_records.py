@@ -207,6 +207,17 @@ def test_a_list_of_runs_names_folders_of_its_own_only(
     assert oodml("status", tmp_path).exit_code == 0
 
 
+def test_a_traceback_of_any_bytes_is_shown(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.fail(SPEC.id, "caf\udce9")
+    assert "caf\\udce9" in oodml("status", tmp_path).output
+    (store.run_directory(SPEC.id) / "error.txt").write_bytes(
+        b"== try 1: failed ==\n\xff\xfe\x1b[2J"
+    )
+    result = oodml("status", tmp_path)
+    assert result.exit_code == 0 and "1 failed" in result.output and "\x1b" not in result.output
+
+
 @pytest.mark.parametrize(
     "claim", [b"", b"{", b"\xff", b"[" * 100_000, b'{"pid": "../1"}', b"[1]", b'{"pid": 1e999}']
 )
