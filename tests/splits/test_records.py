@@ -1,0 +1,46 @@
+"""What a ladder keeps of how it was made, and the order that gains put units in."""
+
+from __future__ import annotations
+
+import numpy as np
+from conftest import make_features
+
+from oodml.fid.features import Features
+from oodml.splits.build import build_ladder
+from oodml.splits.controls import add_controls, add_null
+from oodml.splits.gain import Gains
+from oodml.splits.ladder import Ladder
+from oodml.splits.pool import Pool
+from oodml.splits.sides import Sides
+from oodml.splits.swap import EASIER, HARDER, by_gain
+
+
+def test_a_ladder_names_its_source_and_counts_its_images(features: Features) -> None:
+    built = build_ladder(features, rungs=2, swap_size=2, source="photos/pool")
+    assert built.source == "photos/pool"
+    assert built.class_sizes == dict.fromkeys(features.class_names, 8)
+    assert build_ladder(features, rungs=2, swap_size=2).source == ""
+
+
+def test_a_null_says_how_many_draws_it_is_of(ladder: Ladder, features: Features) -> None:
+    controlled = add_controls(add_null(ladder, features, draws=3), features)
+    for split in (*controlled.rungs, *controlled.controls):
+        shift = split.shift
+        assert shift is not None and shift.null_draws == 3
+        assert shift.null_mean is not None and shift.excess == shift.fid - shift.null_mean
+
+
+def test_the_units_that_gain_most_move_first() -> None:
+    pool = Pool.of(make_features(classes=14, per_class=10, dimension=4))
+    sides = Sides.of(pool, np.arange(0, 14, 2), np.arange(1, 14, 2))
+    gains = Gains.of(pool, 70)
+    for own, gain, harder, easier in zip(
+        (sides.train, sides.test),
+        gains.of_sides(sides.train, sides.test),
+        by_gain(gains)(sides, HARDER),
+        by_gain(gains)(sides, EASIER),
+        strict=True,
+    ):
+        assert len(set(gain)) == 7
+        assert harder.tolist() == own[np.argsort(-gain)].tolist()
+        assert easier.tolist() == harder[::-1].tolist()
