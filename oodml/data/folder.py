@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from oodml.data.broken import without_broken
 from oodml.data.dataset import Dataset
 from oodml.data.listing import Listing
 from oodml.data.names import as_text
@@ -50,21 +51,24 @@ def load_folder(
     return listing.dataset(name=_name(root), source=str(folder), refuse=refuse)
 
 
-def load_images(folder: str | Path) -> Dataset:
+def load_images(
+    folder: str | Path, *, skip_broken: bool = False, progress: bool = False
+) -> Dataset:
     """All images of a folder, at any depth, as one class named `images`.
 
-    For distances between collections without classes. Raises `DataError` if there are fewer than
-    two images.
+    For distances between collections without classes. With `skip_broken`, images that do not
+    decode are left out. Raises `DataError` if there are fewer than two images.
     """
     root = Path(folder)
     oddities: Oddities = defaultdict(list)
-    listing = _listing(root, [""], oddities, refuse_at_once, progress=False, names=["images"])
+    listing = _listing(root, [""], oddities, refuse_at_once, progress, names=["images"])
     say(root, oddities)
     if not listing.places:
         raise DataError(
             f"{root} holds no image. Images end in {', '.join(sorted(IMAGE_SUFFIXES))}."
         )
-    return listing.dataset(name=_name(root), source=str(folder))
+    dataset = listing.dataset(name=_name(root), source=str(folder))
+    return without_broken(dataset, progress=progress) if skip_broken else dataset
 
 
 def has_class_folders(folder: str | Path) -> bool:

@@ -28,7 +28,10 @@ def read_image(path: str | Path) -> Image.Image:
         with open_image(path) as image:
             return _picture(image)
     except Exception as error:  # decoders raise anything on hostile bytes, and it is the file's
-        raise DataError(f"cannot read the image {as_text(str(path))}: {_reason(error)}.") from None
+        raise DataError(
+            f"cannot read the image {as_text(str(path))}: {_reason(error)}. Mend or remove it, or "
+            "skip all such images with --skip-broken."
+        ) from None
 
 
 def decoding_error(path: str | Path) -> str | None:

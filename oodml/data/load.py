@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def _load(
         return load_collection(find_collection(source), root)
     if isinstance(source, str) and source.startswith(PREFIX):
         return load_hugging_face(source, root=root)
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))  # noqa: PTH111 - Path's raises for unknown users
     if path.is_file():
         return _load_file(path, root, refuse, progress)
     if path.is_dir():

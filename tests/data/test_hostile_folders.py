@@ -251,3 +251,18 @@ def test_very_many_files_in_one_folder(tmp_path, count):
     assert dataset.paths[2].is_file() and dataset.paths[-3].name == f"{count - 1:07d}.png"
     assert len(dataset.paths[1:4]) == 3
     assert np.all(dataset.sizes > 0)
+
+
+@pytest.mark.parametrize("source", ["~nobody-of-this-name/x", "no\nsuch/x", "no\0such/x"])
+def test_a_source_that_is_no_path_is_one_line(source):
+    with pytest.raises(DataError, match="there is no folder or CSV file"):
+        load_dataset(source)
+
+
+def test_images_without_classes_can_skip_broken_ones(tmp_path):
+    for number in range(3):
+        draw(tmp_path / f"{number}.png")
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "bad.png").write_bytes(b"")
+    assert load_images(tmp_path).sample_names[3] == "deep/bad.png"
+    assert load_images(tmp_path, skip_broken=True).skipped == ("deep/bad.png",)
