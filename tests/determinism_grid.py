@@ -1,6 +1,6 @@
 """A whole pipeline from a folder of images to a store of runs, for the test that repeats it.
 
-Run as `python determinism_grid.py IMAGES RESULTS WORKERS [METHOD ...]`.
+Run as `python determinism_grid.py IMAGES RESULTS`.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from oodml.train.build import Resources
 from oodml.train.plan import plan
 
 # One of each kind of randomness: none, tuples in a batch, drawn proxies, a memory of embeddings,
-# heads with clusters of their own, made embeddings, a second network.
+# heads with clusters of their own, made embeddings, heads that teach each other.
 METHODS = ("frozen", "margin", "proxy_anchor", "xbm", "divide_and_conquer", "hdml", "s2sd")
 
 
-def repeat(images: Path, results: Path, workers: int, methods: tuple[str, ...] = METHODS) -> None:
+def repeat(images: Path, results: Path) -> None:
     """Build the ladder of `images` in `results` and do its runs, on features and on images."""
     dataset, backbone = load_dataset(images), load_backbone("tiny")
     pool = extract_features(dataset, backbone, cache=results / "cache")
     ladder = build_ladder(pool, rungs=2)
     ladder.save(results / "ladder.json")
     small = {"steps": 3, "batch_size": 12, "embedding_dim": 8}
-    specs = plan(ladder, methods, [0], **small)  # type: ignore[arg-type]
+    specs = plan(ladder, METHODS, [0], **small)  # type: ignore[arg-type]
     specs += plan(
         ladder, ["margin"], [0], train="all", rungs=[0], image_size=32, few_shot="head",
         few_shot_steps=2, **small,
     )  # type: ignore[arg-type]  # fmt: skip
     resources = Resources(pool, dataset, backbone)
-    outcome = run_grid(specs, ladder, resources, Store(results), workers=workers)
+    outcome = run_grid(specs, ladder, resources, Store(results))
     assert outcome.done == len(specs), outcome
 
 
 if __name__ == "__main__":
-    repeat(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), tuple(sys.argv[4:]) or METHODS)
+    repeat(Path(sys.argv[1]), Path(sys.argv[2]))

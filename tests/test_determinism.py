@@ -30,13 +30,11 @@ def copied(images: Path, folder: Path) -> Path:
     return folder / images.name
 
 
-def started(
-    images: Path, results: Path, workers: int, hash_seed: int, *methods: str
-) -> subprocess.Popen[bytes]:
+def started(images: Path, results: Path, hash_seed: int) -> subprocess.Popen[bytes]:
     results.mkdir()
-    arguments = [str(images), str(results), str(workers), *methods]
     environment = {**os.environ, "PYTHONHASHSEED": str(hash_seed)}
-    return subprocess.Popen([sys.executable, str(SCRIPT), *arguments], env=environment, cwd=results)
+    arguments = [sys.executable, str(SCRIPT), str(images), str(results)]
+    return subprocess.Popen(arguments, env=environment, cwd=results)
 
 
 def measured(results: Path) -> dict[str, dict[str, Any]]:
@@ -52,10 +50,10 @@ def measured(results: Path) -> dict[str, dict[str, Any]]:
 
 
 def test_a_grid_gives_the_same_bits_in_other_processes(image_folder: Path, tmp_path: Path) -> None:
-    there = started(copied(image_folder, tmp_path / "elsewhere"), tmp_path / "there", 1, 1)
+    there = started(copied(image_folder, tmp_path / "elsewhere"), tmp_path / "there", hash_seed=1)
     here = tmp_path / "here"
     here.mkdir()
-    repeat(image_folder, here, workers=1)
+    repeat(image_folder, here)
     assert there.wait() == 0
     assert (tmp_path / "there" / "ladder.json").read_bytes() == (here / "ladder.json").read_bytes()
     once, again = measured(here), measured(tmp_path / "there")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from conftest import make_features
@@ -38,5 +40,9 @@ def test_all_rows_that_are_no_numbers_are_counted_and_the_first_named() -> None:
         require_finite(values, "features")
 
 
-def test_a_sum_beyond_the_largest_number_accuses_no_row() -> None:
-    require_finite(np.full((3, 1), 1e308), "features")
+def test_a_sum_beyond_the_largest_number_accuses_no_row_and_warns_of_nothing() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        require_finite(np.full((3, 1), 1e308), "features")
+        with pytest.raises(DataError, match="2, 3"):
+            require_finite(np.array([[1.0], [1.0], [np.inf], [-np.inf]]), "features")

@@ -1,0 +1,75 @@
+"""The gallery that is evaluated: which classes and images it holds, row by row."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from conftest import make_features
+
+from oodml.fid.features import Features
+from oodml.splits.gallery import equal_gallery, gallery_classes_of, gallery_of
+from oodml.splits.ladder import Ladder
+from oodml.splits.split import Split
+
+
+def named() -> Features:
+    features = make_features(classes=10, per_class=6, dimension=3)
+    return replace(features, sample_names=tuple(f"image {row}" for row in range(len(features))))
+
+
+SPLIT = Split(
+    tuple(f"class {i:03d}" for i in range(4)), tuple(f"class {i:03d}" for i in range(4, 10))
+)
+
+
+def test_no_size_means_everything_as_it_is() -> None:
+    features = named()
+    assert gallery_of(features, SPLIT, 0, 0, seed=0) is features
+
+
+def test_a_smaller_gallery_keeps_every_rows_class_values_and_name() -> None:
+    features = named()
+    gallery = gallery_of(features, SPLIT, 4, 15, seed=3)
+    assert gallery.class_names == gallery_classes_of(SPLIT, 4, 3)
+    assert len(gallery) == 15 and np.bincount(gallery.labels).min() >= 2
+    rows = [int(name.split()[1]) for name in gallery.sample_names]
+    assert (gallery.values == features.values[rows]).all()
+    owners = [features.class_names[features.labels[row]] for row in rows]
+    assert owners == [gallery.class_names[label] for label in gallery.labels]
+    nameless = gallery_of(replace(features, sample_names=()), SPLIT, 4, 15, seed=3)
+    assert nameless.sample_names == () and (nameless.values == gallery.values).all()
+
+
+def test_images_alone_or_classes_alone_may_be_cut() -> None:
+    features = named()
+    fewer_images = gallery_of(features, SPLIT, 0, 20, seed=0)
+    assert fewer_images.class_names == SPLIT.test_classes and len(fewer_images) == 20
+    fewer_classes = gallery_of(features, SPLIT, 3, 0, seed=0)
+    assert len(fewer_classes.class_names) == 3 and len(fewer_classes) == 18
+
+
+def test_a_draw_depends_on_seed_and_split_alone() -> None:
+    features = named()
+    other = Split(SPLIT.train_classes[:3], SPLIT.test_classes)
+    draws = [
+        gallery_of(features, split, 6, 20, seed).sample_names
+        for split, seed in ((SPLIT, 0), (SPLIT, 0), (SPLIT, 1), (other, 0))
+    ]
+    assert draws[0] == draws[1] and len(set(draws)) == 3
+
+
+def test_the_equal_gallery_looks_at_controls_where_they_are_asked_for(ladder: Ladder) -> None:
+    rungs = ladder.rungs[:1]
+    tested = rungs[0].test_classes
+    sizes = {name: 8 if name in tested else 2 for name in ladder.class_sizes}
+    mirrored = Split(tested, rungs[0].train_classes, rungs[0].shift)
+    pair = replace(
+        ladder,
+        rungs=rungs,
+        rung_steps=ladder.rung_steps[:1],
+        controls=(mirrored,),
+        class_sizes=sizes,
+    )
+    assert equal_gallery(pair, [0, 1], controls=False) == (len(tested), 8 * len(tested))
+    assert equal_gallery(pair, [0, 1], controls=True) == (len(tested), 2 * len(tested))
