@@ -7,6 +7,7 @@ import logging
 import lzma
 import shutil
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -28,6 +29,8 @@ _DAMAGE = (
     lzma.LZMAError,
     EOFError,
     RuntimeError,
+    LookupError,
+    struct.error,
     NotImplementedError,
     UnicodeDecodeError,
     ValueError,
@@ -123,7 +126,12 @@ def _bar(members: Iterable[Member], path: Path, progress: bool) -> Iterable[Memb
 
 def _check_name(path: Path, name: str) -> None:
     parts = PurePosixPath(name.replace("\\", "/")).parts
-    if name.startswith(("/", "\\")) or ".." in parts or (parts and parts[0].endswith(":")):
+    if (
+        not name
+        or name.startswith(("/", "\\"))
+        or ".." in parts
+        or (parts and parts[0].endswith(":"))
+    ):
         raise DataError(
             f"{path} is not to be trusted: its member {name!r} would be written outside the "
             "folder. Nothing of it was used; remove the file and get it from the collection's home."

@@ -127,6 +127,23 @@ def test_a_disk_that_takes_no_more_is_named_and_left_as_it_was(
     assert names(tmp_path) == ["birds.zip"]
 
 
+def test_a_member_without_a_name_spoils_the_archive(tmp_path: Path) -> None:
+    path = tmp_path / "birds.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(zipfile.ZipInfo(""), "x")
+    with pytest.raises(DataError, match="its member '' would be written outside"):
+        extract(archive_of(path), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["birds.zip", "birds.tgz", "birds.tar"])
+def test_bytes_of_another_kind_are_no_archive(tmp_path: Path, name: str) -> None:
+    path = pack(tmp_path / "page.html", {"": "<html>Sign in</html>" * 99})
+    path.rename(tmp_path / name)
+    with pytest.raises(DataError, match="cannot be extracted"):
+        extract(Archive("", name), tmp_path)
+    assert names(tmp_path) == [name]
+
+
 @pytest.mark.parametrize("stop", ["in the middle of unpacking", "between two moves"])
 def test_an_extraction_that_was_killed_is_made_good(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: str
