@@ -1,11 +1,14 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
-from oodml.data.check import PoolReport, check_dataset, report_lines
+from oodml.data.check import Leak, PoolReport, check_dataset, report_lines
+from oodml.data.check.report import Named, SmallClass
 from oodml.data.collections.collection import _REGISTRY, Collection
 from oodml.data.folder import load_folder
 from oodml.errors import DataError
@@ -147,8 +150,27 @@ def test_json_comes_back_as_it_was(report: PoolReport, tmp_path: Path) -> None:
             PoolReport.load(tmp_path / "changed.json")
 
 
-def test_a_search_cut_short_is_said(report: PoolReport) -> None:
-    from dataclasses import replace
+def test_everything_that_is_found_makes_a_pool_unsound(report: PoolReport) -> None:
+    none: dict[str, Any] = dict.fromkeys(
+        ("refused", "small_classes", "broken", "blank", "across_classes", "within_classes"), ()
+    )
+    sound = replace(report, **none, wrong_suffixes=(), ladder=(Leak(0, 9, 0, 0, ()),))
+    assert sound.sound
+    for change in (
+        {"refused": ("no",)},
+        {"small_classes": (SmallClass("a", 1),)},
+        {"broken": (Named("a", "empty"),)},
+        {"blank": ("a",)},
+        {"across_classes": report.across_classes},
+        {"within_classes": report.within_classes},
+        {"wrong_suffixes": (Named("a", "PNG"),)},
+        {"ladder": (Leak(0, 9, 1, 0, ()),)},
+        {"ladder": (Leak(0, 9, 0, 1, ()),)},
+    ):
+        found: Any = change
+        assert not replace(sound, **found).sound, change
 
+
+def test_a_search_cut_short_is_said(report: PoolReport) -> None:
     for reach, words in ((4, "only within 4 bits"), (-1, "not at all")):
         assert words in list(report_lines(replace(report, searched_distance=reach)))[-1]
