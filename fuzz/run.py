@@ -11,6 +11,8 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 NAMES = ("ladder", "run", "grid", "npz", "npy", "pickle", "csv")
+# How libFuzzer names what it keeps.
+_FINDINGS = ("crash-", "timeout-", "oom-", "leak-")
 _LONGEST = 8_192
 
 
@@ -39,11 +41,12 @@ def main() -> int:
         text = log.read_text(errors="replace")
     if code:
         sys.stderr.write(text[-6000:])
-    sys.stdout.write(figures(given.reader, text, code) + "\n")
+        found = [path for path in crashes.iterdir() if path.name.startswith(_FINDINGS)]
+    sys.stdout.write(figures(given.reader, text, len(found)) + "\n")
     return code
 
 
-def figures(reader: str, log: str, code: int) -> str:
+def figures(reader: str, log: str, crashes: int) -> str:
     """The figures of a fuzzer's log in one line."""
 
     def last(pattern: str) -> str:
@@ -52,7 +55,7 @@ def figures(reader: str, log: str, code: int) -> str:
 
     return (
         f"{reader}: {last(r'number_of_executed_units: *([0-9]+)')} inputs, "
-        f"{last(r'accepted ([0-9]+)')} of them whole, {int(code != 0)} crashes, "
+        f"{last(r'accepted ([0-9]+)')} of them whole, {crashes} crashes, "
         f"{last(r'average_exec_per_sec: *([0-9]+)')} a second, coverage {last(r'cov: ([0-9]+)')}"
     )
 

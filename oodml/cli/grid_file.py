@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,11 @@ from oodml.train.settings import SETTINGS
 
 _OWN = ("methods", "hyperparameters", "seeds", "rungs", "controls", "equal-gallery")
 _WORDS = {"train": "trained", "protocol": "preset", "recipe": "recipe"}
+
+# Far more than any grid holds, and few enough that a list of them fits in memory.
+_MOST = 100_000
+_BEYOND = re.compile(r"\d{6}|huge")
+_LARGEST = 1 << 53
 
 
 @dataclass(frozen=True)
@@ -67,8 +73,11 @@ class _Reader:
             if key not in self.names and key not in _OWN:
                 raise unknown_name(f"key in {self.where}", key, [*_OWN, *self.names])
         seeds = values.get("seeds")
-        if seeds is not None and (not _is_number(seeds) or seeds < 1):
-            raise UsageError(f"{self.where}: seeds = {seeds!r}: give a number of at least 1.")
+        if seeds is not None and (not _is_number(seeds) or not 1 <= seeds <= _MOST):
+            raise UsageError(
+                f"{self.where}: seeds = {_shown(seeds)}: give a number of at least 1, at most "
+                f"{_MOST}."
+            )
         return GridTable(
             tuple(self._methods(values)),
             seeds,
@@ -90,6 +99,11 @@ class _Reader:
 
     def _rungs(self, given: Any) -> list[int]:
         parts: Sequence[Any] = given if isinstance(given, list) else [given]
+        for part in parts:
+            if _BEYOND.search(_shown(part)) is not None:
+                raise UsageError(
+                    f"{self.where}: rungs = {_shown(part)}: a ladder has no such rung."
+                )
         return sorted({n for part in parts for n in numbers_in(str(part), f"{self.where}: rungs")})
 
     def _flag(self, values: dict[str, Any], key: str) -> bool | None:
@@ -103,12 +117,19 @@ class _Reader:
         parameter = self.parameters[self.names[key]]
         if isinstance(parameter, click.Option) and parameter.is_flag:
             return self._flag({key: value}, key)
+        if _is_number(value) and abs(value) > _LARGEST:
+            raise UsageError(f"{self.where}: {key} = {_shown(value)}: too large for a setting.")
         if isinstance(value, bool | list | dict):
             raise UsageError(f"{self.where}: {key} = {value!r}: give a single value.")
         try:
             return parameter.type.convert(value, parameter, self.context)
         except click.BadParameter as error:
             raise UsageError(f"{self.where}: {key} = {value!r}: {error.message}") from None
+
+
+def _shown(value: Any) -> str:
+    """The value as typed, cut where it is long; an integer may have too many digits to print."""
+    return "a huge number" if _is_number(value) and abs(value) > _LARGEST else str(value)[:40]
 
 
 def _joined(method: str, written: str) -> str:

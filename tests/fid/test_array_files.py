@@ -110,6 +110,7 @@ def test_an_archive_that_lies_about_its_sizes_takes_no_memory() -> None:
         (b"", "ValueError"),
         (b"not an array", "ValueError"),
     ],
+    ids=range(16),
 )
 def test_a_header_is_believed_only_as_far_as_its_bytes_go(content: bytes, words: str) -> None:
     for read in (

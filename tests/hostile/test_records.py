@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,9 @@ from conftest import SOURCE, make_features
 
 from oodml.claim import ClaimWatch
 from oodml.cli import main
-from oodml.errors import DataError
+from oodml.cli.grid_file import read_grids
+from oodml.cli.run import run_command
+from oodml.errors import DataError, UsageError
 from oodml.eval.embedding_files import read_embeddings
 from oodml.fid.features import Features
 from oodml.fid.peer_statistics import read_statistics
@@ -365,7 +368,9 @@ def test_tables_with_a_byte_order_mark_and_crlf_are_read(tmp_path: Path) -> None
     ]
 
 
-@pytest.mark.parametrize("fid", [10**400, -(10**400), float("nan"), float("inf"), -1.0, True])
+@pytest.mark.parametrize(
+    "fid", [10**400, -(10**400), float("nan"), float("inf"), -1.0, True], ids=range(6)
+)
 def test_a_published_distance_that_is_none_is_refused(fid: Any, tmp_path: Path) -> None:
     import pickle
 
@@ -391,6 +396,23 @@ def test_deep_settings_end_in_one_line(deep: str, ladder: Ladder, tmp_path: Path
     result = oodml("run", tmp_path / "ladder.json", "--grid", tmp_path / "c.toml",
                    "-o", tmp_path / "out")  # fmt: skip
     assert result.exit_code == 1 and "is not valid TOML" in result.stderr, result.output
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (f"seeds = {10**30}", "seeds = a huge number: give a number of at least 1, at most 100000"),
+        ("seeds = 100001", "seeds = 100001: give a number"),
+        ('rungs = "0-999999999999"', "rungs = 0-999999999999: a ladder has no such rung"),
+        (f"rungs = {10**30}", "rungs = a huge number"),
+        (f"embedding-dim = {10**30}", "embedding-dim = a huge number: too large"),
+    ],
+    ids=range(5),
+)
+def test_huge_numbers_in_a_grid_end_in_one_line(line: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "g.toml").write_text(f'[[grid]]\nmethods = ["margin"]\n{line}\n')
+    with pytest.raises(UsageError, match=re.escape(words)):
+        read_grids(tmp_path / "g.toml", run_command)
 
 
 def test_names_of_paths_write_nothing_outside(tmp_path: Path) -> None:
