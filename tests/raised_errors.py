@@ -1,19 +1,17 @@
 """Which exceptions a function may raise, followed through the package's own calls.
 
-Read from the source: every function, class or method that a body names is taken as called, so what
-is found is a little too much and never what no line of the call path could raise.
+Read from the source: every function and class that a body names is taken as called, and methods of
+`self`, of classes and of modules. Methods of other objects are not followed.
 """
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from functools import cache, lru_cache
+from functools import cache
 
 from public_api import Module, modules
 
-# A method's name that more classes have than this says nothing about which one is called.
-_TELLING = 4
 Place = tuple[str, str]
 
 
@@ -43,36 +41,21 @@ def _own(place: Place) -> frozenset[str]:
 @cache
 def _leads_to(place: Place) -> frozenset[Place]:
     module = modules()[place[0]]
-    return frozenset(_named(module, module.definitions[place[1]]))
+    found: set[Place] = set()
+    for node in ast.walk(module.definitions[place[1]]):
+        if isinstance(node, ast.Name):
+            found |= {named for named in _resolved(module, node.id) if named[1]}
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            found |= set(_members(module, node.value.id, node.attr, place[1].split(".")[0]))
+    return frozenset(found)
 
 
-def _named(module: Module, node: ast.AST) -> Iterator[Place]:
-    for each in ast.walk(node):
-        if isinstance(each, ast.Name):
-            yield from (place for place in _resolved(module, each.id) if place[1])
-        if isinstance(each, ast.Attribute):
-            yield from _attributes(module, each)
-
-
-def _attributes(module: Module, node: ast.Attribute) -> Iterator[Place]:
-    bases = _resolved(module, node.value.id) if isinstance(node.value, ast.Name) else []
-    for home, base in bases:
-        name = f"{base}.{node.attr}" if base else node.attr
-        if name in modules()[home].definitions:
-            yield home, name
-    members = _members().get(node.attr, [])
-    if not bases and len(members) <= _TELLING:
-        yield from members
-
-
-@lru_cache(maxsize=1)
-def _members() -> dict[str, list[Place]]:
-    found: dict[str, list[Place]] = {}
-    for module in modules().values():
-        for name in module.definitions:
-            if "." in name:
-                found.setdefault(name.split(".")[1], []).append((module.name, name))
-    return found
+def _members(module: Module, base: str, member: str, around: str) -> Iterator[Place]:
+    bases = [(module.name, around)] if base in ("self", "cls") else _resolved(module, base)
+    for home, name in bases:
+        full = f"{name}.{member}" if name else member
+        if full in modules()[home].definitions:
+            yield home, full
 
 
 def _resolved(module: Module, name: str) -> list[Place]:

@@ -20,9 +20,10 @@ FOREIGN = {
     "Boeing", "ClassLabel", "Image", "MLFLOW_EXPERIMENT_NAME", "Plantae", "Sanskrit", "class_id",
     "c", "class", "datasets", "f1", "fish", "i", "mAP_c", "nmi", "replace", "with",
 }  # fmt: skip
-# Raised where the source does not name what is called: a table of builders, a stored exception.
+# Raised where the source does not name what is called: a table of builders, a field's method, a stored error.
 UNSEEN = {
     ("oodml.fid.backbone.load_backbone", "DataError"),
+    ("oodml.splits.pool.Pool.units", "DataError"),
     ("oodml.train.checkpoint.Checkpoint.wait", "OSError"),
 }
 
