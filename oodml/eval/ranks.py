@@ -4,9 +4,9 @@ The rank of a positive is one more than the number of samples nearer than it, so
 neighbours is kept, and recall at 1,000 costs what recall at 1 costs. The similarity of two samples
 is the dot product of their float32 unit vectors, rounded to float32. Products are formed in
 float32 first, where each lies within a proven margin of the true one; rows of a tile where that
-leaves a comparison open are formed again in float64; rows that products in bfloat16 prove to be out
-of reach are not formed at all. So the result depends neither on the tiles
-nor on the memory, the number of threads or a device's order of summing.
+leaves a comparison open are formed again in float64. Where bfloat16 is quicker it goes before both:
+what its wider margin leaves open is compared pair by pair. So the result depends neither on the
+tiles nor on the memory, the number of threads or a device's order of summing.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from torch import Tensor
 
 from oodml.eval.positives import Block, begin_block, finish_block
 from oodml.eval.ranking import Ranking
-from oodml.eval.screening import can_screen, coarse_tile, reached
+from oodml.eval.screening import Screen
 from oodml.eval.tiles import Samples, Side, exact_part, margin, sorted_sides, tile
 
 # Bytes per positive of a block: held between tiles, and used while the block begins and ends; and
 # bytes per product of a tile. Tiles suit the cache of a core, or keep a GPU busy.
 _HELD, _IN_USE, _PER_PRODUCT = 24, 240, 40
-# The share of rows, of both sides together, up to which a tile is formed for them alone, and up to
-# which it was worth a look in bfloat16 to find them.
+# The share of rows, of both sides together, up to which a tile is formed for them alone; and the
+# share of these that bfloat16 may leave to float32 and still be worth its while.
 _ALONE, _WORTH = 0.85, 0.6
 _FEWEST, _SMALLEST, _LARGEST, _LARGEST_ON_GPU = 8, 64, 1024, 8192
 
@@ -71,8 +71,9 @@ def positive_ranks(
     if rows is columns and _HELD * int(positives.sum()) <= left // 2:
         yield from _symmetric(rows, [begin(span) for span in spans], out)
         return
+    first = Screen.of(rows, columns)
     for block in map(begin, spans):
-        screen = can_screen(rows)
+        screen = first
         for start in range(0, len(columns), width):
             screen = _meet(block, columns.part(start, start + width), out, screen)
         yield finish_block(block)
@@ -104,9 +105,10 @@ def _begin(rows: Side, columns: Side, depth: Depth, span: tuple[int, int]) -> Bl
 def _symmetric(whole: Side, blocks: list[Block], out: Tensor) -> Iterator[Ranking]:
     """Every product serves both of its samples, so half of the tiles suffice."""
     width = math.isqrt(len(out))
+    first = Screen.of(whole, whole)
     lonely = len(whole) - sum(len(block.rows) for block in blocks)
     for position, block in enumerate(blocks):
-        screen = can_screen(whole)
+        screen = first
         for start in range(0, lonely, width):
             screen = _meet(block, whole.part(start, min(start + width, lonely)), out, screen)
         _compare(block, block.rows, out)
@@ -116,28 +118,46 @@ def _symmetric(whole: Side, blocks: list[Block], out: Tensor) -> Iterator[Rankin
 
 
 def _meet(
-    block: Block, columns: Side, out: Tensor, screen: bool, other: Block | None = None
-) -> bool:
+    block: Block, columns: Side, out: Tensor, screen: Screen | None, other: Block | None = None
+) -> Screen | None:
     """Count a tile for the block, and for the `other` whose rows the columns are.
 
-    Where few rows of both sides are still to be placed, it is formed for them alone; so it is, with
-    `screen`, where the tile may change few. Returns whether the next tile is worth screening.
+    Where few rows of both sides are still to be placed, it is formed for them alone. Returns the
+    screen for the next tile: none once a tile has left most of its work to float32.
     """
     sides = [(block, columns)] + ([] if other is None else [(other, block.rows)])
     found = [each.tally.unplaced() for each, _ in sides]
-    if screen and _share(sides, found) > _ALONE:
-        coarse = coarse_tile(block.rows, columns)
-        found = [reached(each.tally, coarse.amax(1 - at)) for at, (each, _) in enumerate(sides)]
-        screen = _share(sides, found) <= _WORTH
-    if _share(sides, found) <= _ALONE:
-        for (each, across), rows in zip(sides, found, strict=True):
-            _compare_part(each, across, rows, out)
-        return screen
-    similarity = _compare(block, columns, out)
-    if other is not None:
-        exact = partial(exact_part, other.rows, block.rows)
-        other.tally.add(similarity.T, margin(columns.vectors.shape[1]), exact)
+    share = _share(sides, found)
+    if screen is not None:
+        found = _screened(sides, found, screen, together=share > _ALONE)
+        screen = screen if _share(sides, found) <= _WORTH * share else None
+    elif share > _ALONE:
+        similarity = _compare(block, columns, out)
+        if other is not None:
+            exact = partial(exact_part, other.rows, block.rows)
+            other.tally.add(similarity.T, margin(columns.vectors.shape[1]), exact)
+        return None
+    for (each, across), rows in zip(sides, found, strict=True):
+        _compare_part(each, across, rows, out)
     return screen
+
+
+def _screened(
+    sides: list[tuple[Block, Side]], found: list[Tensor], screen: Screen, *, together: bool
+) -> list[Tensor]:
+    """Count what bfloat16 can count of the found rows; for each side the rows that it left."""
+    block, columns = sides[0]
+    whole = screen.tile(block.rows, columns) if together else None
+    left = []
+    for at, ((each, across), rows) in enumerate(zip(sides, found, strict=True)):
+        chosen, tally = each.rows.of(rows), each.tally.part(rows)
+        if whole is None:
+            similarity = screen.tile(chosen, across)
+        else:
+            similarity = (whole.T if at else whole).index_select(0, rows)
+        left.append(rows[screen.add(tally, similarity, chosen, across)])
+        each.tally.put(rows, tally)
+    return left
 
 
 def _share(sides: list[tuple[Block, Side]], found: list[Tensor]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -101,6 +102,22 @@ def exact_part(rows: Side, columns: Side, down: Tensor, across: Tensor) -> Tenso
 def exact_products(rows: Tensor, columns: Tensor) -> Tensor:
     """Dot products (..., r, c) of float32 vectors, formed in float64 and rounded to float32."""
     return (rows.double() @ columns.double().mT).float()
+
+
+def chosen_products(rows: Tensor, columns: Tensor, down: Tensor, across: Tensor) -> Tensor:
+    """Dot products (p,) of `rows[down]` and `columns[across]` in their dtype; `down` must rise."""
+    counts = torch.bincount(down, minlength=len(rows))
+    starts = torch.cat((counts.new_zeros(1), counts.cumsum(0)))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+        pattern = torch.sparse_csr_tensor(
+            starts,
+            across,
+            rows.new_zeros(len(down)),
+            (len(rows), len(columns)),
+            check_invariants=False,
+        )
+    return torch.sparse.sampled_addmm(pattern, rows, columns.T, beta=0.0).values()
 
 
 def negatives_only(similarity: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
