@@ -56,14 +56,20 @@ def test_cells_and_structs_are_read_with_their_text(tmp_path: Path, compressed: 
     assert read(path, "none") == []
 
 
-def test_big_endian_files_are_read(tmp_path: Path) -> None:
+def big_endian(shape: tuple[int, int]) -> bytes:
+    """A file with the two numbers 1.25 and -3 in an array x of that shape."""
+
     def element(kind: int, data: bytes) -> bytes:
         return struct.pack(">II", kind, len(data)) + data + bytes(-len(data) % 8)
 
-    parts = element(6, struct.pack(">II", 6, 0)) + element(5, struct.pack(">ii", 1, 2))
+    parts = element(6, struct.pack(">II", 6, 0)) + element(5, struct.pack(">ii", *shape))
     parts += struct.pack(">HH4s", 1, 1, b"x") + element(9, struct.pack(">2d", 1.25, -3))
+    return b"MATLAB 5.0".ljust(124) + b"\1\0MI" + element(14, parts)
+
+
+def test_big_endian_files_are_read(tmp_path: Path) -> None:
     path = tmp_path / "x.mat"
-    path.write_bytes(b"MATLAB 5.0".ljust(124) + b"\1\0MI" + element(14, parts))
+    path.write_bytes(big_endian((1, 2)))
     assert read(path) == [1.25, -3.0] == loadmat(path)["x"].reshape(-1).tolist()
 
 
@@ -71,6 +77,8 @@ def test_big_endian_files_are_read(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (b"", "not of version 5 to 7"),
+        (big_endian((1, 3)), "not as many numbers as its shape says"),
+        (big_endian((-1, -2)), "an array has no shape"),
         (bytes(125) + b"\2IM", "not of version 5 to 7"),
         (HEAD, "it is not there"),
         (HEAD + struct.pack("<II", 14, 99), "ends behind the file"),
