@@ -9,7 +9,11 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[1]
-MEASURED = sorted((ROOT / "benchmarks" / "results").glob("*.md"))
+MEASURED = [
+    path.relative_to(ROOT).as_posix()
+    for folder in ("benchmarks/results", "mutation", "fuzz")
+    for path in sorted((ROOT / folder).glob("*.md"))
+]
 # File of the repository -> its place on the site.
 FROM_ROOT = {
     "README.md": "index.md",
@@ -19,7 +23,7 @@ FROM_ROOT = {
     "LICENSE": "LICENSE",
     "CITATION.cff": "CITATION.cff",
     "examples/slurm_array.sh": "examples/slurm_array.sh",
-    **{f"benchmarks/results/{path.name}": f"benchmarks/results/{path.name}" for path in MEASURED},
+    **{name: name for name in MEASURED},
 }
 
 

@@ -40,7 +40,8 @@ def test_from_a_folder_of_photos_to_a_report(tmp_path: Path) -> None:
     environment = {**os.environ, "OODML_CACHE": str(tmp_path / "cache"), "OODML_RUN_STEPS": "20"}
     printed = {}
     for words in block_with("oodml report results").commands():
-        assert words[0] == "oodml"
+        if words[0] == "pip":
+            continue
         done = subprocess.run(
             [sys.executable, "-m", *words],
             cwd=tmp_path,
@@ -56,8 +57,6 @@ def test_from_a_folder_of_photos_to_a_report(tmp_path: Path) -> None:
     assert len(re.findall(r"\bFID \d", printed["table"])) == 6 and "AGS" in printed["table"]
     assert (tmp_path / "results" / "recall_at_1.png").stat().st_size > 10_000
     page = (tmp_path / "results" / "report.html").read_text(encoding="utf-8")
-    assert (
-        page.rstrip().endswith("</html>")
-        and page.count("data:image/jpeg") + page.count("/9j/") > 24
-    )
+    assert page.rstrip().endswith("</html>")
+    assert page.count("/9j/") > 24, "there are no pictures on the page"
     assert all(name in page for name in ("china 0", "flower 11", "proxy_anchor"))
