@@ -35,6 +35,10 @@ def test_all_rows_that_are_no_numbers_are_counted_and_the_first_named() -> None:
     values[5, 1] = np.nan
     with pytest.raises(DataError, match=r"row.* 5\b(?!.*more)"):
         require_finite(values, "features")
+    values[20 : 20 + ROWS_NAMED - 1] = np.nan
+    with pytest.raises(DataError, match=r"^(?!.*more)"):
+        require_finite(values, "features")
+    values[20:] = 1.0
     values[10:30, 0] = np.inf
     with pytest.raises(DataError, match=rf"\b5, 10\b.* and {21 - ROWS_NAMED} more"):
         require_finite(values, "features")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from conftest import make_features
 
@@ -11,6 +13,8 @@ from oodml.splits.controls import add_controls, add_null
 from oodml.splits.gain import Gains
 from oodml.splits.ladder import Ladder
 from oodml.splits.pool import Pool
+from oodml.splits.rungs import choose_rungs
+from oodml.splits.settings import BuildSettings
 from oodml.splits.sides import Sides
 from oodml.splits.swap import EASIER, HARDER, by_gain
 
@@ -44,3 +48,11 @@ def test_the_units_that_gain_most_move_first() -> None:
         assert len(set(gain)) == 7
         assert harder.tolist() == own[np.argsort(-gain)].tolist()
         assert easier.tolist() == harder[::-1].tolist()
+
+
+def test_rungs_are_chosen_by_what_the_settings_name() -> None:
+    settings = BuildSettings(2, 0, "sample", 0.5, swap_size=1, min_classes=2)
+    fids = [1.0, 2.0, 4.0, 8.0]
+    assert choose_rungs(fids, 1, settings) == [0, 3]
+    assert choose_rungs(fids, 1, replace(settings, fids=(2.5, 3.5))) == [1, 2]
+    assert choose_rungs(fids, 1, replace(settings, steps=(-1, 1))) == [0, 2]
