@@ -118,6 +118,15 @@ def test_a_collection_is_checked_by_name(
     assert (report.source, report.images, report.sound) == ("toy", 2, True)
 
 
+def test_a_pool_without_one_good_image_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    for number in range(3):
+        (tmp_path / "a" / f"{number}.jpg").write_bytes(b"no image")
+    check = check_dataset(tmp_path)
+    assert (len(check.report.broken), check.report.widths, len(check.decoding)) == (3, None, 0)
+    assert any("do not decode: 3" in line for line in report_lines(check.report))
+
+
 def test_where_there_is_no_pool_one_line_says_so(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no class folders"):
         check_dataset(tmp_path)
