@@ -81,10 +81,11 @@ def test_all_eight_camera_orientations(tmp_path, suffix, orientation):
 def test_damaged_exif_leaves_the_picture_as_it_lies(tmp_path):
     content = encoded(noise(), "png", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\x01\x12" * 9)
     assert np.array_equal(pixels(written(tmp_path / "a.png", content)), np.asarray(noise()))
-    jpeg = encoded(noise(), "jpg", exif=b"Exif\0\0garbage without a header")
-    path = written(tmp_path / "a.jpg", jpeg)
-    assert pixels(path).shape == (16, 24, 3)
-    assert decoding_error(path) is None
+    for suffix in ("jpg", "png", "webp"):
+        content = encoded(noise(), suffix, exif=b"Exif\0\0garbage without a header")
+        path = written(tmp_path / "a", content)
+        assert pixels(path).shape == (16, 24, 3)
+        assert decoding_error(path) is None
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
