@@ -56,7 +56,8 @@ def load_table(
     where. A group is a superclass; every class belongs to one. Labels that differ only in how
     Unicode writes an accent are one class. Other columns are ignored. Raises `DataError` for
     missing columns and unreadable files; refuses empty fields, missing files, a path listed
-    twice, and a class with two groups or a single image. Ten million rows take 1.7 GB, and 1.0 GB once read.
+    twice, and a class with two groups or a single image. Ten million rows take 1.7 GB, and 1.0 GB
+    once they are read.
     """
     table = Path(table)
     base = Path(root) if root is not None else table.parent

@@ -183,7 +183,7 @@ def long_table(folder, count):
         writer.writerow(("path", "label"))
         writer.writerows(
             (f"d{row // 1000:05d}/{row % 1000:03d}.png", f"class {row * 7919 % 997:03d}")
-            for row in range(count)
+            for row in reversed(range(count))
         )
     return table
 
