@@ -1,0 +1,77 @@
+"""Requests that no ladder can meet end in one error that says so, each by the way it should."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import make_features
+
+from oodml.errors import DataError, UsageError
+from oodml.fid.features import Features
+from oodml.splits.build import build_ladder, rebuild_ladder
+from oodml.splits.class_table import parse_class_table
+from oodml.splits.controls import add_null
+from oodml.splits.equal import equal_sized
+from oodml.splits.ladder import Ladder
+from oodml.splits.pool import Pool
+from oodml.splits.split import Split
+from oodml.splits.start import drawn_split, read_sides
+
+GROUPED = replace(make_features(classes=6, per_class=4, dimension=3), groups=tuple("aabbcc"))
+GROUPS = Pool.of(GROUPED, by="group")
+UNMEASURED = Split(("a", "b"), ("c", "d"))
+
+
+def unmeasured(ladder: Ladder, features: Features) -> object:
+    split = replace(ladder.rungs[0], shift=None, published_fid=1.0)
+    alone = replace(ladder, rungs=(split,), rung_steps=(0,))
+    return add_null(alone, features)
+
+
+def not_rising(ladder: Ladder, features: Features) -> object:
+    return equal_sized(features, [ladder.rungs[0]] * 2, level="sample", seed=0)
+
+
+def other_features(ladder: Ladder, features: Features) -> object:
+    other = replace(features, source=replace(features.source, precision="bf16"))
+    return rebuild_ladder(ladder, other)
+
+
+REQUESTS: dict[str, tuple[Callable[[Ladder, Features], object], type[Exception], str]] = {
+    "other features": (other_features, DataError, "not those that the ladder was built on"),
+    "one rung": (lambda _, f: build_ladder(f, rungs=1), UsageError, "1 rungs.*at least 2"),
+    "both": (lambda _, f: build_ladder(f, fids=[1], steps=[1]), UsageError, "--fids and --steps"),
+    "budget": (
+        lambda _, f: build_ladder(f, search="best", budget=-1), UsageError, "not negative",
+    ),
+    "endless": (lambda _, f: build_ladder(f, fids=[float("inf")]), UsageError, "finite"),
+    "no shift": (unmeasured, DataError, "carries no shift"),
+    "not rising": (not_rising, UsageError, "no rung lies above the first"),
+    "fraction": (
+        lambda *_: drawn_split(GROUPS, by="group", train_fraction=1.0, seed=0),
+        UsageError, "fraction 1.0",
+    ),
+    "no distance": (lambda *_: UNMEASURED.fid, DataError, "carries no measured shift"),
+    "no table": (lambda *_: parse_class_table(["a,b"], "x.csv"), DataError, "x.csv: the first"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_what_cannot_be_done_is_said_in_one_line(
+    name: str, ladder: Ladder, features: Features
+) -> None:
+    request, kind, words = REQUESTS[name]
+    with pytest.raises(kind, match=words) as error:
+        request(ladder, features)
+    assert "\n" not in str(error.value)
+
+
+def test_a_start_that_is_no_text_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "start.csv"
+    path.write_bytes(bytes([0xFF, 0xFE, 0x00, 0xD8]) + np.arange(9, dtype=np.uint8).tobytes())
+    with pytest.raises(DataError, match=r"start\.csv"):
+        read_sides(path)
