@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -34,17 +33,12 @@ def hardest_split(climbed: Sides, size: int, gains: Gains, *, seed: int, budget:
     fresh = iter(range(round(FRESH_STARTS * budget)))
     tickets = iter(range(budget - round(FRESH_STARTS * budget)))
     best = refine_pairs(climbed, gains, tickets)
-    for number in itertools.count():
-        if next(fresh, None) is None:
-            break
+    for number, _ in enumerate(fresh):
         begin = _other_half(best, generator(seed, "fresh start", number))
         reached = swap_until_saturated(begin, size, by_nearness, tickets=fresh)
         reached = swap_until_saturated(reached, size, by_gain(gains), tickets=fresh)
         best = reached if climbs(best, reached, HARDER) else best
-    for number in itertools.count():
-        spent = next(tickets, None)
-        if spent is None:
-            return best
+    for number, spent in enumerate(tickets):
         part = HOTTEST * (COLDEST / HOTTEST) ** (spent / budget)
         begin, kick = _kicked(best, part, generator(seed, "kick", number))
         reached = swap_until_saturated(begin, kick, by_gain(gains), tickets=tickets)
