@@ -5,7 +5,7 @@ OUT ?= demo-results
 # What `make test-lowest` installs: this folder, or a built sdist or wheel.
 PACKAGE ?= .
 
-.PHONY: demo test test-lowest lint site benchmarks clean
+.PHONY: demo test test-lowest coverage mutation lint site benchmarks clean
 
 demo: .venv/demo
 	.venv/bin/oodml demo -o $(OUT)
@@ -17,6 +17,17 @@ test: .venv/dev
 test-lowest: .venv-lowest/done
 	.venv-lowest/bin/pip install --quiet --no-deps --force-reinstall $(PACKAGE)
 	.venv-lowest/bin/pytest --numprocesses auto @.ci/selection.txt
+
+coverage: .venv/dev
+	rm -f .coverage .coverage.*
+	.venv/bin/coverage run -m pytest --numprocesses auto
+	.venv/bin/coverage combine --quiet
+	.venv/bin/coverage report --skip-covered --sort=cover
+
+# Mutants are made in a copy of the committed tree; hours on two cores, goes on when started again.
+mutation: .venv/dev
+	.venv/bin/python mutation/measure.py mutation/scratch
+	.venv/bin/python mutation/table.py mutation/scratch
 
 lint: .venv/dev
 	.venv/bin/ruff check .
@@ -51,5 +62,5 @@ benchmarks: .venv/dev
 	touch $@
 
 clean:
-	rm -rf .venv .venv-lowest demo-results dist site .coverage \
+	rm -rf .venv .venv-lowest demo-results dist site .coverage .coverage.* mutation/scratch \
 		.pytest_cache .mypy_cache .ruff_cache .hypothesis
