@@ -49,7 +49,12 @@ OF_OTHERS = {"--signal"}
 
 
 def of(language: str) -> list[object]:
-    return [pytest.param(b, id=b.name) for b in BLOCKS if b.language == language]
+    own = [block for block in BLOCKS if block.language == language]
+    # A network at its full input size takes seconds.
+    slow = {block.name for block in own if "extract_features(" in block.text}
+    return [
+        pytest.param(b, id=b.name, marks=[pytest.mark.long] if b.name in slow else []) for b in own
+    ]
 
 
 def console_pages() -> list[object]:
