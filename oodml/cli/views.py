@@ -155,7 +155,7 @@ def in_brackets(estimate: Estimate | None, *, percent: bool = False) -> str:
 
 
 def _percent(estimate: Estimate | None) -> str:
-    """`+2.1% ±0.4`"""
+    """As `+2.1% ±0.4`."""
     if estimate is None:
         return "-"
     if estimate.high is None:

@@ -47,8 +47,10 @@ class Move:
 
 @dataclass(frozen=True, eq=False)
 class Extent:
-    """What a distance needs of one side beside M: count, sum (d,), and of the scatter its trace
-    and a bound on its Frobenius norm."""
+    """What a distance needs of one side beside M.
+
+    The count, the sum (d,), and of the scatter its trace and a bound on its Frobenius norm.
+    """
 
     count: int
     total: Matrix

@@ -24,8 +24,10 @@ Kernel = Callable[[Matrix, Matrix], Matrix]
 
 @dataclass(frozen=True, eq=False)
 class KernelSums:
-    """Kernel values summed over every pair of classes: `pairs` (C, C), and of points with
-    themselves: `own` (C,). `sizes` (C,) are points per class; `kernel` says which kernel in words.
+    """Kernel values summed over every pair of classes.
+
+    `pairs` is (C, C), `own` (C,) the sums of points with themselves, `sizes` (C,) the points of
+    each class; `kernel` says which kernel in words.
     """
 
     kernel: str

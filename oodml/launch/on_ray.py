@@ -33,8 +33,10 @@ _ANSWER_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Cluster:
-    """A Ray cluster at `address` ("" starts one on this machine, "auto" finds one), and what one
-    run takes of it: CPU cores and GPUs."""
+    """A Ray cluster, and what one run takes of it: CPU cores and GPUs.
+
+    `address` "" starts one on this machine, "auto" finds one.
+    """
 
     address: str = ""
     cpus: int = 1

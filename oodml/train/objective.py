@@ -19,8 +19,10 @@ from oodml.train.training import Training
 
 @dataclass(frozen=True)
 class Batch:
-    """The samples of one step: `views`, each (B, ...) inputs, `labels` (B,) from 0 over the
-    training classes, and the `index` (B,) of every sample among the training samples.
+    """The samples of one step.
+
+    `views` are inputs (B, ...) each, `labels` (B,) count from 0 over the training classes, `index`
+    (B,) is the place of every sample among the training samples.
 
     Where several processes train together, `views` and `index` are this process's share and
     `labels` those of the whole batch.
@@ -38,8 +40,11 @@ class Batch:
 
 @dataclass(frozen=True)
 class Encoded:
-    """What the model makes of one view: `pooled` features (B, C), the head's `output` (B, D) as
-    it is, and the unit-length `embedding` (B, D); float32, of all processes together."""
+    """What the model makes of one view, in float32, of all processes together.
+
+    `pooled` features are (B, C), the head's `output` (B, D) is as it comes, `embedding` (B, D) of
+    unit length.
+    """
 
     pooled: Tensor
     output: Tensor

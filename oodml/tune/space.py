@@ -29,8 +29,10 @@ TUNABLE = (*RATES, "weight_decay")
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from `low` to `high`: whole ones if both are, spread evenly over their logarithm
-    if `low` is above 0."""
+    """Numbers from `low` to `high`.
+
+    Whole ones if both are; spread evenly over their logarithm if `low` is above 0.
+    """
 
     low: float
     high: float
