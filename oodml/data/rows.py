@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
 
-from oodml.data.names import as_text
 from oodml.data.samples import Refuse
 from oodml.errors import DataError
 
@@ -141,7 +140,7 @@ def _fault(fields: list[str], width: int, values: list[str]) -> str | None:
 
 
 def _unreadable(table: Path, line: int, error: Exception) -> DataError:
-    reason = as_text(str(error))
+    reason = str(error)
     if isinstance(error, UnicodeDecodeError):
         reason = f"the byte 0x{error.object[error.start]:02x} is not UTF-8; save it as 'CSV UTF-8'"
     elif isinstance(error, csv.Error):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from oodml.data import load_dataset
+from oodml.data import broken_images, load_dataset
 from oodml.data.folder import load_images
 from oodml.data.load import list_dataset
 from oodml.data.names import as_text
@@ -266,3 +266,13 @@ def test_images_without_classes_can_skip_broken_ones(tmp_path):
     (tmp_path / "deep" / "bad.png").write_bytes(b"")
     assert load_images(tmp_path).sample_names[3] == "deep/bad.png"
     assert load_images(tmp_path, skip_broken=True).skipped == ("deep/bad.png",)
+
+
+def test_broken_images_are_found_in_every_block(tmp_path, monkeypatch):
+    monkeypatch.setattr("oodml.data.broken._BLOCK", 3)
+    for number in range(8):
+        draw(tmp_path / "a" / f"{number}.png")
+    for number in (1, 4, 7):
+        (tmp_path / "a" / f"{number}.png").write_bytes(b"")
+    broken = broken_images(load_dataset(tmp_path))
+    assert [name for name, _ in broken] == ["a/1.png", "a/4.png", "a/7.png"]

@@ -1,6 +1,7 @@
 """CSV files as they come: from other programs, cut off, mislabelled, and very long."""
 
 import csv
+import hashlib
 import logging
 import subprocess
 import sys
@@ -255,3 +256,12 @@ def test_the_fingerprint_does_not_depend_on_the_order_of_rows(photos, tmp_path):
         for seed in range(5)
     }
     assert prints == {load_dataset(photos).fingerprint}
+
+
+def test_the_fingerprint_is_the_hash_of_the_sorted_lines(photos):
+    dataset = load_dataset(photos)
+    lines = sorted(
+        f"{name.split('/')[0]}\0{name}\0{size}"
+        for name, size in zip(dataset.sample_names, dataset.sizes, strict=True)
+    )
+    assert dataset.fingerprint == hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
