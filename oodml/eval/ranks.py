@@ -66,12 +66,12 @@ def positive_ranks(
     width = _width(left, rows.vectors.device)
     positives = (columns.starts[1:] - columns.starts[:-1])[rows.place.cpu()] - int(rows is columns)
     spans = _spans(positives.tolist(), width, left // 4)
+    first = Screen.of(rows, columns)
     begin = partial(_begin, rows, columns, depth)
     out = torch.empty(width * width, device=rows.vectors.device)
     if rows is columns and _HELD * int(positives.sum()) <= left // 2:
-        yield from _symmetric(rows, [begin(span) for span in spans], out)
+        yield from _symmetric(rows, [begin(span) for span in spans], first, out)
         return
-    first = Screen.of(rows, columns)
     for block in map(begin, spans):
         screen = first
         for start in range(0, len(columns), width):
@@ -102,10 +102,11 @@ def _begin(rows: Side, columns: Side, depth: Depth, span: tuple[int, int]) -> Bl
     return begin_block(part, columns, first, rest, offset=span[0] if rows is columns else -1)
 
 
-def _symmetric(whole: Side, blocks: list[Block], out: Tensor) -> Iterator[Ranking]:
+def _symmetric(
+    whole: Side, blocks: list[Block], first: Screen | None, out: Tensor
+) -> Iterator[Ranking]:
     """Every product serves both of its samples, so half of the tiles suffice."""
     width = math.isqrt(len(out))
-    first = Screen.of(whole, whole)
     lonely = len(whole) - sum(len(block.rows) for block in blocks)
     for position, block in enumerate(blocks):
         screen = first
@@ -150,6 +151,8 @@ def _screened(
     whole = screen.tile(block.rows, columns) if together else None
     left = []
     for at, ((each, across), rows) in enumerate(zip(sides, found, strict=True)):
+        if whole is not None:
+            rows = screen.reached(each.tally, whole.amax(1 - at))
         chosen, tally = each.rows.of(rows), each.tally.part(rows)
         if whole is None:
             similarity = screen.tile(chosen, across)

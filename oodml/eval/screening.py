@@ -46,6 +46,12 @@ class Screen:
         similarity = rows.vectors.bfloat16() @ columns.vectors.bfloat16().T
         return negatives_only(similarity, rows.place, columns.place)
 
+    def reached(self, tally: Tally, nearest: Tensor) -> Tensor:
+        """The rows (r,) that a tile may change, whose largest similarities (b,) are `nearest`."""
+        lower, _ = self._bounds(tally.threshold)
+        near = (tally.above < tally.limit) & (nearest[:, None] >= lower)
+        return near.any(1).nonzero().squeeze(1)
+
     def add(self, tally: Tally, similarity: Tensor, rows: Side, columns: Side) -> Tensor:
         """Count a tile (b, c) of these rows and columns; the rows (r,) that it leaves uncounted.
 
@@ -87,7 +93,7 @@ def has_arithmetic() -> bool:
 
 def _lost(vectors: Tensor) -> float:
     """The largest length that a vector's rounding to bfloat16 cuts off."""
-    slices = vectors.split(_SLICE)
+    slices = (vectors[start : start + _SLICE] for start in range(0, len(vectors), _SLICE))
     return max(float((part - part.bfloat16()).norm(dim=1).max()) for part in slices)
 
 

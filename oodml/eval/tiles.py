@@ -117,7 +117,8 @@ def chosen_products(rows: Tensor, columns: Tensor, down: Tensor, across: Tensor)
             (len(rows), len(columns)),
             check_invariants=False,
         )
-    return torch.sparse.sampled_addmm(pattern, rows, columns.T, beta=0.0).values()
+    products: Tensor = torch.sparse.sampled_addmm(pattern, rows, columns.T, beta=0.0)
+    return products.values()
 
 
 def negatives_only(similarity: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
