@@ -68,7 +68,9 @@ class Duplicates:
         pictures = int(self.picture.max(initial=-1)) + 1
         if not pictures:
             return np.zeros(0, np.int64)
-        links = (np.ones(len(self.near.first), bool), (self.near.first, self.near.second))
+        # SciPy 1.11 joins graphs of 32-bit indices only.
+        ends = (self.near.first.astype(np.int32), self.near.second.astype(np.int32))
+        links = (np.ones(len(ends[0]), bool), ends)
         _, chain = connected_components(coo_array(links, shape=(pictures, pictures)), False)
         return np.asarray(chain, np.int64)
 
