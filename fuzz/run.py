@@ -39,9 +39,9 @@ def main() -> int:
                 stderr=file,
             ).returncode
         text = log.read_text(errors="replace")
+        found = [path for path in crashes.iterdir() if path.name.startswith(_FINDINGS)]
     if code:
         sys.stderr.write(text[-6000:])
-        found = [path for path in crashes.iterdir() if path.name.startswith(_FINDINGS)]
     sys.stdout.write(figures(given.reader, text, len(found)) + "\n")
     return code
 
