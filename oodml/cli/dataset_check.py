@@ -38,9 +38,10 @@ def check_command(
 ) -> None:
     """Look for duplicates, broken images and classes too small in SOURCE.
 
-    SOURCE is a folder of class folders, a CSV or the name of a collection. Nothing is changed, and
-    the check goes on where other commands refuse the pool. Text shows the first of every list,
-    JSON all. Exit status 0, or 1 with --strict if anything was found.
+    SOURCE is a folder of class folders, a CSV or Parquet file with path,label[,group], the name of
+    a collection, or hf:OWNER/NAME of Hugging Face. Nothing is changed, and the check goes on where
+    other commands refuse the pool. Text shows the first of every list, JSON all. Exit status 0, or
+    1 with --strict if anything was found.
     """
     from oodml.data.check import check_dataset, report_lines
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from oodml.data.paths import chosen
 from oodml.errors import DataError
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def _pool_of(ladder: Ladder, check: PoolCheck) -> tuple[Dataset, Integers]:
             dataset,
             labels=dataset.labels[rows],
             sample_names=tuple(dataset.sample_names[row] for row in rows),
-            paths=tuple(dataset.paths[row] for row in rows),
+            paths=chosen(dataset.paths, rows),
             sizes=dataset.sizes[rows],
         )
         if pool.fingerprint == ladder.features.fingerprint:

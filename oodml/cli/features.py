@@ -19,7 +19,8 @@ from oodml.cli.terminal import echo
 def features_command(source: str, output: Path, **options: Any) -> None:
     """Extract one vector per image of SOURCE into a file.
 
-    SOURCE is a folder of class folders, a CSV with path,label[,group], or a collection's name.
+    SOURCE is a folder of class folders, a CSV or Parquet file with path,label[,group], the name of
+    a collection, or hf:OWNER/NAME of Hugging Face.
     """
     features = open_features(source, **options)
     features.save(output)

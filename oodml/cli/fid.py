@@ -123,7 +123,8 @@ def _open(source: str, options: dict[str, Any]) -> Any:
         return read_statistics(source)
     if Path(source).is_dir() and not has_class_folders(source):
         network = {k: v for k, v in options.items() if k not in ("root", "skip_broken")}
-        return extract_features(load_images(source), progress=True, **network)
+        images = load_images(source, skip_broken=options["skip_broken"], progress=True)
+        return extract_features(images, progress=True, **network)
     return open_features(source, **options)
 
 

@@ -119,7 +119,8 @@ def build(
 ) -> None:
     """Build a ladder from SOURCE and write it as JSON.
 
-    SOURCE is a folder of class folders, a CSV, a collection's name or a feature file (.npz).
+    SOURCE is a folder of class folders, a CSV or Parquet file with path,label[,group], the name of
+    a collection, hf:OWNER/NAME of Hugging Face, or a feature file (.npz).
     """
     from tqdm import tqdm
 

@@ -33,7 +33,11 @@ def together(*options: Callable[[Command], Command]) -> Callable[[Command], Comm
 
 
 data_options = together(
-    click.option("--root", type=FOLDER, help="Folder that relative paths of a CSV start from."),
+    click.option(
+        "--root",
+        type=FOLDER,
+        help="Folder that relative paths of a table start from, or that holds the collection.",
+    ),
     click.option("--skip-broken", is_flag=True, help="Leave out images that do not decode."),
 )
 
@@ -123,6 +127,9 @@ def open_features(
 
 def resolved_source(source: str) -> str:
     """What the user typed, as a path that holds from any folder if it is one."""
+    scheme, colon, rest = source.partition(":")
+    if scheme == "hf" and colon:
+        return f"hf:{Path(rest).resolve()}" if Path(rest).exists() else source
     return str(Path(source).expanduser().resolve()) if Path(source).exists() else source
 
 

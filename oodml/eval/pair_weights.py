@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from oodml.errors import DataError
 from oodml.files import read_json, write_json
+from oodml.json_fields import checked_fields, checked_value
 
 FILE = "pairs.json"
 BINS = 40
@@ -70,10 +71,14 @@ class BinnedWeights:
         """The weights in a file; `DataError` naming it if it is not one of ours."""
         record: dict[str, Any] = read_json(path, "pair weights")
         try:
-            sides = [tuple(Bin(**b) for b in record[side]) for side in ("positive", "negative")]
-            return cls(record["partner"], *sides)
-        except (KeyError, TypeError) as error:
-            raise DataError(f"{path} holds no pair weights ({error!r}).") from None
+            sides = [_read(record[side], f"{side} pairs") for side in ("positive", "negative")]
+            return cls(checked_value(str, record["partner"], "partner", "pair weights"), *sides)
+        except (KeyError, TypeError, DataError) as error:
+            raise DataError(f"{path} holds no pair weights ({error}).") from None
+
+
+def _read(bins: Any, what: str) -> tuple[Bin, ...]:
+    return tuple(Bin(**checked_fields(Bin, each, what)) for each in bins)
 
 
 def _bins(place: npt.NDArray[np.int64], weight: Values) -> tuple[Bin, ...]:

@@ -67,7 +67,7 @@ def read_npy(file: IO[bytes], size: int) -> npt.NDArray[Any]:
 def text_bytes(array: npt.NDArray[Any]) -> bytes:
     """The single text in an array as UTF-8, halves of characters included; nothing if it is none.
 
-    The array is of shape (). `str` of it may end in a SystemError where its bytes are no characters.
+    The array is of shape (). `str` of it may end in a SystemError where its bytes are no text.
     """
     if array.ndim or array.dtype.kind != "U":
         return b""

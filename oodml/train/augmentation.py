@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, JpegImagePlugin
 
 from oodml.data.images import read_image
+from oodml.data.opening import open_image
 
 # Aspect ratios and number of tries of torchvision's RandomResizedCrop (arXiv:1409.4842).
 RATIOS = (3 / 4, 4 / 3)
@@ -72,7 +73,7 @@ def _decoded(
 ) -> tuple[Image.Image, Box]:
     """RGB pixels and the box of the crop in them; JPEG no larger than the crop needs."""
     try:
-        with Image.open(path) as file:
+        with open_image(path) as file:
             if isinstance(file, JpegImagePlugin.JpegImageFile) and _upright(file):
                 return _at_least(file, random_crop(random, *file.size, scale), SPARE * size)
     except Exception as error:  # whatever is wrong with the file, the reader says it in one line

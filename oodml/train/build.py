@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from oodml.data.paths import chosen
 from oodml.errors import DataError
 from oodml.fid.assembly import at_size
 from oodml.fid.features import Features
@@ -80,7 +81,7 @@ class Resources:
                 images,
                 labels=images.labels[rows],
                 sample_names=tuple(images.sample_names[row] for row in rows),
-                paths=tuple(images.paths[row] for row in rows),
+                paths=chosen(images.paths, rows),
                 sizes=images.sizes[rows],
             )
         views = None if self.views is None else self.views[:, rows]

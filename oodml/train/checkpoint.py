@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from oodml.files import atomic_write
+from oodml.json_fields import checked_fields
 from oodml.train.distributed import rank
 from oodml.train.objective import Objective
 
@@ -64,18 +65,22 @@ class Checkpoint:
         """Load weights and optimisers; the progress they belong to, none without a usable file."""
         if not self.path.exists():
             return Progress()
+        before = copied(self._state(Progress()))
         try:
-            state = torch.load(self.path, map_location="cpu", weights_only=True)
-            progress = Progress(**state["progress"])
-            optimizers = {name: state["optimizers"][name] for name in self.optimizers}
-            weights = state["objective"]
+            return self._load(torch.load(self.path, map_location="cpu", weights_only=True))
         except Exception as error:  # a damaged file can end the reader with nearly any error
-            log.warning("%s is damaged (%s); the run starts from its beginning.", self.path, error)
-            return Progress()
-        self.objective.load_state_dict(weights)
+            reason = " ".join(str(error).split())
+            log.warning("%s is damaged (%s); the run starts from its beginning.", self.path, reason)
+            return self._load(before)
+
+    def _load(self, state: Any) -> Progress:
+        """Take over a state; it may be taken over in part where it is not one of this run's."""
+        # The best value is minus infinity before the first, which records do not hold otherwise.
+        progress = checked_fields(Progress, state["progress"], "progress", leave=("best",))
+        self.objective.load_state_dict(state["objective"])
         for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(optimizers[name])
-        return progress
+            optimizer.load_state_dict(state["optimizers"][name])
+        return Progress(**progress | {"best": float(progress["best"])})
 
     def save_if_due(self, progress: Progress) -> None:
         """Copy the state if the last one is old, and write it while training goes on.

@@ -39,12 +39,15 @@ class EpochLog:
 
     def _lines(self) -> list[dict[str, float]]:
         """The whole lines of the file; a kill may have torn the last one."""
-        lines = []
-        for text in self.path.read_text().splitlines() if self.path.exists() else []:
+        lines: list[dict[str, float]] = []
+        for text in self.path.read_bytes().splitlines() if self.path.exists() else []:
             try:
-                lines.append(json.loads(text))
-            except ValueError:
+                line = json.loads(text)
+            except (ValueError, RecursionError):
                 break
+            if not isinstance(line, dict) or not isinstance(line.get("epoch"), int):
+                break
+            lines.append(line)
         return lines
 
     def add(self, figures: dict[str, float]) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from conftest import make_features
+from PIL import Image
 
 from oodml.cli import main
 from oodml.fid.features import Features
@@ -113,3 +114,17 @@ def test_what_cannot_be_measured_is_one_line(files: tuple[Path, Path], tmp_path:
         assert (result.exit_code, last.startswith("Error: ")) == (code, True), result.output
         assert words in last
     assert not (tmp_path / "again.npz").exists()
+
+
+def test_a_flat_folder_of_images_is_measured_without_its_broken_ones(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for side in ("a", "b"):
+        (tmp_path / side).mkdir()
+        for number in range(6):
+            pixels = random.integers(0, 255, (40, 40, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / side / f"{number}.png")
+    (tmp_path / "a" / "broken.png").write_bytes(b"no image")
+    sides = (tmp_path / "a", tmp_path / "b", "--backbone", "tiny", "--cache", tmp_path / "cache")
+    refused, measured = fid(*sides), fid(*sides, "--skip-broken")
+    assert refused.exit_code == 1 and "broken.png" in refused.output
+    assert measured.exit_code == 0 and "FID" in measured.output

@@ -78,9 +78,28 @@ def test_a_cut_checkpoint_is_left_aside(whole: bytes, cut: int, tmp_path: Path) 
         [1, 2],
         {"progress": {"steps": 1, "future": 2}, "objective": {}, "optimizers": {}},
         {"progress": {"steps": 1}, "objective": {}},
+        {"progress": {"steps": "x"}, "objective": {}, "optimizers": {}},
     ],
-    ids=range(3),
+    ids=range(4),
 )
 def test_a_checkpoint_of_another_layout_is_left_aside(state: Any, tmp_path: Path) -> None:
     torch.save(state, tmp_path / "last.pt")
     assert checkpoint(tmp_path).restore() == Progress()
+
+
+@pytest.mark.parametrize("part", ["objective", "optimizers"])
+def test_a_checkpoint_of_another_model_leaves_this_one_as_it_was(part: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    (tmp_path / "other").mkdir()
+    other = checkpoint(tmp_path / "other", width=5)
+    other.save(Progress(steps=7))
+    own = checkpoint(tmp_path)
+    own.save(Progress(steps=3))
+    state = torch.load(own.path, weights_only=True)
+    state[part] = torch.load(other.path, weights_only=True)[part]
+    if part == "optimizers":
+        state[part]["main"]["param_groups"] = "x"
+        state["objective"]["weight"] += 1
+    torch.save(state, own.path)
+    before = own.objective.weight.clone()
+    assert own.restore() == Progress() and torch.equal(own.objective.weight, before)

@@ -16,7 +16,8 @@ from oodml.errors import DataError, UsageError
 from oodml.run_spec import RunSpec
 from oodml.train import checkpoint, loop
 from oodml.train.build import objective_of
-from oodml.train.epochs import diagnostics
+from oodml.train.checkpoint import Progress
+from oodml.train.epochs import EpochLog, diagnostics
 from oodml.train.loop import fit
 from oodml.train.model import EmbeddingModel, Standardize
 from oodml.train.objective import (
@@ -326,3 +327,15 @@ def test_the_objective_of_a_spec_starts_from_its_seed(training: Training) -> Non
     one = make(0).model.head.weight
     assert torch.equal(one, make(0).model.head.weight)
     assert not torch.equal(one, make(1).model.head.weight)
+
+
+@pytest.mark.parametrize(
+    "damage", [b"[1]\n", b'{"epochs": 0}\n', b'{"epoch": "x"}\n', b"\xff\n", b'{"epoch": 1, "lo']
+)
+def test_the_log_of_epochs_is_read_up_to_its_first_damaged_line(
+    damage: bytes, tmp_path: Path
+) -> None:
+    path = tmp_path / "epochs.jsonl"
+    path.write_bytes(b'{"epoch": 0, "loss": 2.0}\n' + damage + b'{"epoch": 1, "loss": 1.0}\n')
+    EpochLog(path, Progress(epoch=5))
+    assert path.read_text() == '{"epoch": 0, "loss": 2.0}\n'
