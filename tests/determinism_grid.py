@@ -1,6 +1,6 @@
 """A whole pipeline from a folder of images to a store of runs, for the test that repeats it.
 
-Run as `python determinism_grid.py IMAGES RESULTS`.
+Run as `python determinism_grid.py IMAGES RESULTS WORKERS`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from oodml.train.plan import plan
 METHODS = ("frozen", "margin", "proxy_anchor", "xbm", "divide_and_conquer", "hdml", "s2sd")
 
 
-def repeat(images: Path, results: Path) -> None:
+def repeat(images: Path, results: Path, workers: int) -> None:
     """Build the ladder of `images` in `results` and do its runs, on features and on images."""
     dataset, backbone = load_dataset(images), load_backbone("tiny")
     pool = extract_features(dataset, backbone, cache=results / "cache")
@@ -35,9 +35,9 @@ def repeat(images: Path, results: Path) -> None:
         few_shot_steps=2, **small,
     )  # type: ignore[arg-type]  # fmt: skip
     resources = Resources(pool, dataset, backbone)
-    outcome = run_grid(specs, ladder, resources, Store(results))
+    outcome = run_grid(specs, ladder, resources, Store(results), workers=workers)
     assert outcome.done == len(specs), outcome
 
 
 if __name__ == "__main__":
-    repeat(Path(sys.argv[1]), Path(sys.argv[2]))
+    repeat(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))

@@ -1,6 +1,6 @@
 """The same grid twice on one machine: the ladder byte for byte, all that was measured bit for bit.
 
-The second time in other processes, with other seeds of Python's hashes, from another directory, of
+The second time in two workers, with other seeds of Python's hashes, from another directory, of
 images that were written in another order.
 """
 
@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from determinism_grid import METHODS, repeat
 
 SCRIPT = Path(__file__).with_name("determinism_grid.py")
@@ -30,10 +31,10 @@ def copied(images: Path, folder: Path) -> Path:
     return folder / images.name
 
 
-def started(images: Path, results: Path, hash_seed: int) -> subprocess.Popen[bytes]:
+def started(images: Path, results: Path, workers: int, hash_seed: int) -> subprocess.Popen[bytes]:
     results.mkdir()
     environment = {**os.environ, "PYTHONHASHSEED": str(hash_seed)}
-    arguments = [sys.executable, str(SCRIPT), str(images), str(results)]
+    arguments = [sys.executable, str(SCRIPT), str(images), str(results), str(workers)]
     return subprocess.Popen(arguments, env=environment, cwd=results)
 
 
@@ -49,11 +50,14 @@ def measured(results: Path) -> dict[str, dict[str, Any]]:
     return records
 
 
+@pytest.mark.long
 def test_a_grid_gives_the_same_bits_in_other_processes(image_folder: Path, tmp_path: Path) -> None:
-    there = started(copied(image_folder, tmp_path / "elsewhere"), tmp_path / "there", hash_seed=1)
+    there = started(
+        copied(image_folder, tmp_path / "elsewhere"), tmp_path / "there", workers=2, hash_seed=1
+    )
     here = tmp_path / "here"
     here.mkdir()
-    repeat(image_folder, here)
+    repeat(image_folder, here, workers=1)
     assert there.wait() == 0
     assert (tmp_path / "there" / "ladder.json").read_bytes() == (here / "ladder.json").read_bytes()
     once, again = measured(here), measured(tmp_path / "there")
