@@ -20,7 +20,8 @@ FOREIGN = {
     "Boeing", "ClassLabel", "Image", "MLFLOW_EXPERIMENT_NAME", "Plantae", "Sanskrit", "class_id",
     "c", "class", "datasets", "f1", "fish", "i", "mAP_c", "nmi", "replace", "with",
 }  # fmt: skip
-# Raised where the source does not name what is called: a table of builders, a field's method, a stored error.
+# Raised where the source does not name what is called: a table of builders, a field's method, a
+# stored error.
 UNSEEN = {
     ("oodml.fid.backbone.load_backbone", "DataError"),
     ("oodml.splits.pool.Pool.units", "DataError"),

@@ -153,6 +153,9 @@ def _screened(
     for at, ((each, across), rows) in enumerate(zip(sides, found, strict=True)):
         if whole is not None:
             rows = screen.reached(each.tally, whole.amax(1 - at))
+        if not len(rows):
+            left.append(rows)
+            continue
         chosen, tally = each.rows.of(rows), each.tally.part(rows)
         if whole is None:
             similarity = screen.tile(chosen, across)
