@@ -96,7 +96,7 @@ def by_runner(ladder: Ladder, specs: Sequence[RunSpec], store: Store) -> None:
     from oodml.train.build import Resources
 
     features = Features(np.zeros((2, 1), np.float32), np.arange(2), ("a", "b"), SOURCE)
-    grid.train = lambda spec, *rest, **more: record_of(spec)  # type: ignore[assignment]
+    grid.train_run = lambda spec, *rest, **more: record_of(spec)  # type: ignore[assignment]
     drain(Grid(specs, ladder), Resources(features), store, lambda ended: None)
 
 

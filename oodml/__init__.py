@@ -22,7 +22,7 @@ _HOMES = {
     "Ladder": "oodml.splits.ladder",
     "build_ladder": "oodml.splits.build",
     "method": "oodml.train.registry",
-    "train": "oodml.train.run",
+    "train_run": "oodml.train.run",
     "evaluate": "oodml.eval.retrieval",
     "metric": "oodml.eval.metrics",
     "RunSpec": "oodml.run_spec",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -77,3 +78,8 @@ def test_importing_oodml_and_its_help_do_not_import_torch(code: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stderr.strip() == "False"
+
+
+@pytest.mark.parametrize("name", oodml.__all__)
+def test_no_module_hides_a_public_name_once_it_is_imported(name: str) -> None:
+    assert find_spec(f"oodml.{name}") is None

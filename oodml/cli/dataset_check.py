@@ -22,7 +22,7 @@ from oodml.errors import DataError
               "in.")  # fmt: skip
 @click.option("--ladder", type=FILE, help="Also count test images with a copy in training, a rung.")
 @click.option("--format", "report_format", type=click.Choice(["text", "json"]), default="text",
-              show_default=True)  # fmt: skip
+              show_default=True, help="Form of what is printed.")  # fmt: skip
 @click.option("-o", "--output", type=FILE, help="File for the report instead of the screen.")
 @click.option("--strict", is_flag=True, help="Exit with 1 if anything was found.")
 @click.pass_context

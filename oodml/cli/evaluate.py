@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("file", type=FILE)
 @click.option("--ladder", type=FILE, required=True, help="Ladder to evaluate along.")
-@click.option("-o", "--output", type=FOLDER, default="results", show_default=True)
+@click.option(
+    "-o", "--output", type=FOLDER, default="results", show_default=True, help="Folder of the runs."
+)
 @click.option("--name", help="Name in tables and charts  [default: the file's, without ending]")
 @click.option(
     "--labels", type=FILE, help="CSV of the labels of a .npy  [default: the file's name, .csv]"

@@ -63,7 +63,9 @@ _WORDS = {
     show_default=True,
     help="Draws of classes for an interval.",
 )
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Of the random splits and subsets."
+)
 @data_options
 @network_options
 @click.option(
@@ -72,6 +74,7 @@ _WORDS = {
     type=click.Choice(["text", "json"]),
     default="text",
     show_default=True,
+    help="Form of what is printed.",
 )
 def fid_command(
     a: str,

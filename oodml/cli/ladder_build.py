@@ -45,7 +45,9 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]
 
 @click.command()
 @click.argument("source")
-@click.option("-o", "--output", type=FILE, default="ladder.json", show_default=True)
+@click.option(
+    "-o", "--output", type=FILE, default="ladder.json", show_default=True, help="Ladder to write."
+)
 @click.option("--rungs", type=int, help="Number of splits, evenly spaced in FID  [default: 8]")
 @click.option("--fids", type=Numbers(float), help="Rungs nearest to these FIDs, such as 20,40,60.")
 @click.option(
@@ -169,7 +171,9 @@ def advance(bar: Any, step: Step) -> None:
 @click.command()
 @click.argument("train")
 @click.argument("test")
-@click.option("-o", "--output", type=FILE, default="pair.json", show_default=True)
+@click.option(
+    "-o", "--output", type=FILE, default="pair.json", show_default=True, help="Ladder to write."
+)
 @click.option("--beside", type=FILE, help="Ladder of TRAIN or TEST to put the rung into.")
 @click.option(
     "--save-features", type=FILE, help="Features of both (.npz), for `oodml run --data FILE`."

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option("--keys", is_flag=True, help="Also correlate the keys of the classes (features).")
 @click.option("--data", help="SOURCE of both ladders' data  [default: as they remember]")
 @click.option("--format", "table_format", type=click.Choice(["text", "json"]), default="text",
-              show_default=True)  # fmt: skip
+              show_default=True, help="Form of what is printed.")  # fmt: skip
 @data_options
 @machine_options
 def compare(

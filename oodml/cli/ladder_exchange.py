@@ -24,12 +24,13 @@ if TYPE_CHECKING:
 
 @click.command(name="import")
 @click.argument("file", type=FILE)
-@click.option("-o", "--output", type=FILE, default="ladder.json", show_default=True)
+@click.option("-o", "--output", type=FILE, default="ladder.json", show_default=True,
+              help="Ladder to write.")  # fmt: skip
 @click.option("--data", help="SOURCE of the images (or a feature file) to match the classes with.")
 @click.option("--backbone", help="Network to measure the splits with; their FIDs stay beside.")
 @click.option("--image-size", type=click.IntRange(16), help="Side of the network's input.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32",
-              show_default=True)  # fmt: skip
+              show_default=True, help="Precision of the network.")  # fmt: skip
 @click.option("--level", type=click.Choice(["class", "sample"]), default="class",
               show_default=True, help="FID level to measure at.")  # fmt: skip
 @data_options
@@ -98,9 +99,9 @@ def _on_data(
 
 @click.command()
 @click.argument("ladder", type=FILE)
-@click.option("-o", "--output", type=FILE, required=True)
+@click.option("-o", "--output", type=FILE, required=True, help="File to write.")
 @click.option("--format", "file_format", type=click.Choice(["csv", "json", "pickle"]),
-              required=True)  # fmt: skip
+              required=True, help="Form of the file.")  # fmt: skip
 @click.option("--data", help="SOURCE of the samples that episodes name (pickle only).")
 @click.option("--seed", type=int, default=0, show_default=True,
               help="Seed of validation classes and episodes.")  # fmt: skip

@@ -72,7 +72,11 @@ network_options = together(
         help="Whose resizing inception_fid repeats  [default: pytorch-fid]",
     ),
     click.option(
-        "--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True
+        "--precision",
+        type=click.Choice(["fp32", "bf16"]),
+        default="fp32",
+        show_default=True,
+        help="Precision of the network.",
     ),
     machine_options,
 )
@@ -99,6 +103,7 @@ format_option = click.option(
     type=click.Choice(["text", "markdown", "latex", "csv", "json"]),
     default="text",
     show_default=True,
+    help="Form of what is printed.",
 )
 
 

@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("ladder", type=FILE)
-@click.option("-o", "--output", type=FOLDER, default="results", show_default=True)
+@click.option(
+    "-o", "--output", type=FOLDER, default="results", show_default=True, help="Folder of the runs."
+)
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Number.")
 @click.option("--rung", "rungs", type=int, multiple=True, help="Only this rung; repeatable.")
 @click.option("--controls", is_flag=True, help="Also on the size-matched control of every rung.")
@@ -148,9 +150,11 @@ def _speaking_once() -> Iterator[None]:
 
 @click.command()
 @click.argument("ladder", type=FILE)
-@click.option("-o", "--output", type=FOLDER, default="results", show_default=True)
+@click.option(
+    "-o", "--output", type=FOLDER, default="results", show_default=True, help="Folder of the runs."
+)
 @click.option("--rung", type=int, required=True, help="The rung to train and test on.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the run.")
 @grid_options
 def train_command(ladder: Path, output: Path, rung: int, seed: int, **options: Any) -> None:
     """Do one run per method on one rung and print what was measured."""

@@ -36,7 +36,7 @@ _NAMED = 20
 )
 @click.option(
     "--format", "status_format", type=click.Choice(["text", "json"]), default="text",
-    show_default=True,
+    show_default=True, help="Form of what is printed.",
 )  # fmt: skip
 def status_command(
     directory: Path, watch: bool, every: float, retries: int, status_format: str

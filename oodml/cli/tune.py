@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("ladder", type=FILE)
-@click.option("-o", "--output", type=FOLDER, default="results", show_default=True)
+@click.option(
+    "-o", "--output", type=FOLDER, default="results", show_default=True, help="Folder of the runs."
+)
 @click.option("--rung", type=int, required=True, help="The rung whose classes are tuned on.")
 @click.option("--trials", type=click.IntRange(1), default=20, show_default=True, help="A method.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the search and its runs.")

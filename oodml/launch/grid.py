@@ -17,7 +17,7 @@ from oodml.splits.split import Split
 from oodml.store import Store
 from oodml.train.build import Resources
 from oodml.train.registry import load_plugin
-from oodml.train.run import train
+from oodml.train.run import train_run
 from oodml.train.stopping import StoppedError
 
 RETRIES = 2
@@ -115,7 +115,7 @@ def do_run(spec: RunSpec, grid: Grid, resources: Resources, store: Store) -> Non
             )
         validated = spec.selection == "best_validation" or spec.measured_on == "validation"
         store.finish(
-            train(
+            train_run(
                 spec,
                 split,
                 resources,

@@ -58,7 +58,7 @@ class Trained:
     objective: Objective | None = None
 
 
-def train(
+def train_run(
     spec: RunSpec,
     split: Split,
     resources: Resources,
@@ -100,7 +100,7 @@ def _trained(
     keep: Path | None,
     run: Tracked,
 ) -> RunRecord:
-    """What `train` returns; the embeddings measured are saved as `keep`."""
+    """What `train_run` returns; the embeddings measured are saved as `keep`."""
     on_test = spec.measured_on == "test"
     resources = resources.taking_part(split) if on_test else resources.training_part(split)
     trained_on, measured_on = measured_classes(spec, split, fold)

@@ -23,7 +23,7 @@ from oodml.train.loop import fit, seeded
 from oodml.train.objective import Batch, Objective, check_groups
 from oodml.train.plan import plan
 from oodml.train.registry import all_methods
-from oodml.train.run import train
+from oodml.train.run import train_run
 from oodml.train.samples import FeatureSamples
 from oodml.train.training import Training
 
@@ -220,7 +220,7 @@ def untrained(pool: Features, ladder: Ladder, directory: Path) -> float:
     (spec,) = plan(
         ladder, ["contrastive"], [0], rungs=[0], steps=0, batch_size=48, embedding_dim=16
     )
-    return train(spec, ladder.rungs[0], Resources(pool), directory).metrics[METRIC]
+    return train_run(spec, ladder.rungs[0], Resources(pool), directory).metrics[METRIC]
 
 
 # Squared errors of 20 cosines, 19 of them to other classes, start slowly.
@@ -234,7 +234,7 @@ def test_training_helps_on_held_out_classes(
     pool, ladder = hidden_signal
     settings = {"batch_size": 48, "embedding_dim": 16, "steps": STEPS.get(name, 150)}
     (spec,) = plan(ladder, [name], [0], rungs=[0], **settings)  # type: ignore[arg-type]
-    record = train(spec, ladder.rungs[0], resources(pool), tmp_path / "trained")
+    record = train_run(spec, ladder.rungs[0], resources(pool), tmp_path / "trained")
     assert record.metrics[METRIC] > untrained(pool, ladder, tmp_path / "untrained") + 0.02
 
 
@@ -244,7 +244,7 @@ def test_a_record_says_what_made_it(
 ) -> None:
     settings = {"batch_size": 24, "embedding_dim": 6, "steps": 2}
     (spec,) = plan(small_ladder, [name], [0], rungs=[1], **settings)  # type: ignore[arg-type]
-    record = train(spec, small_ladder.rungs[1], resources(pool), tmp_path)
+    record = train_run(spec, small_ladder.rungs[1], resources(pool), tmp_path)
     assert record.metrics["queries"] == len(pool.of_classes(small_ladder.rungs[1].test_classes))
     assert 0 <= record.metrics[METRIC] <= 1
     entry = METHODS[name]

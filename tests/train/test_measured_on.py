@@ -24,7 +24,7 @@ from oodml.splits.split import Split
 from oodml.train.build import Resources
 from oodml.train.members import members_of
 from oodml.train.plan import plan
-from oodml.train.run import EMBEDDINGS, train
+from oodml.train.run import EMBEDDINGS, train_run
 
 QUICK: dict[str, Any] = {"steps": 20, "batch_size": 24, "embedding_dim": 8}
 
@@ -74,8 +74,8 @@ def test_no_test_row_is_read_and_the_result_is_that_of_the_whole_features(
     method: str, settings: dict[str, Any], features: Features, ladder: Ladder, tmp_path: Path
 ) -> None:
     split, spec = ladder.rungs[0], validated(ladder, method, **settings)
-    blind = train(spec, split, Resources(guarded(features, split)), tmp_path / "blind")
-    seeing = train(spec, split, Resources(features), tmp_path / "seeing")
+    blind = train_run(spec, split, Resources(guarded(features, split)), tmp_path / "blind")
+    seeing = train_run(spec, split, Resources(features), tmp_path / "seeing")
     assert (blind.metrics, blind.training) == (seeing.metrics, seeing.training)
     assert blind.geometry == seeing.geometry and blind.geometry.keys() == {"train", "validation"}
     assert blind.shift == {} and RunRecord.from_json(blind.to_json()) == blind
@@ -86,7 +86,7 @@ def test_the_guard_sees_a_run_that_reads_test_rows(
 ) -> None:
     split, spec = ladder.rungs[0], replace(validated(ladder), measured_on="test")
     with pytest.raises(AssertionError, match="test row"):
-        train(spec, split, Resources(guarded(features, split)), tmp_path)
+        train_run(spec, split, Resources(guarded(features, split)), tmp_path)
 
 
 def test_the_metrics_are_those_of_the_validation_classes_which_no_model_is_fitted_on(
@@ -94,7 +94,7 @@ def test_the_metrics_are_those_of_the_validation_classes_which_no_model_is_fitte
 ) -> None:
     split, spec = ladder.rungs[0], validated(ladder)
     fold = validation_fold(split)
-    record = train(spec, split, Resources(features), tmp_path, keep_embeddings=True)
+    record = train_run(spec, split, Resources(features), tmp_path, keep_embeddings=True)
     kept = Features.load(tmp_path / EMBEDDINGS)
     assert kept.class_names == fold.validation_classes
     assert evaluate(kept) == record.metrics
@@ -109,7 +109,7 @@ def test_the_rungs_own_validation_classes_are_taken(
     split, spec = ladder.rungs[0], validated(ladder)
     names = split.train_classes
     fold = Fold(names[3:], names[:3])
-    record = train(spec, split, Resources(features), tmp_path, fold=fold)
+    record = train_run(spec, split, Resources(features), tmp_path, fold=fold)
     assert record.metrics["queries"] == len(features.of_classes(names[:3]))
 
 
@@ -119,8 +119,8 @@ def test_ladders_of_equal_size_hide_their_test_rows_too(features: Features, tmp_
     ladder = build_ladder(pool, rungs=3, swap_size=2, equal_size=True)
     split, spec = ladder.rungs[0], validated(ladder)
     assert split.images_kept
-    blind = train(spec, split, Resources(guarded(pool, split)), tmp_path / "blind")
-    seeing = train(spec, split, Resources(pool), tmp_path / "seeing")
+    blind = train_run(spec, split, Resources(guarded(pool, split)), tmp_path / "blind")
+    seeing = train_run(spec, split, Resources(pool), tmp_path / "seeing")
     assert blind.metrics == seeing.metrics
     kept = Resources(pool).taking_part(split).features
     assert blind.metrics["queries"] == len(
@@ -141,7 +141,7 @@ def test_whole_networks_open_no_test_image(image_folder: Path, tmp_path: Path) -
     for row in dataset.of_classes(split.test_classes):
         Path(dataset.paths[row]).unlink()
     spec = validated(ladder, train="all", steps=2, batch_size=12, image_size=32)
-    record = train(spec, split, Resources(guarded(pool, split), dataset, backbone), tmp_path)
+    record = train_run(spec, split, Resources(guarded(pool, split), dataset, backbone), tmp_path)
     assert record.metrics["queries"] == 6 * len(validation_fold(split).validation_classes)
 
 
@@ -157,7 +157,7 @@ def test_what_only_test_classes_have_is_refused(
     settings: dict[str, Any], message: str, features: Features, ladder: Ladder, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match=message):
-        train(validated(ladder, **settings), ladder.rungs[0], Resources(features), tmp_path)
+        train_run(validated(ladder, **settings), ladder.rungs[0], Resources(features), tmp_path)
     with pytest.raises(UsageError, match="side to measure on"):
         wrong = replace(validated(ladder), measured_on="tests")
-        train(wrong, ladder.rungs[0], Resources(features), tmp_path)
+        train_run(wrong, ladder.rungs[0], Resources(features), tmp_path)

@@ -19,7 +19,7 @@ from oodml.train.build import Resources
 from oodml.train.embedding import concatenated
 from oodml.train.members import members_of
 from oodml.train.plan import plan
-from oodml.train.run import train
+from oodml.train.run import train_run
 
 
 def ranking(pool: Features) -> npt.NDArray[np.int64]:
@@ -47,7 +47,7 @@ def test_the_order_of_the_models_changes_no_ranking(features: Features) -> None:
 
 def trained(features: Features, ladder: Ladder, directory: Path, **settings: int) -> RunRecord:
     (spec,) = plan(ladder, ["margin"], [3], rungs=[0], batch_size=24, steps=4, **settings)  # type: ignore[arg-type]
-    return train(spec, ladder.rungs[0], Resources(features), directory / spec.id)
+    return train_run(spec, ladder.rungs[0], Resources(features), directory / spec.id)
 
 
 def test_the_total_dimension_is_reported_and_can_be_that_of_a_single_model(

@@ -24,7 +24,7 @@ from oodml.train.build import Resources
 from oodml.train.embedding import concatenated
 from oodml.train.members import members_of
 from oodml.train.plan import plan
-from oodml.train.run import EMBEDDINGS, train
+from oodml.train.run import EMBEDDINGS, train_run
 
 QUICK = {"steps": 20, "batch_size": 24, "embedding_dim": 8}
 
@@ -36,10 +36,10 @@ def test_a_run_measures_the_test_classes_and_repeats_itself(
     (spec,) = plan(ladder, [name], [0], rungs=[1], **QUICK)
     split = ladder.rungs[1]
     torch.manual_seed(1)
-    one = train(spec, split, Resources(features), tmp_path / "one")
+    one = train_run(spec, split, Resources(features), tmp_path / "one")
     torch.manual_seed(2)
     state = torch.random.get_rng_state()
-    other = train(spec, split, Resources(features), tmp_path / "other")
+    other = train_run(spec, split, Resources(features), tmp_path / "other")
     assert torch.equal(torch.random.get_rng_state(), state)
     assert one.metrics == other.metrics and one.training == other.training
     assert one.metrics["queries"] == len(features.of_classes(split.test_classes))
@@ -53,7 +53,7 @@ def test_kept_embeddings_are_what_was_measured(
 ) -> None:
     (spec,) = plan(ladder, ["margin"], [0], rungs=[0], **QUICK)
     split = ladder.rungs[0]
-    record = train(spec, split, Resources(features), tmp_path, keep_embeddings=True)
+    record = train_run(spec, split, Resources(features), tmp_path, keep_embeddings=True)
     kept = Features.load(tmp_path / EMBEDDINGS)
     assert kept.class_names == split.test_classes
     assert kept.source.backbone == f"run {spec.id}"
@@ -66,13 +66,13 @@ def test_a_run_refuses_other_data_and_other_splits(
 ) -> None:
     (spec,) = plan(ladder, ["margin"], [0], rungs=[0])
     with pytest.raises(DataError, match="the split given"):
-        train(spec, ladder.rungs[1], Resources(features), tmp_path)
+        train_run(spec, ladder.rungs[1], Resources(features), tmp_path)
     other = replace(features, source=replace(features.source, fingerprint="f" * 16))
     with pytest.raises(DataError, match="fingerprint"):
-        train(spec, ladder.rungs[0], Resources(other), tmp_path)
+        train_run(spec, ladder.rungs[0], Resources(other), tmp_path)
     (whole,) = plan(ladder, ["margin"], [0], rungs=[0], train="all")
     with pytest.raises(DataError, match="needs the images"):
-        train(whole, ladder.rungs[0], Resources(features), tmp_path)
+        train_run(whole, ladder.rungs[0], Resources(features), tmp_path)
 
 
 def test_validation_classes_are_never_fitted_on_and_never_test_classes(ladder: Ladder) -> None:
@@ -101,10 +101,10 @@ def test_the_test_classes_choose_nothing(
         ladder, ["margin"], [0], rungs=[0], selection="best_validation",
         **{**QUICK, "evaluate_every": 2},
     )  # fmt: skip
-    one = train(spec, split, Resources(features), tmp_path / "one")
+    one = train_run(spec, split, Resources(features), tmp_path / "one")
     values = features.values.copy()
     values[features.of_classes(split.test_classes)] *= -3
-    other = train(spec, split, Resources(replace(features, values=values)), tmp_path / "other")
+    other = train_run(spec, split, Resources(replace(features, values=values)), tmp_path / "other")
     assert one.training == other.training and "validation" in one.training
     assert one.geometry["train"] == other.geometry["train"]
     assert one.metrics != other.metrics
@@ -118,7 +118,7 @@ def test_an_ensemble_is_the_mean_of_cosines_and_of_one_the_plain_run(
     def run(**settings: int) -> tuple[Features, dict[str, float]]:
         (spec,) = plan(ladder, ["margin"], [0], rungs=[0], **QUICK, **settings)
         directory = tmp_path / spec.id
-        record = train(spec, split, resources, directory, keep_embeddings=True)
+        record = train_run(spec, split, resources, directory, keep_embeddings=True)
         return Features.load(directory / EMBEDDINGS), record.metrics
 
     alone, metrics = run()
@@ -149,7 +149,7 @@ def test_folds_report_the_concatenation_and_the_models_alone(
     (spec,) = plan(
         ladder, ["margin"], [0], rungs=[0], folds=3, selection="best_validation", **QUICK
     )
-    record = train(spec, ladder.rungs[0], Resources(features), tmp_path, keep_embeddings=True)
+    record = train_run(spec, ladder.rungs[0], Resources(features), tmp_path, keep_embeddings=True)
     assert Features.load(tmp_path / EMBEDDINGS).values.shape[1] == 24
     assert (tmp_path / "fold2" / "epochs.jsonl").exists()
     assert 0 < record.metrics["separated_recall_at_1"] <= 1
@@ -161,7 +161,7 @@ def test_mixing_adds_the_length_of_the_output_and_none_of_it_is_the_cosine(
 ) -> None:
     def run(mix: float) -> Features:
         (spec,) = plan(ladder, ["margin"], [0], rungs=[0], **QUICK, mix=mix)
-        train(spec, ladder.rungs[0], Resources(features), tmp_path, keep_embeddings=True)
+        train_run(spec, ladder.rungs[0], Resources(features), tmp_path, keep_embeddings=True)
         return Features.load(tmp_path / EMBEDDINGS)
 
     plain, mixed = run(0.0).values, run(0.5).values
@@ -176,8 +176,8 @@ def test_reranking_is_named_in_the_label_and_changes_the_numbers(
 ) -> None:
     (plain,) = plan(ladder, ["frozen"], [0], rungs=[0])
     (spec,) = plan(ladder, ["frozen"], [0], rungs=[0], rerank=True)
-    one = train(plain, ladder.rungs[0], Resources(features), tmp_path)
-    other = train(spec, ladder.rungs[0], Resources(features), tmp_path)
+    one = train_run(plain, ladder.rungs[0], Resources(features), tmp_path)
+    other = train_run(spec, ladder.rungs[0], Resources(features), tmp_path)
     assert spec.label == "frozen +re-ranking"
     assert (
         one.metrics["mean_average_precision_at_r"] != other.metrics["mean_average_precision_at_r"]
@@ -214,7 +214,7 @@ def test_the_whole_network_trains_on_images(
 
     def run(steps: int, directory: str) -> dict[str, float]:
         (spec,) = plan(ladder, ["multi_similarity"], [0], rungs=[0], **NETWORK, steps=steps)  # type: ignore[arg-type]
-        return train(spec, ladder.rungs[0], resources, tmp_path / directory).metrics
+        return train_run(spec, ladder.rungs[0], resources, tmp_path / directory).metrics
 
     untrained, trained = run(0, "none"), run(40, "some")
     assert run(40, "again") == trained
@@ -254,6 +254,6 @@ def test_poolings_train_and_give_other_results(
 
     def run(**settings: object) -> dict[str, float]:
         (spec,) = plan(ladder, ["margin"], [0], rungs=[0], **NETWORK, steps=2, **settings)  # type: ignore[arg-type]
-        return train(spec, ladder.rungs[0], resources, tmp_path / spec.id).training
+        return train_run(spec, ladder.rungs[0], resources, tmp_path / spec.id).training
 
     assert run(pooling=pooling)["loss"] != run()["loss"]

@@ -28,7 +28,7 @@ from oodml.store import Store
 from oodml.train import loop
 from oodml.train.build import Resources
 from oodml.train.plan import plan
-from oodml.train.run import train
+from oodml.train.run import train_run
 from oodml.train.stopping import StoppedError
 from oodml.train.tracking import check_tracker, seam
 from oodml.train.tracking import mlflow as on_mlflow
@@ -50,7 +50,7 @@ def spec(ladder: Ladder) -> RunSpec:
 def trained(ladder: Ladder, features: Features, tmp_path: Path) -> Train:
     def trained(spec: RunSpec, track: str = "tensorboard", store: str = "store") -> RunRecord:
         directory = Store(tmp_path / store).run_directory(spec.id)
-        return train(spec, ladder.rungs[1], Resources(features), directory, track=track)
+        return train_run(spec, ladder.rungs[1], Resources(features), directory, track=track)
 
     return trained
 

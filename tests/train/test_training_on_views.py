@@ -25,7 +25,7 @@ from oodml.train.model import EmbeddingModel
 from oodml.train.objective import Batch, Criterion, Objective
 from oodml.train.plan import plan
 from oodml.train.registry import method
-from oodml.train.run import train
+from oodml.train.run import train_run
 from oodml.train.samples import CachedViews, Draw, FeatureSamples
 
 
@@ -131,7 +131,7 @@ def run(some: tuple[Features, Views], ladder_of_some: Ladder, tmp_path: Path) ->
     def done(name: str, given: Views | None = views, **settings: object) -> RunRecord:
         spec = one(ladder_of_some, name, steps=3, batch_size=24, **settings)
         resources = Resources(features, views=given)
-        return train(spec, ladder_of_some.rungs[0], resources, tmp_path / str(next(places)))
+        return train_run(spec, ladder_of_some.rungs[0], resources, tmp_path / str(next(places)))
 
     return done
 

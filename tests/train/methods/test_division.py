@@ -30,7 +30,7 @@ from oodml.train.masks import halving_masks, mean_cosine
 from oodml.train.objective import Batch, Objective, check_groups
 from oodml.train.plan import plan
 from oodml.train.registry import get_method
-from oodml.train.run import train
+from oodml.train.run import train_run
 from oodml.train.samples import FeatureSamples
 from oodml.train.slice_learners import SliceLearners, same_shapes
 from oodml.train.training import Training
@@ -409,7 +409,7 @@ def test_test_classes_reach_no_cluster(
     values = pool.values.copy()
     values[pool.of_classes(split.test_classes)] *= -3
     records = [
-        train(spec, split, Resources(each), tmp_path / name)
+        train_run(spec, split, Resources(each), tmp_path / name)
         for name, each in (("one", pool), ("other", replace(pool, values=values)))
     ]
     assert records[0].training == records[1].training
@@ -426,7 +426,9 @@ def test_whole_networks_train_on_images(method: str, image_folder: Path, tmp_pat
         images, [method], [0], rungs=[0], train="all", steps=4, batch_size=12,
         learning_rate=3e-3, embedding_dim=8, image_size=32, samples_per_class=2,
     )  # fmt: skip
-    record = train(spec, images.rungs[0], Resources(features, dataset, backbone), tmp_path / "run")
+    record = train_run(
+        spec, images.rungs[0], Resources(features, dataset, backbone), tmp_path / "run"
+    )
     assert np.isfinite(record.training["loss"]) and 0 < record.metrics["recall_at_1"] <= 1
 
 

@@ -26,7 +26,7 @@ from oodml.train.intra_batch import ClassifiedTwice, IntraBatchConnections, clas
 from oodml.train.losses.replicator import GroupLoss, correlations, drawn_anchors, replicated
 from oodml.train.message_passing import MessageClassifier, MessageLayer, MessagePassing
 from oodml.train.plan import plan
-from oodml.train.run import train
+from oodml.train.run import train_run
 from oodml.train.samples import FeatureSamples
 from oodml.train.training import Training
 
@@ -167,7 +167,7 @@ def test_similarities_alone_move_the_embeddings() -> None:
 def run(name: str, ladder: Ladder, resources: Resources, at: Path, **given: Any) -> RunRecord:
     chosen = {"batch_size": 12, "embedding_dim": 6, "steps": 6, **given}
     (spec,) = plan(ladder, [name], [3], rungs=[0], **chosen)
-    return train(spec, ladder.rungs[0], resources, at, keep_embeddings=True)
+    return train_run(spec, ladder.rungs[0], resources, at, keep_embeddings=True)
 
 
 def kept(at: Path) -> Values:

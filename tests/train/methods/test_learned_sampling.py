@@ -34,7 +34,7 @@ from oodml.train.observation import History, figures_of
 from oodml.train.plan import plan
 from oodml.train.policy import ProximalPolicy, surrogate
 from oodml.train.registry import get_method
-from oodml.train.run import train
+from oodml.train.run import train_run
 from oodml.train.samples import FeatureSamples
 from oodml.train.training import Training
 
@@ -427,5 +427,5 @@ def test_it_trains_whole_networks_on_images(image_folder: Path, tmp_path: Path) 
         ladder, ["pads:every=1"], [0], rungs=[0], train="all", steps=3, batch_size=8,
         embedding_dim=8, image_size=32,
     )  # fmt: skip
-    record = train(spec, ladder.rungs[0], Resources(pool, dataset, backbone), tmp_path / "run")
+    record = train_run(spec, ladder.rungs[0], Resources(pool, dataset, backbone), tmp_path / "run")
     assert np.isfinite(record.training["loss"]) and record.training["steps"] == 3

@@ -24,7 +24,7 @@ from oodml.train.momentum_contrast import AgainstQueue, MomentumContrast
 from oodml.train.objective import Batch, check_groups, make_objective
 from oodml.train.plan import plan
 from oodml.train.registry import get_method
-from oodml.train.run import train
+from oodml.train.run import train_run
 from oodml.train.samples import FeatureSamples
 from oodml.train.training import Training
 
@@ -163,5 +163,5 @@ def test_it_trains_whole_networks_on_images(image_folder: Path, tmp_path: Path) 
         embedding_dim=8, image_size=32,
     )  # fmt: skip
     resources = Resources(pool, dataset, backbone)
-    record = train(spec, ladder.rungs[0], resources, tmp_path / "run")
+    record = train_run(spec, ladder.rungs[0], resources, tmp_path / "run")
     assert np.isfinite(record.training["loss"]) and record.training["steps"] == 3

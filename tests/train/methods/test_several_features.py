@@ -29,7 +29,7 @@ from oodml.train.model import EmbeddingModel
 from oodml.train.objective import Batch, Encoded, Objective, check_groups, make_objective
 from oodml.train.plan import plan
 from oodml.train.registry import get_method, prescribed
-from oodml.train.run import train
+from oodml.train.run import train_run
 from oodml.train.samples import CachedViews, FeatureSamples
 from oodml.train.shared_features import SharingFeatures
 from oodml.train.training import Training
@@ -410,5 +410,5 @@ def test_whole_networks_are_trained_on_images(
         ladder, [method], [0], rungs=[0], train="all", batch_size=8, samples_per_class=2,
         embedding_dim=8, steps=3, image_size=32,
     )  # fmt: skip
-    record = train(spec, ladder.rungs[0], Resources(pool, dataset, backbone), tmp_path / "run")
+    record = train_run(spec, ladder.rungs[0], Resources(pool, dataset, backbone), tmp_path / "run")
     assert np.isfinite(list(record.metrics.values())).all()

@@ -32,7 +32,7 @@ from oodml.train.model import EmbeddingModel
 from oodml.train.objective import Batch, Objective, make_objective
 from oodml.train.plan import plan
 from oodml.train.registry import get_method
-from oodml.train.run import train
+from oodml.train.run import train_run
 from oodml.train.samples import FeatureSamples
 from oodml.train.synthesis import (
     loss_on,
@@ -317,7 +317,7 @@ def test_whole_networks_train(method: str, image_folder: Path, tmp_path: Path) -
     (spec,) = plan(
         ladder, [method], [0], rungs=[0], train="all", steps=3, batch_size=12, embedding_dim=8
     )
-    record = train(spec, ladder.rungs[0], Resources(pool, dataset, backbone), tmp_path / "run")
+    record = train_run(spec, ladder.rungs[0], Resources(pool, dataset, backbone), tmp_path / "run")
     assert np.isfinite(record.training["loss"]) and record.metrics["queries"] > 0
 
 
