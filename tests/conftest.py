@@ -14,6 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+# Fixtures, which stand here because pytest knows one module of this name only.
+from made_pictures import copies_pool, jpeg, picture  # noqa: F401
 from PIL import Image
 
 from oodml.fid.features import Features, FeatureSource

@@ -108,18 +108,17 @@ def test_screening_changes_no_place(
 ) -> None:
     samples = clustered(noise, copies)
     gallery = clustered(noise, seed=2) if other else None
-    counted: list[int] = []
-    add = Screen.add
+    formed: list[int] = []
+    tile = Screen.tile
 
-    def watched(screen: Screen, tally: Tally, tile: Tensor, rows: Side, columns: Side) -> Tensor:
-        left = add(screen, tally, tile, rows, columns)
-        counted.append(len(rows))
-        return left
+    def watched(screen: Screen, rows: Side, columns: Side) -> Tensor:
+        formed.append(len(rows))
+        return tile(screen, rows, columns)
 
-    monkeypatch.setattr(Screen, "add", watched)
+    monkeypatch.setattr(Screen, "tile", watched)
     results = []
     for screened in (False, True):
         monkeypatch.setattr(screening, "has_arithmetic", lambda screened=screened: screened)
         results.append(places(samples, gallery, memory=1 << 20))
-        assert screened == bool(counted)
+        assert screened == bool(formed)
     assert all(torch.equal(one, two) for one, two in zip(*results, strict=True))
