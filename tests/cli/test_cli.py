@@ -46,6 +46,8 @@ def test_every_command_and_option_has_help(command: tuple[str, ...]) -> None:
         assert found is not None
         node = found
     assert node.help
+    options = [each for each in node.params if isinstance(each, click.Option)]
+    assert not [option.opts for option in options if not option.help]
 
 
 def one_line(result: Result, code: int, *words: str) -> None:

@@ -9,7 +9,6 @@ from published import archive_of, lay_out, pack
 from test_cub200 import birds
 
 from oodml.cli import main
-from oodml.cli.dataset_download import download_command
 from oodml.data.collections import collection as registry
 
 
@@ -28,7 +27,7 @@ def test_the_command_downloads_counts_and_says_how_to_go_on(
 ) -> None:
     root = tmp_path / "birds"
     for _ in range(2):
-        result = CliRunner().invoke(download_command, ["cub200", "--root", str(root)])
+        result = CliRunner().invoke(main, ["dataset", "download", "cub200", "--root", str(root)])
         assert result.exit_code == 0, result.output
         assert "cub200: 9 images of 3 classes in 2 groups\n" in result.output
         assert f"cub200 --root {root}" in result.output
@@ -38,7 +37,7 @@ def test_the_command_downloads_counts_and_says_how_to_go_on(
 def test_what_was_extracted_by_hand_needs_no_download(small_birds: Path, tmp_path: Path) -> None:
     small_birds.unlink()
     lay_out(tmp_path, birds())
-    result = CliRunner().invoke(download_command, ["cub200", "--root", str(tmp_path)])
+    result = CliRunner().invoke(main, ["dataset", "download", "cub200", "--root", str(tmp_path)])
     assert result.exit_code == 0, result.output
 
 
