@@ -115,7 +115,8 @@ class Store:
         """
         path = self.run_directory(run_id) / "claim"
         with self._locked():
-            if self.is_done(run_id) or self._watch.is_held(path):
+            # In this order: a run that ends in between has let go of its claim after its record.
+            if self._watch.is_held(path) or self.is_done(run_id):
                 return None
             path.parent.mkdir(parents=True, exist_ok=True)
             return Claim.take(path)

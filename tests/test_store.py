@@ -120,6 +120,20 @@ def test_processes_that_share_a_store_do_every_run_exactly_once(tmp_path: Path) 
     assert sorted(done) == list(range(60))
 
 
+def test_a_run_that_ends_while_its_claim_is_looked_for_is_not_claimed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path)
+
+    def ends(path: Path) -> bool:
+        path.parent.mkdir(parents=True)
+        (path.parent / "run.json").touch()
+        return False
+
+    monkeypatch.setattr(store._watch, "is_held", ends)
+    assert store.claim("abc") is None
+
+
 def test_a_claim_of_another_host_is_stale_by_our_clock_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
