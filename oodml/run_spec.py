@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, field, fields
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import cache
 from operator import attrgetter
 from typing import Any
@@ -12,9 +13,9 @@ from oodml.json_fields import checked_fields
 
 
 class _Named:
-    """Room for the id, which is worked out once: plans hold a hundred thousand specs."""
+    """Room for what is worked out once: plans hold a hundred thousand specs."""
 
-    __slots__ = ("_id",)
+    __slots__ = ("_id", "_stated")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +144,16 @@ class RunSpec(_Named):
     def placed(self, split: str, seed: int) -> RunSpec:
         """The same run on another split and with another seed; far quicker than `replace`."""
         spec = object.__new__(RunSpec)
-        for name, value in zip(_defaults(), _values(self), strict=True):
-            object.__setattr__(spec, name, value)
+        for place, value in zip(_setters(), _values(self), strict=True):
+            place(spec, value)
         object.__setattr__(spec, "split", split)
         object.__setattr__(spec, "seed", seed)
+        stated: dict[str, Any] | None = getattr(self, "_stated", None)
+        if stated is None:
+            stated = replace(self, seed=0).to_json()
+            object.__setattr__(self, "_stated", stated)
+        own = {**stated, "split": split, "seed": seed} if seed else {**stated, "split": split}
+        object.__setattr__(spec, "_id", digest(own))
         return spec
 
     @classmethod
@@ -169,6 +176,12 @@ def _values(spec: RunSpec) -> tuple[Any, ...]:
     """The values of all fields, in the order of the fields."""
     values: tuple[Any, ...] = _reader()(spec)
     return values
+
+
+@cache
+def _setters() -> list[Callable[[RunSpec, Any], None]]:
+    """What sets each field of a new spec, in the order of the fields."""
+    return [RunSpec.__dict__[name].__set__ for name in _defaults()]
 
 
 @cache
