@@ -196,8 +196,8 @@ def page(runs: int, records: int) -> str:
             for size, a, b in zip(sizes, looks["plan"], looks["status"], strict=True)
         ),
         "",
-        f"Importing torch and the methods takes {looks['plan'][0]['before']:.0f} MiB of a plan's "
-        f"peak; status imports neither and starts from {looks['status'][0]['before']:.0f} MiB.",
+        f"Neither imports torch: a plan starts from {looks['plan'][0]['before']:.0f} MiB with the "
+        f"methods imported, status from {looks['status'][0]['before']:.0f} MiB.",
         "",
     ]
     return "\n".join(lines)
