@@ -6,13 +6,13 @@ import logging
 import os
 import sys
 import tomllib
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import click
 
 from oodml import __version__
+from oodml.cli.lazy_commands import LazyCommands
 from oodml.cli.terminal import OneWay
 from oodml.errors import OodmlError, UsageError, unknown_name
 from oodml.plain_text import printable
@@ -37,25 +37,8 @@ _HOMES = {
 }
 
 
-class Commands(click.Group):
+class Commands(LazyCommands):
     """Commands imported on first use, whose `OodmlError`s end as one line without a traceback."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(_HOMES)
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in _HOMES:
-            return None
-        module = import_module(f"oodml.cli.{_HOMES[name]}")
-        command: click.Command = getattr(module, f"{name}_command")
-        return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and not args[0].startswith("-") and args[0] not in _HOMES:
-            raise _one_line(unknown_name("command", args[0], _HOMES))
-        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -84,6 +67,7 @@ def _one_line(error: OodmlError) -> click.ClickException:
 
 @click.group(
     cls=Commands,
+    homes=_HOMES,
     context_settings={
         "help_option_names": ["-h", "--help"],
         "auto_envvar_prefix": "OODML",
