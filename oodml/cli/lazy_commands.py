@@ -12,7 +12,7 @@ from oodml.errors import unknown_name
 
 
 class LazyCommands(click.Group):
-    """Commands by the module of `oodml.cli` that defines them, each as `NAME_command`.
+    """Commands by the module of `oodml.cli` that defines them, each under its name and _command.
 
     `kind` is what an unknown name is called in its error.
     """
