@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from oodml.data.paths import chosen
 from oodml.errors import DataError
 
 if TYPE_CHECKING:
@@ -49,13 +47,7 @@ def _pool_of(ladder: Ladder, check: PoolCheck) -> tuple[Dataset, Integers]:
     """What the ladder was built on, everything or what decodes, and where it stands."""
     dataset = check.dataset
     for rows in (np.arange(len(dataset)), check.decoding):
-        pool = replace(
-            dataset,
-            labels=dataset.labels[rows],
-            sample_names=tuple(dataset.sample_names[row] for row in rows),
-            paths=chosen(dataset.paths, rows),
-            sizes=dataset.sizes[rows],
-        )
+        pool = dataset.take(rows)
         if pool.fingerprint == ladder.features.fingerprint:
             return pool, rows
     if ladder.measured or not set(ladder.class_sizes) <= set(dataset.class_names):

@@ -15,7 +15,6 @@ from tqdm import tqdm
 
 from oodml.data.dataset import Dataset
 from oodml.data.images import decoding_error
-from oodml.data.paths import chosen
 from oodml.data.samples import check_class_sizes, first_few
 from oodml.errors import DataError
 
@@ -77,11 +76,4 @@ def without_broken(dataset: Dataset, *, progress: bool = False) -> Dataset:
     counts = Counter(dict.fromkeys(dataset.class_names, 0))
     counts.update(dataset.class_names[label] for label in dataset.labels[keep])
     check_class_sizes(counts, f"{dataset.source or dataset.name}, {len(names)} broken left out")
-    return replace(
-        dataset,
-        labels=dataset.labels[keep],
-        sample_names=tuple(dataset.sample_names[index] for index in keep),
-        paths=chosen(dataset.paths, keep),
-        sizes=dataset.sizes[keep],
-        skipped=(*dataset.skipped, *names),
-    )
+    return replace(dataset.take(keep), skipped=(*dataset.skipped, *names))

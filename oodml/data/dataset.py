@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from oodml.data.images import read_image
+from oodml.data.paths import chosen
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -66,6 +67,19 @@ class Dataset:
         wanted = set(class_names)
         keep = np.array([name in wanted for name in self.class_names])
         return np.flatnonzero(keep[self.labels])
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Dataset:
+        """The samples of some rows, in their order; no class is renumbered, even one left empty.
+
+        `rows` is an int64 array (m,).
+        """
+        return replace(
+            self,
+            labels=self.labels[rows],
+            sample_names=tuple(self.sample_names[row] for row in rows.tolist()),
+            paths=chosen(self.paths, rows),
+            sizes=self.sizes[rows],
+        )
 
 
 def by_class(labels: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from oodml.data.paths import chosen
 from oodml.errors import DataError
 from oodml.fid.assembly import at_size
 from oodml.fid.features import Features
@@ -75,15 +74,7 @@ class Resources:
 
     def _only(self, rows: npt.NDArray[np.int64], features: Features) -> Resources:
         """Some rows of everything; `features` are these rows, their classes renumbered."""
-        images = self.dataset
-        if images is not None:
-            images = replace(
-                images,
-                labels=images.labels[rows],
-                sample_names=tuple(images.sample_names[row] for row in rows),
-                paths=chosen(images.paths, rows),
-                sizes=images.sizes[rows],
-            )
+        images = None if self.dataset is None else self.dataset.take(rows)
         views = None if self.views is None else self.views[:, rows]
         return replace(self, features=features, dataset=images, views=views)
 

@@ -1,4 +1,5 @@
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -45,6 +46,25 @@ def test_fingerprint_does_not_depend_on_the_place(photos, tmp_path):
     (moved / "ape/a.png").rename(moved / "zebra/a.png")
     draw(moved / "ape/a2.png")
     assert load_dataset(moved).fingerprint != before
+
+
+@pytest.mark.parametrize("kind", ["folder", "collection"])
+def test_some_rows_are_a_dataset_of_their_own(photos, kind):
+    dataset = load_dataset(photos)
+    if kind == "collection":
+        dataset = replace(dataset, paths=tuple(dataset.paths))
+    dataset = replace(dataset, groups=("primate", "horse"), skipped=("ape/c.png",))
+    before = dataset.fingerprint
+    rows = np.array([3, 0, 1])
+    part = dataset.take(rows)
+    assert part.sample_names == ("zebra/deep/2.JPG", "ape/a.png", "ape/b.png")
+    assert list(part.paths) == [photos / name for name in part.sample_names]
+    assert part.labels.tolist() == [1, 0, 0]
+    assert part.sizes.tolist() == dataset.sizes[rows].tolist()
+    kept = ("name", "class_names", "groups", "source", "skipped")
+    assert all(getattr(part, field) == getattr(dataset, field) for field in kept)
+    assert part.fingerprint != before == dataset.take(np.array([2, 3, 1, 0])).fingerprint
+    assert dataset.take(np.array([0])).class_names == ("ape", "zebra")
 
 
 def test_bad_folders_get_one_clear_line(photos, tmp_path):
