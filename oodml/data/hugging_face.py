@@ -19,7 +19,8 @@ from oodml.data.columns import Columns, choose_columns
 from oodml.data.content import stored
 from oodml.data.dataset import Dataset
 from oodml.data.groups import groups_of
-from oodml.data.samples import Sample, dataset_of
+from oodml.data.names import as_text
+from oodml.data.samples import Refuse, Sample, dataset_of, refuse_at_once
 from oodml.errors import DataError, UsageError, unknown_name
 
 PREFIX = "hf:"
@@ -74,7 +75,9 @@ def _exists(path: str) -> bool:
         return False
 
 
-def load_hugging_face(source: str, *, root: str | Path | None = None) -> Dataset:
+def load_hugging_face(
+    source: str, *, root: str | Path | None = None, refuse: Refuse = refuse_at_once
+) -> Dataset:
     """All splits of a Hugging Face dataset as one pool.
 
     `source` is of the form `FORM`; instead of OWNER/NAME a folder that `save_to_disk` wrote, a
@@ -85,13 +88,15 @@ def load_hugging_face(source: str, *, root: str | Path | None = None) -> Dataset
     content. Encoded images are written unchanged, once, below `root`, by default
     `$OODML_DATA/hf` or `~/.cache/oodml/collections/hf`, under the hash of their bytes.
 
-    Raises `DataError` if the extra `hf` is missing or the data cannot be had or used, `UsageError`
-    for a name or a column that does not exist or is not clear.
+    Raises `DataError` if the extra `hf` is missing or the data cannot be had or read, `UsageError`
+    for a name or a column that does not exist or is not clear. Refuses rows whose class or group
+    is none that the column has, image files that do not exist, a class with two groups or a single
+    image.
     """
     address = parse_address(source)
     library = _library()
     try:
-        rows = list(_all_rows(library, source, address, root))
+        rows = list(_all_rows(library, source, address, root, refuse))
     except (*_FAILURES, library.exceptions.DatasetsError) as error:
         raise DataError(f"cannot load {source}: {_reason(error)}.") from None
     if not rows:
@@ -99,7 +104,8 @@ def load_hugging_face(source: str, *, root: str | Path | None = None) -> Dataset
     place = Path(address.location)
     name = place.stem if place.suffix.lower() in _FILE_READERS else place.name
     samples = [sample for sample, _ in rows]
-    return dataset_of(samples, name=name or "hf", source=source, groups=_groups(source, rows))
+    groups = _groups(source, rows, refuse)
+    return dataset_of(samples, name=name or "hf", source=source, groups=groups, refuse=refuse)
 
 
 def _library() -> Any:
@@ -112,13 +118,13 @@ def _library() -> Any:
 
 
 def _all_rows(
-    library: Any, source: str, address: Address, root: str | Path | None
+    library: Any, source: str, address: Address, root: str | Path | None, refuse: Refuse
 ) -> Iterator[tuple[Sample, str | None]]:
     for name, table in _splits(library, address, source).items():
         columns = choose_columns(
             library, table.features, address.columns, f"{source}, split {name!r}"
         )
-        yield from _rows(library, name, table, columns, root)
+        yield from _rows(library, name, table, columns, root, refuse)
 
 
 def _splits(library: Any, address: Address, source: str) -> dict[str, Any]:
@@ -173,7 +179,12 @@ def _check_reader(builder: Any, source: str) -> None:
 
 
 def _rows(
-    library: Any, split: str, table: Any, columns: Columns, root: str | Path | None
+    library: Any,
+    split: str,
+    table: Any,
+    columns: Columns,
+    root: str | Path | None,
+    refuse: Refuse,
 ) -> Iterator[tuple[Sample, str | None]]:
     """Each labelled image of a split with the name of its group, if there is one."""
     plain = table.with_format(None).select_columns(columns.names)
@@ -182,17 +193,25 @@ def _rows(
     plain.data.validate(full=True)
     left_out = 0
     for number, row in enumerate(plain):
-        label = columns.label_text(row)
+        place = f"{split}/{number:07d}"
         image = row[columns.image]
-        if label is None or not image or not (image["bytes"] or image["path"]):
-            left_out += 1
+        try:
+            label = columns.label_text(row)
+            if label is None or not image or not (image["bytes"] or image["path"]):
+                left_out += 1
+                continue
+            group = columns.group_text(row)
+        except DataError as error:
+            refuse(DataError(f"{place}: {error}"))
             continue
-        yield _sample(f"{split}/{number:07d}", label, image, root), columns.group_text(row)
+        yield _sample(place, label, image, root, refuse), group
     if left_out:
         logger.warning("%s: left out %d rows without an image or a label", split, left_out)
 
 
-def _sample(place: str, label: str, image: dict[str, Any], root: str | Path | None) -> Sample:
+def _sample(
+    place: str, label: str, image: dict[str, Any], root: str | Path | None, refuse: Refuse
+) -> Sample:
     if image["bytes"]:
         path = stored(image["bytes"], root)
         # The content in the name makes the fingerprint follow it.
@@ -200,14 +219,21 @@ def _sample(place: str, label: str, image: dict[str, Any], root: str | Path | No
     else:
         path = Path(image["path"])
         name = f"{place}-{path.name}"
-    return Sample(label, name, path, path.stat().st_size)
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        refuse(DataError(f"{place}: cannot read {as_text(str(path))}: {error.strerror}."))
+        size = 0
+    return Sample(label, name, path, size)
 
 
-def _groups(source: str, rows: list[tuple[Sample, str | None]]) -> dict[str, str] | None:
+def _groups(
+    source: str, rows: list[tuple[Sample, str | None]], refuse: Refuse
+) -> dict[str, str] | None:
     stated = [
         (sample.class_name, group, sample.name) for sample, group in rows if group is not None
     ]
-    return groups_of(source, stated) if stated else None
+    return groups_of(source, stated, refuse) if stated else None
 
 
 def _reason(error: BaseException) -> str:

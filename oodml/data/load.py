@@ -49,7 +49,8 @@ def list_dataset(
     """The pool that `source` names as it lies there, and what `load_dataset` refuses it for.
 
     Classes without images are listed and files that do not exist have size 0. Raises what
-    `load_dataset` raises where there is no pool at all: no such folder, no columns, no rows.
+    `load_dataset` raises where there is no pool at all: no such folder, no columns, no rows, a
+    collection without its lists.
     """
     refused: list[str] = []
     dataset = _load(source, root, lambda error: refused.append(str(error)), progress)
@@ -63,9 +64,9 @@ def _load(
     progress: bool = False,
 ) -> Dataset:
     if isinstance(source, str) and source in all_collections():
-        return load_collection(find_collection(source), root)
+        return load_collection(find_collection(source), root, refuse=refuse)
     if isinstance(source, str) and source.startswith(PREFIX):
-        return load_hugging_face(source, root=root)
+        return load_hugging_face(source, root=root, refuse=refuse)
     path = Path(os.path.expanduser(source))  # noqa: PTH111 - Path's raises for unknown users
     if path.is_file():
         return _load_file(path, root, refuse, progress)

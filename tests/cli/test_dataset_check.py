@@ -80,7 +80,7 @@ def test_text_says_what_matters_most_first(pool: Path) -> None:
 def test_json_is_complete_and_goes_to_a_file(pool: Path, tmp_path: Path) -> None:
     printed = check(pool, "--format", "json")
     record = json.loads(printed.stdout)
-    assert (record["schema"], record["images"], record["sound"]) == (1, 12, False)
+    assert (record["schema"], record["images"], record["sound"]) == (2, 12, False)
     assert [each["images"] for each in record["across_classes"]] == [
         ["a/0.png", "b/half.jpg", "c/copy.bmp"]
     ]
@@ -141,6 +141,40 @@ def test_every_trouble_is_one_line(pool: Path, rungs: Path, image_folder: Path) 
         assert result.exit_code == status, (arguments, result.output)
         assert words in result.stderr.splitlines()[-1], (arguments, result.stderr)
         assert "Traceback" not in result.output
+
+
+def birds(home: Path, classes: int) -> None:
+    """Three images a class, in the layout of cub200."""
+    labels = {f"{bird}.Bird/{n}.png": bird for bird in range(1, classes + 1) for n in range(3)}
+    for name in labels:
+        (home / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.linear_gradient("L").save(home / "images" / name)
+    lists = {
+        "classes.txt": [f"{bird} {bird}.Bird_{bird}" for bird in set(labels.values())],
+        "images.txt": [f"{row} {name}" for row, name in enumerate(labels)],
+        "image_class_labels.txt": [f"{row} {bird}" for row, bird in enumerate(labels.values())],
+    }
+    for name, lines in lists.items():
+        (home / name).write_text("\n".join(lines))
+
+
+def test_a_half_downloaded_collection_is_found_wanting_with_the_status_of_findings(
+    tmp_path: Path,
+) -> None:
+    birds(tmp_path / "CUB_200_2011", 3)
+    (tmp_path / "CUB_200_2011/images/1.Bird").rename(tmp_path / "lost")
+    result = check("cub200", "--root", tmp_path)
+    assert result.exit_code == 0, result.output
+    words = "not what the collection was published with: found are 2 of 200 classes and 6 of 11,788"
+    assert words in result.stdout.splitlines()[1]
+    assert "Type: oodml dataset download cub200 --root" in result.stdout
+    record = json.loads(check("cub200", "--root", tmp_path, "--format", "json").stdout)
+    assert record["counts"] == {
+        "expected_classes": 200, "found_classes": 2, "expected_images": 11788, "found_images": 6,
+    }  # fmt: skip
+    assert check("cub200", "--root", tmp_path, "--strict").exit_code == 1
+    built = CliRunner().invoke(main, ["ladder", "build", "cub200", "--root", str(tmp_path)])
+    assert built.exit_code != 0
 
 
 def test_an_unknown_subcommand_is_named_with_its_neighbours() -> None:

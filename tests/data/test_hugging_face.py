@@ -5,10 +5,12 @@ import os
 import struct
 import sys
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from oodml.data import load_dataset
+from oodml.data.check import check_dataset
 from oodml.data.columns import choose_columns
 from oodml.data.content import stored
 from oodml.data.hugging_face import Address, parse_address
@@ -16,11 +18,19 @@ from oodml.errors import DataError, UsageError
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 datasets = pytest.importorskip("datasets")
+parquet = pytest.importorskip("pyarrow.parquet")
 
 
 def encoded(shade, kind="PNG"):
     file = io.BytesIO()
     Image.new("RGB", (4, 4), (shade, 0, 0)).save(file, kind)
+    return file.getvalue()
+
+
+def noise(seed):
+    file = io.BytesIO()
+    values = np.random.default_rng(seed).integers(0, 256, (12, 12, 3), np.uint8)
+    Image.fromarray(values).resize((96, 96)).save(file, "PNG")
     return file.getvalue()
 
 
@@ -154,6 +164,66 @@ def test_images_in_files_stay_where_they_are(place):
     assert dataset.class_names == ("ape", "newt")
     assert dataset.sample_names[:2] == ("train/0000000-1.png", "train/0000001-2.png")
     assert not (place / "collections").exists()
+
+
+def test_the_check_reads_the_images_and_goes_on_where_loading_stops(place):
+    text = datasets.Value("string")
+    data = table([1, 2, 3, 4, 5, 6], [0, 0, 1, 0, 0, 0], kind=(["x", "x", "y", "z", "x", ""], text))
+    rows = data.to_list()
+    rows[1]["image"]["bytes"] = encoded(2)[:40]
+    rows[2]["image"]["bytes"] = noise(7)
+    rows[3]["image"]["bytes"] = noise(7)
+    other = datasets.Dataset.from_list(rows[:2], features=data.features)
+    first = datasets.Dataset.from_list(rows, features=data.features)
+    source = saved(datasets.DatasetDict({"train": first, "test": other}), place)
+    with pytest.raises(DataError):
+        load_dataset(f"{source}?group=kind")
+    report = check_dataset(f"{source}?group=kind").report
+    assert (report.images, report.classes, report.sound) == (7, 2, False)
+    assert [each.name.split("-")[0] for each in report.broken] == ["test/0000001", "train/0000001"]
+    (across,) = report.across_classes
+    assert [name.split("-")[0] for name in across.images] == ["train/0000002", "train/0000003"]
+    assert (across.kind, across.classes) == ("exact", ("ape", "zebra"))
+    assert [(each.name, each.images) for each in report.small_classes] == [("ape", 1)]
+    assert [(each.name, each.images) for each in report.groups] == [("x", 6), ("y", 1)]
+    assert (report.formats, report.counts) == ({"PNG": 5}, None)
+    for words in (
+        "train/0000005: the column 'kind' has rows without a group.",
+        "class 'zebra' is in group 'z' here and in group 'x' before",
+        "1 of 2 classes have fewer than 2 usable images: 'ape'",
+    ):
+        assert any(words in line for line in report.refused), words
+    assert len(report.refused) == 3
+
+
+def test_a_sound_split_is_checked_by_its_row_names_and_nothing_is_refused(place):
+    data = table([1, 2, 3, 4], [0, 0, 1, 1])
+    rows = [{**row, "image": {"bytes": noise(seed)}} for seed, row in enumerate(data.to_list())]
+    whole = datasets.Dataset.from_list(rows, features=data.features)
+    source = saved(datasets.DatasetDict({"train": whole}), place)
+    report = check_dataset(source).report
+    assert report.sound and report.fingerprint == load_dataset(source).fingerprint
+
+
+def test_image_files_that_are_gone_are_named_row_by_row(place):
+    data = table([1, 2, 3], [0, 0, 0])
+    paths = [place / f"{number}.png" for number in range(3)]
+    for number, path in enumerate(paths):
+        path.write_bytes(noise(number))
+    rows = [{"image": {"path": str(path), "bytes": None}, "label": 0} for path in paths]
+    stated = datasets.Dataset.from_list(rows, features=data.features).data.table
+    # Unlike save_to_disk, this leaves the images where they are.
+    metadata = data.features.arrow_schema.metadata
+    parquet.write_table(stated.replace_schema_metadata(metadata), place / "list.parquet")
+    source = f"hf:{place}/list.parquet"
+    assert list(load_dataset(source).paths) == paths
+    paths[1].unlink()
+    with pytest.raises(DataError, match=r"0000001: cannot read .*1\.png: No such file") as caught:
+        load_dataset(source)
+    assert "\n" not in str(caught.value)
+    report = check_dataset(source).report
+    assert [each.about for each in report.broken] == ["there is no such file"]
+    assert len(report.refused) == 1 and report.images == 3
 
 
 def test_what_is_damaged_absent_or_of_another_kind_gets_one_line(place):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,8 @@ from oodml.data.check.duplicates import Duplicates, Integers, find_duplicates
 from oodml.data.check.look import Look, look_at_all
 from oodml.data.check.nearby import MAX_DISTANCE
 from oodml.data.check.report import Group, Named, PoolReport, SmallClass, Spread
+from oodml.data.collections.collection import all_collections
+from oodml.data.collections.verified import Counts, count
 from oodml.data.dataset import Dataset
 from oodml.data.load import list_dataset
 from oodml.data.names import as_text
@@ -42,17 +44,23 @@ def check_dataset(
     """Counts, small classes, broken, blank and duplicate images, sizes and groups of a pool.
 
     `source` and `root` are those of `load_dataset`, but the check goes on where that stops: at
-    classes of one image, empty class folders, missing and broken files, rows listed twice. Each
-    image is decoded once, in threads; 100,000 photographs take minutes. `max_distance` is the
-    number of bits of 256 by which the perceptual hashes of near duplicates may differ. Raises
-    `DataError` or `UsageError` only where there is no pool at all.
+    classes of one image, empty class folders, missing and broken files, rows listed twice, a
+    collection of which only a part is there. Each image is decoded once, in threads; 100,000
+    photographs take minutes. `max_distance` is the number of bits of 256 by which the perceptual
+    hashes of near duplicates may differ. Raises `DataError` or `UsageError` only where there is no
+    pool at all.
     """
     dataset, refused = list_dataset(source, root=root, progress=progress)
     looks = look_at_all(dataset, progress=progress)
     duplicates = find_duplicates(looks, max_distance)
     decoding = np.flatnonzero([isinstance(look, Look) for look in looks])
-    report = _report(dataset, refused, looks, duplicates)
+    report = replace(_report(dataset, refused, looks, duplicates), counts=_counted(source, dataset))
     return PoolCheck(dataset, decoding, duplicates, report)
+
+
+def _counted(source: str | Path, dataset: Dataset) -> Counts | None:
+    known = all_collections().get(source) if isinstance(source, str) else None
+    return None if known is None else count(known, dataset)
 
 
 def _report(

@@ -9,10 +9,11 @@ from typing import Any
 
 from oodml.data.check.duplicates import DuplicateSet
 from oodml.data.check.leakage import Leak
+from oodml.data.collections.verified import Counts
 from oodml.errors import DataError
 from oodml.files import read_json, write_json
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ class Group:
 class PoolReport:
     """Everything that `oodml dataset check` knows about a pool; lists are complete.
 
-    `refused` holds the lines for which `load_dataset` would refuse the pool. `class_sizes` counts
+    `refused` holds the lines for which `load_dataset` would refuse the pool. `counts` compares a
+    named collection with what was published, and is None for other sources. `class_sizes` counts
     all images, also those that do not decode; `small_classes` only those that do. `widths` and
     `heights` are in pixels, upright; they and `modes` and `formats` (counts of images) are of the
     images that decode. `max_distance` is what was asked for, `searched_distance` what was
@@ -80,6 +82,7 @@ class PoolReport:
     formats: dict[str, int]
     wrong_suffixes: tuple[Named, ...]
     groups: tuple[Group, ...] | None = None
+    counts: Counts | None = None
     ladder: tuple[Leak, ...] | None = None
 
     @property
@@ -93,6 +96,7 @@ class PoolReport:
             or self.across_classes
             or self.within_classes
             or self.wrong_suffixes
+            or (self.counts is not None and not self.counts.right)
             or any(leak.exact or leak.near for leak in self.ladder or ())
         )
 
@@ -161,5 +165,6 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "heights": _record(Spread),
     "wrong_suffixes": _each(_record(Named)),
     "groups": _each(_record(Group)),
+    "counts": _record(Counts),
     "ladder": _each(_leak),
 }

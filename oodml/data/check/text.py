@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from oodml.data.check.duplicates import DuplicateSet
 from oodml.data.check.leakage import Leak
 from oodml.data.check.report import Named, PoolReport, Spread
+from oodml.data.collections.verified import Counts
 from oodml.data.samples import FEWEST_IMAGES, first_few
 
 _MOST = 5
@@ -24,6 +25,7 @@ def report_lines(report: PoolReport, *, most: int = _MOST) -> Iterator[str]:
     )
     if report.sound:
         yield "nothing wrong was found"
+    yield from _counted(report.counts)
     yield from _ladder(report.ladder, most)
     yield from _sets(
         "across classes, which leak from training into test", report.across_classes, most
@@ -32,6 +34,16 @@ def report_lines(report: PoolReport, *, most: int = _MOST) -> Iterator[str]:
     yield from _broken(report, most)
     yield from _refused(report.refused, most)
     yield from _facts(report, most)
+
+
+def _counted(counts: Counts | None) -> Iterator[str]:
+    if counts is not None and not counts.right:
+        pairs = (
+            (counts.found_classes, counts.expected_classes, "classes"),
+            (counts.found_images, counts.expected_images, "images"),
+        )
+        told = [f"{found:,} of {expected:,} {what}" for found, expected, what in pairs if expected]
+        yield f"not what the collection was published with: found are {' and '.join(told)}"
 
 
 def _ladder(ladder: Sequence[Leak] | None, most: int) -> Iterator[str]:

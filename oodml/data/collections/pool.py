@@ -40,9 +40,10 @@ def pool(
 ) -> Dataset:
     """The listed images under `home` as a Dataset; `groups` maps class names to superclasses.
 
-    Classes of a single image are left out, counted aloud, and their images stand in `skipped`:
+    Images without a file have size 0, for which `load_collection` refuses them. Classes of a
+    single image are left out, counted aloud, and those images that are there stand in `skipped`:
     there is nothing that such a query could find. Raises `DataError` if nothing is listed, if an
-    image is listed twice, lies outside `home`, is missing or empty, or if a class has no group.
+    image is listed twice or lies outside `home`, or if a class has no group.
     """
     images = _distinct(home, listed)
     if not images:
@@ -54,14 +55,17 @@ def pool(
             f"{home}: {len(missing_group)} of {len(counts)} classes of {name} have no group: "
             f"{first_few(missing_group)}."
         )
-    samples = _samples(name, home, images)
+    samples = [
+        Sample(each.class_name, path, home / path, _size(f"{home}/{path}"))
+        for path, each in images.items()
+    ]
     single = {each for each, count in counts.items() if count < FEWEST_IMAGES}
     kept = [sample for sample in samples if sample.class_name not in single]
     if not kept:
         raise DataError(f"{home}: no class of {name} has more than one image.")
     if single:
         logger.warning("%s: left out %d classes of a single image", name, len(single))
-    skipped = sorted(sample.name for sample in samples if sample.class_name in single)
+    skipped = sorted(each.name for each in samples if each.class_name in single and each.size)
     return dataset_of(kept, name=name, source=name, groups=groups, skipped=skipped)
 
 
@@ -80,19 +84,6 @@ def _distinct(home: Path, listed: Iterable[Listed]) -> dict[str, Listed]:
                 f"{other.place})."
             )
     return images
-
-
-def _samples(name: str, home: Path, images: Mapping[str, Listed]) -> list[Sample]:
-    sizes = {path: _size(f"{home}/{path}") for path in images}
-    absent = sorted(path for path, size in sizes.items() if not size)
-    if absent:
-        raise DataError(
-            f"{home}: {len(absent)} of {len(images)} images that {name} lists are missing or "
-            f"empty: {first_few(absent)}."
-        )
-    return [
-        Sample(each.class_name, path, home / path, sizes[path]) for path, each in images.items()
-    ]
 
 
 def _size(path: str) -> int:

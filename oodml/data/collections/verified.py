@@ -3,32 +3,71 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from oodml.data.collections.collection import Collection, root_of
 from oodml.data.collections.state import is_extracted, unfinished
 from oodml.data.dataset import Dataset
+from oodml.data.samples import Refuse, first_few, refuse_at_once
 from oodml.errors import DataError
 
 
-def load_collection(collection: Collection, root: str | Path | None = None) -> Dataset:
+@dataclass(frozen=True)
+class Counts:
+    """Classes and images of a collection: as published, None where that is unknown, and as found.
+
+    Found are files that are not empty and classes that have one.
+    """
+
+    expected_classes: int | None
+    found_classes: int
+    expected_images: int | None
+    found_images: int
+
+    @property
+    def right(self) -> bool:
+        """True if nothing that is known is another number than was found."""
+        return self.expected_classes in (None, self.found_classes) and self.expected_images in (
+            None,
+            self.found_images,
+        )
+
+
+def load_collection(
+    collection: Collection,
+    root: str | Path | None = None,
+    *,
+    refuse: Refuse = refuse_at_once,
+) -> Dataset:
     """The whole collection as a pool, its classes and images counted against those published.
 
     `root` is the folder that holds the collection's folder, or that folder itself (see
-    `root_of`). Nothing is downloaded. Raises `DataError`, which says what to type, if the files
-    are not there, or only in part, or not in the published number.
+    `root_of`). Nothing is downloaded. Raises `DataError`, which says what to type, if the lists
+    are not there or damaged; refuses images that are listed and not there, and other numbers than
+    the published ones.
     """
     place = root_of(collection, root)
     home = find_home(collection, place)
     try:
         dataset = collection.load(home)
-        check_counts(collection, dataset, home)
     except DataError as error:
-        state = unfinished(collection, place)
-        also = f" Moreover, {state}." if state else ""
-        raise DataError(f"{error}{also} {what_to_do(collection, place)}") from None
+        raise _advised(error, collection, place) from None
+
+    def refuse_with_advice(error: DataError) -> None:
+        refuse(_advised(error, collection, place))
+
+    _check_files(collection, dataset, home, refuse_with_advice)
+    check_counts(collection, dataset, home, refuse_with_advice)
     return replace(dataset, name=collection.name, source=collection.name)
+
+
+def _advised(error: DataError, collection: Collection, place: Path) -> DataError:
+    state = unfinished(collection, place)
+    also = f" Moreover, {state}." if state else ""
+    return DataError(f"{error}{also} {what_to_do(collection, place)}")
 
 
 def find_home(collection: Collection, root: Path) -> Path:
@@ -66,16 +105,44 @@ def what_to_do(collection: Collection, root: Path) -> str:
     return " ".join(filter(None, [collection.how_to_get, f"Type: {command}"]))
 
 
-def check_counts(collection: Collection, dataset: Dataset, home: Path) -> None:
-    """Raise a `DataError` if classes or images are not as many as the collection must have.
+def _check_files(collection: Collection, dataset: Dataset, home: Path, refuse: Refuse) -> None:
+    absent = [dataset.sample_names[row] for row in np.flatnonzero(dataset.sizes == 0)]
+    if absent:
+        listed = len(dataset) + len(dataset.skipped)
+        refuse(
+            DataError(
+                f"{home}: {len(absent)} of {listed} images that {collection.name} lists are "
+                f"missing or empty: {first_few(sorted(absent))}."
+            )
+        )
+
+
+def check_counts(
+    collection: Collection, dataset: Dataset, home: Path, refuse: Refuse = refuse_at_once
+) -> None:
+    """Refuse classes or images that are not as many as the collection must have."""
+    counts = count(collection, dataset)
+    if not counts.right:
+        classes = counts.expected_classes or counts.found_classes
+        images = counts.expected_images or counts.found_images
+        refuse(
+            DataError(
+                f"{home} holds {counts.found_classes:,} classes and {counts.found_images:,} "
+                f"images; {collection.name} must have {classes:,} classes and {images:,} images."
+            )
+        )
+
+
+def count(collection: Collection, dataset: Dataset) -> Counts:
+    """How many classes and images a collection must have, and has.
 
     Classes that were left out because of their single image count as there.
     """
+    there = dataset.sizes > 0
     single = len(dataset.skipped)
-    found = (len(dataset.class_names) + single, len(dataset) + single)
-    wanted = (collection.classes or found[0], collection.images or found[1])
-    if found != wanted:
-        raise DataError(
-            f"{home} holds {found[0]:,} classes and {found[1]:,} images; {collection.name} must "
-            f"have {wanted[0]:,} classes and {wanted[1]:,} images."
-        )
+    return Counts(
+        collection.classes,
+        len(np.unique(dataset.labels[there])) + single,
+        collection.images,
+        int(there.sum()) + single,
+    )

@@ -10,6 +10,7 @@ from PIL import Image
 from oodml.data.check import Leak, PoolReport, check_dataset, report_lines
 from oodml.data.check.report import Named, SmallClass
 from oodml.data.collections.collection import _REGISTRY, Collection
+from oodml.data.collections.verified import Counts
 from oodml.data.folder import load_folder
 from oodml.errors import DataError
 
@@ -116,6 +117,7 @@ def test_a_collection_is_checked_by_name(
     monkeypatch.setitem(_REGISTRY, "toy", toy)
     report = check_dataset("toy", root=tmp_path).report
     assert (report.source, report.images, report.sound) == ("toy", 2, True)
+    assert report.counts == Counts(1, 1, 2, 2)
 
 
 def test_a_pool_without_one_good_image_is_reported(tmp_path: Path) -> None:
@@ -148,9 +150,9 @@ def test_json_comes_back_as_it_was(report: PoolReport, tmp_path: Path) -> None:
     report.save(tmp_path / "report.json")
     assert PoolReport.load(tmp_path / "report.json") == report
     record = json.loads((tmp_path / "report.json").read_text())
-    assert (record["schema"], record["sound"]) == (1, False)
+    assert (record["schema"], record["sound"]) == (2, False)
     for change, words in (
-        ({"schema": 2}, "reads 1"),
+        ({"schema": 1}, "reads 2"),
         ({"surprise": 1}, "unknown keys"),
         ({"broken": [{"name": 1}]}, "not a valid"),
     ):
@@ -165,6 +167,7 @@ def test_everything_that_is_found_makes_a_pool_unsound(report: PoolReport) -> No
     )
     sound = replace(report, **none, wrong_suffixes=(), ladder=(Leak(0, 9, 0, 0, ()),))
     assert sound.sound
+    assert replace(sound, counts=Counts(None, 1, 9, 9)).sound
     for change in (
         {"refused": ("no",)},
         {"small_classes": (SmallClass("a", 1),)},
@@ -173,6 +176,8 @@ def test_everything_that_is_found_makes_a_pool_unsound(report: PoolReport) -> No
         {"across_classes": report.across_classes},
         {"within_classes": report.within_classes},
         {"wrong_suffixes": (Named("a", "PNG"),)},
+        {"counts": Counts(2, 1, None, 9)},
+        {"counts": Counts(None, 1, 8, 9)},
         {"ladder": (Leak(0, 9, 1, 0, ()),)},
         {"ladder": (Leak(0, 9, 0, 1, ()),)},
     ):

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from shutil import rmtree
 
 import pytest
 from published import Files, downloaded, lay_out, small
 
 from oodml.data import load_dataset
-from oodml.data.collections.verified import load_collection
+from oodml.data.check import PoolReport, check_dataset, report_lines
+from oodml.data.collections.verified import Counts, load_collection
 from oodml.errors import DataError
 
 CLASSES = ("001.Black_footed_Albatross", "002.Laysan_Albatross", "029.American_Crow")
@@ -95,3 +98,34 @@ def test_a_twice_listed_and_a_missing_image_are_named(tmp_path: Path) -> None:
     (folder / "American_Crow_0002_7961.jpg").write_bytes(b"")
     with pytest.raises(DataError, match="2 of 9 images that cub200 lists are missing or empty"):
         load_collection(small("cub200", 3, 9), tmp_path)
+
+
+def test_a_collection_of_which_a_part_is_there_is_reported(tmp_path: Path) -> None:
+    lay_out(tmp_path, birds())
+    images = tmp_path / "CUB_200_2011" / "images"
+    for name in ("001.Black_footed_Albatross", "029.American_Crow"):
+        rmtree(images / name)
+    report = check_dataset("cub200", root=tmp_path).report
+    assert report.counts == Counts(200, 1, 11_788, 3)
+    assert (report.images, report.classes, report.sound) == (9, 3, False)
+    assert {each.about for each in report.broken} == {"there is no such file"}
+    small = {each.name: each.images for each in report.small_classes}
+    assert small == {"American Crow": 0, "Black footed Albatross": 0}
+    assert len(report.refused) == 2
+    lines = list(report_lines(report))
+    assert lines[1].endswith("found are 1 of 200 classes and 3 of 11,788 images")
+    report.save(tmp_path / "report.json")
+    assert PoolReport.load(tmp_path / "report.json") == report
+    for refusing in (load_dataset, partial(load_dataset, skip_broken=True)):
+        with pytest.raises(DataError, match=r"6 of 9 images that cub200 lists are missing"):
+            refusing("cub200", root=tmp_path)
+
+
+def test_lists_cut_short_are_a_wrong_count(tmp_path: Path) -> None:
+    lay_out(tmp_path, birds())
+    report = check_dataset("cub200", root=tmp_path).report
+    assert (report.broken, report.counts) == ((), Counts(200, 3, 11_788, 9))
+    assert len(report.refused) == 1 and "must have 200 classes and 11,788" in report.refused[0]
+    (tmp_path / "CUB_200_2011" / "images.txt").unlink()
+    with pytest.raises(DataError, match=r"is not whole: it lacks images\.txt"):
+        check_dataset("cub200", root=tmp_path)

@@ -16,7 +16,7 @@ from oodml.data.collections.collection import (
     root_of,
 )
 from oodml.data.collections.pool import Listed, pool
-from oodml.data.collections.verified import check_counts, load_collection
+from oodml.data.collections.verified import Counts, check_counts, count, load_collection
 from oodml.data.dataset import Dataset
 from oodml.errors import DataError, UsageError
 
@@ -132,5 +132,29 @@ def test_naming_a_collection_imports_neither_torch_nor_scipy() -> None:
 def test_a_folder_in_the_place_of_an_image_is_a_missing_image(fruit: Path) -> None:
     listed = [Listed("apple", "apple/0.png", "line 1"), Listed("apple", "pear", "line 2")]
     listed.append(Listed("apple", 300 * "x", "line 3"))
+    strange = replace(FRUIT, load=lambda home: pool("fruit", home, listed), classes=1, images=3)
     with pytest.raises(DataError, match=r"2 of 3 images .* are missing or empty: 'pear', 'xxx"):
-        pool("fruit", fruit / "fruit", listed)
+        load_collection(strange, fruit)
+
+
+def test_a_missing_image_of_a_class_of_its_own_is_not_counted_as_there(fruit: Path) -> None:
+    listed = [Listed("apple", f"apple/{i}.png", "x") for i in range(2)]
+    listed.append(Listed("fig", "fig/0.png", "x"))
+    odd = replace(FRUIT, load=lambda home: pool("fruit", home, listed), images=3)
+    with pytest.raises(DataError, match="holds 1 classes and 2 images; fruit must have 2"):
+        load_collection(odd, fruit)
+    (fruit / "fruit/fig").mkdir()
+    (fruit / "fruit/pear/9.png").rename(fruit / "fruit/fig/0.png")
+    assert load_collection(odd, fruit).skipped == ("fig/0.png",)
+
+
+def test_what_is_refused_is_told_with_what_to_type_and_the_rest_is_there(fruit: Path) -> None:
+    refused: list[DataError] = []
+    (fruit / "fruit/pear/0.png").write_bytes(b"")
+    dataset = load_collection(FRUIT, fruit, refuse=refused.append)
+    assert len(dataset) == 5 and dataset.sizes[2] == 0
+    assert count(FRUIT, dataset) == Counts(2, 2, 5, 4)
+    first, second = map(str, refused)
+    assert "1 of 5 images that fruit lists are missing or empty: 'pear/0.png'." in first
+    assert "holds 2 classes and 4 images; fruit must have 2 classes and 5 images." in second
+    assert all(text.endswith("Ask the gardener.") for text in (first, second))
