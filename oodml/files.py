@@ -25,11 +25,22 @@ def atomic_write(path: str | Path, *, durable: bool = True) -> Iterator[IO[bytes
 
     It is written under a temporary name beside `path`, flushed to disk and renamed, so a reader
     (or a killed process) never sees half a file. Missing parent folders are made. What is not
-    `durable` is not waited for: it outlives the process, but not a power cut at once.
+    `durable` is not waited for: it outlives the process, but not a power cut at once. Raises
+    `DataError` if `path` is a device, a pipe or a folder; an `OSError` names `path`.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name[:64]}.", dir=path.parent)
+    with _named(path):
+        _check_replaceable(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name[:64]}.", dir=path.parent)
+    with _named(path, temporary), _whole_or_gone(path, temporary, descriptor, durable) as file:
+        yield file
+
+
+@contextmanager
+def _whole_or_gone(
+    path: Path, temporary: str, descriptor: int, durable: bool
+) -> Iterator[IO[bytes]]:
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file
@@ -41,6 +52,26 @@ def atomic_write(path: str | Path, *, durable: bool = True) -> Iterator[IO[bytes
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def _named(path: Path, temporary: str = "") -> Iterator[None]:
+    """Errors of the system in terms of the file that was asked for, not of the temporary one."""
+    try:
+        yield
+    except OSError as error:
+        of_another_file = temporary and error.filename not in (None, temporary)
+        if error.errno is None or of_another_file:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+def _check_replaceable(path: Path) -> None:
+    # Root may rename a file over /dev/null, and then there is no /dev/null any more.
+    if path.exists() and not path.is_file():
+        raise DataError(
+            f"{path} is a folder, a device or a pipe; give the name of a file to write."
+        )
 
 
 def _umask() -> int:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,46 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
         raise ZeroDivisionError
     assert read_json(path, "record") == {"a": 1}
     assert [p.name for p in path.parent.iterdir()] == ["record.json"]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link to a pipe", "folder"])
+def test_what_is_no_file_is_never_replaced_by_one(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "out.npz"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        os.mkfifo(tmp_path / "pipe")
+        path.symlink_to("pipe")
+    before = path.lstat()
+    with pytest.raises(DataError, match=r"out\.npz is a folder, a device or a pipe"):
+        write_json(path, {})
+    assert path.lstat() == before
+    assert {p.name for p in tmp_path.iterdir()} <= {"out.npz", "pipe"}
+
+
+def test_errors_of_the_system_name_the_file_that_was_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file" / "x.json", tmp_path / ("n" * 300)):
+        with pytest.raises(OSError) as error:
+            write_json(path, {})
+        assert error.value.filename == str(path)
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(OSError, match="No space") as error, atomic_write(tmp_path / "x.json"):
+        raise full
+    assert error.value.filename == str(tmp_path / "x.json")
+    with pytest.raises(FileNotFoundError) as missing, atomic_write(tmp_path / "x.json"):
+        (tmp_path / "absent").read_bytes()
+    assert missing.value.filename == str(tmp_path / "absent")
+
+
+def test_a_link_is_replaced_and_what_it_leads_to_stays(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("{}")
+    (tmp_path / "x.json").symlink_to("precious")
+    write_json(tmp_path / "x.json", {"a": 1})
+    assert (tmp_path / "precious").read_text() == "{}"
+    assert read_json(tmp_path / "x.json", "record") == {"a": 1}
 
 
 def test_equal_values_have_equal_digests_whatever_their_order() -> None:
