@@ -1,0 +1,109 @@
+"""The stream of random numbers behind every draw, by name: another one changes users' results."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import make_features
+
+from oodml.fid import bias, null
+from oodml.fid.bias import infinite_sample_distance
+from oodml.fid.features import Features
+from oodml.fid.null import bootstrap_interval, class_null, image_null
+from oodml.fid.statistics import ClassMoments
+from oodml.seeding import generator
+from oodml.splits import controls, episodes, equal, gallery, search, split, start
+from oodml.splits.build import build_ladder
+from oodml.splits.controls import add_controls
+from oodml.splits.equal import split_rows
+from oodml.splits.ladder import Ladder
+
+SEED = 7
+Streams = list[tuple[int | str, ...]]
+
+
+@pytest.fixture
+def streams(monkeypatch: pytest.MonkeyPatch) -> Streams:
+    """What generators are made from, as a list that grows."""
+    asked: Streams = []
+
+    def listening(seed: int, *purpose: str | int) -> np.random.Generator:
+        asked.append((seed, *purpose))
+        return generator(seed, *purpose)
+
+    for module in (bias, null, controls, episodes, equal, gallery, search, split, start):
+        monkeypatch.setattr(module, "generator", listening)
+    return asked
+
+
+def test_nulls_and_intervals(streams: Streams) -> None:
+    features = make_features(classes=8, per_class=6, dimension=2)
+    statistics, sides = ClassMoments.from_features(features), (range(3), range(3, 8))
+    class_null(*sides, lambda train, test: float(train[0]), 2, SEED)
+    assert sorted(streams) == [(SEED, "class null", 3, 0), (SEED, "class null", 3, 1)]
+    streams.clear()
+    image_null(statistics, *sides, 2, SEED)
+    assert sorted(streams) == [(SEED, "image null", 0), (SEED, "image null", 1)]
+    streams.clear()
+    bootstrap_interval(statistics, *sides, 1.0, 20, SEED)
+    assert sorted(streams) == [(SEED, "class bootstrap", draw) for draw in range(20)]
+    streams.clear()
+    infinite_sample_distance(statistics, *sides, seed=SEED)
+    assert streams == [(SEED, "infinite samples")]
+
+
+def test_starts_and_searches(streams: Streams) -> None:
+    features = make_features(classes=12, per_class=6, dimension=4)
+    build_ladder(features, rungs=2, search="best", budget=40, seed=SEED)
+    assert streams[0] == (SEED, "split")
+    fresh = [purpose for purpose in streams if "fresh start" in purpose]
+    kicks = [purpose for purpose in streams if "kick" in purpose]
+    assert fresh == [(SEED, "fresh start", number) for number in range(len(fresh))]
+    assert kicks == [(SEED, "kick", number) for number in range(len(kicks))]
+    assert len(fresh) > 1 < len(kicks) and len(streams) == 1 + len(fresh) + len(kicks)
+    streams.clear()
+    grouped = replace(features, groups=tuple("aabbccddeeff"))
+    build_ladder(grouped, rungs=2, by="group", seed=SEED)
+    assert streams == [(SEED, "group split")]
+
+
+def test_what_goes_with_a_rung(streams: Streams, ladder: Ladder, features: Features) -> None:
+    rung = ladder.rungs[-1]
+    add_controls(replace(ladder, rungs=(rung,), rung_steps=(0,)), features, seed=SEED)
+    episodes.validation_fold(rung, seed=SEED)
+    episodes.class_folds(rung, 2, seed=SEED)
+    assert streams == [
+        (SEED, "control", rung.id, 0),
+        (SEED, "validation", rung.id),
+        (SEED, "folds", rung.id),
+    ]
+    streams.clear()
+    episodes.few_shot_episodes(rung, features, shots=(2,), episodes=2, seed=SEED)
+    assert streams == [
+        (SEED, "episode", rung.id, number, name)
+        for number in range(2)
+        for name in rung.test_classes
+    ]
+
+
+def test_galleries_and_equal_sizes(streams: Streams, ladder: Ladder, features: Features) -> None:
+    rung = ladder.rungs[-1]
+    gallery.gallery_of(features, rung, 4, 12, SEED)
+    assert streams == [
+        (SEED, "gallery classes", rung.id),
+        (SEED, "samples", "gallery", rung.id),
+    ]
+    streams.clear()
+    build_ladder(features, rungs=2, swap_size=2, seed=SEED, equal_size=True)
+    sides = [purpose[3] for purpose in streams if purpose[1] == "equal size classes"]
+    assert sides == ["train", "test"] * 2
+    first = rung.train_classes[0]
+    kept = replace(rung, images_kept=((first, 5),), kept_seed=SEED)
+    streams.clear()
+    train, _ = split_rows(kept, features)
+    assert streams == [(SEED, "equal size images", first)]
+    order = generator(SEED, "equal size images", first).permutation(8)
+    own = np.asarray(features.of_classes([first]))
+    assert np.isin(own, train).tolist() == [place in order[:5] for place in range(8)]
