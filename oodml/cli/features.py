@@ -7,7 +7,13 @@ from typing import Any
 
 import click
 
-from oodml.cli.options import FILE, data_options, network_options, open_features
+from oodml.cli.options import (
+    FILE,
+    data_options,
+    network_options,
+    open_features,
+    refuse_features_as_images,
+)
 from oodml.cli.terminal import echo
 
 
@@ -22,6 +28,7 @@ def features_command(source: str, output: Path, **options: Any) -> None:
     SOURCE is a folder of class folders, a CSV or Parquet file with path,label[,group], the name of
     a collection, or hf:OWNER/NAME of Hugging Face.
     """
+    refuse_features_as_images(source)
     features = open_features(source, **options)
     features.save(output)
     echo(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from oodml.cli.kinds import Draws
 from oodml.cli.options import (
     FILE,
     data_options,
@@ -43,12 +44,12 @@ _WORDS = {
 @level_option
 @click.option(
     "--null",
-    type=click.IntRange(0),
+    type=Draws(),
     help="Random class splits to compare with  [default: 20, 100 at class level]",
 )
 @click.option(
     "--image-null",
-    type=click.IntRange(0),
+    type=Draws(),
     default=0,
     show_default=True,
     help="Random deals of the images to compare with.",
@@ -58,7 +59,7 @@ _WORDS = {
 @click.option("--infinity", is_flag=True, help="Extrapolate to infinitely many images.")
 @click.option(
     "--bootstrap",
-    type=click.IntRange(0),
+    type=Draws(20),
     default=0,
     show_default=True,
     help="Draws of classes for an interval.",

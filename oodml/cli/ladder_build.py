@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from oodml.cli.kinds import Draws, Number
 from oodml.cli.options import (
     FILE,
     data_options,
     level_option,
     network_options,
     open_features,
+    refuse_features_as_images,
     resolved_source,
 )
 from oodml.cli.terminal import echo
@@ -38,9 +41,12 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]
         if isinstance(value, (list, tuple)):
             value = ",".join(map(str, value))
         try:
-            return tuple(self.kind(part) for part in str(value).split(",") if part.strip())
-        except ValueError:
+            numbers = tuple(self.kind(part) for part in str(value).split(",") if part.strip())
+            if not all(map(math.isfinite, numbers)):
+                raise ValueError
+        except (ValueError, OverflowError):
             self.fail(f"{value!r} is not a list of numbers such as 20,40,60.", param, ctx)
+        return numbers
 
 
 @click.command()
@@ -48,7 +54,9 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]
 @click.option(
     "-o", "--output", type=FILE, default="ladder.json", show_default=True, help="Ladder to write."
 )
-@click.option("--rungs", type=int, help="Number of splits, evenly spaced in FID  [default: 8]")
+@click.option(
+    "--rungs", type=click.IntRange(2), help="Number of splits, evenly spaced in FID  [default: 8]"
+)
 @click.option("--fids", type=Numbers(float), help="Rungs nearest to these FIDs, such as 20,40,60.")
 @click.option(
     "--steps",
@@ -57,7 +65,11 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of every random choice.")
 @click.option(
-    "--train-fraction", type=float, default=0.5, show_default=True, help="Share of train classes."
+    "--train-fraction",
+    type=Number(0, 1, min_open=True, max_open=True),
+    default=0.5,
+    show_default=True,
+    help="Share of train classes.",
 )
 @click.option("--start", help="Start split: CSV (class,side), LADDER.json:RUNG or FILE.pkl:SPLIT.")
 @click.option(
@@ -92,15 +104,19 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]
 @click.option(
     "--easier/--no-easier", default=True, show_default=True, help="Walk below the start too."
 )
-@click.option("--swap-size", type=int, help="Units a side in one step  [default: 2% of a side]")
-@click.option("--min-classes", type=int, help="Classes a side to keep  [default: 60% of a side]")
+@click.option(
+    "--swap-size", type=click.IntRange(1), help="Units a side in one step  [default: 2% of a side]"
+)
+@click.option(
+    "--min-classes", type=click.IntRange(2), help="Classes a side to keep  [default: 60% of a side]"
+)
 @click.option(
     "--equal-size", is_flag=True, help="Cut all rungs to the size of the smallest, by seed."
 )
 @click.option(
     "--null",
     "null_draws",
-    type=int,
+    type=Draws(),
     default=20,
     show_default=True,
     help="Random splits of the same sizes to compare each rung with; 0 for none.",
@@ -127,13 +143,19 @@ def build(
     from tqdm import tqdm
 
     from oodml.cli.ladder import show_ladder
-    from oodml.splits.build import build_ladder
+    from oodml.splits.build import build_ladder, check_names, default_level
     from oodml.splits.controls import add_controls, add_null
-    from oodml.splits.start import read_start
+    from oodml.splits.start import check_start, read_start
 
     if sum(given is not None for given in (rungs, fids, steps)) > 1:
         raise UsageError("of --rungs, --fids and --steps give one.")
     settings = {name: options.pop(name) for name in _SETTINGS}
+    # What can be said without the images is said before hours go into them.
+    refuse_features_as_images(source)
+    level = settings["level"] or default_level(settings["procedure"])
+    check_names(settings["procedure"], settings["search"], level, settings["by"])
+    if start is not None:
+        check_start(start)
     features = open_features(source, **options)
     with tqdm(desc="ladder", unit=" steps") as bar:
         ladder = build_ladder(

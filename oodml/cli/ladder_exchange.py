@@ -9,6 +9,7 @@ import click
 
 from oodml.cli.options import (
     FILE,
+    IMAGE_SIDE,
     data_options,
     machine_options,
     open_dataset,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
               help="Ladder to write.")  # fmt: skip
 @click.option("--data", help="SOURCE of the images (or a feature file) to match the classes with.")
 @click.option("--backbone", help="Network to measure the splits with; their FIDs stay beside.")
-@click.option("--image-size", type=click.IntRange(16), help="Side of the network's input.")
+@click.option("--image-size", type=IMAGE_SIDE, help="Side of the network's input.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32",
               show_default=True, help="Precision of the network.")  # fmt: skip
 @click.option("--level", type=click.Choice(["class", "sample"]), default="class",

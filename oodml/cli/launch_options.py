@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from oodml.cli.kinds import Number
 from oodml.cli.options import default_workers, together
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ launch_options = together(
     ),
     click.option(
         "--gpus-per-run",
-        type=click.FloatRange(0),
+        type=Number(0),
         default=0.0,
         show_default=True,
         help="GPUs of a Ray node that a run takes.",
@@ -53,7 +54,7 @@ launch_options = together(
     ),
     click.option(
         "--timeout",
-        type=click.FloatRange(0),
+        type=Number(0),
         default=0.0,
         help="Seconds after which a run has failed  [default: none]",
     ),

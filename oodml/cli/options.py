@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
-from oodml.errors import DataError
+from oodml.cli.kinds import NamedPath, Number
+from oodml.errors import DataError, UsageError
+from oodml.fid.backbone import LEAST_SIDE, MOST_SIDE
 
 if TYPE_CHECKING:
     from oodml.data.dataset import Dataset
@@ -17,8 +20,9 @@ if TYPE_CHECKING:
     from oodml.splits.ladder import Ladder
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-FILE = click.Path(dir_okay=False, path_type=Path)
-FOLDER = click.Path(file_okay=False, path_type=Path)
+FILE = NamedPath(dir_okay=False, path_type=Path)
+FOLDER = NamedPath(file_okay=False, path_type=Path)
+IMAGE_SIDE = click.IntRange(LEAST_SIDE, MOST_SIDE)
 
 
 def together(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
@@ -63,7 +67,7 @@ network_options = together(
     ),
     click.option(
         "--image-size",
-        type=click.IntRange(16),
+        type=IMAGE_SIDE,
         help="Side of the network's input in pixels  [default: the network's own]",
     ),
     click.option(
@@ -83,7 +87,7 @@ network_options = together(
 
 memory_option = click.option(
     "--memory",
-    type=click.FloatRange(0.01),
+    type=Number(0.01),
     default=1.0,
     show_default=True,
     help="GiB that retrieval may use; no score depends on it.",
@@ -128,6 +132,15 @@ def open_features(
         return Features.load(source)
     dataset = open_dataset(source, root, skip_broken)
     return extract_features(dataset, progress=True, **network)
+
+
+def refuse_features_as_images(source: str) -> None:
+    """Raise `UsageError` if a network was typed for a file that holds features already."""
+    typed = click.get_current_context().get_parameter_source
+    for name in ("backbone", "image_size", "resize", "precision"):
+        if source.endswith(".npz") and typed(name) is ParameterSource.COMMANDLINE:
+            flag = "--" + name.replace("_", "-")
+            raise UsageError(f"{source} holds features already; leave {flag} out.")
 
 
 def resolved_source(source: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from oodml.cli.kinds import Number
 from oodml.cli.options import FOLDER
 from oodml.cli.results import check_directory
 from oodml.cli.terminal import echo
@@ -24,9 +25,7 @@ _NAMED = 20
 @click.command()
 @click.argument("directory", type=FOLDER)
 @click.option("--watch", is_flag=True, help="Say it again and again until nothing is left.")
-@click.option(
-    "--every", type=click.FloatRange(0.1), default=5.0, show_default=True, help="Seconds between."
-)
+@click.option("--every", type=Number(0.1), default=5.0, show_default=True, help="Seconds between.")
 @click.option(
     "--retries",
     type=click.IntRange(0),

@@ -13,6 +13,8 @@ from oodml.errors import UsageError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+# Sides of inputs in pixels: most networks have nothing left of fewer, and none in use sees more.
+LEAST_SIDE, MOST_SIDE = 16, 4096
 # Name -> what it is; the modules that build them import torch.
 _DESCRIPTIONS = {
     "inception_v3": "Inception v3 of torchvision, ImageNet, 299 pixels, 2048-d pooled (default)",
@@ -65,8 +67,10 @@ def load_backbone(
     `inception_fid` repeats. Raises `UsageError` for an unknown name, `WeightsNotFound` or
     `DataError` for the weights.
     """
-    if image_size is not None and image_size < 16:
-        raise UsageError(f"image size {image_size} is too small: give at least 16 pixels.")
+    if image_size is not None and not LEAST_SIDE <= image_size <= MOST_SIDE:
+        raise UsageError(
+            f"image size {image_size}: give a side of {LEAST_SIDE} to {MOST_SIDE} pixels."
+        )
     if name == "inception_fid":
         return _builder("networks", name)(weights, image_size, resize)
     if resize is not None:

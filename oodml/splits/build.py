@@ -77,8 +77,8 @@ def build_ladder(
     default of milbich2021). `on_step` hears of every accepted split. Defaults: 2% of the smaller
     side a step, at least 60% of its classes kept. Raises `UsageError` for settings out of range.
     """
-    level = level or ("class" if procedure == "milbich2021" else "sample")
-    _check_names(procedure, search, level, by)
+    level = level or default_level(procedure)
+    check_names(procedure, search, level, by)
     pool = Pool.of(features, level=level, by=by)
     drawn = start is None
     split = start or drawn_split(pool, by=by, train_fraction=train_fraction, seed=seed)
@@ -153,7 +153,13 @@ def _min_classes(start: Split) -> int:
     return max(MIN_CLASSES_PER_SIDE, round(KEPT_FRACTION * fewest))
 
 
-def _check_names(procedure: str, search: str, level: str, by: str) -> None:
+def default_level(procedure: str) -> str:
+    """The FID level of a procedure: that of the published code for its own, else "sample"."""
+    return "class" if procedure == "milbich2021" else "sample"
+
+
+def check_names(procedure: str, search: str, level: str, by: str) -> None:
+    """Raise `UsageError` for unknown names, and for those that do not go together."""
     if procedure not in PROCEDURES:
         raise unknown_name("procedure", procedure, PROCEDURES)
     if search not in SEARCHES:

@@ -42,26 +42,35 @@ def read_start(text: str, class_names: Sequence[str]) -> Split:
     A published pickle is named `splits.pkl:3`, 3 being its own number of the split. Raises
     `DataError` for classes that are not among `class_names` and files that do not hold a split.
     """
-    path, _, number = text.rpartition(":")
-    if not number.isdecimal() or not path:
-        path, number = text, ""
-    if path.endswith(".csv"):
-        split = read_sides(path)
-    elif path.endswith((".json", ".pkl")):
-        if not number:
-            raise UsageError(f"{text} holds several splits; name one, such as {text}:3.")
-        split = _rung(path, int(number), class_names)
-    else:
-        raise UsageError(
-            f"start {text!r}: allowed are a CSV with the columns class and side, LADDER.json:RUNG "
-            "and PUBLISHED.pkl:SPLIT."
-        )
+    path, number = check_start(text)
+    split = read_sides(path) if number is None else _rung(path, number, class_names)
     unknown = sorted(set(split.train_classes + split.test_classes) - set(class_names))
     if unknown:
         raise DataError(
             f"{text}: {len(unknown)} classes are not in the collection, such as {unknown[0]!r}."
         )
     return Split(split.train_classes, split.test_classes)
+
+
+def check_start(text: str) -> tuple[str, int | None]:
+    """The file that `text` names and the number of the split in it; None for a CSV, which has one.
+
+    Raises `UsageError` for another form and `DataError` if there is no such file.
+    """
+    path, _, number = text.rpartition(":")
+    if not number.isdecimal() or not path or len(number) > 9:
+        path, number = text, ""
+    if not path.endswith((".csv", ".json", ".pkl")):
+        raise UsageError(
+            f"start {text!r}: allowed are a CSV with the columns class and side, LADDER.json:RUNG "
+            "and PUBLISHED.pkl:SPLIT."
+        )
+    single = path.endswith(".csv")
+    if not single and not number:
+        raise UsageError(f"{text} holds several splits; name one, such as {text}:3.")
+    if not Path(path).is_file():
+        raise DataError(f"no split at {path}.")
+    return path, None if single else int(number)
 
 
 def read_sides(path: str | Path) -> Split:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from oodml.errors import UsageError, unknown_name
+from oodml.fid.backbone import MOST_SIDE
 from oodml.run_spec import RunSpec
 
 IMAGES, FEATURES, TRAINING, EVALUATION = "images", "features", "training", "evaluation"
@@ -89,7 +90,12 @@ _LIST = (
         choices=("default", "avg", "max", "avg+max", "gem"),
     ),
     Setting("freeze_batchnorm", "Keep BatchNorm as it came.", scope=IMAGES),
-    Setting("image_size", "Side of the network's input in training; 0: its own.", scope=IMAGES),
+    Setting(
+        "image_size",
+        "Side of the network's input in training; 0: its own.",
+        scope=IMAGES,
+        most=MOST_SIDE,
+    ),
     Setting(
         "crop_scale", "Smallest share of an image in a crop.", scope=IMAGES, above=True, most=1
     ),

@@ -274,6 +274,6 @@ class TestBadInput:
         config.write_text("[lader]\n")
         one_line(oodml(*call), 2, "Did you mean 'ladder'")
         config.write_text("[ladder.build]\nrungs = 1\n")
-        one_line(oodml(*call, "--cache", tmp_path / "cache"), 2, "1 rungs")
+        one_line(oodml(*call, "--cache", tmp_path / "cache"), 2, "1 is not in the range x>=2")
         config.write_text("[[")
         one_line(oodml(*call), 2, "TOML")

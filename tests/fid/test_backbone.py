@@ -318,7 +318,7 @@ def test_unknown_names_get_the_closest_match() -> None:
         load_backbone("inception_fid", resize="torchfidelity")
     with pytest.raises(UsageError, match="inception_fid only"):
         load_backbone("resnet50", resize="clean-fid")
-    with pytest.raises(UsageError, match="at least 16"):
+    with pytest.raises(UsageError, match="a side of 16 to 4096 pixels"):
         load_backbone("resnet50", image_size=3)
 
 

@@ -1,0 +1,76 @@
+"""Values that no command can use: refused in one line before any image is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from conftest import make_features
+
+from oodml.cli import main
+
+
+def oodml(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(a) for a in arguments], prog_name="oodml")
+
+
+# The folder of images does not exist: whoever complains of that has begun to look for images.
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("ladder build nowhere --rungs 1", "1 is not in the range x>=2"),
+        ("ladder build nowhere --null 1", "1 is too few; give 2 or more, or 0"),
+        ("ladder build nowhere --train-fraction nan", "nan is not a finite number"),
+        ("ladder build nowhere --train-fraction 1", "1.0 is not in the range 0<x<1"),
+        ("ladder build nowhere --swap-size 0", "0 is not in the range x>=1"),
+        ("ladder build nowhere --min-classes 1", "1 is not in the range x>=2"),
+        ("ladder build nowhere --fids 1,nan", "'1,nan' is not a list of numbers"),
+        ("ladder build nowhere --start nonsense", "allowed are a CSV with the columns"),
+        ("ladder build nowhere --start ladder.json", "no split at ladder.json"),
+        ("ladder build nowhere --start a.json:" + "9" * 5000, "allowed are a CSV"),
+        ("ladder build nowhere --procedure milbich2021 --search best", "leave --search"),
+        ("ladder build nowhere --image-size 99999999999999999999", "range 16<=x<=4096"),
+        ("features nowhere -o f.npz --image-size 15", "range 16<=x<=4096"),
+        ("features nowhere -o", "requires an argument"),
+        ("fid nowhere nowhere --null 1", "1 is too few"),
+        ("fid nowhere nowhere --image-null 1", "1 is too few"),
+        ("fid nowhere nowhere --bootstrap 19", "19 is too few; give 20 or more, or 0"),
+        ("run nowhere.json -m margin --timeout nan", "nan is not a finite number"),
+        ("run nowhere.json -m margin --gpus-per-run inf", "inf is not a finite number"),
+        ("run nowhere.json -m margin --memory nan", "nan is not a finite number"),
+        ("status . --every nan", "nan is not a finite number"),
+    ],
+)
+def test_a_value_is_refused_before_anything_is_read(arguments: str, words: str) -> None:
+    result = oodml(*arguments.split())
+    assert result.exit_code in (1, 2) and words in result.output, result.output
+    assert "nowhere" not in result.output.partition("Error:")[2]
+
+
+@pytest.mark.parametrize("option", ["-o", "--cache", "--weights"])
+def test_a_path_without_a_name_is_refused(option: str, tmp_path: Path) -> None:
+    result = oodml("features", tmp_path, "-o", tmp_path / "f.npz", option, "")
+    assert result.exit_code == 2 and "the name is empty; give one, or ." in result.output
+
+
+@pytest.mark.parametrize(
+    "option", ["--backbone tiny", "--image-size 64", "--precision bf16", "--resize clean-fid"]
+)
+@pytest.mark.parametrize("command", ["features", "ladder build"])
+def test_a_network_for_a_file_of_features_is_refused(
+    command: str, option: str, tmp_path: Path
+) -> None:
+    make_features(6, 3, 4).save(tmp_path / "f.npz")
+    call = [*command.split(), tmp_path / "f.npz", "-o", tmp_path / "out"]
+    result = oodml(*call, *option.split())
+    assert result.exit_code == 2 and f"leave {option.split()[0]} out" in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_networks_default_holds_for_images_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OODML_FEATURES_BACKBONE", "tiny")
+    make_features(6, 3, 4).save(tmp_path / "f.npz")
+    assert oodml("features", tmp_path / "f.npz", "-o", tmp_path / "out.npz").exit_code == 0
