@@ -27,7 +27,7 @@ def oodml(*arguments: str | Path) -> Result:
         ("ladder build nowhere --min-classes 1", "1 is not in the range x>=2"),
         ("ladder build nowhere --fids 1,nan", "'1,nan' is not a list of numbers"),
         ("ladder build nowhere --start nonsense", "allowed are a CSV with the columns"),
-        ("ladder build nowhere --start ladder.json", "no split at ladder.json"),
+        ("ladder build nowhere --start no.json:3", "no split at no.json"),
         ("ladder build nowhere --start a.json:" + "9" * 5000, "allowed are a CSV"),
         ("ladder build nowhere --procedure milbich2021 --search best", "leave --search"),
         ("ladder build nowhere --image-size 99999999999999999999", "range 16<=x<=4096"),
