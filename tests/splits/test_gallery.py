@@ -8,7 +8,8 @@ import numpy as np
 from conftest import make_features
 
 from oodml.fid.features import Features
-from oodml.splits.gallery import equal_gallery, gallery_classes_of, gallery_of
+from oodml.seeding import generator
+from oodml.splits.gallery import equal_gallery, gallery_classes_of, gallery_of, subsample
 from oodml.splits.ladder import Ladder
 from oodml.splits.split import Split
 
@@ -57,6 +58,17 @@ def test_a_draw_depends_on_seed_and_split_alone() -> None:
         for split, seed in ((SPLIT, 0), (SPLIT, 0), (SPLIT, 1), (other, 0))
     ]
     assert draws[0] == draws[1] and len(set(draws)) == 3
+
+
+def test_a_subsample_takes_the_first_two_of_each_class_then_the_others_in_order() -> None:
+    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(5), 40))
+    order = generator(4, "samples", "why").permutation(200).tolist()
+    first = [[row for row in order if labels[row] == label][:2] for label in range(5)]
+    needed = sorted(row for rows in first for row in rows)
+    others = [row for row in order if row not in needed]
+    for count in (10, 11, 37, 200):
+        expected = sorted([*needed, *others][:count])
+        assert subsample(labels, count, 4, "why").tolist() == expected
 
 
 def test_the_equal_gallery_looks_at_controls_where_they_are_asked_for(ladder: Ladder) -> None:

@@ -74,12 +74,15 @@ def test_swaps_equal_an_independent_reference(seed: int) -> None:
         assert all(fid <= lowest for _, fid in expected[:there])
         lowest, expected = step.fid, expected[there + 1 :]
     assert len(expected) < 24
+    assert max(fid for _, fid in published(features, start, 24, 5, +1)) <= lowest * (1 + 1e-9)
     train = set(start.train_classes)
     expected = published(features, start, 14, 30, -1)
     for step in reversed(ladder.trajectory[1 : origin + 1]):
         train = (train - set(step.to_train)) | set(step.to_test)
         there = next(i for i, (names, _) in enumerate(expected) if names == frozenset(train))
         assert ladder.trajectory[0].fid <= expected[there][1] * (1 + 1e-8)
+    least = min(fid for _, fid in expected)
+    assert origin > 0 and ladder.trajectory[0].fid == pytest.approx(least, rel=1e-8)
 
 
 def test_removal_follows_and_fid_rises_to_the_end() -> None:

@@ -1,0 +1,114 @@
+"""Paths that are chosen by size, each taken on small pools by lowering its threshold."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import make_features
+
+from oodml.errors import DataError
+from oodml.fid import null
+from oodml.fid.arrays import covariance_array
+from oodml.fid.centred import CentredSample
+from oodml.fid.frechet import frechet_distance, frechet_distance_from_moments
+from oodml.fid.null import split_distance
+from oodml.fid.statistics import ClassMoments, rows_of
+from oodml.fid.trace import EPSILON, gram_trace, root_sum
+
+
+@pytest.mark.parametrize("classes", [(2, 10), (5, 7), (10, 2)])
+@pytest.mark.parametrize("gram_pool", [10, 1000])
+def test_a_splits_distance_is_that_of_its_points_whatever_its_size(
+    classes: tuple[int, int], gram_pool: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(null, "GRAM_POOL", gram_pool)
+    # 16 dimensions: two classes are fewer points than that, five are more.
+    features = make_features(classes=12, per_class=7, dimension=16)
+    statistics = ClassMoments.from_features(features)
+    order = np.random.default_rng(0).permutation(12)
+    train, test = order[: classes[0]], order[classes[0] :]
+    for pool in ((train, test), (order[:6], order[6:])):
+        value = split_distance(statistics, *pool)(train, test)
+        sides = [features.values[np.isin(features.labels, side)] for side in (train, test)]
+        assert value == pytest.approx(frechet_distance(*sides), rel=1e-9)
+
+
+def test_samples_that_begin_alike_are_put_in_order_too() -> None:
+    random = np.random.default_rng(1)
+    for shape in ((30, 4), (4, 30)):
+        a = random.standard_normal(shape)
+        b = random.standard_normal(shape)
+        b[:2] = a[:2]
+        b[2, 0] = a[2, 0]
+        assert frechet_distance(a, b) == frechet_distance(b, a)
+
+
+def test_samples_keep_their_order_within_a_class() -> None:
+    features = make_features(classes=3, per_class=400, dimension=2)
+    order = np.random.default_rng(2).permutation(len(features))
+    values, labels = features.values[order], features.labels[order]
+    shuffled = type(features)(values, labels, features.class_names, features.source)
+    statistics = ClassMoments.from_features(shuffled)
+    expected = np.concatenate([values[labels == label] for label in range(3)])
+    assert (statistics.values == expected).all()
+
+
+def test_no_classes_have_no_rows() -> None:
+    starts = np.array([0, 2, 5])
+    assert rows_of(starts, []).tolist() == []
+    assert rows_of(starts, [1, 0, 1]).tolist() == [0, 1, 2, 3, 4, 2, 3, 4]
+
+
+@pytest.mark.parametrize("with_covariance", [False, True])
+def test_a_constant_has_no_variance_at_all(with_covariance: bool) -> None:
+    random = np.random.default_rng(3)
+    for constant in random.standard_normal(200) * 10.0 ** random.integers(-8, 8, 200):
+        for count in (3, 10, 999):
+            sample = CentredSample(np.full((count, 1), constant), with_covariance)
+            assert sample.variances.tolist() == [0.0]
+
+
+def test_the_bound_of_a_gram_matrix_counts_the_rounding_of_its_factors() -> None:
+    gram = np.diag([1e-6, 0.25, 4.0])
+    error = 4 * EPSILON * (np.sqrt((gram**2).sum()) + np.sqrt(9.0 * 4.0))
+    expected = root_sum(gram.diagonal(), 2, error)
+    assert gram_trace(gram, 2, 9.0).value == pytest.approx(2.5, rel=1e-12)
+    assert gram_trace(gram, 2, 9.0).bound == pytest.approx(expected.bound, rel=1e-9, abs=0)
+
+
+def test_errors_name_the_argument_at_fault() -> None:
+    eye, mean, wrong = np.eye(3), np.zeros(3), np.zeros(2)
+    for given, named in (
+        ((wrong, eye, mean, eye), "^first mean: shape"),
+        ((mean, eye, wrong, eye), "^second mean: shape"),
+        ((mean, eye[:2], mean, eye), "^first covariance: shape"),
+        ((mean, eye, mean, eye[:, :2]), "^second covariance: shape"),
+        ((mean, eye, mean, eye > 0), "^second covariance: dtype"),
+    ):
+        with pytest.raises(DataError, match=named):
+            frechet_distance_from_moments(*given)
+    for shape in ((2, 3), (0, 0), (3,), (2, 2, 2)):
+        with pytest.raises(DataError, match=r"^it: shape .*square"):
+            covariance_array(np.zeros(shape), "it")
+
+
+@pytest.mark.parametrize("error", [0.0, 1e-9, 1e-3, 0.5])
+@pytest.mark.parametrize("rank", [1, 3, 5])
+def test_the_bound_of_a_sum_of_roots_is_the_better_of_both_estimates(
+    rank: int, error: float
+) -> None:
+    eigenvalues = np.array([0.3, -1e-12, 4.0, 1e-5, 1.0])
+    top = sorted(eigenvalues, reverse=True)[:rank]
+    roots = [np.sqrt(max(value, 0.0)) for value in top]
+    bounds = []
+    for first in range(rank + 1):
+        squares = 0.0
+        for value, root in zip(top[:first], roots, strict=False):
+            lower = np.sqrt(max(value - error, 0.0))
+            squares += (error / max(root + lower + np.sqrt(EPSILON * error), 1e-300)) ** 2
+        bounds.append(np.sqrt(squares) + (rank - first) ** 0.75 * np.sqrt(error))
+    if error == 0.0:
+        eigenvalues = np.abs(eigenvalues)
+    found = root_sum(eigenvalues, rank, error)
+    assert found.value == pytest.approx(sum(roots), rel=1e-5)
+    assert found.bound == pytest.approx(min(bounds), rel=1e-12, abs=0)

@@ -1,0 +1,145 @@
+"""Choices that a build makes for those who do not: recorded, and kept to in every later step."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import make_features
+
+from oodml.fid.features import Features
+from oodml.fid.frechet import FrechetTerms, frechet_distance
+from oodml.splits import build, procedure
+from oodml.splits.build import build_ladder
+from oodml.splits.controls import add_controls
+from oodml.splits.episodes import validation_fold, validation_of
+from oodml.splits.equal import split_features, split_rows
+from oodml.splits.ladder import Ladder
+from oodml.splits.pool import Pool
+from oodml.splits.procedure import published_harder
+from oodml.splits.rungs import choose_evenly, choose_nearest
+from oodml.splits.sides import Sides, is_tight
+from oodml.splits.split import Split, random_split
+from oodml.splits.start import read_start
+from oodml.splits.swap import EASIER, HARDER, by_nearness, swap_step
+from oodml.splits.walk import State, swap_until_saturated
+
+
+def test_what_was_not_asked_for_is_recorded_as_it_was_done(
+    features: Features, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = build_ladder(features).settings
+    assert (plain.rungs, plain.easier, plain.budget, plain.seed) == (8, True, 0, 0)
+    assert (plain.level, plain.search, plain.procedure) == ("sample", "published", "oodml")
+    assert (plain.by, plain.train_fraction, plain.equal_size) == ("class", 0.5, False)
+    assert (plain.start, plain.start_train, plain.fids, plain.steps) == ("random", (), (), ())
+    start = Split(features.class_names[:12], features.class_names[12:])
+    assert build_ladder(features, rungs=2, start=start).settings.start == "given"
+    monkeypatch.setattr(build, "BUDGET", 6)
+    assert build_ladder(features, rungs=2, search="best").settings.budget == 6
+    assert build_ladder(features, rungs=2, search="best", budget=4).settings.budget == 4
+    assert build_ladder(features, rungs=2, search="gain", budget=4).settings.budget == 0
+
+
+def test_swaps_towards_easier_splits_lower_fid_and_take_as_many_units() -> None:
+    pool = Pool.of(make_features(classes=15, per_class=6, dimension=3))
+    order = np.random.default_rng(0).permutation(15)
+    for units in (5, 10):
+        begin = Sides.of(pool, order[:units], order[units:])
+        for sign in (EASIER, HARDER):
+            seen: list[State] = []
+            swap_until_saturated(begin, 7, by_nearness, sign, accept=seen.append)
+            fids = [begin.fid, *(state.fid for state in seen)]
+            assert seen and all(sign * step > 0 for step in np.diff(fids))
+            # All 5 of the smaller side at once, then by halves: the first that moves FID.
+            sizes = (5, 2, 1)
+            tried = [swap_step(begin, size, by_nearness, sign)[0] for size in sizes]
+            first = next(side for side in tried if sign * (side.fid - begin.fid) > 0)
+            assert seen[0].train.tolist() == first.train.tolist()
+
+
+def test_equal_size_is_measured_at_the_level_of_the_ladder() -> None:
+    features = make_features(classes=20, per_class=6, dimension=3)
+    uneven = np.flatnonzero(np.arange(len(features)) % 6 < 3 + features.labels % 4)
+    features = replace(
+        features,
+        values=features.values[uneven],
+        labels=features.labels[uneven],
+        sample_names=tuple(f"image {row}" for row in uneven),
+    )
+    ladder = build_ladder(features, rungs=2, level="class", equal_size=True, min_classes=8)
+    for rung in ladder.rungs:
+        part = split_features(rung, features)
+        rows = np.sort(np.concatenate(split_rows(rung, features)))
+        assert part.sample_names == tuple(features.sample_names[row] for row in rows)
+        means = {
+            name: part.values[part.labels == label].astype(np.float64).mean(axis=0)
+            for label, name in enumerate(part.class_names)
+        }
+        sides = [
+            np.array([means[name] for name in names])
+            for names in (rung.train_classes, rung.test_classes)
+        ]
+        assert rung.fid == pytest.approx(frechet_distance(*sides), rel=1e-6)
+
+
+def test_a_distance_that_is_all_mean_is_tight() -> None:
+    assert is_tight(FrechetTerms(1.0, 0.0, 0.0))
+    assert not is_tight(FrechetTerms(1.0, 1.0, 1e-8))
+
+
+def test_a_rungs_validation_classes_are_as_many_as_asked_for(ladder: Ladder) -> None:
+    for fraction in (0.25, 0.5):
+        fold = validation_of(ladder, 1, fraction=fraction, seed=3)
+        assert fold == validation_fold(ladder.rungs[1], fraction=fraction, seed=3)
+        assert len(fold.validation_classes) == round(fraction * 12)
+
+
+def test_every_split_of_a_trajectory_may_become_a_rung() -> None:
+    fids = [1.0, 2.0, 4.0, 8.0]
+    assert choose_nearest(fids, fids) == choose_evenly(fids, 4) == [0, 1, 2, 3]
+
+
+def test_a_control_of_a_rung_that_was_never_measured_is_measured(
+    ladder: Ladder, features: Features
+) -> None:
+    published = replace(ladder.rungs[1], shift=None, published_fid=1.0)
+    alone = replace(ladder, rungs=(published,), rung_steps=(0,))
+    (control,) = add_controls(alone, features).controls
+    assert control.shift is not None and control.shift.null_mean is None
+    (same,) = add_controls(replace(alone, rungs=ladder.rungs[1:2]), features).controls
+    assert control.shift == same.shift
+
+
+def test_a_start_may_lie_in_a_folder_with_a_colon(features: Features, tmp_path: Path) -> None:
+    ladder = build_ladder(features, rungs=2)
+    place = tmp_path / "16:9"
+    place.mkdir()
+    ladder.save(place / "ladder.json")
+    named = read_start(f"{place / 'ladder.json'}:1", features.class_names)
+    assert named.id == ladder.rungs[1].id
+
+
+def test_published_removals_go_on_with_swaps_and_remember_arrivals(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(procedure, "HARDER_STEPS", 1)
+    features = make_features(classes=60, per_class=4, dimension=6)
+    pool = Pool.of(features, level="class")
+    start = random_split(features.class_names)
+    begin = Sides.of(pool, pool.units(start.train_classes), pool.units(start.test_classes))
+    seen: list[State] = []
+    assert published_harder(begin, 2, 4, seen.append) == "1 swaps and 34 removals made"
+    kinds = [state.kind for state in seen]
+    assert kinds.count("swap") > 3 and "removal" in kinds
+    before = begin
+    arrived: tuple[list[int], list[int]] = ([], [])
+    for state in seen[: kinds.index("removal")]:
+        for own, (old, new) in enumerate(((before.train, state.train), (before.test, state.test))):
+            gone, came = np.setdiff1d(old, new), np.setdiff1d(new, old)
+            assert len(gone) == len(came) == 2
+            assert not set(gone.tolist()) & set(arrived[own][-3:])
+            arrived[own].extend(came.tolist())
+        before = Sides(pool, state.train, state.test)
