@@ -226,3 +226,16 @@ def test_networks_are_not_mixed():
     a, b = (GaussianStatistics.of(sample(9, 4), network) for network in ("one", "other"))
     with pytest.raises(DataError, match="different networks"):
         statistics_terms(a, b)
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-30])
+def test_a_side_of_images_that_are_all_alike_has_no_covariance(size):
+    near = pool(classes=4, per_class=30, d=16, offset=3.0)
+    values = near.values.copy()
+    values[near.labels < 2] *= 0
+    values[near.labels < 2] += size
+    statistics = ClassMoments.from_features(Features(values, near.labels, near.class_names, SOURCE))
+    terms = split_terms(statistics, [0, 1], [2, 3])
+    other = values[near.labels >= 2].astype(float)
+    np.testing.assert_allclose(terms.covariance, np.trace(np.cov(other.T)), rtol=1e-9)
+    np.testing.assert_allclose(terms.mean, ((other.mean(0) - values[0]) ** 2).sum(), rtol=1e-9)
