@@ -83,10 +83,14 @@ def test_errors_name_the_argument_at_fault() -> None:
         ((mean, eye, wrong, eye), "^second mean: shape"),
         ((mean, eye[:2], mean, eye), "^first covariance: shape"),
         ((mean, eye, mean, eye[:, :2]), "^second covariance: shape"),
+        ((mean, eye > 0, mean, eye), "^first covariance: dtype"),
         ((mean, eye, mean, eye > 0), "^second covariance: dtype"),
+        ((mean, eye * np.nan, mean, eye), "^first covariance: NaN"),
+        ((mean, eye, mean, eye * np.nan), "^second covariance: NaN"),
     ):
         with pytest.raises(DataError, match=named):
             frechet_distance_from_moments(*given)
+    assert covariance_array([[4.0]], "it").tolist() == [[4.0]]
     for shape in ((2, 3), (0, 0), (3,), (2, 2, 2)):
         with pytest.raises(DataError, match=r"^it: shape .*square"):
             covariance_array(np.zeros(shape), "it")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from conftest import make_features
 
+from oodml.errors import DataError
 from oodml.fid.features import Features
 from oodml.fid.frechet import FrechetTerms, frechet_distance
 from oodml.splits import build, procedure
@@ -16,7 +17,7 @@ from oodml.splits.build import build_ladder
 from oodml.splits.controls import add_controls
 from oodml.splits.episodes import validation_fold, validation_of
 from oodml.splits.equal import split_features, split_rows
-from oodml.splits.ladder import Ladder
+from oodml.splits.ladder import Ladder, Step
 from oodml.splits.pool import Pool
 from oodml.splits.procedure import published_harder
 from oodml.splits.rungs import choose_evenly, choose_nearest
@@ -41,6 +42,43 @@ def test_what_was_not_asked_for_is_recorded_as_it_was_done(
     assert build_ladder(features, rungs=2, search="best").settings.budget == 6
     assert build_ladder(features, rungs=2, search="best", budget=4).settings.budget == 4
     assert build_ladder(features, rungs=2, search="gain", budget=4).settings.budget == 0
+
+
+def test_every_accepted_split_is_reported_as_it_will_be_recorded(features: Features) -> None:
+    heard: list[Step] = []
+    ladder = build_ladder(features, rungs=2, swap_size=2, on_step=heard.append)
+    assert {(step.kind, step.fid) for step in heard} == {
+        (step.kind, step.fid) for step in ladder.trajectory
+    }
+    assert len(heard) == len(ladder.trajectory) and heard[0].kind == "start"
+
+
+def test_images_kept_that_are_no_numbers_are_named(ladder: Ladder) -> None:
+    record = {**ladder.rungs[0].to_json(), "images_kept": ["class 000"]}
+    with pytest.raises(DataError, match=r"a split.*images_kept|images_kept.*a split"):
+        Split.from_json(record)
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "words"),
+    [
+        ((), ("a",), "^the train classes of a split are empty"),
+        (("a",), (), "^the test classes of a split are empty"),
+        (("a", "b", "a"), ("c",), "^train classes named twice: 'a'"),
+        (("a",), ("c", "c", "b", "b"), "^test classes named twice: 'b', 'c'"),
+        (
+            tuple("abcdef"),
+            tuple("bcdefg"),
+            "^5 classes are on both sides.*'b', 'c', 'd' and 2 more",
+        ),
+        (tuple("abc"), tuple("bca"), "^3 classes are on both sides.*'a', 'b', 'c'[.]$"),
+    ],
+)
+def test_a_split_says_which_side_is_wrong(
+    train: tuple[str, ...], test: tuple[str, ...], words: str
+) -> None:
+    with pytest.raises(DataError, match=words):
+        Split(train, test)
 
 
 def test_swaps_towards_easier_splits_lower_fid_and_take_as_many_units() -> None:

@@ -1,0 +1,49 @@
+"""Scores that draw: from which stream, and what of the embedding the draw leaves."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from oodml.eval import clustering, geometry
+from oodml.eval.clustering import cluster, k_means
+from oodml.fid.features import Features, FeatureSource
+from oodml.seeding import derive_seed, generator
+
+SOURCE = FeatureSource("test", "0" * 16, "none", "0" * 64, "none", "fp32")
+
+
+def embedding(count: int = 900) -> Features:
+    values = np.random.default_rng(0).standard_normal((count, 6)).astype(np.float32)
+    return Features(values, np.arange(count) % 7, tuple("abcdefg"), SOURCE)
+
+
+def test_uniformity_is_that_of_the_drawn_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    query = embedding()
+    rows = np.sort(generator(0, "uniformity").choice(900, 300, replace=False))
+    drawn = Features(query.values[rows], query.labels[rows], query.class_names, SOURCE)
+    expected = geometry.geometry(drawn)["uniformity"]
+    monkeypatch.setattr(geometry, "UNIFORMITY_SAMPLES", 300)
+    assert geometry.geometry(query)["uniformity"] == expected
+
+
+def test_clusters_start_from_a_stream_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def listening(seed: int, *purpose: str | int) -> int:
+        asked.append((seed, *purpose))
+        return derive_seed(seed, *purpose)
+
+    monkeypatch.setattr(clustering, "derive_seed", listening)
+    values = embedding(60).values
+    cluster(values, 3, seed=5, restarts=1)
+    k_means(values, 3, seed=6, restarts=1)
+    k_means(values, 3)
+    assert asked == [(5, "k-means"), (6, "k-means"), (0, "k-means")]
+
+
+def test_one_cluster_and_as_many_as_there_are_samples() -> None:
+    values = embedding(8).values
+    assert cluster(values, 1).tolist() == [0] * 8
+    assert sorted(cluster(values, 8).tolist()) == list(range(8))
+    assert k_means(values, 2).dtype == np.int64
