@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from conftest import make_features
 
+from oodml.errors import UsageError
 from oodml.fid.features import Features
 from oodml.launch import run_grid
 from oodml.run_spec import RunSpec
@@ -67,6 +68,16 @@ def test_what_is_done_is_not_done_again(features: Features, ladder: Ladder, tmp_
     before = path.stat().st_mtime_ns
     run_grid(specs, ladder, Resources(features), store)
     assert path.stat().st_mtime_ns == before
+
+
+def test_a_device_that_is_not_here_is_refused_before_anything_is_noted(
+    features: Features, ladder: Ladder, tmp_path: Path
+) -> None:
+    for workers in (1, 2):
+        with pytest.raises(UsageError, match="device 'cuda:99' cannot be used here"):
+            resources = Resources(features, device="cuda:99")
+            run_grid(grid(ladder), ladder, resources, Store(tmp_path / "runs"), workers=workers)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_run_that_fails_keeps_its_traceback_and_the_others_go_on(

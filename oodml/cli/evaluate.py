@@ -69,6 +69,7 @@ def evaluate_command(
     """
     from oodml.eval.along_ladder import evaluation_spec, for_ladder
     from oodml.eval.embedding_files import read_embeddings
+    from oodml.fid.device import usable_device
     from oodml.splits.ladder import Ladder
     from oodml.store import Store
     from oodml.train.registry import load_plugin
@@ -78,6 +79,7 @@ def evaluate_command(
     built = Ladder.load(ladder)
     splits = _splits(built, controls)
     metrics = _metrics(extra)
+    used = str(usable_device(device))
     method = _method_name(name if name is not None else file.stem)
     features = for_ladder(read_embeddings(file, labels), built)
     sizes: dict[str, Any] = {
@@ -89,7 +91,7 @@ def evaluate_command(
     _check_name_is_free(specs[0], store)
     keep_ladder(built, store)
     done = _evaluate_all(
-        specs, splits, features, metrics, store, memory=in_bytes(memory), device=_device(device)
+        specs, splits, features, metrics, store, memory=in_bytes(memory), device=used
     )
     _report(specs, splits, built, store, done)
 
@@ -131,12 +133,6 @@ def _check_name_is_free(spec: RunSpec, store: Store) -> None:
                 f"{store.directory} holds other embeddings called {spec.label!r} (run {record.id});"
                 " call these otherwise with --name NAME."
             )
-
-
-def _device(device: str | None) -> str:
-    import torch
-
-    return device or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _evaluate_all(

@@ -20,6 +20,7 @@ from oodml.data import broken_images, broken_images_error
 from oodml.data.dataset import Dataset
 from oodml.errors import DataError, UsageError
 from oodml.fid.backbone import Backbone
+from oodml.fid.device import usable_device
 from oodml.fid.fusion import fold_batch_norm
 
 logger = logging.getLogger("oodml")
@@ -85,7 +86,7 @@ def frozen(backbone: Backbone, precision: str, device: str | None = None) -> Emb
     Works on a copy, so `backbone.module` stays trainable: batch normalisation folded, channels
     last, bfloat16 autocast for "bf16". On CUDA, "fp32" means float32, not TF32.
     """
-    target = _device(device)
+    target = usable_device(device)
     module = copy.deepcopy(backbone.module).eval().requires_grad_(False)
     folded = fold_batch_norm(module)
     _say(backbone.name, target, precision, folded)
@@ -119,22 +120,12 @@ def _computes_bf16() -> bool:
         return True
 
 
-def _device(name: str | None) -> torch.device:
-    try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0][:100]
-        raise UsageError(f"device {name!r} cannot be used here ({reason}); try cpu.") from None
-    return device
-
-
 def _batch_size(given: int | None, backbone: Backbone, device: str | None) -> int:
     if given is not None:
         if given < 1:
             raise UsageError(f"batch size {given} is too small: give at least 1.")
         return given
-    if _device(device).type != "cpu":
+    if usable_device(device).type != "cpu":
         return 128
     # The activations of about 16 images of 299 pixels still fit a CPU's caches (fid.md, 5.1).
     return max(1, min(64, 16 * 299**2 // backbone.image_size**2))

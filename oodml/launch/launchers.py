@@ -6,6 +6,7 @@ from collections.abc import Container, Sequence
 from pathlib import Path
 
 from oodml.errors import unknown_name
+from oodml.fid.device import usable_device
 from oodml.launch.drain import drain
 from oodml.launch.grid import RETRIES, Grid, GridOutcome, OnProgress, outcome_of
 from oodml.launch.local import drain_in_workers
@@ -48,11 +49,13 @@ def run_grid(
     which every worker reads; `keep_embeddings` holds the ids of runs whose test embeddings are
     kept in their folders; `track` names a tracker; `on_progress` hears the number of finished
     runs now and then. Ctrl-C and SIGTERM end the call early with the state of every run kept.
-    Raises `DataError` when the store cannot be written.
+    Raises `DataError` when the store cannot be written, `UsageError` for a device that is not here.
     """
     if launcher not in LAUNCHERS:
         raise unknown_name("launcher", launcher, LAUNCHERS)
     check_tracker(track)
+    if launcher != "ray":  # whose workers have devices of their own
+        usable_device(resources.device)
     store.note_grid(specs)
     grid = Grid(specs, ladder, plugins, keep_embeddings, retries, timeout, track).started(store)
     done = store.done_of(spec.id for spec in specs)
