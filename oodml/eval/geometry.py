@@ -36,7 +36,7 @@ def geometry(features: Features) -> dict[str, float]:
     - `alignment`: the squared distance of two samples of one class, mean over all such pairs
       (arXiv:2005.10242 with exponent 2).
     - `uniformity`: log of the mean of exp(-2 squared distance) over pairs of samples
-      (arXiv:2005.10242 with t = 2); above 4,096 samples, the pairs of a seeded subset of so many.
+      (arXiv:2005.10242 with t = 2); above 2,048 samples, the pairs of a seeded subset of so many.
     - `effective_rank`: exp of the entropy of s (Roy and Vetterli 2007), from 1 to min(n, d).
 
     Raises `DataError` with fewer than two classes, or no class of two samples.
@@ -54,10 +54,12 @@ def geometry(features: Features) -> dict[str, float]:
 
 def _spectrum(unit: npt.NDArray[np.float32]) -> dict[str, float]:
     values = singular_values(unit)
-    share = np.maximum(values, _RESOLVED * values.max())
+    # Vectors that are all zero lie in one point, like any other collapsed embedding.
+    values[0] = values[0] or 1.0
+    share = np.maximum(values, _RESOLVED * values[0])
     share = share / share.sum()
     return {
-        "spectral_decay": float(-np.log(share * len(share)).mean()),
+        "spectral_decay": max(0.0, float(-np.log(share * len(share)).mean())),
         "effective_rank": float(np.exp(-(share * np.log(share)).sum())),
     }
 

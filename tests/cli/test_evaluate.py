@@ -200,7 +200,17 @@ class TestBadInput:
         one_line(call(place, "clip.npz", "--name", " "), 2, "--name NAME")
         one_line(call(place, "absent.npy"), 1, "absent.npy")
         one_line(call(place, "clip.npz", "--controls"), 2, "no controls")
+        one_line(call(place, "clip.npz", "--device", "cuda:99"), 2, "device 'cuda:99'", "try cpu")
         assert not (place / "runs").exists()
+
+    def test_vectors_that_are_all_zero_score_what_chance_gives(self, place: Path) -> None:
+        self.write(place, lambda f: replace(f, values=f.values * 0))
+        assert call(place).exit_code == 0
+        for record in Store(place / "runs").records():
+            queries = record.metrics["queries"]
+            assert record.metrics["queries_tied"] == queries
+            # 7 of the others have the class of each of 8 images.
+            assert record.metrics["recall_at_1"] == pytest.approx(7 / (queries - 1))
 
     def test_another_file_under_a_name_that_is_taken(self, place: Path) -> None:
         assert call(place).exit_code == 0

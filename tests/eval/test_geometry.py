@@ -86,6 +86,14 @@ def test_a_collapsed_embedding_has_finite_numbers():
     assert scores["intra_over_inter"] == pytest.approx(0, abs=2)
 
 
+def test_an_embedding_that_has_collapsed_to_zero_counts_as_one_direction():
+    scores = geometry(features(np.zeros((6, 3)), [0, 0, 1, 1, 2, 2]))
+    point = geometry(features(np.ones((6, 3)), [0, 0, 1, 1, 2, 2]))
+    assert all(np.isfinite(value) for value in scores.values())
+    for name in ("effective_rank", "spectral_decay", "uniformity"):
+        assert scores[name] == pytest.approx(point[name], abs=1e-6), name
+
+
 def test_lost_directions_raise_the_spectral_decay():
     draw = np.random.default_rng(0)
     values = draw.normal(size=(200, 8))
