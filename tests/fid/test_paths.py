@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from conftest import make_features
@@ -9,6 +11,8 @@ from conftest import make_features
 from oodml.errors import DataError
 from oodml.fid import null
 from oodml.fid.arrays import covariance_array
+from oodml.fid.candidates import PrincipalSubspace
+from oodml.fid.carried import CarriedProduct
 from oodml.fid.centred import CentredSample
 from oodml.fid.frechet import frechet_distance, frechet_distance_from_moments
 from oodml.fid.null import split_distance
@@ -68,12 +72,25 @@ def test_a_constant_has_no_variance_at_all(with_covariance: bool) -> None:
             assert sample.variances.tolist() == [0.0]
 
 
-def test_the_bound_of_a_gram_matrix_counts_the_rounding_of_its_factors() -> None:
-    gram = np.diag([1e-6, 0.25, 4.0])
-    error = 4 * EPSILON * (np.sqrt((gram**2).sum()) + np.sqrt(9.0 * 4.0))
-    expected = root_sum(gram.diagonal(), 2, error)
-    assert gram_trace(gram, 2, 9.0).value == pytest.approx(2.5, rel=1e-12)
-    assert gram_trace(gram, 2, 9.0).bound == pytest.approx(expected.bound, rel=1e-9, abs=0)
+@pytest.mark.parametrize("scale", [1.0, 1e-4])
+def test_the_bound_of_a_gram_matrix_counts_the_rounding_of_its_factors(scale: float) -> None:
+    gram = scale * np.diag([1e-6, 0.25, 4.0])
+    error = 4 * EPSILON * (np.sqrt((gram**2).sum()) + np.sqrt(9.0 * 4.0 * scale))
+    expected, found = root_sum(gram.diagonal(), 2, error), gram_trace(gram, 2, 9.0)
+    assert found.value == pytest.approx(2.5 * np.sqrt(scale), rel=1e-12)
+    assert found.bound == pytest.approx(expected.bound, rel=1e-9, abs=0)
+
+
+@pytest.mark.parametrize("with_covariance", [False, True])
+def test_a_small_spread_about_a_large_mean_is_no_constant(with_covariance: bool) -> None:
+    values = 1.0 + 1e-8 * np.random.default_rng(4).standard_normal((40, 5))
+    sample = CentredSample(values, with_covariance)
+    expected = np.cov(values - values.mean(axis=0), rowvar=False)
+    np.testing.assert_allclose(sample.variances, expected.diagonal(), rtol=1e-9)
+    keep = np.array([True, False, True, True, False])
+    for kept in (keep, np.ones(5, dtype=bool)):
+        part = expected[np.ix_(kept, kept)]
+        np.testing.assert_allclose(sample.covariance(kept), part, atol=1e-25, rtol=1e-9)
 
 
 def test_errors_name_the_argument_at_fault() -> None:
@@ -116,3 +133,28 @@ def test_the_bound_of_a_sum_of_roots_is_the_better_of_both_estimates(
     found = root_sum(eigenvalues, rank, error)
     assert found.value == pytest.approx(sum(roots), rel=1e-5)
     assert found.bound == pytest.approx(min(bounds), rel=1e-12, abs=0)
+
+
+def test_a_subspace_knows_its_classes() -> None:
+    statistics = ClassMoments.from_features(make_features(classes=6, per_class=5, dimension=4))
+    inside = PrincipalSubspace.of(statistics, 2).inside
+    assert (inside.class_names, inside.level) == (statistics.class_names, "sample")
+    assert inside.indices(["class 003"]).tolist() == [3]
+    assert inside.counts.tolist() == [5] * 6 and inside.dimension == 2
+    leading = np.linalg.eigh(np.cov(statistics.points(range(6)), rowvar=False))[1][:, ::-1][:, :2]
+    np.testing.assert_allclose(np.abs(inside.means), np.abs(statistics.means @ leading), atol=1e-12)
+    assert inside.centre.tolist() == [0.0, 0.0]
+
+
+def test_no_class_names_have_no_indices_of_any_other_kind() -> None:
+    statistics = ClassMoments.from_features(make_features(classes=4, per_class=3, dimension=2))
+    assert statistics.indices([]).dtype == statistics.indices(["class 002"]).dtype == np.int64
+
+
+def test_a_carried_product_that_went_wrong_is_not_measured() -> None:
+    statistics = ClassMoments.from_features(make_features(classes=8, per_class=9, dimension=5))
+    product = CarriedProduct.of(statistics.of(range(4)), statistics.of(range(4, 8)))
+    assert product is not None and product.terms(1.0) is not None
+    values = np.linalg.eigvalsh(product.product, UPLO="L")
+    wrong = replace(product, product=product.product - 1.001 * values[0] * np.eye(5))
+    assert wrong.terms(1.0) is None
