@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from conftest import make_features
 
 from oodml.errors import DataError
 from oodml.fid import null
-from oodml.fid.arrays import covariance_array
+from oodml.fid.arrays import covariance_array, real_array
 from oodml.fid.candidates import PrincipalSubspace
 from oodml.fid.carried import CarriedProduct
 from oodml.fid.centred import CentredSample
@@ -149,6 +150,27 @@ def test_a_subspace_knows_its_classes() -> None:
 def test_no_class_names_have_no_indices_of_any_other_kind() -> None:
     statistics = ClassMoments.from_features(make_features(classes=4, per_class=3, dimension=2))
     assert statistics.indices([]).dtype == statistics.indices(["class 002"]).dtype == np.int64
+
+
+@pytest.mark.parametrize("given", [torch.ones(3, dtype=torch.bool), torch.ones(3) * 1j])
+def test_tensors_of_no_real_numbers_are_named(given: torch.Tensor) -> None:
+    with pytest.raises(DataError, match=r"^features: dtype torch[.](bool|complex64);"):
+        real_array(given, "features")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "kept"),
+    [
+        (torch.float32, np.float32), (torch.float64, np.float64), (torch.float16, np.float64),
+        (torch.bfloat16, np.float64), (torch.int8, np.float64), (torch.uint8, np.float64),
+    ],
+)  # fmt: skip
+def test_tensors_become_arrays_of_enough_digits(dtype: torch.dtype, kept: type) -> None:
+    given = (
+        torch.tensor([[1.0, 2.0], [3.0, 100.0]]).to(dtype).requires_grad_(dtype.is_floating_point)
+    )
+    array = real_array(given, "features")
+    assert array.dtype == kept and array.tolist() == [[1.0, 2.0], [3.0, 100.0]]
 
 
 def test_a_carried_product_that_went_wrong_is_not_measured() -> None:
