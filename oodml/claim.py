@@ -10,6 +10,9 @@ import time
 from pathlib import Path
 from types import TracebackType
 
+from oodml.errors import DataError
+from oodml.files import read_file
+
 HEARTBEAT_SECONDS = 5.0
 # A foreign claim is stale when its heartbeat stood still for this long by our own clock.
 STALE_SECONDS = 60.0
@@ -27,7 +30,10 @@ class Claim:
     def take(cls, path: Path) -> Claim:
         """Write the claim of this process, over a stale one if there is one."""
         temporary = path.with_name(f".claim.{os.getpid()}")
-        temporary.write_text(json.dumps(_identity()))
+        temporary.unlink(missing_ok=True)
+        # "x": nothing is written through a link that somebody else put there.
+        with temporary.open("x") as file:
+            file.write(json.dumps(_identity()))
         temporary.replace(path)
         return cls(path)
 
@@ -63,10 +69,10 @@ class ClaimWatch:
         """True if a live process holds the claim at `path`."""
         try:
             beat = path.stat().st_mtime_ns
-            owner = json.loads(path.read_text())
+            owner = json.loads(read_file(path))
         except FileNotFoundError:
             return False
-        except (ValueError, RecursionError):
+        except (ValueError, RecursionError, DataError):
             owner = {}
         mine = _identity()
         if isinstance(owner, dict) and all(owner.get(k) == mine[k] for k in ("host", "boot")):

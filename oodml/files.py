@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -96,6 +98,38 @@ def file_sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def read_file(path: str | Path) -> bytes:
+    """The bytes of a file; `DataError` for a device, which has no end, or a pipe that lies there.
+
+    A pipe of the shell, as in `oodml ladder show <(zcat ladder.json.gz)`, is read.
+    """
+    with open(path, "rb", opener=_at_once) as file:
+        mode = os.fstat(file.fileno()).st_mode
+        if not stat.S_ISREG(mode):
+            if not stat.S_ISFIFO(mode) or Path(path).parent != Path("/dev/fd"):
+                raise DataError(f"{path} is a device or a pipe, no file.")
+            os.set_blocking(file.fileno(), True)
+        return file.read()
+
+
+def _at_once(path: str, flags: int) -> int:
+    # Opening a pipe into which nobody writes would wait for ever.
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+@contextmanager
+def lock_file(path: str | Path) -> Iterator[IO[bytes]]:
+    """An open file to lock, made if it is not there; what a link leads to is left alone."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise DataError(f"{path} is a link; remove it.") from None
+        raise
+    with os.fdopen(descriptor, "r+b", buffering=0) as file:
+        yield file
+
+
 def write_json(path: str | Path, value: Any) -> None:
     """Write indented, sorted JSON atomically."""
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
@@ -107,7 +141,7 @@ def write_json(path: str | Path, value: Any) -> None:
 def read_json(path: str | Path, what: str) -> dict[str, Any]:
     """The JSON object in `path`, or a `DataError` that calls it `what`; see `parse_json`."""
     try:
-        data = Path(path).read_bytes()
+        data = read_file(path)
     except FileNotFoundError:
         raise DataError(f"no {what} at {path}.") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name

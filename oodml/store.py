@@ -14,7 +14,15 @@ from typing import Any
 
 from oodml.claim import Claim, ClaimWatch
 from oodml.errors import DataError
-from oodml.files import atomic_write, canonical_json, digest, read_json, write_json
+from oodml.files import (
+    atomic_write,
+    canonical_json,
+    digest,
+    lock_file,
+    read_file,
+    read_json,
+    write_json,
+)
 from oodml.json_fields import checked_value
 from oodml.run_record import SCHEMA, RunRecord
 from oodml.run_spec import RunSpec
@@ -94,9 +102,11 @@ class Store:
         """The tracebacks of the failed tries, or None."""
         try:
             path = self.run_directory(run_id) / "error.txt"
-            return path.read_text(encoding="utf-8", errors="replace")
+            return read_file(path).decode(errors="replace")
         except FileNotFoundError:
             return None
+        except DataError as error:
+            return str(error)
 
     def tries(self, run_id: str) -> Tries:
         """How often a run has failed, and whether its process was killed the last time."""
@@ -118,6 +128,7 @@ class Store:
             # In this order: a run that ends in between has let go of its claim after its record.
             if self._watch.is_held(path) or self.is_done(run_id):
                 return None
+            self._own_directory(run_id)
             path.parent.mkdir(parents=True, exist_ok=True)
             return Claim.take(path)
 
@@ -126,7 +137,7 @@ class Store:
 
         A run ends once: a record that another process wrote meanwhile stays.
         """
-        directory = self.run_directory(record.id)
+        directory = self._own_directory(record.id)
         with self._locked():
             if not self.is_done(record.id):
                 write_json(directory / "run.json", record.to_json())
@@ -136,7 +147,7 @@ class Store:
 
     def renew(self, record: RunRecord) -> None:
         """Write a finished run again with what was measured since, such as more metrics."""
-        write_json(self.run_directory(record.id) / "run.json", record.to_json())
+        write_json(self._own_directory(record.id) / "run.json", record.to_json())
 
     def fail(self, run_id: str, traceback: str, *, killed: bool = False) -> None:
         """Keep the traceback of a failed try; a failure is not a result.
@@ -145,7 +156,7 @@ class Store:
         """
         earlier = self.error(run_id) or ""
         number, kind = self.tries(run_id).count + 1, "killed" if killed else "failed"
-        with atomic_write(self.run_directory(run_id) / "error.txt") as file:
+        with atomic_write(self._own_directory(run_id) / "error.txt") as file:
             text = f"{earlier}== try {number}: {kind} ==\n{traceback.rstrip()}\n"
             file.write(text.encode(errors="backslashreplace"))
 
@@ -153,6 +164,7 @@ class Store:
         """Remember which runs were asked for, so that `status` knows what is missing."""
         labels = {label: at for at, label in enumerate(sorted({spec.label for spec in specs}))}
         runs = sorted([spec.id, labels[spec.label]] for spec in specs)
+        self._check_own("grids")
         path = self.directory / "grids" / f"{digest(runs)}.json"
         if not path.exists():
             text = canonical_json({"schema": SCHEMA, "labels": list(labels), "runs": runs})
@@ -170,10 +182,24 @@ class Store:
                 log.warning("left out: %s is no list of runs (%s).", path, error)
         return found
 
+    def _own_directory(self, run_id: str) -> Path:
+        """The folder of a run, to write into."""
+        self._check_own("runs")
+        self._check_own(f"runs/{run_id}")
+        return self.run_directory(run_id)
+
+    def _check_own(self, name: str) -> None:
+        # A store may be a stranger's: its links must not lead what is written out of it.
+        if (self.directory / name).is_symlink():
+            raise DataError(
+                f"{self.directory / name} is a link, and nothing is written through links of a "
+                "store; put the folder itself there."
+            )
+
     @contextmanager
     def _locked(self) -> Iterator[None]:
         self.directory.mkdir(parents=True, exist_ok=True)
-        with (self.directory / ".lock").open("w") as lock:
+        with lock_file(self.directory / ".lock") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from oodml.errors import DataError
-from oodml.files import atomic_write, digest, read_json, write_json
+from oodml.files import atomic_write, digest, lock_file, read_json, write_json
 
 if TYPE_CHECKING:
     from oodml.data.dataset import Dataset
@@ -93,7 +93,7 @@ class Shards:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """One process at a time fills the directory; the system frees the lock of a killed one."""
-        with (self.directory / "lock").open("w") as file:
+        with lock_file(self.directory / "lock") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

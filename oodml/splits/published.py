@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from oodml.errors import DataError
-from oodml.files import atomic_write
+from oodml.files import atomic_write, read_file
 from oodml.splits.plain_pickle import read_plain_pickle
 from oodml.splits.published_episodes import Episodes, Support, is_whole
 
@@ -56,7 +56,7 @@ def read_published(path: str | Path) -> tuple[PublishedSplit, ...]:
     layout `key -> train, test, fid, split_train, split_val, test_episodes`, or inconsistent.
     """
     try:
-        data = Path(path).read_bytes()
+        data = read_file(path)
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}).") from None
     return parse_published(data, path)
