@@ -10,15 +10,18 @@ import torch
 from conftest import make_features
 
 from oodml.errors import DataError
-from oodml.fid import null
+from oodml.fid import null, shift
 from oodml.fid.arrays import covariance_array, real_array
+from oodml.fid.bias import expected_bias
 from oodml.fid.candidates import PrincipalSubspace
 from oodml.fid.carried import CarriedProduct
 from oodml.fid.centred import CentredSample
 from oodml.fid.frechet import frechet_distance, frechet_distance_from_moments
 from oodml.fid.null import split_distance
+from oodml.fid.shift import measure_shift
 from oodml.fid.statistics import ClassMoments, rows_of
 from oodml.fid.trace import EPSILON, gram_trace, root_sum
+from oodml.splits.split import Split
 
 
 @pytest.mark.parametrize("classes", [(2, 10), (5, 7), (10, 2)])
@@ -145,6 +148,24 @@ def test_a_subspace_knows_its_classes() -> None:
     leading = np.linalg.eigh(np.cov(statistics.points(range(6)), rowvar=False))[1][:, ::-1][:, :2]
     np.testing.assert_allclose(np.abs(inside.means), np.abs(statistics.means @ leading), atol=1e-12)
     assert inside.centre.tolist() == [0.0, 0.0]
+
+
+def test_the_expected_bias_is_its_formula_for_sides_of_any_size() -> None:
+    values = [0.5, 2.0, 3.0, 0.0]
+    turn = np.linalg.qr(np.random.default_rng(5).standard_normal((4, 4)))[0]
+    pairs = sum(x * y * (1 + (x == y)) / (x + y) for x in values[:3] for y in values[:3])
+    for n_a, n_b in ((50, 50), (40, 160)):
+        expected = (1 / n_a + 1 / n_b) * (sum(values) + pairs / 2)
+        covariance = turn @ np.diag(values) @ turn.T
+        assert expected_bias(covariance, n_a, n_b) == pytest.approx(expected, rel=1e-9)
+
+
+def test_kid_is_measured_up_to_its_limit_of_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    features = make_features(classes=6, per_class=5, dimension=4)
+    halves = Split(features.class_names[:3], features.class_names[3:])
+    for limit, measured in ((30 * 30 * 4, True), (30 * 30 * 4 - 1, False)):
+        monkeypatch.setattr(shift, "KERNEL_WORK", limit)
+        assert (measure_shift(features, halves, null=0).kid is not None) == measured
 
 
 def test_no_class_names_have_no_indices_of_any_other_kind() -> None:

@@ -23,7 +23,7 @@ from oodml.splits.procedure import published_harder
 from oodml.splits.rungs import choose_evenly, choose_nearest
 from oodml.splits.sides import Sides, is_tight
 from oodml.splits.split import Split, random_split
-from oodml.splits.start import read_start
+from oodml.splits.start import read_sides, read_start
 from oodml.splits.swap import EASIER, HARDER, by_nearness, swap_step
 from oodml.splits.walk import State, swap_until_saturated
 
@@ -37,7 +37,9 @@ def test_what_was_not_asked_for_is_recorded_as_it_was_done(
     assert (plain.by, plain.train_fraction, plain.equal_size) == ("class", 0.5, False)
     assert (plain.start, plain.start_train, plain.fids, plain.steps) == ("random", (), (), ())
     start = Split(features.class_names[:12], features.class_names[12:])
-    assert build_ladder(features, rungs=2, start=start).settings.start == "given"
+    given = build_ladder(features, rungs=2, start=start).settings
+    assert given.start == "given" and plain.start_test == ()
+    assert (given.start_train, given.start_test) == (start.train_classes, start.test_classes)
     monkeypatch.setattr(build, "BUDGET", 6)
     assert build_ladder(features, rungs=2, search="best").settings.budget == 6
     assert build_ladder(features, rungs=2, search="best", budget=4).settings.budget == 4
@@ -51,6 +53,25 @@ def test_every_accepted_split_is_reported_as_it_will_be_recorded(features: Featu
         (step.kind, step.fid) for step in ladder.trajectory
     }
     assert len(heard) == len(ladder.trajectory) and heard[0].kind == "start"
+
+
+def test_classes_that_a_pool_does_not_have_are_named(features: Features) -> None:
+    pool = Pool.of(replace(features, groups=tuple("abcdefgh" * 3)), by="group")
+    with pytest.raises(DataError, match=r"^1 class.* without features, such as 'nobody'"):
+        pool.units([*features.class_names, "nobody"])
+
+
+def test_a_table_of_a_split_keeps_the_ends_of_lines_in_a_name(tmp_path: Path) -> None:
+    table = tmp_path / "split.csv"
+    table.write_bytes(b'class,side\r\n"a\r\nb",train\r\nc,test\r\n')
+    assert read_sides(table) == Split(("a\r\nb",), ("c",))
+
+
+def test_a_split_without_an_id_was_changed_by_hand(ladder: Ladder) -> None:
+    record = ladder.rungs[0].to_json()
+    for wrong in (record.pop("id"), None):
+        with pytest.raises(DataError, match="changed by hand"):
+            Split.from_json(record if wrong is None else {**record, "id": wrong[::-1]})
 
 
 def test_images_kept_that_are_no_numbers_are_named(ladder: Ladder) -> None:
