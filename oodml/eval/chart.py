@@ -18,6 +18,7 @@ TRAIN, TEST, REMOVED, GREY = "#0072B2", "#D55E00", "#E3E3E3", "#777777"
 INK = "#333333"
 _SETTINGS: dict[Any, Any] = {
     "axes.edgecolor": "#888888",
+    "axes.formatter.useoffset": False,
     "axes.labelcolor": INK,
     "axes.linewidth": 0.7,
     "font.size": 8.5,

@@ -9,18 +9,28 @@ import numpy as np
 
 from oodml.eval.styles import PUBLISHED, line_style
 
+EDGE = 0.006  # share of a figure's width that stays free at its edges
+
 
 def name_lines(
     figure: Any, axes: Any, ends: dict[str, tuple[float, float]], *, left: float = 0.135
 ) -> None:
     """Name every line beside its end; in a legend below if the names do not fit there.
 
-    `left` is the share of the width that the axis needs for its own words.
+    `left` is the share of the width that the axis usually needs for its own words; where they need
+    more they get it.
     """
-    from matplotlib.lines import Line2D
-
     height = figure.get_figheight()
     figure.subplots_adjust(left=left, right=0.97, top=1 - 0.22 / height, bottom=0.465 / height)
+    shift = EDGE - axes.yaxis.get_tightbbox().x0 / figure.bbox.width
+    figure.subplots_adjust(left=left + max(0.0, shift))
+    _name_ends(figure, axes, ends)
+    _keep_inside(figure, axes)
+
+
+def _name_ends(figure: Any, axes: Any, ends: dict[str, tuple[float, float]]) -> None:
+    from matplotlib.lines import Line2D
+
     names = sorted(ends, key=lambda name: ends[name][1])
     texts = [
         axes.text(1, 0, name, color=line_style(name).color, va="center", fontsize=8)
@@ -43,6 +53,20 @@ def name_lines(
         leader = Line2D([x + 0.015, 1.055], [y, height], color=text.get_color(), linewidth=0.5)
         leader.set(transform=axes.transAxes, clip_on=False)
         axes.add_artist(leader)
+
+
+def _keep_inside(figure: Any, axes: Any) -> None:
+    """The names of both axes moved as far as they would leave the page, and shrunk if too long."""
+    for label, side, place in (
+        (axes.xaxis.label, 0, axes.xaxis.label.set_x),
+        (axes.yaxis.label, 1, axes.yaxis.label.set_y),
+    ):
+        page, room = (box.bounds[2 + side] for box in (figure.bbox, axes.bbox))
+        length = label.get_window_extent().bounds[2 + side]
+        label.set_fontsize(label.get_fontsize() * min(1.0, (1 - 2 * EDGE) * page / length))
+        low, high = label.get_window_extent().get_points()[:, side]
+        inside = max(0.0, EDGE * page - low) + min(0.0, (1 - EDGE) * page - high)
+        place(0.5 + inside / room)
 
 
 def spread(heights: Sequence[float], step: float) -> list[float]:

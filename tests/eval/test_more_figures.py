@@ -8,7 +8,7 @@ from matplotlib import rc_context
 from synthetic_rows import FIDS, rows
 
 from oodml.errors import DataError, UsageError
-from oodml.eval import deviation_figure, few_shot_figure, geometry_figure, score_figure
+from oodml.eval import deviation_figure, few_shot_figure, figures, geometry_figure, score_figure
 from oodml.eval.analysis import Correlation
 from oodml.eval.bootstrap import Estimate
 from oodml.eval.chart import _SETTINGS
@@ -97,6 +97,21 @@ def test_deviation_is_in_percent_and_fits():
     gap = [row for row in ROWS if (row.method, row.rung) != ("margin", 1)]
     figure = deviation_figure._figure(relative_deviation(gap), "recall_at_1", "FID")
     assert "not in the mean: margin" in figure.axes[0].get_title("left")
+
+
+def test_long_ticks_and_long_names_of_axes_stay_inside():
+    close = [replace(row, mean=0.98 + row.mean / 1e3, low=None, high=None) for row in ROWS]
+    fid = "excess FID over random splits (sample level, vit_base_patch14_reg4_dinov2.lvd142m)"
+    drawn = [
+        figures._figure(close, "recall_at_1", fid),
+        deviation_figure._figure(relative_deviation(close), "mean_average_precision_at_r", fid),
+    ]
+    for figure in drawn:
+        everything_inside(figure)
+        label = figure.axes[0].xaxis.label.get_window_extent()
+        assert "e" not in "".join(each.get_text() for each in figure.axes[0].get_yticklabels())
+        assert not figure.axes[0].yaxis.get_offset_text().get_text()
+        assert label.x0 >= 0 and label.x1 <= figure.bbox.width
 
 
 def test_best_score_stands_on_top_with_its_value():
