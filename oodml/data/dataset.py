@@ -54,9 +54,11 @@ class Dataset:
         # One class at a time: all lines at once would take more memory than the dataset itself.
         runs = {self.class_names[self.labels[rows[0]]]: rows for rows in by_class(self.labels)}
         for number, class_name in enumerate(sorted(runs)):
+            rows = runs[class_name]
+            names = map(self.sample_names.__getitem__, rows.tolist())
             lines = sorted(
-                f"{class_name}\0{self.sample_names[row]}\0{self.sizes[row]}"
-                for row in runs[class_name].tolist()
+                f"{class_name}\0{name}\0{size}"
+                for name, size in zip(names, self.sizes[rows].tolist(), strict=True)
             )
             text = "\n".join(lines if number == 0 else ["", *lines])
             digest.update(text.encode("utf-8", "surrogateescape"))
@@ -88,7 +90,6 @@ def by_class(labels: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
     `labels` and what is given are int64 arrays (n,).
     """
     order = np.argsort(labels, kind="stable")
-    ends = np.flatnonzero(np.diff(labels[order])) + 1
-    for start, end in pairwise([0, *ends.tolist(), len(order)]):
+    for start, end in pairwise([0, *np.cumsum(np.bincount(labels)).tolist()]):
         if start < end:
             yield order[start:end]

@@ -48,6 +48,7 @@ def load_folder(
     listing = _listing(root, classes, oddities, refuse, progress)
     say(root, oddities)
     _check_empty(root, listing, refuse)
+    listing.check_names(str(folder), refuse)
     return listing.dataset(name=_name(root), source=str(folder), refuse=refuse)
 
 
@@ -67,6 +68,7 @@ def load_images(
         raise DataError(
             f"{root} holds no image. Images end in {', '.join(sorted(IMAGE_SUFFIXES))}."
         )
+    listing.check_names(str(folder))
     dataset = listing.dataset(name=_name(root), source=str(folder))
     return without_broken(dataset, progress=progress) if skip_broken else dataset
 

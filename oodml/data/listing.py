@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain, pairwise
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from oodml.data.dataset import Dataset, by_class
+from oodml.data.dataset import Dataset
 from oodml.data.names import as_text
 from oodml.data.paths import Paths
 from oodml.data.samples import Refuse, check_class_sizes, first_few, refuse_at_once
 from oodml.errors import DataError
 
 logger = logging.getLogger("oodml")
+
+_AT_ONCE = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,27 +49,39 @@ class Listing:
         """The files as a Dataset, sorted by class name, then sample name.
 
         `groups` maps class names (as text) to superclasses. Classes whose names are the same text
-        (`as_text`) become one, said aloud. Refuses two files of one name, and classes that have
-        a single image.
+        (`as_text`) become one, said aloud. Refuses classes that have a single image.
         """
         class_names, labels = _merged(self.classes, self.labels, source)
-        self._check_names(source, refuse)
         counts = np.bincount(labels, minlength=len(class_names)).tolist()
         sizes = dict(zip(class_names, counts, strict=True))
         check_class_sizes({each: n for each, n in sizes.items() if n}, source, refuse)
         order = _order(labels, self.names)
+        names = _chosen(self.names, order)
+        places = names if self.places is self.names else _chosen(self.places, order)
         return Dataset(
             name=name,
             class_names=class_names,
-            labels=labels[order],
-            sample_names=tuple([self.names[row] for row in order]),
-            paths=Paths(self.root, tuple([self.places[row] for row in order])),
+            labels=labels[order].astype(np.int64),
+            sample_names=names,
+            paths=Paths(self.root, places),
             sizes=self.sizes[order],
             groups=None if groups is None else tuple(groups[each] for each in class_names),
             source=source,
         )
 
-    def _check_names(self, source: str, refuse: Refuse) -> None:
+    def without(self, rows: Sequence[int]) -> Listing:
+        """The files of all other rows; classes may be left without one."""
+        keep = np.ones(len(self.labels), bool)
+        keep[rows] = False
+        names, places = (
+            list(_chosen(each, np.flatnonzero(keep))) for each in (self.names, self.places)
+        )
+        return replace(
+            self, labels=self.labels[keep], names=names, places=places, sizes=self.sizes[keep]
+        )
+
+    def check_names(self, source: str, refuse: Refuse = refuse_at_once) -> None:
+        """Refuse files that have the name of another."""
         twice = repeated(self.names)
         if twice:
             names = [self.names[row] for row in twice]
@@ -76,6 +91,12 @@ class Listing:
                     f"text (NFC): {first_few(names)}. Rename or remove them."
                 )
             )
+
+
+def _chosen(texts: Sequence[str], rows: npt.NDArray[np.int64]) -> tuple[str, ...]:
+    # All numbers as objects at once would take as much memory as their texts.
+    parts = (rows[at : at + _AT_ONCE].tolist() for at in range(0, len(rows), _AT_ONCE))
+    return tuple(map(texts.__getitem__, chain.from_iterable(parts)))
 
 
 def repeated(names: Sequence[str]) -> list[int]:
@@ -98,7 +119,7 @@ def repeated(names: Sequence[str]) -> list[int]:
 
 def _merged(
     classes: Sequence[str], labels: npt.NDArray[np.integer], source: str
-) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
+) -> tuple[tuple[str, ...], npt.NDArray[np.int32]]:
     texts = [as_text(each) for each in classes]
     class_names = tuple(sorted(set(texts)))
     if len(class_names) < len(texts):
@@ -110,15 +131,13 @@ def _merged(
             first_few(twice),
         )
     number = {each: index for index, each in enumerate(class_names)}
-    renumbered = np.array([number[text] for text in texts], np.int64)
-    return class_names, renumbered[labels] if len(labels) else labels.astype(np.int64)
+    renumbered = np.array([number[text] for text in texts], np.int32)
+    return class_names, renumbered[labels] if len(labels) else labels.astype(np.int32)
 
 
-def _order(labels: npt.NDArray[np.int64], names: Sequence[str]) -> npt.NDArray[np.int64]:
+def _order(labels: npt.NDArray[np.integer], names: Sequence[str]) -> npt.NDArray[np.int64]:
     """The rows by label, then by name; one class at a time, which takes little memory."""
-    order = np.empty(len(labels), np.int64)
-    start = 0
-    for rows in by_class(labels):
-        order[start : start + len(rows)] = sorted(rows.tolist(), key=names.__getitem__)
-        start += len(rows)
+    order = np.argsort(labels, kind="stable")
+    for start, end in pairwise([0, *np.cumsum(np.bincount(labels)).tolist()]):
+        order[start:end] = sorted(order[start:end].tolist(), key=names.__getitem__)
     return order

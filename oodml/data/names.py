@@ -16,7 +16,8 @@ def as_text(name: str) -> str:
     """
     if name.isascii() and name.isprintable():
         return name
-    return "".join(map(_printable, unicodedata.normalize("NFC", name)))
+    composed = unicodedata.normalize("NFC", name)
+    return composed if composed.isprintable() else "".join(map(_printable, composed))
 
 
 def _printable(character: str) -> str:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib import import_module
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 from oodml.data.names import as_text
-from oodml.data.rows import Row, Rows, first_empty, wanted_columns
+from oodml.data.rows import FIRST, Block, Rows, block_of, first_empty, wanted_columns
 from oodml.data.samples import Refuse
 from oodml.errors import DataError
 
@@ -32,26 +31,51 @@ def parquet_rows(table: Path, refuse: Refuse) -> Rows:
     columns = [schema.names[at] for at in wanted_columns(table, schema.names)]
     for name in columns:
         _check_type(table, arrow.types, name, schema.field(name).type)
-    return Rows("row", len(columns) > 2, _values(table, arrow, file, columns, refuse))
+    return Rows("row", len(columns) > 2, _blocks(table, arrow, file, columns, refuse))
 
 
-def _values(
+def _blocks(
     table: Path, arrow: Any, file: Any, columns: list[str], refuse: Refuse
-) -> Iterator[Row]:
-    numbers = count(1)
+) -> Iterator[Block]:
+    start = 1
     try:
         with file:
             for batch in file.iter_batches(batch_size=_BATCH, columns=columns):
-                lists = [batch.column(name).to_pylist() for name in columns]
-                for row, number in zip(zip(*lists, strict=True), numbers, strict=False):
-                    values = ["" if value is None else str(value).strip() for value in row]
-                    if all(values):
-                        yield number, values
-                    else:
-                        empty = first_empty(values)
-                        refuse(DataError(f"{table}, row {number}: the {empty} is empty."))
+                # The first rows alone, as those of a CSV.
+                parts = [batch] if start > 1 else [batch[:FIRST], batch[FIRST:]]
+                for part in filter(len, parts):
+                    values = [_texts(arrow, part.column(name)) for name in columns]
+                    yield from _block(table, start, values, refuse)
+                    start += len(part)
     except (OSError, ValueError, arrow.ArrowException) as error:
         raise _unreadable(table, error) from None
+
+
+def _texts(arrow: Any, column: Any) -> list[str]:
+    """The values as text without white space around them, empty where there is none."""
+    if arrow.types.is_dictionary(column.type):  # older releases cannot cast one to another type
+        column = column.dictionary_decode()
+    filled = column.cast(arrow.large_string()).fill_null("")
+    # Ten times as quick as to_pylist.
+    return list(map(str.strip, filled.to_numpy(zero_copy_only=False).tolist()))
+
+
+def _block(table: Path, start: int, columns: list[list[str]], refuse: Refuse) -> Iterator[Block]:
+    numbers = range(start, start + len(columns[0]))
+    if all(map(all, columns)):
+        yield Block(numbers, columns)
+        return
+    numbered: list[tuple[int, list[str]]] = []
+    refused = False
+    for number, *values in zip(numbers, *columns, strict=True):
+        if all(values):
+            numbered.append((number, values))
+            continue
+        if not refused:  # as in rows.py
+            yield block_of(numbered, len(columns))
+            numbered, refused = [], True
+        refuse(DataError(f"{table}, row {number}: the {first_empty(values)} is empty."))
+    yield block_of(numbered, len(columns))
 
 
 def _check_type(table: Path, types: Any, name: str, given: Any) -> None:

@@ -1,25 +1,39 @@
-"""The rows of a CSV file, in any number, checked one by one."""
+"""The rows of a CSV file, in any number, each of them checked."""
 
 from __future__ import annotations
 
 import csv
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from io import TextIOWrapper
+from itertools import chain, islice, repeat
+from operator import itemgetter
 from pathlib import Path
+from typing import IO, Any
 
+from oodml.data.lines import lines_of
 from oodml.data.samples import Refuse
 from oodml.errors import DataError
 
 _REQUIRED = ("path", "label")
 _OPTIONAL = ("group",)
-# A line without an end would be read into memory whole.
-_LONGEST_LINE = 1 << 20
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 _WIDE_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
-# Where it stands, and the values of path, label and, if there is one, group.
-Row = tuple[int, list[str]]
+# What is looked at before a long file is read on, and then at a time.
+FIRST = 1000
+_BLOCK = 1 << 11
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some rows, one after the other: where each stands, and a column for each property.
+
+    The columns are path, label and, if there is one, group; no value is empty.
+    """
+
+    numbers: Sequence[int]
+    columns: list[list[str]]
 
 
 @dataclass(frozen=True)
@@ -28,7 +42,7 @@ class Rows:
 
     unit: str
     grouped: bool
-    values: Iterator[Row]
+    blocks: Iterator[Block]
 
 
 def csv_rows(table: Path, refuse: Refuse) -> Rows:
@@ -38,16 +52,16 @@ def csv_rows(table: Path, refuse: Refuse) -> Rows:
     with an empty value or too many fields. Raises `DataError` for what is no such CSV.
     """
     _check_encoding(table)
-    file = _opened(table)
-    reader = csv.reader(_lines(file), strict=True)
+    file = table.open("rb")
+    reader = csv.reader(lines_of(file), strict=True)
     try:
         header = next(reader, [])
         wanted = _columns(table, header)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         file.close()
         raise _unreadable(table, reader.line_num, error) from None
-    values = _values(table, file, reader, wanted, len(header), refuse)
-    return Rows("line", len(wanted) > len(_REQUIRED), values)
+    blocks = _blocks(table, file, reader, _Form(wanted, len(header)), refuse)
+    return Rows("line", len(wanted) > len(_REQUIRED), blocks)
 
 
 def wanted_columns(table: Path, names: Sequence[str]) -> list[int]:
@@ -84,17 +98,6 @@ def _check_encoding(table: Path) -> None:
         )
 
 
-def _opened(table: Path) -> TextIOWrapper:
-    return table.open(encoding="utf-8-sig", newline="")
-
-
-def _lines(file: TextIOWrapper) -> Iterator[str]:
-    while line := file.readline(_LONGEST_LINE):
-        if len(line) == _LONGEST_LINE and line[-1] not in "\r\n":
-            raise csv.Error(f"a line of more than {_LONGEST_LINE:,} characters")
-        yield line
-
-
 def _columns(table: Path, header: list[str]) -> list[int]:
     return wanted_columns(table, [name.strip() for name in header])
 
@@ -106,29 +109,70 @@ def _separator_hint(names: Sequence[str]) -> str:
     return ""
 
 
-def _values(
-    table: Path,
-    file: TextIOWrapper,
-    reader: Iterator[list[str]],
-    wanted: list[int],
-    width: int,
-    refuse: Refuse,
-) -> Iterator[Row]:
+@dataclass(frozen=True)
+class _Form:
+    """Which fields are wanted, and how many there are at most."""
+
+    wanted: list[int]
+    width: int
+
+
+def _blocks(
+    table: Path, file: IO[bytes], reader: Any, form: _Form, refuse: Refuse
+) -> Iterator[Block]:
     line = 1
+    with file:
+        for most in chain([FIRST], repeat(_BLOCK)):
+            lines, rows, failure = _some(reader, most)
+            line = lines[-1] if lines else line
+            if lines:
+                yield from _block(table, lines, rows, form, refuse)
+            if failure is not None:
+                raise _unreadable(table, line, failure) from None
+            if len(lines) < most:
+                return
+
+
+def _some(reader: Any, most: int) -> tuple[array[int], list[list[str]], Exception | None]:
+    """The next rows with the lines where they end, and what stopped the reader before the end."""
+    lines: array[int] = array("q")
+    rows: list[list[str]] = []
     try:
-        with file:
-            for fields in reader:
-                line = reader.line_num  # type: ignore[attr-defined]
-                if not fields:
-                    continue
-                values = [fields[at].strip() if at < len(fields) else "" for at in wanted]
-                fault = _fault(fields, width, values)
-                if fault is None:
-                    yield line, values
-                else:
-                    refuse(DataError(f"{table}, line {line}: {fault}"))
+        for fields in islice(reader, most):
+            rows.append(fields)
+            lines.append(reader.line_num)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise _unreadable(table, line, error) from None
+        return lines, rows, error
+    return lines, rows, None
+
+
+def _block(
+    table: Path, lines: array[int], rows: list[list[str]], form: _Form, refuse: Refuse
+) -> Iterator[Block]:
+    if set(map(len, rows)) == {form.width}:
+        columns = [list(map(str.strip, map(itemgetter(at), rows))) for at in form.wanted]
+        if all(map(all, columns)):
+            yield Block(lines, columns)
+            return
+    numbered: list[tuple[int, list[str]]] = []
+    refused = False
+    for line, fields in zip(lines, rows, strict=True):
+        values = [fields[at].strip() if at < len(fields) else "" for at in form.wanted]
+        fault = _fault(fields, form.width, values) if fields else None
+        if fault is None:
+            numbered += [(line, values)] if fields else []
+            continue
+        if not refused:  # what is wrong with the rows before it is to be told first
+            yield block_of(numbered, len(form.wanted))
+            numbered, refused = [], True
+        refuse(DataError(f"{table}, line {line}: {fault}"))
+    yield block_of(numbered, len(form.wanted))
+
+
+def block_of(rows: Sequence[tuple[int, list[str]]], width: int) -> Block:
+    """The rows, each with its number, as columns, of which there are `width`."""
+    columns = [[values[at] for _, values in rows] for at in range(width)]
+    return Block([number for number, _ in rows], columns)
 
 
 def _fault(fields: list[str], width: int, values: list[str]) -> str | None:

@@ -130,6 +130,21 @@ def test_rows_are_counted_across_batches(photos, tmp_path, monkeypatch):
     assert len(load(photos, tmp_path, {"path": PATHS, "label": LABELS})) == 4
 
 
+def test_the_first_fault_of_a_file_is_the_one_that_is_told(photos, tmp_path):
+    groups = ["x", "y", "z", ""]
+    with pytest.raises(DataError, match="row 2: class 'ape' is in group 'y' here"):
+        load(photos, tmp_path, {"path": PATHS, "label": LABELS, "group": groups})
+    with pytest.raises(DataError, match="row 1: the group is empty"):
+        load(photos, tmp_path, {"path": PATHS, "label": LABELS, "group": ["", *groups[:3]]})
+
+
+@pytest.mark.parametrize("kind", ["int8", "uint64", "large_string", "string"])
+def test_labels_of_every_kind_read_as_python_writes_them(photos, tmp_path, kind):
+    values = arrow.array(["7", "7", "120", "120"]).cast(kind)
+    for labels in (values, values.dictionary_encode()):
+        assert load(photos, tmp_path, {"path": PATHS, "label": labels}).class_names == ("120", "7")
+
+
 def test_without_pyarrow_the_line_names_the_extra(photos, tmp_path, monkeypatch):
     (tmp_path / "list.parquet").write_bytes(b"PAR1")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
