@@ -112,6 +112,11 @@ def test_errors_name_the_argument_at_fault() -> None:
         with pytest.raises(DataError, match=named):
             frechet_distance_from_moments(*given)
     assert covariance_array([[4.0]], "it").tolist() == [[4.0]]
+    nearly = np.array([[1.0, 0.5], [0.5 + 3e-6, 1.0]])
+    assert covariance_array(nearly.astype(np.float32), "it")[0, 1] == pytest.approx(0.5 + 1.5e-6)
+    for wrong in (nearly, np.array([[1.0, 0.5], [0.5 + 1e-5, 1.0]], dtype=np.float32)):
+        with pytest.raises(DataError, match=r"^it: not symmetric"):
+            covariance_array(wrong, "it")
     for shape in ((2, 3), (0, 0), (3,), (2, 2, 2)):
         with pytest.raises(DataError, match=r"^it: shape .*square"):
             covariance_array(np.zeros(shape), "it")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import make_features
 
-from oodml.errors import DataError
+from oodml.errors import DataError, UsageError
 from oodml.fid.features import Features
 from oodml.fid.frechet import FrechetTerms, frechet_distance
 from oodml.splits import build, procedure
@@ -17,6 +17,7 @@ from oodml.splits.build import build_ladder
 from oodml.splits.controls import add_controls
 from oodml.splits.episodes import validation_fold, validation_of
 from oodml.splits.equal import split_features, split_rows
+from oodml.splits.gain import Gains
 from oodml.splits.ladder import Ladder, Step
 from oodml.splits.pool import Pool
 from oodml.splits.procedure import published_harder
@@ -72,6 +73,27 @@ def test_a_split_without_an_id_was_changed_by_hand(ladder: Ladder) -> None:
     for wrong in (record.pop("id"), None):
         with pytest.raises(DataError, match="changed by hand"):
             Split.from_json(record if wrong is None else {**record, "id": wrong[::-1]})
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.0, 1.5, -0.5, float("nan")])
+@pytest.mark.parametrize("by", ["class", "group"])
+def test_a_fraction_that_is_none_is_called_so(features: Features, by: str, fraction: float) -> None:
+    grouped = replace(features, groups=tuple("abcdefgh" * 3))
+    with pytest.raises(UsageError, match="is not between 0 and 1"):
+        build_ladder(grouped, by=by, train_fraction=fraction)
+
+
+def test_the_smallest_split_that_is_allowed(features: Features) -> None:
+    names = features.class_names
+    start = Split(names[:2], names[2:4])
+    assert build_ladder(features, steps=(0,), start=start).rungs[0].id == start.id
+    with pytest.raises(UsageError, match="a side with 1 classes: at least 2"):
+        build_ladder(features, start=Split(names[:1], names[1:4]))
+
+
+@pytest.mark.parametrize(("fewest", "dimension"), [(3, 1), (8, 2), (40, 10), (64, 16), (999, 16)])
+def test_gains_look_at_as_many_dimensions_as_points_allow(fewest: int, dimension: int) -> None:
+    assert Gains.of(Pool.of(make_features()), fewest).inside.dimension == dimension
 
 
 def test_images_kept_that_are_no_numbers_are_named(ladder: Ladder) -> None:
