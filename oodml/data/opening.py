@@ -20,6 +20,8 @@ from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from oodml.data.half_written import is_half_written_webp
+
 # The content decides, not the suffix. Pillow knows 40 formats more: seldom used decoders, and one
 # (EPS) that hands the file to another program.
 _READERS: dict[bytes, type[ImageFile]] = {
@@ -42,6 +44,7 @@ MOST_PIXELS_OF_WEBP = 80_000_000
 # A network scales the shorter side to some 256 pixels: 256 x 256,000 of them are 260 MB.
 MOST_ELONGATED = 1000
 _TAIL = 512
+_HALF_WRITTEN = "it ends in zeros, as a half written file does"
 
 
 class UnreadableImageError(Exception):
@@ -62,6 +65,8 @@ def open_image(path: str | Path) -> Iterator[ImageFile]:
         image = _reader(file)(file, os.fspath(path))
         _check_end(image, file)
         _bound(image, file)
+        if isinstance(image, WebPImageFile) and is_half_written_webp(file):
+            raise UnreadableImageError(_HALF_WRITTEN)
         yield image
 
 
@@ -97,7 +102,7 @@ def _check_end(image: ImageFile, file: IO[bytes]) -> None:
         end = start
     file.seek(place)
     if zeros > 1 and not tail.endswith(b"\xff\xd9"):
-        raise UnreadableImageError("it ends in zeros, as a half written file does")
+        raise UnreadableImageError(_HALF_WRITTEN)
 
 
 def _bound(image: ImageFile, file: IO[bytes]) -> None:

@@ -169,8 +169,7 @@ def test_a_truncated_file_is_an_error_or_loses_nothing(tmp_path, suffix):
     assert errors > 50
 
 
-# Not BMP, PPM and TIFF, where zeros are black pixels as good as any, nor WebP, where whole files of
-# plain pictures end in thousands of zeros.
+# Not BMP, PPM and TIFF without compression, where zeros are black pixels as good as any.
 @pytest.mark.parametrize("suffix", ["png", "jpg", "gif"])
 def test_a_file_whose_end_was_never_written_is_never_silently_grey(tmp_path, suffix):
     content = encoded(noise((64, 64)), suffix)
@@ -183,6 +182,48 @@ def test_a_file_whose_end_was_never_written_is_never_silently_grey(tmp_path, suf
             read_image(path)
     path = written(tmp_path / "padded", content + bytes(3000))
     assert np.array_equal(pixels(path), whole)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "packbits"])
+def test_a_compressed_tiff_whose_end_was_never_written_is_told(tmp_path, compression):
+    content = encoded(noise((64, 64)), "tif", compression=compression)
+    for share in (0.3, 0.6, 0.9):
+        length = int(len(content) * share)
+        path = written(tmp_path / "half", content[:length] + bytes(len(content) - length))
+        assert decoding_error(path), share
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"quality": 80}, {"quality": 20}, {"lossless": True}, {"quality": 80, "alpha": True}],
+)
+def test_a_webp_whose_end_was_never_written_is_told(tmp_path, options):
+    picture = noise((80, 60)).resize((640, 480), Image.Resampling.BICUBIC)
+    if options.get("alpha"):
+        picture.putalpha(noise((640, 480)).convert("L"))
+    content = encoded(picture, "webp", **{k: v for k, v in options.items() if k != "alpha"})
+    assert pixels(written(tmp_path / "whole", content)).shape == (480, 640, 3)
+    for share in (0.5, 0.7, 0.9):
+        length = int(len(content) * share)
+        assert len(content) - length > 1024
+        path = written(tmp_path / "half", content[:length] + bytes(len(content) - length))
+        # The transparency comes first; without its end nothing is decoded.
+        assert "half written" in decoding_error(path) or options.get("alpha"), share
+        with pytest.raises(DataError):
+            read_image(path)
+
+
+@pytest.mark.parametrize("options", [{"quality": 100}, {"lossless": True, "quality": 0}])
+@pytest.mark.parametrize("noisy", [0, 64, 300])
+def test_a_plain_webp_that_ends_in_zeros_is_whole(tmp_path, options, noisy):
+    picture = Image.new("RGB", (1200, 1200), (10, 200, 30))
+    if noisy:
+        picture.paste(noise((1200, noisy)), (0, 0))
+    content = encoded(picture, "webp", method=0, **options)
+    ending = len(content) - len(content.rstrip(b"\0"))
+    assert ending > 1024 or ("lossless" in options and not noisy)
+    assert decoding_error(written(tmp_path / "a", content)) is None
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
