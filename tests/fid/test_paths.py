@@ -17,10 +17,11 @@ from oodml.fid.candidates import PrincipalSubspace
 from oodml.fid.carried import CarriedProduct
 from oodml.fid.centred import CentredSample
 from oodml.fid.frechet import frechet_distance, frechet_distance_from_moments
-from oodml.fid.null import split_distance
+from oodml.fid.kernels import kid_sums, mmd_sums
+from oodml.fid.null import class_null, split_distance
 from oodml.fid.shift import measure_shift
 from oodml.fid.statistics import ClassMoments, rows_of
-from oodml.fid.trace import EPSILON, gram_trace, root_sum
+from oodml.fid.trace import EPSILON, gram_trace, nuclear_norm, root_sum
 from oodml.splits.split import Split
 
 
@@ -171,6 +172,43 @@ def test_kid_is_measured_up_to_its_limit_of_products(monkeypatch: pytest.MonkeyP
     for limit, measured in ((30 * 30 * 4, True), (30 * 30 * 4 - 1, False)):
         monkeypatch.setattr(shift, "KERNEL_WORK", limit)
         assert (measure_shift(features, halves, null=0).kid is not None) == measured
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (0, 0)])
+def test_no_rows_have_no_norm(shape: tuple[int, int]) -> None:
+    assert nuclear_norm(np.zeros(shape)) == (0.0, 0.0)
+
+
+def test_a_report_holds_the_kernel_distances_of_its_names() -> None:
+    features = make_features(classes=8, per_class=5, dimension=4)
+    halves = Split(features.class_names[:3], features.class_names[3:])
+    found = measure_shift(features, halves, null=3, kid=True, mmd=True, bandwidth=2.0, seed=6)
+    statistics, sides = ClassMoments.from_features(features), (range(3), range(3, 8))
+    for name, sums in (("kid", kid_sums(statistics)), ("mmd", mmd_sums(statistics, 2.0))):
+        drawn = class_null(*sides, sums.squared_distance, 3, 6)
+        assert getattr(found, name) == sums.squared_distance(*sides)
+        assert getattr(found, f"{name}_null_mean") == drawn.mean
+        assert getattr(found, f"{name}_null_sd") == drawn.sd
+    assert found.mmd_kernel == sums.kernel
+
+
+def test_the_limits_from_a_subspace_are_their_formula() -> None:
+    features = make_features(classes=8, per_class=7, dimension=6)
+    statistics = ClassMoments.from_features(features)
+    pooled = np.cov(statistics.points(range(8)), rowvar=False)
+    leading = np.linalg.eigh(pooled)[1][:, ::-1][:, :2]
+    train, test = [0, 2, 5], [1, 3, 4, 6, 7]
+    points = [statistics.points(side) for side in (train, test)]
+    first, second = (np.cov(side, rowvar=False) for side in points)
+    inside = [leading.T @ covariance @ leading for covariance in (first, second)]
+    left = [np.trace(c) - np.trace(p) for c, p in zip((first, second), inside, strict=True)]
+    root = np.sqrt(np.linalg.eigvals(inside[0] @ inside[1]).real).sum()
+    difference = points[0].mean(axis=0) - points[1].mean(axis=0)
+    centre = difference @ difference + np.trace(first) + np.trace(second) - 2 * root
+    slack = 2 * np.sqrt(left[0] * left[1])
+    found = PrincipalSubspace.of(statistics, 2).interval(train, test)
+    assert found.lower == pytest.approx(centre - slack, rel=1e-6)
+    assert found.upper == pytest.approx(centre + slack, rel=1e-6)
 
 
 def test_no_class_names_have_no_indices_of_any_other_kind() -> None:

@@ -20,7 +20,7 @@ from oodml.splits.equal import split_features, split_rows
 from oodml.splits.gain import Gains
 from oodml.splits.ladder import Ladder, Step
 from oodml.splits.pool import Pool
-from oodml.splits.procedure import published_harder
+from oodml.splits.procedure import _Memory, _picks, published_harder
 from oodml.splits.rungs import choose_evenly, choose_nearest
 from oodml.splits.sides import Sides, is_tight
 from oodml.splits.split import Split, random_split
@@ -94,6 +94,65 @@ def test_the_smallest_split_that_is_allowed(features: Features) -> None:
 @pytest.mark.parametrize(("fewest", "dimension"), [(3, 1), (8, 2), (40, 10), (64, 16), (999, 16)])
 def test_gains_look_at_as_many_dimensions_as_points_allow(fewest: int, dimension: int) -> None:
     assert Gains.of(Pool.of(make_features()), fewest).inside.dimension == dimension
+
+
+def test_units_that_are_equally_near_move_in_the_order_of_their_index() -> None:
+    features = make_features(classes=900, per_class=1, dimension=3)
+    kinds = np.random.default_rng(0).integers(0, 2, 900)
+    features.values[:] = kinds[:, None]
+    sides = Sides.of(Pool.of(features, level="class"), np.arange(500), np.arange(500, 900))
+    for sign in (EASIER, HARDER):
+        for ranked in by_nearness(sides, sign):
+            for kind in (0, 1):
+                alike = ranked[kinds[ranked] == kind].tolist()
+                assert alike == sorted(alike) and len(alike) > 100
+
+
+def test_rungs_are_measured_again_where_the_walk_was_not_exact_enough(
+    features: Features, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "is_tight", lambda terms: False)
+    for rung in build_ladder(features, rungs=2).rungs:
+        sides = (rung.train_classes, rung.test_classes)
+        values = [features.values[features.of_classes(names)] for names in sides]
+        assert rung.fid == pytest.approx(frechet_distance(*values), rel=1e-9)
+
+
+def test_a_side_may_grow_beyond_the_dimensions() -> None:
+    features = make_features(classes=8, per_class=10, dimension=24)
+    kept = np.flatnonzero((np.arange(len(features)) % 10 < 5) | (features.labels > 3))
+    features = replace(features, values=features.values[kept], labels=features.labels[kept])
+    sides = Sides.of(Pool.of(features), np.arange(4), np.arange(4, 8))
+    assert sides.moments is None
+    for out, back in (([0], [4]), ([1, 2], [6, 7]), ([4], [1])):
+        sides = sides.exchange(np.array(out), np.array(back))
+        values = [
+            features.values[np.isin(features.labels, side)] for side in (sides.train, sides.test)
+        ]
+        assert (sides.moments is None) == (min(map(len, values)) <= 24)
+        assert sides.fid == pytest.approx(frechet_distance(*values), rel=1e-9)
+
+
+def test_without_a_budget_the_best_search_ends_where_gain_does() -> None:
+    # Two kinds of classes with equal means, which the published key cannot tell apart.
+    plain = make_features(classes=20, per_class=20, dimension=4, seed=1)
+    random = np.random.default_rng(0)
+    spread = np.where(random.permutation(20)[:, None] % 2, 0.3, 3.0)[plain.labels]
+    values = (spread * random.standard_normal(plain.values.shape)).astype(np.float32)
+    features = replace(plain, values=values)
+    ways = {
+        search: build_ladder(features, search=search, budget=0, rungs=2, min_classes=8).trajectory
+        for search in ("published", "gain", "best")
+    }
+    assert ways["best"] == ways["gain"] != ways["published"]
+
+
+def test_as_many_are_picked_on_either_side() -> None:
+    pool = Pool.of(make_features(classes=8, per_class=3, dimension=4), level="class")
+    sides = Sides.of(pool, np.arange(2), np.arange(2, 8))
+    memory = _Memory(5, train=(0,), test=())
+    to_test, to_train = _picks(sides, 2, HARDER, memory)
+    assert to_test.tolist() == [1] and len(to_train) == 1
 
 
 def test_images_kept_that_are_no_numbers_are_named(ladder: Ladder) -> None:
