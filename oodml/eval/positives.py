@@ -46,9 +46,8 @@ def begin_block(rows: Side, columns: Side, first: Tensor, rest: Tensor, *, offse
     limit = torch.where(similarity > _NONE, wanted - hits_before, 0).clamp(0, 2**31 - 1)
     kept = max(int((limit > 0).sum(1).max()), 1)
     threshold, limit = similarity[:, :kept].contiguous(), limit[:, :kept].int()
-    above = torch.zeros_like(limit)
-    tally = Tally(threshold, above, torch.zeros_like(limit), limit)
-    return Block(rows, positives, hits_before[:, :kept].int(), hits[:, :kept].int(), tally)
+    hits_before, hits = hits_before[:, :kept].int(), hits[:, :kept].int()
+    return Block(rows, positives, hits_before, hits, Tally.of(threshold, limit))
 
 
 def finish_block(block: Block) -> Ranking:

@@ -7,30 +7,37 @@ float32 first, where each lies within a proven margin of the true one; rows of a
 leaves a comparison open are formed again in float64. Where bfloat16 is quicker it goes before both:
 what its wider margin leaves open is compared pair by pair. So the result depends neither on the
 tiles nor on the memory, the number of threads or a device's order of summing.
+
+What a block of queries meets first shows which positives are likely to stand far beyond the depth
+that is wanted. Of these it is only proved that they do; the few that do not are counted anew.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 from torch import Tensor
 
+from oodml.eval.meeting import meet
 from oodml.eval.positives import Block, begin_block, finish_block
 from oodml.eval.ranking import Ranking
-from oodml.eval.screening import Screen
-from oodml.eval.tiles import Samples, Side, exact_part, margin, sorted_sides, tile
+from oodml.eval.screening import Screen, is_quicker, rounded_sides
+from oodml.eval.tally import Tally
+from oodml.eval.threads import Threads, threads
+from oodml.eval.tiles import Samples, Side, sorted_sides
 
 # Bytes per positive of a block: held between tiles, and used while the block begins and ends; and
 # bytes per product of a tile. Tiles suit the cache of a core, or keep a GPU busy.
-_HELD, _IN_USE, _PER_PRODUCT = 24, 240, 40
-# The share of rows, of both sides together, up to which a tile is formed for them alone; and the
-# share of these that bfloat16 may leave to float32 and still be worth its while.
-_ALONE, _WORTH = 0.85, 0.6
-_FEWEST, _SMALLEST, _LARGEST, _LARGEST_ON_GPU = 8, 64, 1024, 8192
+_HELD, _IN_USE, _PER_PRODUCT = 28, 240, 40
+# Tiles for each thread between two looks at whether a screen is still worth its while.
+_WAVE = 4
+# Columns that a block meets, and the block whose rows they are if it is to be served too.
+Tile = tuple[Side, Block | None]
+_FEWEST, _SMALLEST, _LARGEST, _LARGEST_ON_GPU = 8, 64, 1536, 8192
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,21 +68,32 @@ def positive_ranks(
     the result does not depend on it.
     """
     rows, columns = sorted_sides(query, gallery, device)
-    held = sum(side.vectors.numel() for side in ([rows] if rows is columns else [rows, columns]))
-    left = max(memory - 4 * held, 0)
-    width = _width(left, rows.vectors.device)
-    positives = (columns.starts[1:] - columns.starts[:-1])[rows.place.cpu()] - int(rows is columns)
+    screen = None
+    if is_quicker(rows.vectors):
+        rows, columns = rounded_sides(rows, columns)
+        screen = Screen.of(rows, columns)
+    with threads(rows.vectors.device) as pool:
+        yield from _ranks(rows, columns, depth, memory, _Counter(screen, pool))
+
+
+def _ranks(
+    rows: Side, columns: Side, depth: Depth, memory: int, counter: _Counter
+) -> Iterator[Ranking]:
+    same, pool = rows is columns, counter.pool
+    left = max(memory - rows.nbytes - (0 if same else columns.nbytes), 0)
+    width = _width(left // pool.count, rows.vectors.device)
+    positives = (columns.starts[1:] - columns.starts[:-1])[rows.place.cpu()] - int(same)
     spans = _spans(positives.tolist(), width, left // 4)
-    first = Screen.of(rows, columns)
     begin = partial(_begin, rows, columns, depth)
-    out = torch.empty(width * width, device=rows.vectors.device)
-    if rows is columns and _HELD * int(positives.sum()) <= left // 2:
-        yield from _symmetric(rows, [begin(span) for span in spans], first, out)
+    tiles = columns.cut(width)
+    if same and _HELD * int(positives.sum()) <= left // 2:
+        lonely = columns.part(0, spans[0][0]).cut(width)
+        yield from _symmetric(pool.map(begin, spans), lonely, tiles, counter)
         return
     for block in map(begin, spans):
-        screen = first
-        for start in range(0, len(columns), width):
-            screen = _meet(block, columns.part(start, start + width), out, screen)
+        counter.look(block, tiles[0], len(columns))
+        counter.count(block, [(part, None) for part in tiles[1:]])
+        counter.count_anew(block, tiles)
         yield finish_block(block)
 
 
@@ -103,85 +121,53 @@ def _begin(rows: Side, columns: Side, depth: Depth, span: tuple[int, int]) -> Bl
 
 
 def _symmetric(
-    whole: Side, blocks: list[Block], first: Screen | None, out: Tensor
+    blocks: list[Block], lonely: list[Side], tiles: list[Side], counter: _Counter
 ) -> Iterator[Ranking]:
     """Every product serves both of its samples, so half of the tiles suffice."""
-    width = math.isqrt(len(out))
-    lonely = len(whole) - sum(len(block.rows) for block in blocks)
+    total = sum(map(len, tiles))
+    counter.pool.map(lambda block: counter.look(block, block.rows, total), blocks)
     for position, block in enumerate(blocks):
-        screen = first
-        for start in range(0, lonely, width):
-            screen = _meet(block, whole.part(start, min(start + width, lonely)), out, screen)
-        _compare(block, block.rows, out)
-        for other in blocks[position + 1 :]:
-            screen = _meet(block, other.rows, out, screen, other)
+        others = [(other.rows, other) for other in blocks[position + 1 :]]
+        counter.count(block, [*((part, None) for part in lonely), *others])
+        counter.count_anew(block, tiles)
         yield finish_block(block)
 
 
-def _meet(
-    block: Block, columns: Side, out: Tensor, screen: Screen | None, other: Block | None = None
-) -> Screen | None:
-    """Count a tile for the block, and for the `other` whose rows the columns are.
-
-    Where few rows of both sides are still to be placed, it is formed for them alone. Returns the
-    screen for the next tile: none once a tile has left most of its work to float32.
-    """
-    sides = [(block, columns)] + ([] if other is None else [(other, block.rows)])
-    found = [each.tally.unplaced() for each, _ in sides]
-    share = _share(sides, found)
-    if screen is not None:
-        found = _screened(sides, found, screen, together=share > _ALONE)
-        screen = screen if _share(sides, found) <= _WORTH * share else None
-    elif share > _ALONE:
-        similarity = _compare(block, columns, out)
-        if other is not None:
-            exact = partial(exact_part, other.rows, block.rows)
-            other.tally.add(similarity.T, margin(columns.vectors.shape[1]), exact)
-        return None
-    for (each, across), rows in zip(sides, found, strict=True):
-        _compare_part(each, across, rows, out)
-    return screen
+def _meet(block: Block, screen: Screen | None, tile: Tile) -> bool:
+    return meet(block, *tile, screen)
 
 
-def _screened(
-    sides: list[tuple[Block, Side]], found: list[Tensor], screen: Screen, *, together: bool
-) -> list[Tensor]:
-    """Count what bfloat16 can count of the found rows; for each side the rows that it left."""
-    block, columns = sides[0]
-    whole = screen.tile(block.rows, columns) if together else None
-    left = []
-    for at, ((each, across), rows) in enumerate(zip(sides, found, strict=True)):
-        if whole is not None:
-            rows = screen.reached(each.tally, whole.amax(1 - at))
+@dataclass(frozen=True)
+class _Counter:
+    """How tiles are counted: by a screen first, if there is one, and on which threads."""
+
+    screen: Screen | None
+    pool: Threads
+
+    def look(self, block: Block, columns: Side, total: int) -> None:
+        """Count the first of `total` columns, which show what is likely to lie far beyond."""
+        meet(block, columns, None, None)
+        if self.screen is not None:
+            block.tally.set_aside(len(columns) / total)
+
+    def count(self, block: Block, tiles: list[Tile]) -> None:
+        """Count tiles of columns for a block, and for the block whose rows they are, if any."""
+        screen, wave = self.screen, _WAVE * self.pool.count
+        for start in range(0, len(tiles), wave):
+            worth = self.pool.map(partial(_meet, block, screen), tiles[start : start + wave])
+            screen = screen if all(worth) else None
+
+    def count_anew(self, block: Block, tiles: list[Side]) -> None:
+        """Count all columns for what was set aside and was not proved to lie beyond."""
+        tally = block.tally
+        missed = tally.aside & tally.wanted
+        rows = missed.any(1).nonzero().squeeze(1)
         if not len(rows):
-            left.append(rows)
-            continue
-        chosen, tally = each.rows.of(rows), each.tally.part(rows)
-        if whole is None:
-            similarity = screen.tile(chosen, across)
-        else:
-            similarity = (whole.T if at else whole).index_select(0, rows)
-        left.append(rows[screen.add(tally, similarity, chosen, across)])
-        each.tally.put(rows, tally)
-    return left
-
-
-def _share(sides: list[tuple[Block, Side]], found: list[Tensor]) -> float:
-    pairs = zip(sides, found, strict=True)
-    return sum(len(rows) / len(block.rows) for (block, _), rows in pairs)
-
-
-def _compare_part(block: Block, columns: Side, found: Tensor, out: Tensor) -> None:
-    if not len(found):
-        return
-    rows, tally = block.rows.of(found), block.tally.part(found)
-    similarity = tile(rows, columns, out)
-    tally.add(similarity, margin(columns.vectors.shape[1]), partial(exact_part, rows, columns))
-    block.tally.put(found, tally)
-
-
-def _compare(block: Block, columns: Side, out: Tensor) -> Tensor:
-    similarity = tile(block.rows, columns, out)
-    exact = partial(exact_part, block.rows, columns)
-    block.tally.add(similarity, margin(columns.vectors.shape[1]), exact)
-    return similarity
+            return
+        missed = missed[rows]
+        fresh = Tally.of(tally.threshold[rows], torch.where(missed, tally.limit[rows], 0))
+        self.count(
+            replace(block, rows=block.rows.of(rows), tally=fresh), [(t, None) for t in tiles]
+        )
+        for counts, counted in ((tally.above, fresh.above), (tally.tied, fresh.tied)):
+            counts[rows] = torch.where(missed, counted, counts[rows])

@@ -7,21 +7,24 @@ places that are wanted needs no more than that.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from oodml.eval.tally import Tally
 from oodml.eval.tiles import Side, chosen_products, margin, negatives_only
 
 _MOST_DIMENSIONS = 1 << 16
-# The share of a tile's columns that may be compared one by one with a query; a query with more of
-# them is left to a product in float32.
-_OPEN = 0.2
+# The share of a tile's columns that may be compared one by one with a query, and the share of its
+# products that may reach a place, counted once a place; what takes more is left to float32.
+_OPEN, _DENSE = 0.2, 0.5
+_NEVER = float("inf")
 _SLICE = 4096
+Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -31,58 +34,66 @@ class Screen:
     error: float
 
     @staticmethod
-    def of(rows: Side, columns: Side) -> Screen | None:
-        """None where bfloat16 is no quicker than float32 or its error has no bound."""
-        vectors = rows.vectors
-        on_cpu = vectors.device.type == "cpu"
-        if not (on_cpu and vectors.shape[1] < _MOST_DIMENSIONS and has_arithmetic()):
-            return None
-        lost = [_lost(side.vectors) for side in (rows, columns)]
+    def of(rows: Side, columns: Side) -> Screen:
+        """The screen of these sides' vectors."""
+        lost = [_lost(side) for side in (rows, columns)]
         # (x + dx)(y + dy) for unit vectors x and y (Cauchy and Schwarz); sums are in float32.
-        return Screen(sum(lost) + lost[0] * lost[1] + margin(vectors.shape[1]))
+        return Screen(sum(lost) + lost[0] * lost[1] + margin(rows.vectors.shape[1]))
 
     def tile(self, rows: Side, columns: Side) -> Tensor:
         """Similarities (r, c) in bfloat16; -inf between samples of one class."""
-        similarity = rows.vectors.bfloat16() @ columns.vectors.bfloat16().T
+        similarity = _rounded(rows) @ _rounded(columns).T
         return negatives_only(similarity, rows.place, columns.place)
 
-    def reached(self, tally: Tally, nearest: Tensor) -> Tensor:
-        """The rows (r,) that a tile may change, whose largest similarities (b,) are `nearest`."""
-        lower, _ = self._bounds(tally.threshold)
-        near = (tally.above < tally.limit) & (nearest[:, None] >= lower)
-        return near.any(1).nonzero().squeeze(1)
+    def add(
+        self, tally: Tally, similarity: Tensor, rows: Side, columns: Side, *, axis: int = 0
+    ) -> Tensor:
+        """Count a tile (r, c) of these rows and columns for the queries, which lie along `axis`.
 
-    def add(self, tally: Tally, similarity: Tensor, rows: Side, columns: Side) -> Tensor:
-        """Count a tile (b, c) of these rows and columns; the rows (r,) that it leaves uncounted.
-
-        Those have so many samples about as near as a positive that a product in float32 is quicker.
+        Returns the queries (q,) that are left uncounted: those with so many samples about as near
+        as a positive that a product in float32 is quicker.
         """
-        lower, upper = self._bounds(tally.threshold)
-        nearest = similarity.amax(1, keepdim=True)
-        near = (tally.above < tally.limit) & (nearest >= lower)
-        certain, possible = torch.zeros_like(tally.above), torch.zeros_like(tally.above)
-        for place, found in _by_place(near):
-            masks = _masks(_rows(similarity, found), lower[found, place], upper[found, place])
-            possible[found, place], certain[found, place] = (mask.sum(1).int() for mask in masks)
+        self._add_certain(tally, similarity, axis)
+        wanted = tally.wanted & ~tally.aside
+        places = wanted.any(0).nonzero().squeeze(1)
+        if not len(places):
+            return places
+        lower, upper = self._bounds(tally.threshold[:, places], wanted[:, places])
+        found = _found(similarity, lower.min(1), axis, _DENSE / len(places))
+        if found is None:
+            return wanted.any(1).nonzero().squeeze(1)
+        certain = found.key > upper[found.query]
+        unsure = (found.key >= lower[found.query]) & ~certain
+        left = _per_query(found, unsure, len(lower)).sum(1) > _OPEN * similarity.shape[1 - axis]
+        tally.above[:, places] += _per_query(found, certain, len(lower)) * ~left[:, None]
         # Beyond its limit a place is not looked at, so it need not be exact.
-        beyond = tally.above + certain >= tally.limit
-        unsure = torch.where(beyond, 0, possible - certain)
-        left = unsure.sum(1) > _OPEN * similarity.shape[1]
-        tally.above.add_(torch.where(left[:, None], 0, certain))
-        for place, found in _by_place((unsure > 0) & ~left[:, None]):
-            masks = _masks(_rows(similarity, found), lower[found, place], upper[found, place])
-            between = masks[0].sub_(masks[1]).bool()
-            _add_pairs(tally, place, found, between, rows, columns)
+        unsure &= (tally.wanted[:, places] & ~left[:, None]).numpy()[found.query]
+        _add_pairs(tally, places, found, unsure, rows, columns)
         return left.nonzero().squeeze(1)
 
-    def _bounds(self, threshold: Tensor) -> tuple[Tensor, Tensor]:
-        """The thresholds less and plus the error, in bfloat16 and rounded outwards.
+    def _add_certain(self, tally: Tally, similarity: Tensor, axis: int) -> None:
+        """Count what is above the places set aside for sure, until it proves them beyond."""
+        aside = tally.wanted & tally.aside
+        for place in aside.any(0).nonzero().squeeze(1).tolist():
+            _, upper = self._bounds(tally.threshold[:, place], aside[:, place])
+            above = _tile_keys(similarity, upper) > (upper if axis else upper[:, None])
+            count = above.view(np.uint8).sum(1 - axis, dtype=np.uint32)
+            tally.above[:, place] += torch.from_numpy(count.astype(np.int32))
 
-        Rounding keeps order, so a product above (below) such a bound was so before it was rounded.
+    def _bounds(self, threshold: Tensor, wanted: Tensor) -> tuple[Array, Array]:
+        """Keys of the thresholds less and plus the error, in bfloat16, where they are `wanted`.
+
+        Products are rounded to the nearest as these are, which keeps the order: one that is above
+        (below) such a bound was so before both were rounded.
         """
-        lower, upper = threshold - self.error, threshold + self.error
-        step = 2.0**-8
-        return (lower - step * lower.abs()).bfloat16(), (upper + step * upper.abs()).bfloat16()
+        bounds = (threshold - self.error, threshold + self.error)
+        lower, upper = (bound.bfloat16().masked_fill_(~wanted, _NEVER) for bound in bounds)
+        return _keys(lower), _keys(upper)
+
+
+def is_quicker(vectors: Tensor) -> bool:
+    """Whether bfloat16 is quicker than float32 for these (n, d), and its error has a bound."""
+    return vectors.device.type == "cpu" and vectors.shape[1] < _MOST_DIMENSIONS and has_arithmetic()
 
 
 def has_arithmetic() -> bool:
@@ -91,44 +102,84 @@ def has_arithmetic() -> bool:
     return supported
 
 
-def _lost(vectors: Tensor) -> float:
+def rounded_sides(rows: Side, columns: Side) -> tuple[Side, Side]:
+    """The sides with their vectors in bfloat16 as well."""
+    first = replace(rows, rounded=rows.vectors.bfloat16())
+    same = rows is columns
+    return first, first if same else replace(columns, rounded=columns.vectors.bfloat16())
+
+
+def _rounded(side: Side) -> Tensor:
+    return side.vectors.bfloat16() if side.rounded is None else side.rounded
+
+
+def _lost(side: Side) -> float:
     """The largest length that a vector's rounding to bfloat16 cuts off."""
-    slices = (vectors[start : start + _SLICE] for start in range(0, len(vectors), _SLICE))
-    return max(float((part - part.bfloat16()).norm(dim=1).max()) for part in slices)
+    parts = (side.part(start, start + _SLICE) for start in range(0, len(side), _SLICE))
+    return max(float((part.vectors - _rounded(part)).norm(dim=1).max()) for part in parts)
 
 
-def _by_place(chosen: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """Each place (column) in which rows are chosen, with these rows."""
-    for place in chosen.any(0).nonzero().squeeze(1).tolist():
-        yield place, chosen[:, place].nonzero().squeeze(1)
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """Products of a tile that reach a place: query, row and column (f,), key (f, 1)."""
+
+    query: Array
+    down: Array
+    across: Array
+    key: Array
 
 
-def _rows(similarity: Tensor, found: Tensor) -> Tensor:
-    return similarity if len(found) == len(similarity) else similarity.index_select(0, found)
+def _found(similarity: Tensor, lowest: Array, axis: int, most: float) -> _Found | None:
+    """The products of at least their query's `lowest` key; None if more than the share `most`."""
+    keys = _tile_keys(similarity, lowest)
+    reached = keys >= (lowest if axis else lowest[:, None])
+    if np.count_nonzero(reached) > most * reached.size:
+        return None
+    # NumPy finds the few true values of many ten times as fast as torch.
+    flat = np.flatnonzero(reached)
+    down = flat // reached.shape[1]
+    across = flat - down * reached.shape[1]
+    return _Found(across if axis else down, down, across, keys.ravel()[flat][:, None])
 
 
-def _masks(similarity: Tensor, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
-    """1 where a row's similarities (r, c) are at least its `lower` (r,), and above its `upper`."""
-    # A comparison written as float32, and its sum, are far quicker than one of booleans.
-    masks = similarity.new_empty((2, *similarity.shape), dtype=torch.float32)
-    return (
-        torch.ge(similarity, lower[:, None], out=masks[0]),
-        torch.gt(similarity, upper[:, None], out=masks[1]),
-    )
+def _keys(values: Tensor) -> Array:
+    """Integers int16 in the order of these values in bfloat16: their bits, which are quicker."""
+    bits = values.view(torch.int16).numpy()
+    return np.where(bits < 0, -(bits & 0x7FFF), bits)
+
+
+def _tile_keys(similarity: Tensor, bounds: Array) -> Array:
+    # Bits of negative values are negative, if in another order, so positive bounds do with them.
+    return similarity.view(torch.int16).numpy() if bounds.min() > 0 else _keys(similarity)
+
+
+def _per_query(found: _Found, mask: Array, queries: int) -> Tensor:
+    """How many of the products (f, p) in the mask each query and place has: (q, p) int32."""
+    flat = np.flatnonzero(mask)
+    at = flat // mask.shape[1]
+    where = found.query[at] * mask.shape[1] + (flat - at * mask.shape[1])
+    counts = np.bincount(where, minlength=queries * mask.shape[1])
+    return torch.from_numpy(counts.reshape(queries, -1)).int()
 
 
 def _add_pairs(
-    tally: Tally, place: int, found: Tensor, chosen: Tensor, rows: Side, columns: Side
+    tally: Tally, places: Tensor, found: _Found, unsure: Array, rows: Side, columns: Side
 ) -> None:
-    """Compare the chosen pairs (f, c) of the found rows with the columns one by one."""
-    # NumPy finds the few true values of many ten times as fast as torch.
-    flat = torch.from_numpy(np.flatnonzero(chosen.numpy()))
-    down, across = flat // chosen.shape[1], flat % chosen.shape[1]
-    threshold = tally.threshold[found, place][down]
-    similarity = _similarity(rows.vectors[found], columns.vectors, down, across, threshold)
-    above, tied = similarity > threshold, similarity == threshold
-    for counts, taken in ((tally.above, above), (tally.tied, tied)):
-        counts[found, place] += torch.bincount(down[taken], minlength=len(found)).int()
+    """Compare the unsure products (f, p) with their places one by one."""
+    at, place = (torch.from_numpy(each) for each in np.nonzero(unsure))
+    if not len(at):
+        return
+    query, down, across = (
+        torch.from_numpy(each)[at] for each in (found.query, found.down, found.across)
+    )
+    where = query * tally.above.shape[1] + places[place]
+    threshold = tally.threshold.flatten()[where]
+    similarity = _similarity(rows.vectors, columns.vectors, down, across, threshold)
+    for counts, taken in (
+        (tally.above, similarity > threshold),
+        (tally.tied, similarity == threshold),
+    ):
+        counts += torch.bincount(where[taken], minlength=counts.numel()).view_as(counts)
 
 
 def _similarity(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from threading import Lock
 
 import numpy as np
 import torch
@@ -11,6 +12,10 @@ from torch import Tensor
 
 # Up to here, comparing a tile with one threshold after the other is quicker than sorting it.
 _PASSES = 32
+# A place is set aside if its rank is estimated at more than this many times its limit, from at
+# least so many samples above it.
+_FAR, _FEW = 4, 32
+Rows = Tensor | slice
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,26 +24,53 @@ class Tally:
 
     `threshold` float32 is the similarity of the positive, -inf where there is none. `above` and
     `tied` int32 grow with each tile: the samples of other classes nearer than it and exactly as
-    near. `limit` int32: from this many above on, the positive's place is not wanted.
+    near. `limit` int32: from this many above on, the positive's place is not wanted. `aside` bool
+    are the places taken for lying beyond it: a screen counts what is certainly above them and no
+    more, until it has proved it. Several threads may `put` what they have counted.
     """
 
     threshold: Tensor
     above: Tensor
     tied: Tensor
     limit: Tensor
+    aside: Tensor
+    _lock: Lock = field(default_factory=Lock)
+
+    @staticmethod
+    def of(threshold: Tensor, limit: Tensor) -> Tally:
+        """A tally that has counted nothing yet."""
+        zeros = torch.zeros_like(limit)
+        return Tally(threshold, zeros, zeros.clone(), limit, zeros.bool())
+
+    @property
+    def wanted(self) -> Tensor:
+        """The places (b, p) bool that are not known to lie beyond their limit."""
+        return self.above < self.limit
 
     def unplaced(self) -> Tensor:
         """The rows of which some positive's place is still wanted."""
-        return (self.above < self.limit).any(1).nonzero().squeeze(1)
+        return self.wanted.any(1).nonzero().squeeze(1)
 
-    def part(self, rows: Tensor) -> Tally:
-        """A tally of the given rows that counts for itself."""
-        return Tally(self.threshold[rows], self.above[rows], self.tied[rows], self.limit[rows])
+    def set_aside(self, share: float) -> None:
+        """Set aside what would lie far beyond its limit if all were like the `share` counted."""
+        far = self.above > (_FAR * share) * self.limit.double()
+        self.aside.copy_(far & (self.above >= _FEW) & self.wanted)
 
-    def put(self, rows: Tensor, part: Tally) -> None:
-        """Take over what a `part` has counted."""
-        self.above[rows] = part.above
-        self.tied[rows] = part.tied
+    def part(self, rows: Rows) -> Tally:
+        """A tally of the given rows that counts from here on, for itself."""
+        left = self.limit[rows] - self.above[rows]
+        return replace(Tally.of(self.threshold[rows], left), aside=self.aside[rows])
+
+    def drop_aside(self) -> None:
+        """Forget what has been counted for places set aside."""
+        self.above.masked_fill_(self.aside, 0)
+        self.tied.masked_fill_(self.aside, 0)
+
+    def put(self, rows: Rows, part: Tally) -> None:
+        """Add what a `part` has counted."""
+        with self._lock:
+            self.above[rows] += part.above
+            self.tied[rows] += part.tied
 
     def add(
         self, similarity: Tensor, margin: float, exact: Callable[[Tensor, Tensor], Tensor]
@@ -49,7 +81,7 @@ class Tally:
         the given rows and columns of the tile cross.
         """
         nearest = similarity.amax(1, keepdim=True)
-        reached = (self.above < self.limit) & (nearest >= self.threshold - margin)
+        reached = self.wanted & (nearest >= self.threshold - margin)
         places = reached.any(0).nonzero().squeeze(1).tolist()
         together = len(places) > _PASSES
         while places:
@@ -77,7 +109,8 @@ class Tally:
         threshold = self.threshold[rows, span]
         upper, lower = threshold + margin, threshold - margin
         above, reaching = _counts(part, upper, lower)
-        wanted = self.above[rows, span] < self.limit[rows, span]
+        # Beyond its limit a place is not looked at, so it need not be exact.
+        wanted = self.above[rows, span] + above < self.limit[rows, span]
         unsure = ((above != reaching) & wanted).any(1).nonzero().squeeze(1)
         if len(unsure):
             part, threshold = part.index_select(0, unsure), threshold[unsure]

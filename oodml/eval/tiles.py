@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from oodml.eval.neighbors import normalized
+from oodml.seeding import generator
 
 _SLICE = 4096
 _NONE = float("-inf")
@@ -30,13 +31,14 @@ class Side:
 
     `vectors` (n, d) have length one (or zero); `place` (n,) int64 is the class's place in that
     order and rises; `order` (n,) int64 gives each row's index before sorting. Class c fills the
-    rows `starts[c]` to `starts[c + 1]`.
+    rows `starts[c]` to `starts[c + 1]`. `rounded` are the vectors in bfloat16, if they are used.
     """
 
     vectors: Tensor
     place: Tensor
     order: Tensor
     starts: Tensor
+    rounded: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.place)
@@ -45,18 +47,34 @@ class Side:
         """The rows from `first` to before `last`."""
         return self.of(slice(first, last))
 
+    def cut(self, width: int) -> list[Side]:
+        """Parts of at most `width` rows."""
+        return [self.part(start, start + width) for start in range(0, len(self), width)]
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes its vectors take."""
+        rounded = 0 if self.rounded is None else self.rounded.nbytes
+        return self.vectors.nbytes + rounded
+
     def of(self, rows: slice | Tensor) -> Side:
         """The chosen rows, in that order."""
-        return Side(self.vectors[rows], self.place[rows], self.order[rows], self.starts)
+        rounded = None if self.rounded is None else self.rounded[rows]
+        return Side(self.vectors[rows], self.place[rows], self.order[rows], self.starts, rounded)
 
 
 def sorted_sides(
     query: Samples, gallery: Samples | None, device: torch.device | str | None
 ) -> tuple[Side, Side]:
-    """Queries and gallery by class, classes by the number of gallery samples; twice one if same."""
+    """Queries and gallery by class, classes by the number of gallery samples; twice one if same.
+
+    Classes of one size come in random order: what one tile shows of a query is then as good as any.
+    """
     found = query if gallery is None else gallery
     classes = int(max(query.labels.max(), found.labels.max())) + 1
-    place = torch.bincount(found.labels, minlength=classes).argsort(stable=True).argsort()
+    shuffled = torch.from_numpy(generator(0, "order of classes").permutation(classes))
+    sizes = torch.bincount(found.labels, minlength=classes)
+    place = shuffled[sizes[shuffled].argsort(stable=True)].argsort()
     rows = _side(query, place, device)
     return rows, rows if gallery is None else _side(gallery, place, device)
 
@@ -82,11 +100,12 @@ def margin(dimension: int) -> float:
     return 1.01 * (dimension + 8) * 2.0**-24
 
 
-def tile(rows: Side, columns: Side, out: Tensor) -> Tensor:
-    """Similarities (r, c) in float32, written to `out`; -inf between samples of one class."""
-    similarity = out[: len(rows) * len(columns)].view(len(rows), len(columns))
-    with _full_precision():
-        torch.mm(rows.vectors, columns.vectors.T, out=similarity)
+def tile(rows: Side, columns: Side) -> Tensor:
+    """Similarities (r, c) in float32; -inf between samples of one class.
+
+    Within `margin` of the truth if formed in `full_precision`.
+    """
+    similarity = torch.mm(rows.vectors, columns.vectors.T)
     return negatives_only(similarity, rows.place, columns.place)
 
 
@@ -129,8 +148,8 @@ def negatives_only(similarity: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 
 @contextmanager
-def _full_precision() -> Iterator[None]:
-    # The margin holds for float32 products, not for TF32 or bfloat16 in their place.
+def full_precision() -> Iterator[None]:
+    """Float32 products are what they say within it, not TF32 or bfloat16 in their place."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:

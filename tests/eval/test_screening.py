@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from oodml.eval import screening
+from oodml.eval import ranks, screening
 from oodml.eval.ranks import Depth, positive_ranks
 from oodml.eval.screening import Screen
 from oodml.eval.tally import Tally
@@ -40,13 +43,14 @@ def arithmetic(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_coarse_similarity_lies_between_the_bounds_of_the_true_one(samples: Samples) -> None:
     side, _ = sorted_sides(samples, None, None)
     screen = Screen.of(side, side)
-    assert screen is not None and 0 < screen.error < 3.1 * 2.0**-8
+    assert 0 < screen.error < 3.1 * 2.0**-8
     coarse = screen.tile(side, side)
     other = side.place[:, None] != side.place
     assert bool((coarse[~other] == float("-inf")).all())
     truth = exact_products(side.vectors, side.vectors)
-    lower, upper = screen._bounds(truth)
-    assert bool(((lower <= coarse) & (coarse <= upper))[other].all())
+    lower, upper = screen._bounds(truth, torch.ones_like(other))
+    keys = screening._keys(coarse)
+    assert ((lower <= keys) & (keys <= upper))[other.numpy()].all()
     # The error is that of bfloat16 and not a hundred times as much.
     assert float((coarse.float() - truth)[other].abs().max()) > screen.error / 100
 
@@ -61,43 +65,65 @@ def test_chosen_products_are_those_of_the_whole_product() -> None:
     assert torch.allclose(found, (rows @ columns.T)[chosen], atol=1e-12)
 
 
-@pytest.mark.parametrize("copies", [0, 40])
-@pytest.mark.parametrize("noise", [0.3, 3.0])
-def test_a_tile_is_counted_exactly_or_the_row_is_left(noise: float, copies: int) -> None:
-    side, _ = sorted_sides(clustered(noise, copies), None, None)
-    screen = Screen.of(side, side)
-    assert screen is not None
-    truth = exact_products(side.vectors, side.vectors)
-    truth[side.place[:, None] == side.place] = float("-inf")
+def test_keys_are_in_the_order_of_the_numbers() -> None:
+    values = torch.randn(300, generator=torch.Generator().manual_seed(0)).bfloat16()
+    values = torch.cat((values, values.new_tensor([0.0, -0.0, float("inf"), float("-inf")])))
+    keys = screening._keys(values)
+    assert np.array_equal(keys[:, None] > keys, (values[:, None] > values).numpy())
+    assert np.array_equal(keys[:, None] == keys, (values[:, None] == values).numpy())
+
+
+def tally_of_three(truth: Tensor, aside: float) -> Tally:
+    """Thresholds among the similarities themselves, so that there are ties to be counted."""
     random = torch.Generator().manual_seed(3)
-    # Thresholds among the similarities themselves, so that there are ties to be counted.
     threshold = truth.gather(1, torch.randint(0, len(truth), (len(truth), 3), generator=random))
     limit = torch.randint(1, 400, threshold.shape, generator=random).int()
-    zeros = torch.zeros_like(limit)
-    tally = Tally(threshold, zeros.clone(), zeros.clone(), limit)
-    left = screen.add(tally, screen.tile(side, side), side, side)
-    above = (truth[:, None] > threshold[..., None]).sum(2)
-    tied = (truth[:, None] == threshold[..., None]).sum(2)
-    kept = torch.ones(len(truth), dtype=torch.bool)
-    kept[left] = False
-    assert not tally.above[left].any() and not tally.tied[left].any()
-    seen = (tally.above < limit) & kept[:, None] & (threshold > float("-inf"))
+    tally = Tally.of(threshold, torch.where(threshold > float("-inf"), limit, 0))
+    tally.aside.copy_(torch.rand(threshold.shape, generator=random) < aside)
+    return tally
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("copies", [0, 40])
+@pytest.mark.parametrize(("noise", "dense"), [(0.3, 0.5), (3.0, 0.5), (3.0, 3.0)])
+def test_a_tile_is_counted_exactly_or_the_row_is_left(
+    noise: float, dense: float, copies: int, axis: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(screening, "_DENSE", dense)
+    queries, _ = sorted_sides(clustered(noise, copies), None, None)
+    others, _ = sorted_sides(clustered(noise, copies, seed=2), None, None)
+    others = replace(others, starts=queries.starts)
+    screen = Screen.of(queries, others)
+    truth = exact_products(queries.vectors, others.vectors)
+    truth[queries.place[:, None] == others.place] = float("-inf")
+    tally = tally_of_three(truth, aside=0.2)
+    rows, columns = (others, queries) if axis else (queries, others)
+    left = screen.add(tally, screen.tile(rows, columns), rows, columns, axis=axis)
+    above = (truth[:, None] > tally.threshold[..., None]).sum(2)
+    tied = (truth[:, None] == tally.threshold[..., None]).sum(2)
+    aside, kept = tally.aside, ~torch.isin(torch.arange(len(truth)), left)[:, None]
+    assert not tally.above[~kept & ~aside].any() and not tally.tied[~kept & ~aside].any()
+    # Of what is set aside a part is counted, and nothing that is not above it.
+    assert bool((tally.above <= above)[aside].all()) and tally.above[aside].any()
+    seen = tally.wanted & kept & ~aside
     assert torch.equal(tally.above[seen].long(), above[seen])
     assert torch.equal(tally.tied[seen].long(), tied[seen])
     # A place is taken for lying beyond only where it does.
-    beyond = (tally.above >= limit) & kept[:, None]
-    assert bool((above >= limit)[beyond].all())
-    assert int(seen.sum()) > 100 and int(beyond.sum()) > 100
+    beyond = ~tally.wanted & kept
+    assert bool((above >= tally.limit)[beyond].all())
+    if dense > 1:
+        assert int(seen.sum()) > 100 and int(beyond.sum()) > 100
 
 
-def places(samples: Samples, gallery: Samples | None, memory: int) -> list[Tensor]:
-    depth = torch.full((len(samples.labels),), 50)
-    found = sorted(
-        ((int(row), [field[at].tolist() for field in (r.before, r.size, r.hits, r.hits_before)])
-         for r in positive_ranks(samples, gallery, depth=Depth(depth, depth), memory=memory)
-         for at, row in enumerate(r.query)),
-    )  # fmt: skip
-    return [torch.tensor(place) for _, place in found]
+def places(samples: Samples, gallery: Samples | None, memory: int) -> dict[int, list[float]]:
+    """The places of every query's positives that are among its 20 nearest."""
+    depth = torch.full((len(samples.labels),), 20)
+    found = {}
+    for r in positive_ranks(samples, gallery, depth=Depth(depth, depth), memory=memory):
+        fields = torch.stack((r.before, r.size, r.hits, r.hits_before), 2)
+        for row, each in zip(r.query.tolist(), fields, strict=True):
+            found[row] = each[each[:, 0].isfinite()].tolist()
+    return found
 
 
 @pytest.mark.parametrize("copies", [0, 30])
@@ -121,4 +147,39 @@ def test_screening_changes_no_place(
         monkeypatch.setattr(screening, "has_arithmetic", lambda screened=screened: screened)
         results.append(places(samples, gallery, memory=1 << 20))
         assert screened == bool(formed)
-    assert all(torch.equal(one, two) for one, two in zip(*results, strict=True))
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("open_", [0.2, 0.02])
+@pytest.mark.parametrize("share", [1.0, 0.5])
+@pytest.mark.parametrize("other", [False, True])
+def test_what_was_set_aside_wrongly_is_counted_anew(
+    other: bool, share: float, open_: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of the places of a query may be set aside, and the others be left to float32."""
+    samples = clustered(3.0)
+    gallery = clustered(3.0, seed=2) if other else None
+    monkeypatch.setattr(ranks, "_LARGEST", 64)
+    expected = places(samples, gallery, memory=1 << 30)
+    assert sum(map(len, expected.values())) > 200
+    aside: list[int] = []
+    random = torch.Generator().manual_seed(0)
+
+    def some(tally: Tally, _: float) -> None:
+        tally.aside.copy_(tally.wanted & (torch.rand(tally.limit.shape, generator=random) < share))
+        aside.append(int(tally.aside.sum()))
+
+    monkeypatch.setattr(Tally, "set_aside", some)
+    monkeypatch.setattr(screening, "_OPEN", open_)
+    assert places(samples, gallery, memory=1 << 30) == expected
+    assert sum(aside) > 300
+
+
+def test_what_lies_far_beyond_its_limit_is_set_aside() -> None:
+    """A tenth of all is counted, so 100 above are about 1,000 in the end."""
+    limit = torch.tensor([[100, 200, 300, 99, 3]], dtype=torch.int32)
+    tally = Tally.of(torch.zeros(1, 5), limit)
+    tally.above.copy_(torch.tensor([[100, 100, 100, 100, 31]]))
+    tally.set_aside(0.1)
+    # The first and the fourth are proved to lie beyond already, the last is too few to tell.
+    assert tally.aside.tolist() == [[False, True, False, False, False]]
