@@ -29,7 +29,7 @@ def comparisons_view(rows: Sequence[SummaryRow], ladder: Ladder | None, metric: 
             (
                 "curves that cross",
                 Table(
-                    ["above before", "above after", "FID, about", "for certain between"],
+                    ["above before", "above after", "FID, about", "separated at (95%)"],
                     [[c.before, c.after, c.fid, f"{c.low:.4g} and {c.high:.4g}"] for c in crossed],
                 ),
             )

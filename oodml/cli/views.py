@@ -125,9 +125,10 @@ def few_shot_view(rows: Sequence[FewShotRow], metric: str) -> View:
     return View(
         [("", Table(columns, shown))],
         Table(
-            ["method", "shots", "rung", "fid", "episodes", "seeds", *triples(names)],
+            ["method", "shots", "rung", "fid", "episodes", "seeds", *triples(names), "left_out"],
             [
-                [r.method, r.shots, r.rung, r.fid, r.episodes, r.seeds, *ends_of(_estimates(r))]
+                [r.method, r.shots, r.rung, r.fid, r.episodes, r.seeds, *ends_of(_estimates(r)),
+                 r.left_out]
                 for r in rows
             ],
         ),
@@ -135,8 +136,16 @@ def few_shot_view(rows: Sequence[FewShotRow], metric: str) -> View:
             f"{metric} on the query images of each episode before and after adaptation to its "
             "support images; gain per episode, averaged over seeds.",
             "95% t-intervals over episodes.",
+            *_classes_left_out(rows),
         ],
-    )
+    )  # fmt: skip
+
+
+def _classes_left_out(rows: Sequence[FewShotRow]) -> list[str]:
+    """Which cells of the table are not of all test classes."""
+    found = sorted({(r.shots, r.rung, r.left_out) for r in rows if r.left_out})
+    cells = [f"{left} for {shots} shots on rung {rung}" for shots, rung, left in found]
+    return [f"test classes left out, being too small: {', '.join(cells)}."] if cells else []
 
 
 def _estimates(row: FewShotRow) -> list[Estimate | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +24,7 @@ class FewShotRow:
 
     Means over `episodes` of values averaged over `seeds`; the intervals are 95% t-intervals over
     the episodes, as published. `relative_gain` is (few-shot - zero-shot) / zero-shot per episode,
-    None where a zero-shot value is 0.
+    None where a zero-shot value is 0. `left_out` counts the test classes that are too small.
     """
 
     method: str
@@ -37,6 +37,7 @@ class FewShotRow:
     few_shot: Estimate
     gain: Estimate
     relative_gain: Estimate | None
+    left_out: int = 0
 
 
 def few_shot_gains(
@@ -48,11 +49,17 @@ def few_shot_gains(
     numbers of episodes, or if an episode lacks the metric.
     """
     cells: dict[tuple[str, int, int], list[Array]] = defaultdict(list)
+    left_out: dict[tuple[str, int, int], int] = defaultdict(int)
     for record, rung in comparable_runs(records, ladder):
         for shots, found in record.few_shot.items():
-            cells[record.label, int(shots), rung].append(_episodes(record, found, metric))
+            cell = record.label, int(shots), rung
+            cells[cell].append(_episodes(record, found, metric))
+            left_out[cell] = max(left_out[cell], found.get("left_out", 0))
     return [
-        _row(method, shots, rung, ladder.rungs[rung].fid, cells[method, shots, rung])
+        replace(
+            _row(method, shots, rung, ladder.rungs[rung].fid, cells[method, shots, rung]),
+            left_out=left_out[method, shots, rung],
+        )
         for method, shots, rung in sorted(cells)
     ]
 

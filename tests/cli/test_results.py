@@ -56,7 +56,7 @@ def _record(
     return RunRecord(
         spec, split.shift.to_json() if split.shift else {}, {"recall_at_1": value}, {}, {}, 1.0,
         geometry={"train": shapes, "test": shapes},
-        few_shot={"2": {"episodes": episodes, "left_out": 0}},
+        few_shot={"2": {"episodes": episodes, "left_out": 4 * (rung == 1)}},
     )  # fmt: skip
 
 
@@ -108,6 +108,14 @@ def test_every_view_in_every_format(runs: Path, view: str, words: str, kind: str
     if kind == "latex":
         outside = re.sub(r"(?s)\\begin\{tabular\}.*?\\end\{tabular\}", "", result.output)
         assert all(line.startswith("% ") for line in outside.splitlines() if line)
+
+
+def test_classes_that_few_shot_leaves_out_are_named(runs: Path) -> None:
+    result = oodml("table", runs, "--view", "few-shot")
+    assert "test classes left out, being too small: 4 for 2 shots on rung 1." in result.output
+    assert {(row["rung"], row["left_out"]) for row in long(runs, "--view", "few-shot")} == {
+        ("0", "0"), ("1", "4"), ("2", "0"),
+    }  # fmt: skip
 
 
 def test_numbers_are_those_of_the_library(runs: Path, ladder: Ladder) -> None:

@@ -114,7 +114,7 @@ def _few_shot(record: RunRecord) -> dict[str, dict[str, object]]:
                 }
                 for episode in range(4)
             ],
-            "left_out": 0,
+            "left_out": 2 * (shots == 5),
         }
         for shots in (2, 5)
     }

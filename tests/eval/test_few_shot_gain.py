@@ -17,7 +17,7 @@ def adapted(zero, few, rung=0, seed=0, shots="2", metric="recall_at_1"):
         {"zero_shot": {metric: a}, "few_shot": {metric: b}} for a, b in zip(zero, few, strict=True)
     ]
     record = run(rung=rung, seed=seed)
-    return replace(record, few_shot={shots: {"episodes": episodes, "left_out": 0}})
+    return replace(record, few_shot={shots: {"episodes": episodes, "left_out": 3 * rung}})
 
 
 def test_gain_is_measured_per_episode_and_averaged_over_seeds():
@@ -59,3 +59,8 @@ def test_what_cannot_be_averaged_is_refused():
     with pytest.raises(DataError, match="episodes without recall_at_1"):
         few_shot_gains([adapted([1], [1], metric="nmi")], LADDER)
     assert few_shot_gains([run()], LADDER) == []
+
+
+def test_classes_that_are_too_small_are_counted():
+    rows = few_shot_gains([adapted(ZERO[0], FEW[0], rung=rung) for rung in (0, 1)], LADDER)
+    assert [row.left_out for row in rows] == [0, 3]

@@ -97,6 +97,37 @@ def test_scores_are_areas_and_losses_of_single_seeds(pool: Pool, content: Conten
         assert score["lost"][0] == pytest.approx((curves[0] - curves[-1]).mean())
 
 
+def test_pairs_are_compared_over_rungs_and_seeds(pool: Pool, content: Content) -> None:
+    names = [method["name"] for method in content["methods"]]
+    compared = content["pairs"]["recall_at_1"]["compared"]
+    assert len(compared) == len(names) * (len(names) - 1) // 2
+    for pair in compared:
+        first, second = (names[pair[key]] for key in ("first", "second"))
+        own, other = (
+            {
+                (record.spec.split, record.spec.seed): record.metrics["recall_at_1"]
+                for rung in pool.ladder.rungs
+                for record in select(pool, name, rung.id)
+            }
+            for name in (first, second)
+        )
+        keys = max(own, other, key=len)
+        ends = [
+            {(s, n): each.get((s, n), each.get((s, 0))) for s, n in keys} for each in (own, other)
+        ]
+        differences = [ends[0][key] - ends[1][key] for key in keys]
+        assert (
+            pair["difference"][0] == pytest.approx(np.mean(differences))
+            and np.mean(differences) > 0
+        )
+        p = scipy.stats.wilcoxon(np.round(differences, 12)).pvalue
+        assert p <= pair["p"] <= min(1, p * len(compared)) + 1e-12
+        told = pair["p"] < 0.05 and pair["difference"][1] > 0
+        assert pair["verdict"] == (
+            f"{first} above {second} on average" if told else "not separated"
+        )
+
+
 def test_runs_are_told_whole(pool: Pool, content: Content) -> None:
     records = {record.id: record for record in pool.store.records()}
     assert {run["id"] for run in content["runs"]} == set(records)
@@ -123,6 +154,7 @@ def test_few_shot_values_are_means_over_episodes(pool: Pool, content: Content) -
         method = content["methods"][cell["method"]]["name"]
         records = select(pool, method, pool.ladder.rungs[cell["rung"]].id)
         assert [content["runs"][run]["id"] for run in cell["runs"]] == [r.id for r in records]
+        assert cell["left_out"] == 2 * (cell["shots"] == 5)
         before = np.mean([record.metrics["recall_at_1"] for record in records])
         assert values["zero"][0] == pytest.approx(before + 0.0015)
         assert values["gain"][0] == pytest.approx(0.0015 + 0.01 * cell["shots"])

@@ -150,7 +150,7 @@ def test_it_loads_without_a_word_and_without_a_network(page: Page) -> None:
     assert page.driver.get_log("browser") == []
     assert page.run("return performance.getEntriesByType('resource').length") == 0
     assert page.texts("#nav a") == [
-        "Curves", "Table", "Few-shot", "Ladder", "Gallery", "Runs", "Definitions",
+        "Curves", "Table", "Pairs", "Few-shot", "Ladder", "Gallery", "Runs", "Definitions",
     ]  # fmt: skip
 
 
@@ -365,6 +365,43 @@ def test_galleries_show_pictures_and_mark_right_and_wrong(page: Page, pool: Pool
     assert (record.label, record.spec.split) == ("margin", pool.ladder.rungs[0].id)
 
 
+def test_two_methods_are_set_against_each_other(page: Page, pool: Pool) -> None:
+    best = page.run("return document.getElementById('pairs-method').value")
+    assert best == page.run("return document.querySelector('#table tbody tr').dataset.method")
+    page.run(
+        """const select = document.getElementById('pairs-method');
+        select.value = arguments[0];
+        select.dispatchEvent(new Event('change'));""",
+        str(MARGIN),
+    )
+    others = page.texts("#pairs tbody th")
+    assert sorted(others) == sorted(set(METHODS) - {"margin"})
+    ours = [values_of(pool, "margin", rung) for rung in range(3)]
+    for other, row in zip(others, page.all("#pairs tbody tr"), strict=True):
+        cells = [cell.text for cell in row.find_elements("css selector", "td")]
+        theirs = [values_of(pool, other, rung) for rung in range(3)]
+        mean = np.mean([list(each.values()) for each in ours]) - np.mean(
+            [list(each.values()) for each in theirs]
+        )
+        assert float(cells[1].replace("\N{MINUS SIGN}", "-")) == pytest.approx(mean, abs=6e-5)
+        low, high = (
+            float(end)
+            for end in re.sub(r"[][]", "", cells[2]).replace("\N{MINUS SIGN}", "-").split(", ")
+        )
+        assert low < mean < high
+        above, below = ("margin", other) if mean > 0 else (other, "margin")
+        assert cells[0] in (f"{above} above {below} on average", "not separated")
+        assert ("above" in cells[0]) == (
+            (low > 0 or high < 0) and (cells[3] == "< 0.001" or float(cells[3]) < 0.05)
+        )
+    boxes = page.run(
+        """return [...document.querySelectorAll('#pairs tr')].map((row) =>
+            [...row.children].map((cell) => Math.round(cell.getBoundingClientRect().left)))"""
+    )
+    assert all(box == boxes[0] for box in boxes)
+    assert "none is here" in page.text("#pairs .note") or page.all("#pairs .crossed li")
+
+
 def test_few_shot_shows_values_before_and_after(page: Page, pool: Pool) -> None:
     mean = np.mean(list(values_of(pool, "margin", 0).values()))
     page.run("document.querySelector('[name=shots][value=\"5\"]').click()")
@@ -375,6 +412,7 @@ def test_few_shot_shows_values_before_and_after(page: Page, pool: Pool) -> None:
     assert told["5-shot"].split()[0] == f"{mean + 0.053:.3f}"
     assert told["gain"].split()[0] == "0.051" or told["gain"].split()[0] == "0.052"
     assert told["n"] == "4 episodes, 3 seeds"
+    assert told["left out"] == "2 classes, too small"
     page.run("document.querySelector('[name=view][value=relative]').click()")
     assert "relative gain in recall at 1" in page.texts("#few-shot .axis-name")
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from oodml.errors import DataError, unknown_name
 from oodml.eval.report.colors import on_dark
+from oodml.eval.report.pairs import pairs_content
 from oodml.eval.styles import line_style
 from oodml.eval.summary import score_methods, summarize
 from oodml.eval.trend import method_trends
@@ -67,13 +68,16 @@ def curves(
     """Cells (method, rung, control or not, runs) and per metric the mean and interval of each.
 
     `values[metric][i]` is `[mean, low, high]` of `cells[i]`; `scores[metric]` the aggregated
-    scores by method, each with what is `lost` from the easiest to the hardest rung. Runs are
-    numbers into the report's list of runs.
+    scores by method, each with what is `lost` from the easiest to the hardest rung; `pairs[metric]`
+    the methods two at a time. Runs are numbers into the report's list of runs.
     """
     number = {method: index for index, method in enumerate(methods)}
     runs = {(r.label, r.spec.split, r.spec.seed): run_numbers[r.id] for r in records}
     tables = {metric: _rows(records, ladder, metric) for metric in metrics}
     first = tables[metrics[0]]
+    ours = {
+        metric: [row for row, control in rows if not control] for metric, rows in tables.items()
+    }
     return {
         "cells": [
             {
@@ -88,10 +92,8 @@ def curves(
             metric: [[row.mean, row.low, row.high] for row, _ in rows]
             for metric, rows in tables.items()
         },
-        "scores": {
-            metric: _scores([row for row, control in rows if not control], ladder, number)
-            for metric, rows in tables.items()
-        },
+        "scores": {metric: _scores(rows, ladder, number) for metric, rows in ours.items()},
+        "pairs": {metric: pairs_content(rows, number) for metric, rows in ours.items()},
     }
 
 

@@ -20,7 +20,7 @@ def few_shot_content(
     methods: Sequence[str],
     run_numbers: dict[str, int],
 ) -> dict[str, Any] | None:
-    """Cells (method, rung, shots, episodes, runs) and per metric their `values`.
+    """Cells (method, rung, shots, episodes, left_out, runs) and per metric their `values`.
 
     `values[metric][i]` holds `zero`, `few`, `gain` and `relative` of `cells[i]`, each
     `[mean, low, high]`, or None for a relative gain over 0. None if no run was adapted.
@@ -40,6 +40,7 @@ def few_shot_content(
                 "rung": row.rung,
                 "shots": row.shots,
                 "episodes": row.episodes,
+                "left_out": row.left_out,
                 "runs": runs[row.method, row.rung, row.shots],
             }
             for row in rows

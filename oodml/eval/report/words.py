@@ -61,6 +61,13 @@ _TERMS = (
         "methods is open.",
     ),
     (
+        "Two methods at a time",
+        "Runs are paired by rung and seed; a method that trains nothing stands against every seed "
+        "of the other. One is called above the other on average over the rungs only where the "
+        "corrected p and the interval of the difference both say so; everything else is not "
+        "separated, which is no proof that two methods are equal. Curves may cross all the same.",
+    ),
+    (
         "Selection",
         "How the weights that are tested were chosen: after the last step (last), or by the "
         "rung's validation classes, which are training classes. Test classes choose nothing.",

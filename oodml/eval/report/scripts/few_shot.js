@@ -121,6 +121,7 @@ function fewShotWords({ cell, rung, runs }) {
     [`${cell.shots}-shot`, both(values.few)],
     ["gain", both(values.gain)],
     ["relative", values.relative ? both(values.relative) : "–"],
+    ...(cell.left_out ? [["left out", `${plural(cell.left_out, "class", "classes")}, too small`]] : []),
     ["n", `${plural(cell.episodes, "episode")}, ${plural(runs.length, "seed")}`],
     ["runs", runs.map((run) => data.runs[run].id).join(" ")],
   ];

@@ -73,6 +73,7 @@ function showTheme() {
 showHead();
 showCurves(byId("curves"));
 showTable(byId("table"));
+showPairs(byId("pairs"));
 showFewShot(byId("few-shot"));
 showLadder(byId("ladder"));
 showGallery(byId("gallery"));
