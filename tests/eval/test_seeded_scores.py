@@ -50,3 +50,13 @@ def test_one_cluster_and_as_many_as_there_are_samples() -> None:
     assert cluster(values, 1).tolist() == [0] * 8
     assert sorted(cluster(values, 8).tolist()) == list(range(8))
     assert k_means(values, 2).dtype == np.int64
+
+
+def test_a_class_whose_samples_point_apart_has_a_direction_of_its_own() -> None:
+    values = np.array([[1, 0], [-1, 0.2], [0, 3], [0, 1]], dtype=np.float32)
+    query = Features(values, np.array([0, 0, 1, 1]), ("a", "b"), SOURCE)
+    unit = values / np.linalg.norm(values, axis=1, keepdims=True)
+    centre = (unit[0] + unit[1]) / np.linalg.norm(unit[0] + unit[1])
+    assert np.linalg.norm(unit[0] + unit[1]) < 0.3
+    found = geometry.geometry(query)["inter_class_distance"]
+    assert found == pytest.approx(1 - centre[1], rel=1e-5)

@@ -22,6 +22,7 @@ from oodml.fid.null import class_null, split_distance
 from oodml.fid.shift import measure_shift
 from oodml.fid.statistics import ClassMoments, rows_of
 from oodml.fid.trace import EPSILON, gram_trace, nuclear_norm, root_sum
+from oodml.fid.transport import transport_map
 from oodml.splits.split import Split
 
 
@@ -209,6 +210,14 @@ def test_the_limits_from_a_subspace_are_their_formula() -> None:
     found = PrincipalSubspace.of(statistics, 2).interval(train, test)
     assert found.lower == pytest.approx(centre - slack, rel=1e-6)
     assert found.upper == pytest.approx(centre + slack, rel=1e-6)
+
+
+def test_a_transport_map_between_singular_covariances_is_finite() -> None:
+    a, b = np.diag([1.0, 4.0, 0.0]), np.diag([9.0, 1.0, 0.0])
+    found = transport_map(a, b)
+    np.testing.assert_allclose(found[:2, :2], np.diag([3.0, 0.5]), atol=1e-6)
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(found @ a @ found, b, atol=1e-4)
 
 
 def test_no_class_names_have_no_indices_of_any_other_kind() -> None:

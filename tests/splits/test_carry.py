@@ -14,8 +14,8 @@ from oodml.splits.walk import climbs
 
 
 def test_a_carried_distance_is_that_of_the_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(carry, "LEAST_DIMENSION", 40)
-    features = make_features(classes=24, per_class=30, dimension=40)
+    monkeypatch.setattr(carry, "LEAST_DIMENSION", 48)
+    features = make_features(classes=24, per_class=30, dimension=48)
     # Moved points must be few beside the dimensions: eight classes hold two each.
     kept = np.flatnonzero((np.arange(len(features)) % 30 < 2) | (features.labels > 7))
     features = type(features)(
@@ -29,7 +29,9 @@ def test_a_carried_distance_is_that_of_the_samples(monkeypatch: pytest.MonkeyPat
         small = [side[side <= 7] for side in (sides.train, sides.test)]
         out, back = (side[[step % len(side)]] for side in small)
         before = sides
-        sides = sides.exchange(out, back) if step != 5 else sides.without(out, back)
+        sides = (
+            sides.without(small[0][:2], small[1][:1]) if step == 5 else sides.exchange(out, back)
+        )
         assert sides.carry is not None
         assert sides.carry.steps == (step + 1) % (carry.MOST_STEPS + 1)
         values = [

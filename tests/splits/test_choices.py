@@ -14,8 +14,8 @@ from oodml.fid.features import Features
 from oodml.fid.frechet import FrechetTerms, frechet_distance
 from oodml.splits import build, procedure
 from oodml.splits.build import build_ladder
-from oodml.splits.controls import add_controls
-from oodml.splits.episodes import validation_fold, validation_of
+from oodml.splits.controls import add_controls, add_null
+from oodml.splits.episodes import few_shot_episodes, validation_fold, validation_of
 from oodml.splits.equal import split_features, split_rows
 from oodml.splits.gain import Gains
 from oodml.splits.ladder import Ladder, Step
@@ -153,6 +153,16 @@ def test_as_many_are_picked_on_either_side() -> None:
     memory = _Memory(5, train=(0,), test=())
     to_test, to_train = _picks(sides, 2, HARDER, memory)
     assert to_test.tolist() == [1] and len(to_train) == 1
+
+
+def test_the_fewest_draws_shots_and_episodes(ladder: Ladder, features: Features) -> None:
+    shift = add_null(ladder, features, draws=2).rungs[0].shift
+    assert shift is not None and shift.null_draws == 2
+    (episode,) = few_shot_episodes(ladder.rungs[0], features, shots=(1,), episodes=1)
+    assert (episode.shots, len(episode.support)) == (1, len(ladder.rungs[0].test_classes))
+    for wrong in ({"shots": ()}, {"shots": (2, 0)}, {"episodes": 0}):
+        with pytest.raises(UsageError, match="give numbers above 0"):
+            few_shot_episodes(ladder.rungs[0], features, **wrong)  # type: ignore[arg-type]
 
 
 def test_images_kept_that_are_no_numbers_are_named(ladder: Ladder) -> None:

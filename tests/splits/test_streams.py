@@ -97,6 +97,7 @@ def test_galleries_and_equal_sizes(streams: Streams, ladder: Ladder, features: F
     ]
     streams.clear()
     build_ladder(features, rungs=2, swap_size=2, seed=SEED, equal_size=True)
+    assert {purpose[0] for purpose in streams} == {SEED}
     sides = [purpose[3] for purpose in streams if purpose[1] == "equal size classes"]
     assert sides == ["train", "test"] * 2
     first = rung.train_classes[0]
