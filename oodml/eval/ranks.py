@@ -83,7 +83,7 @@ def _ranks(
     left = max(memory - rows.nbytes - (0 if same else columns.nbytes), 0)
     width = _width(left // pool.count, rows.vectors.device)
     positives = (columns.starts[1:] - columns.starts[:-1])[rows.place.cpu()] - int(same)
-    spans = _spans(positives.tolist(), width, left // 4)
+    spans = _spans(positives.tolist(), width, left // 4 // pool.count)
     begin = partial(_begin, rows, columns, depth)
     tiles = columns.cut(width)
     if same and _HELD * int(positives.sum()) <= left // 2:
@@ -91,7 +91,7 @@ def _ranks(
         yield from _symmetric(pool.map(begin, spans), lonely, tiles, counter)
         return
     for block in map(begin, spans):
-        counter.look(block, tiles[0], len(columns))
+        counter.look([block], [tiles[0]], len(columns))
         counter.count(block, [(part, None) for part in tiles[1:]])
         counter.count_anew(block, tiles)
         yield finish_block(block)
@@ -125,7 +125,7 @@ def _symmetric(
 ) -> Iterator[Ranking]:
     """Every product serves both of its samples, so half of the tiles suffice."""
     total = sum(map(len, tiles))
-    counter.pool.map(lambda block: counter.look(block, block.rows, total), blocks)
+    counter.look(blocks, [block.rows for block in blocks], total)
     for position, block in enumerate(blocks):
         others = [(other.rows, other) for other in blocks[position + 1 :]]
         counter.count(block, [*((part, None) for part in lonely), *others])
@@ -144,11 +144,12 @@ class _Counter:
     screen: Screen | None
     pool: Threads
 
-    def look(self, block: Block, columns: Side, total: int) -> None:
-        """Count the first of `total` columns, which show what is likely to lie far beyond."""
-        meet(block, columns, None, None)
+    def look(self, blocks: list[Block], tiles: list[Side], total: int) -> None:
+        """Count for each block the first of `total` columns: they show what lies far beyond."""
+        self.pool.map(lambda pair: meet(*pair, None, None), zip(blocks, tiles, strict=True))
         if self.screen is not None:
-            block.tally.set_aside(len(columns) / total)
+            for block, columns in zip(blocks, tiles, strict=True):
+                block.tally.set_aside(len(columns) / total)
 
     def count(self, block: Block, tiles: list[Tile]) -> None:
         """Count tiles of columns for a block, and for the block whose rows they are, if any."""

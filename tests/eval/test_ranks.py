@@ -116,7 +116,8 @@ def test_float32_products_keep_within_the_margin(dimension):
     assert 0 < error.abs().max() < margin(dimension)
 
 
-def test_products_are_at_full_precision_where_the_caller_allows_less(monkeypatch):
+@pytest.mark.parametrize("gallery", [None, data(50, seed=1)])
+def test_products_are_at_full_precision_where_the_caller_allows_less(gallery, monkeypatch):
     seen, multiply = [], torch.mm
 
     def watched(*arguments, **settings):
@@ -126,7 +127,7 @@ def test_products_are_at_full_precision_where_the_caller_allows_less(monkeypatch
     monkeypatch.setattr(torch, "mm", watched)
     torch.set_float32_matmul_precision("medium")
     try:
-        counted(data(40))
+        counted(data(40), gallery)
         assert set(seen) == {"highest"}
         assert torch.get_float32_matmul_precision() == "medium"
     finally:
