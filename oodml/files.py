@@ -74,6 +74,8 @@ def _check_replaceable(path: Path) -> None:
         raise DataError(
             f"{path} is a folder, a device or a pipe; give the name of a file to write."
         )
+    if path.parent.exists() and not path.parent.is_dir():
+        raise DataError(f"{path.parent} is a file, so {path} can be none in it.")
 
 
 def _umask() -> int:

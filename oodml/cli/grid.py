@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -168,6 +169,15 @@ def print_protocol(options: dict[str, Any]) -> None:
 def kept_of(specs: Sequence[RunSpec], options: dict[str, Any]) -> frozenset[str]:
     """The runs whose test embeddings are kept: all or none."""
     return frozenset(spec.id for spec in specs) if options["keep_embeddings"] else frozenset()
+
+
+def check_writable(folder: Path) -> None:
+    """Raise `DataError` if nothing can be written to a folder; nothing is, so none is made."""
+    place = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not place.is_dir():
+        raise DataError(f"{place} is a file, so {folder} can be no folder; give another -o DIR.")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise DataError(f"{folder} cannot be written; give another -o DIR.")
 
 
 def keep_ladder(ladder: Ladder, store: Store) -> None:

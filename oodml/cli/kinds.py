@@ -35,7 +35,7 @@ class Draws(click.IntRange):
     """How often something is drawn at random: not at all, or often enough for a deviation."""
 
     def __init__(self, least: int = 2) -> None:
-        super().__init__(0)
+        super().__init__(0, 1_000_000)
         self.least = least
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 FILE = NamedPath(dir_okay=False, path_type=Path)
 FOLDER = NamedPath(file_okay=False, path_type=Path)
+# More seeds than a grid could ever hold: a plan lists every run.
+SEEDS = click.IntRange(1, 100_000)
 IMAGE_SIDE = click.IntRange(LEAST_SIDE, MOST_SIDE)
 
 
@@ -87,7 +89,7 @@ network_options = together(
 
 memory_option = click.option(
     "--memory",
-    type=Number(0.01),
+    type=Number(0.01, 1e6),
     default=1.0,
     show_default=True,
     help="GiB that retrieval may use; no score depends on it.",

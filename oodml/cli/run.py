@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from oodml.cli.grid import (
+    check_writable,
     equal_gallery_options,
     keep_ladder,
     kept_of,
@@ -25,7 +26,7 @@ from oodml.cli.grid import (
 )
 from oodml.cli.grid_options import grid_options
 from oodml.cli.launch_options import is_first_process, launch_options, launching, workers_for
-from oodml.cli.options import FILE, FOLDER
+from oodml.cli.options import FILE, FOLDER, SEEDS
 from oodml.cli.terminal import echo
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 @click.option(
     "-o", "--output", type=FOLDER, default="results", show_default=True, help="Folder of the runs."
 )
-@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Number.")
+@click.option("--seeds", type=SEEDS, default=3, show_default=True, help="Number.")
 @click.option("--rung", "rungs", type=int, multiple=True, help="Only this rung; repeatable.")
 @click.option("--controls", is_flag=True, help="Also on the size-matched control of every rung.")
 @click.option(
@@ -80,6 +81,8 @@ def run_command(
         specs = specs_of(built, options)
         specs = ordered(filtered(specs, built, filter_text) if filter_text else specs, order)
         store = Store(output)
+        if not dry_run:
+            check_writable(output)
         options["workers"] = options["workers"] or workers_for(specs)
         print_plan(specs, store, retries=options["retries"], workers=options["workers"])
         if dry_run:
@@ -165,6 +168,7 @@ def train_command(ladder: Path, output: Path, rung: int, seed: int, **options: A
     print_protocol(options)
     specs = plan_of(built, [seed], [rung], options)
     store = Store(output)
+    check_writable(output)
     resources = resources_for(built, options, specs)
     keep_ladder(built, store)
     outcome = run_with_progress(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from oodml.cli.grid import keep_ladder, plan_of, print_protocol, resources_for
+from oodml.cli.grid import check_writable, keep_ladder, plan_of, print_protocol, resources_for
 from oodml.cli.grid_options import grid_options
 from oodml.cli.launch_options import workers_for
 from oodml.cli.options import FILE, FOLDER, format_option
@@ -82,6 +82,7 @@ def tune_command(
     print_protocol(options)
     say(f"{len(searches)} methods x {trials} trials on rung {rung}'s validation classes")
     specs = [search.spec for search in searches]
+    check_writable(output)
     resources, store = resources_for(built, options, specs), Store(output / "trials")
     keep_ladder(built, store)
     tuned = _under_a_bar(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from click.testing import CliRunner, Result
 from conftest import make_features
 
 from oodml.cli import main
+from oodml.splits.build import build_ladder
 
 
 def oodml(*arguments: str | Path) -> Result:
@@ -40,6 +42,9 @@ def oodml(*arguments: str | Path) -> Result:
         ("run nowhere.json -m margin --gpus-per-run inf", "inf is not a finite number"),
         ("run nowhere.json -m margin --memory nan", "nan is not a finite number"),
         ("status . --every nan", "nan is not a finite number"),
+        ("run nowhere.json -m margin --memory 1e308", "range 0.01<=x<=1000000.0"),
+        ("run nowhere.json -m margin --seeds 99999999999999999999", "range 1<=x<=100000"),
+        ("ladder build nowhere --null 2147483648", "range 0<=x<=1000000"),
     ],
 )
 def test_a_value_is_refused_before_anything_is_read(arguments: str, words: str) -> None:
@@ -74,3 +79,27 @@ def test_a_networks_default_holds_for_images_only(
     monkeypatch.setenv("OODML_FEATURES_BACKBONE", "tiny")
     make_features(6, 3, 4).save(tmp_path / "f.npz")
     assert oodml("features", tmp_path / "f.npz", "-o", tmp_path / "out.npz").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "run ladder.json -m margin",
+        "train ladder.json -m margin --rung 0",
+        "tune ladder.json -m margin --rung 0",
+        "demo",
+    ],
+)
+@pytest.mark.parametrize("kind", ["file", "read-only"])
+def test_an_output_that_cannot_be_written_is_named_before_hours_of_work(
+    command: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_ladder(make_features(12, 3, 4), rungs=2, source="nowhere").save(tmp_path / "ladder.json")
+    (tmp_path / "file").touch()
+    monkeypatch.chdir(tmp_path)
+    if kind == "read-only":  # root may write where nobody may
+        monkeypatch.setattr(os, "access", lambda place, mode: mode == os.R_OK)
+    result = oodml(*command.split(), "-o", "file/deep" if kind == "file" else "new/deep")
+    words = "is a file, so file/deep can be no folder" if kind == "file" else "new/deep cannot be"
+    assert result.exit_code == 1 and words in result.output, result.output
+    assert not (tmp_path / "new").exists()
