@@ -60,3 +60,11 @@ def test_a_class_whose_samples_point_apart_has_a_direction_of_its_own() -> None:
     assert np.linalg.norm(unit[0] + unit[1]) < 0.3
     found = geometry.geometry(query)["inter_class_distance"]
     assert found == pytest.approx(1 - centre[1], rel=1e-5)
+
+
+def test_lost_directions_count_as_what_float32_resolves() -> None:
+    values = np.tile(np.array([[1.0, 2.0, 2.0]], dtype=np.float32), (100, 1))
+    found = geometry.geometry(Features(values, np.arange(100) % 2, ("a", "b"), SOURCE))
+    share = np.array([1.0, 2.0**-23, 2.0**-23])
+    share /= share.sum()
+    assert found["spectral_decay"] == pytest.approx(-np.log(3 * share).mean(), rel=1e-6)

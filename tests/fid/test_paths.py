@@ -161,7 +161,7 @@ def test_the_expected_bias_is_its_formula_for_sides_of_any_size() -> None:
     values = [0.5, 2.0, 3.0, 0.0]
     turn = np.linalg.qr(np.random.default_rng(5).standard_normal((4, 4)))[0]
     pairs = sum(x * y * (1 + (x == y)) / (x + y) for x in values[:3] for y in values[:3])
-    for n_a, n_b in ((50, 50), (40, 160)):
+    for n_a, n_b in ((50, 50), (40, 160), (160, 40)):
         expected = (1 / n_a + 1 / n_b) * (sum(values) + pairs / 2)
         covariance = turn @ np.diag(values) @ turn.T
         assert expected_bias(covariance, n_a, n_b) == pytest.approx(expected, rel=1e-9)
@@ -178,6 +178,28 @@ def test_kid_is_measured_up_to_its_limit_of_products(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("shape", [(0, 3), (3, 0), (0, 0)])
 def test_no_rows_have_no_norm(shape: tuple[int, int]) -> None:
     assert nuclear_norm(np.zeros(shape)) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("value", [0.5, "text"])
+def test_samples_at_fault_are_named_by_their_place(value: object) -> None:
+    good = np.random.default_rng(6).standard_normal((5, 2))
+    for place, named in enumerate(("first", "second")):
+        given = [good, good]
+        given[place] = value  # type: ignore[call-overload]
+        with pytest.raises(DataError, match=f"^{named} sample: "):
+            frechet_distance(*given)
+
+
+def test_coordinates_of_any_scale_count_unless_they_are_constant() -> None:
+    random = np.random.default_rng(7)
+    scales = np.array([1e-9, 1.0, 1e4])
+    a, b = (random.standard_normal((60, 3)) * scales * spread for spread in (1.0, 2.0))
+    for kept in ([0], [1], [2], [0, 1], [0, 1, 2]):
+        one, other = (np.cov(side[:, kept], rowvar=False).reshape(len(kept), -1) for side in (a, b))
+        root = np.sqrt(np.linalg.eigvals(one @ other).real.clip(0)).sum()
+        difference = a[:, kept].mean(axis=0) - b[:, kept].mean(axis=0)
+        expected = difference @ difference + np.trace(one) + np.trace(other) - 2 * root
+        assert frechet_distance(a[:, kept], b[:, kept]) == pytest.approx(expected, rel=1e-6, abs=0)
 
 
 def test_a_report_holds_the_kernel_distances_of_its_names() -> None:

@@ -165,6 +165,34 @@ def test_the_fewest_draws_shots_and_episodes(ladder: Ladder, features: Features)
             few_shot_episodes(ladder.rungs[0], features, **wrong)  # type: ignore[arg-type]
 
 
+def test_steps_and_the_end_are_parts_of_the_smaller_side() -> None:
+    features = make_features(classes=350, per_class=1, dimension=2)
+    start = Split(features.class_names[:150], features.class_names[150:])
+    made = build_ladder(features, start=start, level="class", rungs=2, easier=False).settings
+    assert (made.swap_size, made.min_classes) == (3, 90)
+
+
+def test_a_groups_mean_is_that_of_its_points() -> None:
+    features = make_features(classes=12, per_class=9, dimension=3)
+    kept = np.flatnonzero(np.arange(len(features)) % 9 < 2 + features.labels % 7)
+    features = replace(
+        features,
+        values=features.values[kept],
+        labels=features.labels[kept],
+        groups=tuple("cabcabccbaab"),
+    )
+    found = Pool.of(features, by="group")
+    of_class = [ord(group) - ord("a") for group in features.groups or ()]
+    group = np.array(of_class)[features.labels]
+    centre = features.values.mean(axis=0, dtype=np.float64)
+    for number in range(3):
+        expected = features.values[group == number].mean(axis=0, dtype=np.float64) - centre
+        np.testing.assert_allclose(found.statistics.means[number], expected, atol=1e-6)
+        assert found.sizes[number] == found.statistics.counts[number] == (group == number).sum()
+        assert found.classes[number] == 4
+        assert found.squares[number] == pytest.approx(expected @ expected, rel=1e-4)
+
+
 def test_images_kept_that_are_no_numbers_are_named(ladder: Ladder) -> None:
     record = {**ladder.rungs[0].to_json(), "images_kept": ["class 000"]}
     with pytest.raises(DataError, match=r"a split.*images_kept|images_kept.*a split"):

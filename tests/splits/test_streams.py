@@ -51,7 +51,8 @@ def test_nulls_and_intervals(streams: Streams) -> None:
     assert sorted(streams) == [(SEED, "class bootstrap", draw) for draw in range(20)]
     streams.clear()
     infinite_sample_distance(statistics, *sides, seed=SEED)
-    assert streams == [(SEED, "infinite samples")]
+    infinite_sample_distance(statistics, *sides)
+    assert streams == [(SEED, "infinite samples"), (0, "infinite samples")]
 
 
 def test_starts_and_searches(streams: Streams) -> None:
