@@ -24,7 +24,7 @@ coverage: .venv/dev
 	.venv/bin/coverage combine --quiet
 	.venv/bin/coverage report --skip-covered --sort=cover
 
-# Mutants are made in a copy of the committed tree; hours on two cores, goes on when started again.
+# Hours on two cores; goes on when started again, with the tree as it was at first.
 mutation: .venv/dev
 	.venv/bin/python mutation/measure.py mutation/scratch
 	.venv/bin/python mutation/table.py mutation/scratch

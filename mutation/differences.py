@@ -3,10 +3,65 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
+from collections import Counter
+from dataclasses import dataclass
 from difflib import unified_diff
 from functools import cache
 from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One change of one function.
+
+    `name` is mutmut's, which counts through the function and so shifts whenever the function is
+    edited. `key` hangs on the function's name and the changed lines alone, as Python prints them:
+    it outlives everything that leaves those lines as they are.
+    """
+
+    name: str
+    module: str
+    function: str
+    changed: tuple[str, ...]
+    key: str
+
+    @property
+    def is_wording(self) -> bool:
+        """Whether only an error or a line of the log changes."""
+        olds = [line[1:].lstrip() for line in self.changed if line[0] == "-"]
+        return all(line.startswith(("raise ", "LOG.", "logger.")) for line in olds)
+
+
+def mutants_of(folder: Path) -> list[Mutant]:
+    """Every mutant in `folder`/mutants, module by module, in the order of its function."""
+    found = []
+    for meta in sorted((folder / "mutants").rglob("*.meta")):
+        path = meta.with_suffix("")
+        seen: Counter[tuple[str, ...]] = Counter()
+        for name in json.loads(meta.read_text())["exit_code_by_key"]:
+            function, changed = _function(name), _changed(path, name.rsplit(".", 1)[1])
+            # The same change in two places of one function is two mutants.
+            seen[function, *changed] += 1
+            text = "\n".join([function, *changed, str(seen[function, *changed])])
+            key = hashlib.sha256(text.encode()).hexdigest()[:8]
+            module = str(path.relative_to(folder / "mutants" / "oodml"))
+            found.append(Mutant(name, module, function, changed, key))
+    return found
+
+
+def _function(name: str) -> str:
+    module, mangled = name.rsplit("__mutmut_", 1)[0].removeprefix("oodml.").rsplit(".", 1)
+    parts = mangled.removeprefix("x").replace("ǁ", ".").strip(".")
+    return f"{module}.{parts if 'ǁ' in mangled else parts.removeprefix('_')}"
+
+
+def _changed(path: Path, mutant: str) -> tuple[str, ...]:
+    functions = _functions(path)
+    original = functions[mutant.rsplit("__mutmut_", 1)[0] + "__mutmut_orig"]
+    lines = unified_diff(original, functions[mutant], lineterm="", n=0)
+    return tuple(line for line in lines if line[:3] not in ("---", "+++") and line[0] != "@")
 
 
 @cache
@@ -17,24 +72,3 @@ def _functions(path: Path) -> dict[str, list[str]]:
             name, node.name = node.name, "f"
             found[name] = ast.unparse(node).splitlines()
     return found
-
-
-def mutants_of(folder: Path) -> dict[str, tuple[str, tuple[str, ...]]]:
-    """The module and the changed lines ("-old", "+new") of every mutant in `folder`/mutants."""
-    found = {}
-    for meta in sorted((folder / "mutants").rglob("*.meta")):
-        path = meta.with_suffix("")
-        functions = _functions(path)
-        for name in json.loads(meta.read_text())["exit_code_by_key"]:
-            mutant = name.rsplit(".", 1)[1]
-            original = mutant.rsplit("__mutmut_", 1)[0] + "__mutmut_orig"
-            lines = unified_diff(functions[original], functions[mutant], lineterm="", n=0)
-            changed = [line for line in lines if line[:3] not in ("---", "+++") and line[0] != "@"]
-            found[name] = str(path.relative_to(folder / "mutants")), tuple(changed)
-    return found
-
-
-def is_wording(changed: tuple[str, ...]) -> bool:
-    """Whether only an error or a line of the log changes."""
-    olds = [line[1:].lstrip() for line in changed if line[0] == "-"]
-    return all(line.startswith(("raise ", "LOG.", "logger.")) for line in olds)
