@@ -74,6 +74,9 @@ def test_unfinished_runs_and_runs_of_other_ladders_are_left_out(caplog):
         (row,) = summarize(records, LADDER)
     assert row.n == 1
     assert "1 of 2 runs are on splits of another ladder" in caplog.text
+    caplog.clear()
+    assert len(summarize([run(), run(status="failed")], LADDER)) == 1
+    assert not caplog.text
 
 
 def test_what_cannot_be_compared_is_refused():

@@ -9,19 +9,19 @@ import pytest
 import torch
 from conftest import make_features
 
-from oodml.errors import DataError
+from oodml.errors import DataError, OodmlError
 from oodml.fid import null, shift
 from oodml.fid.arrays import covariance_array, real_array
 from oodml.fid.bias import expected_bias
 from oodml.fid.candidates import PrincipalSubspace
 from oodml.fid.carried import CarriedProduct
 from oodml.fid.centred import CentredSample
-from oodml.fid.frechet import frechet_distance, frechet_distance_from_moments
+from oodml.fid.frechet import assemble, frechet_distance, frechet_distance_from_moments
 from oodml.fid.kernels import kid_sums, mmd_sums
 from oodml.fid.null import class_null, split_distance
 from oodml.fid.shift import measure_shift
 from oodml.fid.statistics import ClassMoments, rows_of
-from oodml.fid.trace import EPSILON, gram_trace, nuclear_norm, root_sum
+from oodml.fid.trace import EPSILON, RootTrace, gram_trace, nuclear_norm, root_sum
 from oodml.fid.transport import transport_map
 from oodml.splits.split import Split
 
@@ -215,6 +215,31 @@ def test_a_report_holds_the_kernel_distances_of_its_names() -> None:
     assert found.mmd_kernel == sums.kernel
 
 
+def test_a_point_is_never_nearer_to_itself_than_at_no_distance() -> None:
+    features = make_features(classes=40, per_class=6, dimension=50)
+    features.values[:] += 1e3
+    sums = mmd_sums(ClassMoments.from_features(features, "class"), 1e-4)
+    assert (sums.own <= sums.sizes).all() and (sums.pairs <= np.outer(sums.sizes, sums.sizes)).all()
+
+
+def test_two_points_a_side_have_a_kernel_distance() -> None:
+    statistics = ClassMoments.from_features(make_features(classes=2, per_class=2, dimension=3))
+    sums = kid_sums(statistics)
+    k = (statistics.values.astype(np.float64) @ statistics.values.T / 3 + 1) ** 3
+    expected = k[0, 1] + k[2, 3] - 2 * k[:2, 2:].mean()
+    assert sums.squared_distance([0], [1]) == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_bound_of_a_distance_is_twice_that_of_its_trace_and_rounding() -> None:
+    terms = assemble(1.0, (2.0, 3.0), RootTrace(1.0, 1e-3))
+    assert (terms.mean, terms.covariance) == (1.0, 3.0)
+    assert terms.bound == pytest.approx(2e-3 + 16 * EPSILON * 5, rel=1e-12)
+    assert assemble(0.0, (2.0, 2.0), RootTrace(2.0 + 4e-4, 1e-3)).covariance == 0.0
+    for trace in (2.0 + 2.1e-3, -1e-9):
+        with pytest.raises(OodmlError, match="breaks its limits"):
+            assemble(0.0, (2.0, 2.0), RootTrace(trace, 1e-3))
+
+
 def test_the_limits_from_a_subspace_are_their_formula() -> None:
     features = make_features(classes=8, per_class=7, dimension=6)
     statistics = ClassMoments.from_features(features)
@@ -244,6 +269,7 @@ def test_a_transport_map_between_singular_covariances_is_finite() -> None:
 
 def test_no_class_names_have_no_indices_of_any_other_kind() -> None:
     statistics = ClassMoments.from_features(make_features(classes=4, per_class=3, dimension=2))
+    assert statistics.size([]) == len(statistics.points([])) == 0
     assert statistics.indices([]).dtype == statistics.indices(["class 002"]).dtype == np.int64
 
 

@@ -15,7 +15,7 @@ from oodml.fid.frechet import FrechetTerms, frechet_distance
 from oodml.splits import build, procedure
 from oodml.splits.build import build_ladder
 from oodml.splits.controls import add_controls, add_null
-from oodml.splits.episodes import few_shot_episodes, validation_fold, validation_of
+from oodml.splits.episodes import class_folds, few_shot_episodes, validation_fold, validation_of
 from oodml.splits.equal import split_features, split_rows
 from oodml.splits.gain import Gains
 from oodml.splits.ladder import Ladder, Step
@@ -26,7 +26,7 @@ from oodml.splits.sides import Sides, is_tight
 from oodml.splits.split import Split, random_split
 from oodml.splits.start import read_sides, read_start
 from oodml.splits.swap import EASIER, HARDER, by_nearness, swap_step
-from oodml.splits.walk import State, swap_until_saturated
+from oodml.splits.walk import State, swap_until_saturated, walk_to
 
 
 def test_what_was_not_asked_for_is_recorded_as_it_was_done(
@@ -158,6 +158,9 @@ def test_as_many_are_picked_on_either_side() -> None:
 def test_the_fewest_draws_shots_and_episodes(ladder: Ladder, features: Features) -> None:
     shift = add_null(ladder, features, draws=2).rungs[0].shift
     assert shift is not None and shift.null_draws == 2
+    shift = add_null(ladder, features).rungs[0].shift
+    assert shift is not None and shift.null_draws == 20
+    assert [len(fold.fit_classes) for fold in class_folds(ladder.rungs[0], 12)] == [11] * 12
     (episode,) = few_shot_episodes(ladder.rungs[0], features, shots=(1,), episodes=1)
     assert (episode.shots, len(episode.support)) == (1, len(ladder.rungs[0].test_classes))
     for wrong in ({"shots": ()}, {"shots": (2, 0)}, {"episodes": 0}):
@@ -191,6 +194,15 @@ def test_a_groups_mean_is_that_of_its_points() -> None:
         assert found.sizes[number] == found.statistics.counts[number] == (group == number).sum()
         assert found.classes[number] == 4
         assert found.squares[number] == pytest.approx(expected @ expected, rel=1e-4)
+
+
+def test_a_walk_to_a_target_is_recorded_as_swaps() -> None:
+    pool = Pool.of(make_features(classes=16, per_class=6, dimension=3))
+    order = np.random.default_rng(1).permutation(16)
+    start = Sides.of(pool, order[:8], order[8:])
+    seen: list[State] = []
+    walk_to(start, Sides.of(pool, np.arange(8), np.arange(8, 16)), 1, by_nearness, seen.append)
+    assert seen and {state.kind for state in seen} == {"swap"}
 
 
 def test_images_kept_that_are_no_numbers_are_named(ladder: Ladder) -> None:
