@@ -6,24 +6,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from conftest import make_features
 
-from oodml.errors import DataError, OodmlError
-from oodml.fid import null, shift
-from oodml.fid.arrays import covariance_array, real_array
-from oodml.fid.bias import expected_bias
+from oodml.errors import OodmlError
+from oodml.fid import frechet, null
 from oodml.fid.candidates import PrincipalSubspace
 from oodml.fid.carried import CarriedProduct
 from oodml.fid.centred import CentredSample
 from oodml.fid.frechet import assemble, frechet_distance, frechet_distance_from_moments
-from oodml.fid.kernels import kid_sums, mmd_sums
-from oodml.fid.null import class_null, split_distance
-from oodml.fid.shift import measure_shift
+from oodml.fid.null import split_distance
 from oodml.fid.statistics import ClassMoments, rows_of
 from oodml.fid.trace import EPSILON, RootTrace, gram_trace, nuclear_norm, root_sum
 from oodml.fid.transport import transport_map
-from oodml.splits.split import Split
 
 
 @pytest.mark.parametrize("classes", [(2, 10), (5, 7), (10, 2)])
@@ -99,31 +93,6 @@ def test_a_small_spread_about_a_large_mean_is_no_constant(with_covariance: bool)
         np.testing.assert_allclose(sample.covariance(kept), part, atol=1e-25, rtol=1e-9)
 
 
-def test_errors_name_the_argument_at_fault() -> None:
-    eye, mean, wrong = np.eye(3), np.zeros(3), np.zeros(2)
-    for given, named in (
-        ((wrong, eye, mean, eye), "^first mean: shape"),
-        ((mean, eye, wrong, eye), "^second mean: shape"),
-        ((mean, eye[:2], mean, eye), "^first covariance: shape"),
-        ((mean, eye, mean, eye[:, :2]), "^second covariance: shape"),
-        ((mean, eye > 0, mean, eye), "^first covariance: dtype"),
-        ((mean, eye, mean, eye > 0), "^second covariance: dtype"),
-        ((mean, eye * np.nan, mean, eye), "^first covariance: NaN"),
-        ((mean, eye, mean, eye * np.nan), "^second covariance: NaN"),
-    ):
-        with pytest.raises(DataError, match=named):
-            frechet_distance_from_moments(*given)
-    assert covariance_array([[4.0]], "it").tolist() == [[4.0]]
-    nearly = np.array([[1.0, 0.5], [0.5 + 3e-6, 1.0]])
-    assert covariance_array(nearly.astype(np.float32), "it")[0, 1] == pytest.approx(0.5 + 1.5e-6)
-    for wrong in (nearly, np.array([[1.0, 0.5], [0.5 + 1e-5, 1.0]], dtype=np.float32)):
-        with pytest.raises(DataError, match=r"^it: not symmetric"):
-            covariance_array(wrong, "it")
-    for shape in ((2, 3), (0, 0), (3,), (2, 2, 2)):
-        with pytest.raises(DataError, match=r"^it: shape .*square"):
-            covariance_array(np.zeros(shape), "it")
-
-
 @pytest.mark.parametrize("error", [0.0, 1e-9, 1e-3, 0.5])
 @pytest.mark.parametrize("rank", [1, 3, 5])
 def test_the_bound_of_a_sum_of_roots_is_the_better_of_both_estimates(
@@ -157,37 +126,9 @@ def test_a_subspace_knows_its_classes() -> None:
     assert inside.centre.tolist() == [0.0, 0.0]
 
 
-def test_the_expected_bias_is_its_formula_for_sides_of_any_size() -> None:
-    values = [0.5, 2.0, 3.0, 0.0]
-    turn = np.linalg.qr(np.random.default_rng(5).standard_normal((4, 4)))[0]
-    pairs = sum(x * y * (1 + (x == y)) / (x + y) for x in values[:3] for y in values[:3])
-    for n_a, n_b in ((50, 50), (40, 160), (160, 40)):
-        expected = (1 / n_a + 1 / n_b) * (sum(values) + pairs / 2)
-        covariance = turn @ np.diag(values) @ turn.T
-        assert expected_bias(covariance, n_a, n_b) == pytest.approx(expected, rel=1e-9)
-
-
-def test_kid_is_measured_up_to_its_limit_of_products(monkeypatch: pytest.MonkeyPatch) -> None:
-    features = make_features(classes=6, per_class=5, dimension=4)
-    halves = Split(features.class_names[:3], features.class_names[3:])
-    for limit, measured in ((30 * 30 * 4, True), (30 * 30 * 4 - 1, False)):
-        monkeypatch.setattr(shift, "KERNEL_WORK", limit)
-        assert (measure_shift(features, halves, null=0).kid is not None) == measured
-
-
 @pytest.mark.parametrize("shape", [(0, 3), (3, 0), (0, 0)])
 def test_no_rows_have_no_norm(shape: tuple[int, int]) -> None:
     assert nuclear_norm(np.zeros(shape)) == (0.0, 0.0)
-
-
-@pytest.mark.parametrize("value", [0.5, "text"])
-def test_samples_at_fault_are_named_by_their_place(value: object) -> None:
-    good = np.random.default_rng(6).standard_normal((5, 2))
-    for place, named in enumerate(("first", "second")):
-        given = [good, good]
-        given[place] = value  # type: ignore[call-overload]
-        with pytest.raises(DataError, match=f"^{named} sample: "):
-            frechet_distance(*given)
 
 
 def test_coordinates_of_any_scale_count_unless_they_are_constant() -> None:
@@ -202,34 +143,6 @@ def test_coordinates_of_any_scale_count_unless_they_are_constant() -> None:
         assert frechet_distance(a[:, kept], b[:, kept]) == pytest.approx(expected, rel=1e-6, abs=0)
 
 
-def test_a_report_holds_the_kernel_distances_of_its_names() -> None:
-    features = make_features(classes=8, per_class=5, dimension=4)
-    halves = Split(features.class_names[:3], features.class_names[3:])
-    found = measure_shift(features, halves, null=3, kid=True, mmd=True, bandwidth=2.0, seed=6)
-    statistics, sides = ClassMoments.from_features(features), (range(3), range(3, 8))
-    for name, sums in (("kid", kid_sums(statistics)), ("mmd", mmd_sums(statistics, 2.0))):
-        drawn = class_null(*sides, sums.squared_distance, 3, 6)
-        assert getattr(found, name) == sums.squared_distance(*sides)
-        assert getattr(found, f"{name}_null_mean") == drawn.mean
-        assert getattr(found, f"{name}_null_sd") == drawn.sd
-    assert found.mmd_kernel == sums.kernel
-
-
-def test_a_point_is_never_nearer_to_itself_than_at_no_distance() -> None:
-    features = make_features(classes=40, per_class=6, dimension=50)
-    features.values[:] += 1e3
-    sums = mmd_sums(ClassMoments.from_features(features, "class"), 1e-4)
-    assert (sums.own <= sums.sizes).all() and (sums.pairs <= np.outer(sums.sizes, sums.sizes)).all()
-
-
-def test_two_points_a_side_have_a_kernel_distance() -> None:
-    statistics = ClassMoments.from_features(make_features(classes=2, per_class=2, dimension=3))
-    sums = kid_sums(statistics)
-    k = (statistics.values.astype(np.float64) @ statistics.values.T / 3 + 1) ** 3
-    expected = k[0, 1] + k[2, 3] - 2 * k[:2, 2:].mean()
-    assert sums.squared_distance([0], [1]) == pytest.approx(expected, rel=1e-6)
-
-
 def test_the_bound_of_a_distance_is_twice_that_of_its_trace_and_rounding() -> None:
     terms = assemble(1.0, (2.0, 3.0), RootTrace(1.0, 1e-3))
     assert (terms.mean, terms.covariance) == (1.0, 3.0)
@@ -238,6 +151,28 @@ def test_the_bound_of_a_distance_is_twice_that_of_its_trace_and_rounding() -> No
     for trace in (2.0 + 2.1e-3, -1e-9):
         with pytest.raises(OodmlError, match="breaks its limits"):
             assemble(0.0, (2.0, 2.0), RootTrace(trace, 1e-3))
+
+
+def test_few_rows_against_many_are_measured_by_their_gram_matrix(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+
+    def listening(gram: np.ndarray, rank: int, trace_product: float) -> RootTrace:
+        asked.append((rank, trace_product))
+        return gram_trace(gram, rank, trace_product)
+
+    monkeypatch.setattr(frechet, "gram_trace", listening)
+    random = np.random.default_rng(8)
+    few, many = 3 * random.standard_normal((5, 40)), random.standard_normal((30, 40))
+    found = frechet_distance(few, many)
+    traces = [side.var(axis=0, ddof=1).sum() for side in (few, many)]
+    assert asked == [(4, pytest.approx(traces[0] * traces[1], rel=1e-12))]
+    covariances = [np.cov(side, rowvar=False) for side in (few, many)]
+    counted = frechet_distance_from_moments(
+        few.mean(axis=0), covariances[0], many.mean(axis=0), covariances[1], n_a=5, n_b=30
+    )
+    assert found == pytest.approx(counted, rel=1e-9)
 
 
 def test_the_limits_from_a_subspace_are_their_formula() -> None:
@@ -271,27 +206,6 @@ def test_no_class_names_have_no_indices_of_any_other_kind() -> None:
     statistics = ClassMoments.from_features(make_features(classes=4, per_class=3, dimension=2))
     assert statistics.size([]) == len(statistics.points([])) == 0
     assert statistics.indices([]).dtype == statistics.indices(["class 002"]).dtype == np.int64
-
-
-@pytest.mark.parametrize("given", [torch.ones(3, dtype=torch.bool), torch.ones(3) * 1j])
-def test_tensors_of_no_real_numbers_are_named(given: torch.Tensor) -> None:
-    with pytest.raises(DataError, match=r"^features: dtype torch[.](bool|complex64);"):
-        real_array(given, "features")
-
-
-@pytest.mark.parametrize(
-    ("dtype", "kept"),
-    [
-        (torch.float32, np.float32), (torch.float64, np.float64), (torch.float16, np.float64),
-        (torch.bfloat16, np.float64), (torch.int8, np.float64), (torch.uint8, np.float64),
-    ],
-)  # fmt: skip
-def test_tensors_become_arrays_of_enough_digits(dtype: torch.dtype, kept: type) -> None:
-    given = (
-        torch.tensor([[1.0, 2.0], [3.0, 100.0]]).to(dtype).requires_grad_(dtype.is_floating_point)
-    )
-    array = real_array(given, "features")
-    assert array.dtype == kept and array.tolist() == [[1.0, 2.0], [3.0, 100.0]]
 
 
 def test_a_carried_product_that_went_wrong_is_not_measured() -> None:

@@ -12,6 +12,7 @@ from oodml.fid import bias, null
 from oodml.fid.bias import infinite_sample_distance
 from oodml.fid.features import Features
 from oodml.fid.null import bootstrap_interval, class_null, image_null
+from oodml.fid.shift import measure_shift
 from oodml.fid.statistics import ClassMoments
 from oodml.seeding import generator
 from oodml.splits import controls, episodes, equal, gallery, search, split, start
@@ -53,6 +54,17 @@ def test_nulls_and_intervals(streams: Streams) -> None:
     infinite_sample_distance(statistics, *sides, seed=SEED)
     infinite_sample_distance(statistics, *sides)
     assert streams == [(SEED, "infinite samples"), (0, "infinite samples")]
+
+
+def test_a_report_hands_its_seed_on(streams: Streams) -> None:
+    features = make_features(classes=8, per_class=6, dimension=2)
+    halves = split.Split(features.class_names[:3], features.class_names[3:])
+    measure_shift(
+        features, halves, null=2, image_null_draws=2, infinity=True, bootstrap=20, seed=SEED
+    )
+    assert {purpose[0] for purpose in streams} == {SEED}
+    named = {"class null", "image null", "infinite samples", "class bootstrap"}
+    assert {purpose[1] for purpose in streams} == named
 
 
 def test_starts_and_searches(streams: Streams) -> None:

@@ -1,0 +1,82 @@
+"""Splits and starts that are odd or wrong, each read as it is or refused by its name."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from oodml.errors import DataError, UsageError
+from oodml.fid.features import Features
+from oodml.splits.build import build_ladder
+from oodml.splits.ladder import Ladder
+from oodml.splits.pool import Pool
+from oodml.splits.split import Split
+from oodml.splits.start import read_sides, read_start
+
+
+def test_classes_that_a_pool_does_not_have_are_named(features: Features) -> None:
+    pool = Pool.of(replace(features, groups=tuple("abcdefgh" * 3)), by="group")
+    with pytest.raises(DataError, match=r"^1 class.* without features, such as 'nobody'"):
+        pool.units([*features.class_names, "nobody"])
+
+
+def test_a_table_of_a_split_keeps_the_ends_of_lines_in_a_name(tmp_path: Path) -> None:
+    table = tmp_path / "split.csv"
+    table.write_bytes(b'class,side\r\n"a\r\nb",train\r\nc,test\r\n')
+    assert read_sides(table) == Split(("a\r\nb",), ("c",))
+
+
+def test_a_split_without_an_id_was_changed_by_hand(ladder: Ladder) -> None:
+    record = ladder.rungs[0].to_json()
+    for wrong in (record.pop("id"), None):
+        with pytest.raises(DataError, match="changed by hand"):
+            Split.from_json(record if wrong is None else {**record, "id": wrong[::-1]})
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.0, 1.5, -0.5, float("nan")])
+@pytest.mark.parametrize("by", ["class", "group"])
+def test_a_fraction_that_is_none_is_called_so(features: Features, by: str, fraction: float) -> None:
+    grouped = replace(features, groups=tuple("abcdefgh" * 3))
+    with pytest.raises(UsageError, match="is not between 0 and 1"):
+        build_ladder(grouped, by=by, train_fraction=fraction)
+
+
+def test_images_kept_that_are_no_numbers_are_named(ladder: Ladder) -> None:
+    record = {**ladder.rungs[0].to_json(), "images_kept": ["class 000"]}
+    with pytest.raises(DataError, match=r"^unknown keys in a split: "):
+        Split.from_json({"odd": 1})
+    with pytest.raises(DataError, match=r"a split.*images_kept|images_kept.*a split"):
+        Split.from_json(record)
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "words"),
+    [
+        ((), ("a",), "^the train classes of a split are empty"),
+        (("a",), (), "^the test classes of a split are empty"),
+        (("a", "b", "a"), ("c",), "^train classes named twice: 'a'"),
+        (("a",), ("c", "c", "b", "b"), "^test classes named twice: 'b', 'c'"),
+        (
+            tuple("abcdef"),
+            tuple("bcdefg"),
+            "^5 classes are on both sides.*'b', 'c', 'd' and 2 more",
+        ),
+        (tuple("abc"), tuple("bca"), "^3 classes are on both sides.*'a', 'b', 'c'[.]$"),
+    ],
+)
+def test_a_split_says_which_side_is_wrong(
+    train: tuple[str, ...], test: tuple[str, ...], words: str
+) -> None:
+    with pytest.raises(DataError, match=words):
+        Split(train, test)
+
+
+def test_a_start_may_lie_in_a_folder_with_a_colon(features: Features, tmp_path: Path) -> None:
+    ladder = build_ladder(features, rungs=2)
+    place = tmp_path / "16:9"
+    place.mkdir()
+    ladder.save(place / "ladder.json")
+    named = read_start(f"{place / 'ladder.json'}:1", features.class_names)
+    assert named.id == ladder.rungs[1].id

@@ -1,0 +1,140 @@
+"""Walks and searches, step by step: which units move, and what is kept of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import make_features
+
+from oodml.fid.frechet import FrechetTerms, frechet_distance
+from oodml.splits import procedure, search
+from oodml.splits.build import build_ladder
+from oodml.splits.gain import Gains
+from oodml.splits.pool import Pool
+from oodml.splits.procedure import _Memory, _picks, published_harder
+from oodml.splits.sides import Sides, is_tight
+from oodml.splits.split import random_split
+from oodml.splits.swap import EASIER, HARDER, by_nearness, swap_step
+from oodml.splits.walk import State, swap_until_saturated, walk_to
+
+
+@pytest.mark.parametrize(("fewest", "dimension"), [(3, 1), (8, 2), (40, 10), (64, 16), (999, 16)])
+def test_gains_look_at_as_many_dimensions_as_points_allow(fewest: int, dimension: int) -> None:
+    assert Gains.of(Pool.of(make_features()), fewest).inside.dimension == dimension
+
+
+def test_units_that_are_equally_near_move_in_the_order_of_their_index() -> None:
+    features = make_features(classes=900, per_class=1, dimension=3)
+    kinds = np.random.default_rng(0).integers(0, 2, 900)
+    features.values[:] = kinds[:, None]
+    sides = Sides.of(Pool.of(features, level="class"), np.arange(500), np.arange(500, 900))
+    for sign in (EASIER, HARDER):
+        for ranked in by_nearness(sides, sign):
+            for kind in (0, 1):
+                alike = ranked[kinds[ranked] == kind].tolist()
+                assert alike == sorted(alike) and len(alike) > 100
+
+
+def test_a_side_may_grow_beyond_the_dimensions() -> None:
+    features = make_features(classes=8, per_class=10, dimension=24)
+    kept = np.flatnonzero((np.arange(len(features)) % 10 < 5) | (features.labels > 3))
+    features = replace(features, values=features.values[kept], labels=features.labels[kept])
+    sides = Sides.of(Pool.of(features), np.arange(4), np.arange(4, 8))
+    assert sides.moments is None
+    for out, back in (([0], [4]), ([1, 2], [6, 7]), ([4], [1])):
+        sides = sides.exchange(np.array(out), np.array(back))
+        values = [
+            features.values[np.isin(features.labels, side)] for side in (sides.train, sides.test)
+        ]
+        assert (sides.moments is None) == (min(map(len, values)) <= 24)
+        assert sides.fid == pytest.approx(frechet_distance(*values), rel=1e-9)
+
+
+def test_without_a_budget_the_best_search_ends_where_gain_does() -> None:
+    # Two kinds of classes with equal means, which the published key cannot tell apart.
+    plain = make_features(classes=20, per_class=20, dimension=4, seed=1)
+    random = np.random.default_rng(0)
+    spread = np.where(random.permutation(20)[:, None] % 2, 0.3, 3.0)[plain.labels]
+    values = (spread * random.standard_normal(plain.values.shape)).astype(np.float32)
+    features = replace(plain, values=values)
+    ways = {
+        search: build_ladder(features, search=search, budget=0, rungs=2, min_classes=8).trajectory
+        for search in ("published", "gain", "best")
+    }
+    assert ways["best"] == ways["gain"] != ways["published"]
+
+
+def test_as_many_are_picked_on_either_side() -> None:
+    pool = Pool.of(make_features(classes=8, per_class=3, dimension=4), level="class")
+    sides = Sides.of(pool, np.arange(2), np.arange(2, 8))
+    memory = _Memory(5, train=(0,), test=())
+    to_test, to_train = _picks(sides, 2, HARDER, memory)
+    assert to_test.tolist() == [1] and len(to_train) == 1
+
+
+def test_a_walk_to_a_target_is_recorded_as_swaps() -> None:
+    pool = Pool.of(make_features(classes=16, per_class=6, dimension=3))
+    order = np.random.default_rng(1).permutation(16)
+    start = Sides.of(pool, order[:8], order[8:])
+    seen: list[State] = []
+    walk_to(start, Sides.of(pool, np.arange(8), np.arange(8, 16)), 1, by_nearness, seen.append)
+    assert seen and {state.kind for state in seen} == {"swap"}
+
+
+def test_kicks_alone_lead_out_of_where_no_pair_of_units_helps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(search, "FRESH_STARTS", 0.0)
+    pool = Pool.of(make_features(classes=14, per_class=12, dimension=4))
+    gains, order = Gains.of(pool, 84), np.random.default_rng(0).permutation(14)
+    begin = Sides.of(pool, order[:7], order[7:])
+    refined = search.refine_pairs(begin, gains, iter(range(80)))
+    found = search.hardest_split(begin, 2, gains, seed=0, budget=80)
+    assert begin.fid < refined.fid < 0.99 * found.fid
+
+
+def test_swaps_towards_easier_splits_lower_fid_and_take_as_many_units() -> None:
+    pool = Pool.of(make_features(classes=15, per_class=6, dimension=3))
+    order = np.random.default_rng(0).permutation(15)
+    for units in (5, 10):
+        begin = Sides.of(pool, order[:units], order[units:])
+        for sign in (EASIER, HARDER):
+            seen: list[State] = []
+            swap_until_saturated(begin, 7, by_nearness, sign, accept=seen.append)
+            fids = [begin.fid, *(state.fid for state in seen)]
+            assert seen and all(sign * step > 0 for step in np.diff(fids))
+            # All 5 of the smaller side at once, then by halves: the first that moves FID.
+            sizes = (5, 2, 1)
+            tried = [swap_step(begin, size, by_nearness, sign)[0] for size in sizes]
+            first = next(side for side in tried if sign * (side.fid - begin.fid) > 0)
+            assert seen[0].train.tolist() == first.train.tolist()
+
+
+def test_a_distance_that_is_all_mean_is_tight() -> None:
+    assert is_tight(FrechetTerms(1.0, 0.0, 0.0))
+    assert not is_tight(FrechetTerms(1.0, 1.0, 1e-8))
+
+
+def test_published_removals_go_on_with_swaps_and_remember_arrivals(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(procedure, "HARDER_STEPS", 1)
+    features = make_features(classes=60, per_class=4, dimension=6)
+    pool = Pool.of(features, level="class")
+    start = random_split(features.class_names)
+    begin = Sides.of(pool, pool.units(start.train_classes), pool.units(start.test_classes))
+    seen: list[State] = []
+    assert published_harder(begin, 2, 4, seen.append) == "1 swaps and 34 removals made"
+    kinds = [state.kind for state in seen]
+    assert kinds.count("swap") > 3 and "removal" in kinds
+    before = begin
+    arrived: tuple[list[int], list[int]] = ([], [])
+    for state in seen[: kinds.index("removal")]:
+        for own, (old, new) in enumerate(((before.train, state.train), (before.test, state.test))):
+            gone, came = np.setdiff1d(old, new), np.setdiff1d(new, old)
+            assert len(gone) == len(came) == 2
+            assert not set(gone.tolist()) & set(arrived[own][-3:])
+            arrived[own].extend(came.tolist())
+        before = Sides(pool, state.train, state.test)
