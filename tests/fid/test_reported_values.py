@@ -60,3 +60,16 @@ def test_two_points_a_side_have_a_kernel_distance() -> None:
     k = (statistics.values.astype(np.float64) @ statistics.values.T / 3 + 1) ** 3
     expected = k[0, 1] + k[2, 3] - 2 * k[:2, 2:].mean()
     assert sums.squared_distance([0], [1]) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("per_class", "gap", "warned"), [(40, 0.0, True), (40, 9.0, False), (2, 90.0, True)]
+)
+def test_bias_is_warned_of_where_it_is_large_or_cannot_be_told(
+    per_class: int, gap: float, warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    features = make_features(classes=6, per_class=per_class, dimension=4)
+    features.values[:] = np.random.default_rng(9).standard_normal(features.values.shape)
+    features.values[features.labels >= 3] += gap
+    measure_shift(features, Split(features.class_names[:3], features.class_names[3:]), null=0)
+    assert ("finite-sample bias" in caplog.text) == warned

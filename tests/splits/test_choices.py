@@ -109,6 +109,16 @@ def test_a_groups_mean_is_that_of_its_points() -> None:
         assert found.squares[number] == pytest.approx(expected @ expected, rel=1e-4)
 
 
+def test_points_of_a_group_stand_in_the_order_of_its_classes() -> None:
+    groups = tuple("xy"[i] for i in np.random.default_rng(0).integers(0, 2, 90))
+    features = replace(make_features(classes=90, per_class=2, dimension=2), groups=groups)
+    found = Pool.of(features, by="group")
+    for number, members in enumerate(found.members):
+        own = np.concatenate([features.values[features.of_classes([name])] for name in members])
+        start, end = found.statistics.starts[number : number + 2]
+        assert (found.statistics.values[start:end] == own).all()
+
+
 def test_a_pair_without_a_source_has_none() -> None:
     first, second = (make_features(classes=3, per_class=4, dimension=3, seed=i) for i in (0, 1))
     second = replace(second, class_names=("x", "y", "z"))

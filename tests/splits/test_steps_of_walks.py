@@ -138,3 +138,13 @@ def test_published_removals_go_on_with_swaps_and_remember_arrivals(
             assert not set(gone.tolist()) & set(arrived[own][-3:])
             arrived[own].extend(came.tolist())
         before = Sides(pool, state.train, state.test)
+
+
+@pytest.mark.parametrize(("part", "kick"), [(0.0, 1), (0.2, 1), (0.5, 3), (1.0, 6), (9.0, 6)])
+def test_a_kick_exchanges_its_part_of_the_smaller_side(part: float, kick: int) -> None:
+    pool = Pool.of(make_features(classes=16, per_class=3, dimension=3))
+    sides = Sides.of(pool, np.arange(6), np.arange(6, 16))
+    for seed in range(8):
+        kicked, size = search._kicked(sides, part, np.random.default_rng(seed))
+        assert size == kick == len(np.setdiff1d(kicked.train, sides.train))
+        assert (len(kicked.train), len(kicked.test)) == (6, 10)
