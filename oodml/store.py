@@ -72,7 +72,7 @@ class Store:
             try:
                 record = self.record(path.parent.name)
             except DataError as error:
-                log.warning("left out: %s", error)
+                log.warning("left out: %s Remove it, and `oodml run` does the run again.", error)
                 continue
             if record is not None:
                 found.append(record)

@@ -17,6 +17,8 @@ from oodml.cli.terminal import OneWay
 from oodml.errors import OodmlError, UsageError, unknown_name
 from oodml.plain_text import printable
 
+# What a shell calls a command that Ctrl-C ended; click has 1.
+INTERRUPTED = 130
 # Command -> the module that defines it; a module is imported when one of its commands is used.
 _HOMES = {
     "analyze": "analyze",
@@ -47,6 +49,9 @@ class Commands(LazyCommands):
             raise _one_line(error) from None
         except BrokenPipeError:
             raise
+        except KeyboardInterrupt:
+            click.echo("Aborted!", err=True)
+            ctx.exit(INTERRUPTED)
         except OSError as error:
             place = f"{error.filename}: " if error.filename else ""
             raise _DataLine(printable(f"{place}{error.strerror or error}.")) from None

@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     "-o", "--output", type=FOLDER, default="results", show_default=True, help="Folder of the runs."
 )
 @click.option("--rung", type=int, required=True, help="The rung whose classes are tuned on.")
-@click.option("--trials", type=click.IntRange(1), default=20, show_default=True, help="A method.")
+@click.option(
+    "--trials", type=click.IntRange(1, 100_000), default=20, show_default=True, help="A method."
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the search and its runs.")
 @click.option(
     "--metric",

@@ -63,7 +63,7 @@ class Setting:
 
 
 _LIST = (
-    Setting("embedding_dim", "Dimensions of the embedding.", above=True),
+    Setting("embedding_dim", "Dimensions of the embedding.", above=True, most=65_536),
     Setting("steps", "Training steps."),
     Setting("epochs", "Epochs in place of steps."),
     Setting("epoch_steps", "Steps an epoch; 0 for one pass over the samples."),

@@ -260,7 +260,7 @@ class TestBadInput:
     def test_a_place_that_cannot_be_written(self, built: tuple[Path, Path], tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
         call = ["run", built[0], "-m", "frozen", "--cache", built[1], "--workers", "1"]
-        one_line(oodml(*call, "-o", tmp_path / "file" / "runs"), 1, "Not a directory")
+        one_line(oodml(*call, "-o", tmp_path / "file" / "runs"), 1, "is a file, so")
 
     def test_numbers_that_are_none(self, built: tuple[Path, Path]) -> None:
         one_line(oodml("run", built[0], "-m", "margin", "--learning-rate", "nan"), 2, "nan")

@@ -13,7 +13,7 @@ from oodml.cli import main
 from oodml.splits.build import build_ladder
 
 
-def oodml(*arguments: str | Path) -> Result:
+def oodml(*arguments: str | Path | int) -> Result:
     return CliRunner().invoke(main, [str(a) for a in arguments], prog_name="oodml")
 
 
@@ -44,6 +44,7 @@ def oodml(*arguments: str | Path) -> Result:
         ("status . --every nan", "nan is not a finite number"),
         ("run nowhere.json -m margin --memory 1e308", "range 0.01<=x<=1000000.0"),
         ("run nowhere.json -m margin --seeds 99999999999999999999", "range 1<=x<=100000"),
+        ("tune ladder.json --rung 0 --trials 2147483648", "range 1<=x<=100000"),
         ("ladder build nowhere --null 2147483648", "range 0<=x<=1000000"),
     ],
 )
@@ -103,3 +104,18 @@ def test_an_output_that_cannot_be_written_is_named_before_hours_of_work(
     words = "is a file, so file/deep can be no folder" if kind == "file" else "new/deep cannot be"
     assert result.exit_code == 1 and words in result.output, result.output
     assert not (tmp_path / "new").exists()
+
+
+def test_a_dimension_beyond_any_use_is_refused(tmp_path: Path) -> None:
+    build_ladder(make_features(12, 3, 4), rungs=2).save(tmp_path / "l.json")
+    result = oodml("run", tmp_path / "l.json", "-m", "margin", "--embedding-dim", 2**31)
+    assert result.exit_code == 2 and "at most 65536" in result.output
+
+
+def test_an_interrupted_command_says_so_by_its_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("oodml.cli.features.open_features", interrupted)
+    result = oodml("features", "pool", "-o", "f.npz")
+    assert result.exit_code == 130 and result.output.endswith("Aborted!\n")

@@ -172,6 +172,7 @@ def test_a_run_record_of_other_types_is_named_and_left_out(
         store.record(SPEC.id)
     assert words in one_line(error) and SPEC.id in one_line(error)
     assert store.records() == [] and SPEC.id in caplog.text
+    assert "Remove it, and `oodml run` does the run again." in caplog.text
 
 
 def test_a_record_in_another_runs_folder_counts_once(tmp_path: Path) -> None:
