@@ -70,7 +70,10 @@ def _named(path: Path, temporary: str = "") -> Iterator[None]:
 
 def _check_replaceable(path: Path) -> None:
     # Root may rename a file over /dev/null, and then there is no /dev/null any more.
-    if path.exists() and not path.is_file():
+    place = path.parent.resolve()
+    # A link such as /dev/stdout leads to a file where the output of the shell goes into one.
+    among_devices = place == Path("/dev") or place.is_relative_to("/proc")
+    if (path.exists() and not path.is_file()) or among_devices:
         raise DataError(
             f"{path} is a folder, a device or a pipe; give the name of a file to write."
         )

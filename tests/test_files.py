@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -36,6 +39,14 @@ def test_what_is_no_file_is_never_replaced_by_one(kind: str, tmp_path: Path) -> 
         write_json(path, {})
     assert path.lstat() == before
     assert {p.name for p in tmp_path.iterdir()} <= {"out.npz", "pipe"}
+
+
+def test_the_standard_output_is_not_replaced_where_it_goes_into_a_file() -> None:
+    # In a process of its own without a right to write there: a mistake must not hit the machine.
+    code = "import os, oodml.files as f\nf.tempfile.mkstemp = None\nf.write_json('/dev/stdout', {})"
+    with tempfile.TemporaryFile() as out:
+        done = subprocess.run([sys.executable, "-c", code], stdout=out, stderr=subprocess.PIPE)
+    assert b"/dev/stdout is a folder, a device or a pipe" in done.stderr, done.stderr
 
 
 def test_errors_of_the_system_name_the_file_that_was_asked_for(tmp_path: Path) -> None:

@@ -202,6 +202,7 @@ def _pyarrow(path: Path) -> Any:
         parts = [import_module(f"pyarrow{part}") for part in ("", ".parquet", ".compute", ".types")]
     except ImportError:
         raise DataError(
-            f"reading {path} needs pyarrow; type: pip install pyarrow, or save .npy and .csv."
+            f"reading {path} needs pyarrow; type: pip install 'oodml[parquet]', or save .npy and "
+            ".csv."
         ) from None
     return parts[0]

@@ -110,7 +110,7 @@ def test_hostile_files_get_one_line(tmp_path):
 def test_parquet_without_pyarrow_names_the_package(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     (tmp_path / "e.parquet").write_bytes(b"PAR1")
-    with pytest.raises(DataError, match="pip install pyarrow"):
+    with pytest.raises(DataError, match=r"pip install 'oodml\[parquet\]'"):
         read_embeddings(tmp_path / "e.parquet")
 
 

@@ -135,7 +135,7 @@ def test_umap_is_used_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> 
     assert np.array_equal(plane, means[:, :2]) and labels[0] == "UMAP 1"
     assert seen["random_state"] == 0
     monkeypatch.setitem(sys.modules, "umap", None)
-    with pytest.raises(UsageError, match="pip install umap-learn"):
+    with pytest.raises(UsageError, match=r"pip install 'oodml\[umap\]'"):
         project(means, "umap")
 
 
