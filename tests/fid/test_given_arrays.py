@@ -36,7 +36,9 @@ def test_errors_name_the_argument_at_fault() -> None:
             covariance_array(np.zeros(shape), "it")
 
 
-@pytest.mark.parametrize("value", [0.5, "text"])
+@pytest.mark.parametrize(
+    "value", [0.5, "text", np.zeros(5), np.zeros((5, 0)), np.zeros((1, 2)), np.zeros((2, 2, 2))]
+)
 def test_samples_at_fault_are_named_by_their_place(value: object) -> None:
     good = np.random.default_rng(6).standard_normal((5, 2))
     for place, named in enumerate(("first", "second")):

@@ -9,7 +9,7 @@ from conftest import make_features
 from oodml.fid import shift
 from oodml.fid.bias import expected_bias
 from oodml.fid.kernels import kid_sums, mmd_sums
-from oodml.fid.null import class_null
+from oodml.fid.null import bootstrap_interval, class_null
 from oodml.fid.shift import measure_shift
 from oodml.fid.statistics import ClassMoments
 from oodml.splits.split import Split
@@ -60,6 +60,15 @@ def test_two_points_a_side_have_a_kernel_distance() -> None:
     k = (statistics.values.astype(np.float64) @ statistics.values.T / 3 + 1) ** 3
     expected = k[0, 1] + k[2, 3] - 2 * k[:2, 2:].mean()
     assert sums.squared_distance([0], [1]) == pytest.approx(expected, rel=1e-6)
+
+
+def test_an_interval_lies_about_its_value_and_never_below_zero() -> None:
+    features = make_features(classes=12, per_class=6, dimension=3)
+    features.values[:] *= 0.01
+    statistics, sides = ClassMoments.from_features(features), (range(6), range(6, 12))
+    low, high = bootstrap_interval(statistics, *sides, 1.0, 20, 0)
+    assert 0.9 < low < 1.0 < high < 1.1
+    assert bootstrap_interval(statistics, *sides, 0.0, 20, 0) == (0.0, pytest.approx(high - 1.0))
 
 
 @pytest.mark.parametrize(

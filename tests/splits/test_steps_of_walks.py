@@ -9,7 +9,7 @@ import pytest
 from conftest import make_features
 
 from oodml.fid.frechet import FrechetTerms, frechet_distance
-from oodml.splits import procedure, search
+from oodml.splits import procedure, search, walk
 from oodml.splits.build import build_ladder
 from oodml.splits.gain import Gains
 from oodml.splits.pool import Pool
@@ -148,3 +148,28 @@ def test_a_kick_exchanges_its_part_of_the_smaller_side(part: float, kick: int) -
         kicked, size = search._kicked(sides, part, np.random.default_rng(seed))
         assert size == kick == len(np.setdiff1d(kicked.train, sides.train))
         assert (len(kicked.train), len(kicked.test)) == (6, 10)
+
+
+def test_a_step_that_does_not_help_is_tried_at_half_its_size(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pool = Pool.of(make_features(classes=40, per_class=3, dimension=3))
+    begin = Sides.of(pool, np.arange(18), np.arange(18, 40))
+    tried: list[tuple[int, int]] = []
+
+    def refusing(before: Sides, after: Sides, sign: int) -> bool:
+        assert before is begin
+        gone = len(np.setdiff1d(before.train, after.train))
+        tried.append((gone, len(before.test) - len(after.test)))
+        return False
+
+    monkeypatch.setattr(walk, "climbs", refusing)
+    assert walk.remove_until_fewest(begin, 9, 4, walk.forget) == "saturated"
+    assert tried == [(9, 9), (4, 4), (2, 2), (1, 1)]
+    tried.clear()
+    assert walk.swap_until_saturated(begin, 9, by_nearness) is begin
+    assert tried == [(9, 0), (4, 0), (2, 0), (1, 0)]
+    tried.clear()
+    assert walk.remove_until_fewest(begin, 99, 4, walk.forget) == "saturated"
+    assert tried[0] == (14, 14)
+    assert walk.remove_until_fewest(begin, 9, 18, walk.forget) == "min classes 18 reached"
