@@ -45,6 +45,14 @@ def test_clusters_start_from_a_stream_of_their_own(monkeypatch: pytest.MonkeyPat
     assert asked[:4] == [(seed, "k-means") for seed in (5, 6, 0, 0)]
 
 
+def test_seeds_of_clusters_keep_31_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    values, found = embedding(60).values, []
+    for seed in (5, 5 + 2 * 31, 5 + 2**31, 5 + 2**31 - 1):
+        monkeypatch.setattr(clustering, "derive_seed", lambda *_, seed=seed: seed)
+        found.append(k_means(values, 12, restarts=1, iterations=1).tolist())
+    assert found[0] == found[2] and found[0] not in (found[1], found[3])
+
+
 def test_one_cluster_and_as_many_as_there_are_samples() -> None:
     values = embedding(8).values
     assert cluster(values, 1).tolist() == [0] * 8

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from conftest import make_features
 
-from oodml.errors import OodmlError
-from oodml.fid import frechet, null
+from oodml.errors import OodmlError, UsageError
+from oodml.fid import candidates, frechet, null
 from oodml.fid.candidates import PrincipalSubspace
 from oodml.fid.carried import CarriedProduct
 from oodml.fid.centred import CentredSample
 from oodml.fid.frechet import assemble, frechet_distance, frechet_distance_from_moments
 from oodml.fid.null import split_distance
 from oodml.fid.statistics import ClassMoments, rows_of
-from oodml.fid.trace import EPSILON, RootTrace, gram_trace, nuclear_norm, root_sum
+from oodml.fid.trace import EPSILON, RootTrace, cholesky_trace, gram_trace, nuclear_norm, root_sum
 from oodml.fid.transport import transport_map
 
 
@@ -206,6 +206,27 @@ def test_no_class_names_have_no_indices_of_any_other_kind() -> None:
     statistics = ClassMoments.from_features(make_features(classes=4, per_class=3, dimension=2))
     assert statistics.size([]) == len(statistics.points([])) == 0
     assert statistics.indices([]).dtype == statistics.indices(["class 002"]).dtype == np.int64
+
+
+def test_the_bound_of_a_cholesky_factor_counts_both_norms() -> None:
+    random = np.random.default_rng(10)
+    a, b = (np.cov(random.standard_normal((30, 4)) * scale, rowvar=False) for scale in (1.0, 3.0))
+    norms = [np.sqrt((side**2).sum()) for side in (a, b)]
+    error = 8 * EPSILON * (np.trace(a) * norms[1] + np.trace(b) * norms[0])
+    expected = root_sum(np.sort(np.linalg.eigvals(a @ b).real), 4, error)
+    found = cholesky_trace(a, b, np.inf)
+    assert found is not None
+    assert found.value == pytest.approx(expected.value, rel=1e-9)
+    assert found.bound == pytest.approx(expected.bound, rel=1e-6, abs=0)
+
+
+def test_inner_products_are_cached_up_to_their_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    statistics = ClassMoments.from_features(make_features(classes=6, per_class=5, dimension=4))
+    monkeypatch.setattr(candidates, "GRAM_POINTS", 30)
+    assert candidates.PooledGram.of(statistics).products.shape == (30, 30)
+    monkeypatch.setattr(candidates, "GRAM_POINTS", 29)
+    with pytest.raises(UsageError, match="at most 29"):
+        candidates.PooledGram.of(statistics)
 
 
 def test_a_carried_product_that_went_wrong_is_not_measured() -> None:

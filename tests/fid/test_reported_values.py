@@ -10,7 +10,7 @@ from oodml.fid import shift
 from oodml.fid.bias import expected_bias
 from oodml.fid.kernels import kid_sums, mmd_sums
 from oodml.fid.null import bootstrap_interval, class_null
-from oodml.fid.shift import measure_shift
+from oodml.fid.shift import measure_shift, with_null
 from oodml.fid.statistics import ClassMoments
 from oodml.splits.split import Split
 
@@ -69,6 +69,17 @@ def test_an_interval_lies_about_its_value_and_never_below_zero() -> None:
     low, high = bootstrap_interval(statistics, *sides, 1.0, 20, 0)
     assert 0.9 < low < 1.0 < high < 1.1
     assert bootstrap_interval(statistics, *sides, 0.0, 20, 0) == (0.0, pytest.approx(high - 1.0))
+
+
+def test_a_null_that_does_not_vary_gives_no_z() -> None:
+    features = make_features(classes=4, per_class=6, dimension=3)
+    found = measure_shift(
+        features, Split(features.class_names[:2], features.class_names[2:]), null=0
+    )
+    assert with_null(found, 1.0, 0.0, 5).z is None
+    drawn = with_null(found, 1.0, 0.5, 5)
+    assert drawn.excess == found.fid - 1.0 and drawn.z == drawn.excess / 0.5
+    assert (drawn.null_mean, drawn.null_sd, drawn.null_draws) == (1.0, 0.5, 5)
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,23 @@ def test_published_removals_go_on_with_swaps_and_remember_arrivals(
         before = Sides(pool, state.train, state.test)
 
 
+def test_kicks_cool_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts: list[float] = []
+    kicked = search._kicked
+
+    def listening(sides: Sides, part: float, random: np.random.Generator) -> tuple[Sides, int]:
+        parts.append(part)
+        return kicked(sides, part, random)
+
+    monkeypatch.setattr(search, "_kicked", listening)
+    monkeypatch.setattr(search, "FRESH_STARTS", 0.0)
+    pool = Pool.of(make_features(classes=8, per_class=6, dimension=2))
+    begin, gains = Sides.of(pool, np.arange(4), np.arange(4, 8)), Gains.of(pool, 24)
+    search.hardest_split(begin, 1, gains, seed=0, budget=80)
+    assert len(parts) > 3 and parts == sorted(parts, reverse=True)
+    assert search.HOTTEST >= parts[0] > 0.5 * search.HOTTEST > parts[-1] > search.COLDEST
+
+
 @pytest.mark.parametrize(("part", "kick"), [(0.0, 1), (0.2, 1), (0.5, 3), (1.0, 6), (9.0, 6)])
 def test_a_kick_exchanges_its_part_of_the_smaller_side(part: float, kick: int) -> None:
     pool = Pool.of(make_features(classes=16, per_class=3, dimension=3))
@@ -173,3 +190,18 @@ def test_a_step_that_does_not_help_is_tried_at_half_its_size(
     assert walk.remove_until_fewest(begin, 99, 4, walk.forget) == "saturated"
     assert tried[0] == (14, 14)
     assert walk.remove_until_fewest(begin, 9, 18, walk.forget) == "min classes 18 reached"
+
+
+def test_a_unit_at_the_mean_of_a_side_is_at_no_distance_from_it() -> None:
+    features = make_features(classes=9, per_class=4, dimension=3)
+    features.values[:] *= 0.01
+    sides = Sides.of(Pool.of(features), np.arange(4), np.arange(4, 9))
+    means = [
+        np.array(
+            [features.values[features.labels == unit].astype(np.float64).mean(0) for unit in own]
+        )
+        for own in (sides.train, sides.test)
+    ]
+    for own, other, found in zip(means, means[::-1], sides.nearness, strict=True):
+        far, near = (np.linalg.norm(own - side.mean(0), axis=1) for side in (other, own))
+        np.testing.assert_allclose(found, far - near, atol=1e-8)
