@@ -67,3 +67,10 @@ def test_tensors_become_arrays_of_enough_digits(dtype: torch.dtype, kept: type) 
     )
     array = real_array(given, "features")
     assert array.dtype == kept and array.tolist() == [[1.0, 2.0], [3.0, 100.0]]
+
+
+def test_coordinates_that_vary_on_one_side_alone_leave_the_root() -> None:
+    first, second = np.diag([1.0, 0.0, 2.0]), np.diag([4.0, 9.0, 0.0])
+    for a, b in ((first, second), (second, first)):
+        found = frechet_distance_from_moments(np.ones(3), a, np.zeros(3), b)
+        assert found == pytest.approx(3 + 3 + 13 - 2 * 2, rel=1e-12)

@@ -54,3 +54,25 @@ def test_many_points_at_once_are_not_carried(monkeypatch: pytest.MonkeyPatch) ->
     assert sides.exchange(np.array([0]), np.array([12])).carry.steps == 0  # type: ignore[union-attr]
     monkeypatch.setattr(carry, "LEAST_DIMENSION", 41)
     assert Sides.of(pool, np.arange(12), np.arange(12, 24)).carry is None
+
+
+def test_a_split_without_a_factor_is_measured_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(carry, "LEAST_DIMENSION", 48)
+    monkeypatch.setattr(carry, "MOST_POINTS", 9.0)
+    features = make_features(classes=8, per_class=20, dimension=48)
+    features.values[:, 7] = 1.0
+    sides = Sides.of(Pool.of(features), np.arange(4), np.arange(4, 8))
+    assert sides.carry is not None and sides.carry.product() is None
+    moved = sides.exchange(np.array([0]), np.array([4]))
+    assert moved.carry is not None and moved.carry.steps == 1
+    values = [features.values[np.isin(features.labels, side)] for side in (moved.train, moved.test)]
+    assert moved.fid == pytest.approx(frechet_distance(*values), rel=1e-9)
+
+
+def test_few_points_are_measured_from_their_inner_products() -> None:
+    features = make_features(classes=8, per_class=3, dimension=20)
+    pool = Pool.of(features)
+    assert pool.gram is not None
+    sides = Sides.of(pool, np.arange(3), np.arange(3, 8))
+    values = [features.values[np.isin(features.labels, side)] for side in (sides.train, sides.test)]
+    assert sides.fid == pytest.approx(frechet_distance(*values), rel=1e-9)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from conftest import make_features
 
+from oodml.splits import trajectory
 from oodml.splits.build import build_ladder
 from oodml.splits.pool import Pool, Units
 from oodml.splits.sides import Sides
@@ -39,3 +41,18 @@ def test_removals_go_on_from_what_the_search_found() -> None:
         assert ladder.trajectory[-1].kind == "removal"
         assert ladder.trajectory[-1].fid > fids[search]
     assert fids["best"] > 1.001 * fids["gain"]
+
+
+def test_the_way_to_what_the_search_found_takes_steps_of_the_size_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+
+    def listening(start: Sides, target: Sides, size: int, *rest: object) -> Sides:
+        asked.append(size)
+        return walk_to(start, target, size, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(trajectory, "walk_to", listening)
+    features = make_features(classes=12, per_class=6, dimension=3, seed=7)
+    build_ladder(features, search="best", budget=60, rungs=2, swap_size=3, min_classes=4)
+    assert asked == [3]
