@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from oodml.cli.dataset_leaks import ladder_leaks, open_ladder
-from oodml.cli.options import FILE, FOLDER
+from oodml.cli.options import FILE, FOLDER, refuse_to_replace
 from oodml.errors import DataError
 
 
@@ -47,6 +47,7 @@ def check_command(
 
     if source.endswith(".npz"):
         raise DataError(f"{source} holds features; name the images that they were made of.")
+    refuse_to_replace(output, source, ladder)
     opened = None if ladder is None else open_ladder(ladder)
     check = check_dataset(source, root=root, max_distance=max_distance, progress=True)
     report = check.report

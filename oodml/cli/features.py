@@ -13,6 +13,7 @@ from oodml.cli.options import (
     network_options,
     open_features,
     refuse_features_as_images,
+    refuse_to_replace,
 )
 from oodml.cli.terminal import echo
 
@@ -29,6 +30,7 @@ def features_command(source: str, output: Path, **options: Any) -> None:
     a collection, or hf:OWNER/NAME of Hugging Face.
     """
     refuse_features_as_images(source)
+    refuse_to_replace(output, source)
     features = open_features(source, **options)
     features.save(output)
     echo(

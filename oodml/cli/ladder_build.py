@@ -17,6 +17,7 @@ from oodml.cli.options import (
     network_options,
     open_features,
     refuse_features_as_images,
+    refuse_to_replace,
     resolved_source,
 )
 from oodml.cli.terminal import echo
@@ -152,6 +153,7 @@ def build(
     settings = {name: options.pop(name) for name in _SETTINGS}
     # What can be said without the images is said before hours go into them.
     refuse_features_as_images(source)
+    refuse_to_replace(output, source)
     level = settings["level"] or default_level(settings["procedure"])
     check_names(settings["procedure"], settings["search"], level, settings["by"])
     if start is not None:
@@ -221,6 +223,8 @@ def pair(
     from oodml.splits.ladder import Ladder
     from oodml.splits.pair import pair_ladder, pair_pool
 
+    refuse_to_replace(output, train, test)
+    refuse_to_replace(save_features, train, test)
     rungs = None if beside is None else Ladder.load(beside)
     one, other = open_features(train, **options), open_features(test, **options)
     ladder = pair_ladder(one, other, level=level, beside=rungs)

@@ -13,6 +13,7 @@ from oodml.cli.options import (
     data_options,
     machine_options,
     open_dataset,
+    refuse_to_replace,
     resolved_source,
 )
 from oodml.cli.terminal import echo
@@ -55,6 +56,7 @@ def import_command(
     from oodml.cli.ladder import show_ladder
     from oodml.splits.exchange import imported_ladder, read_splits
 
+    refuse_to_replace(output, file, data)
     if backbone and not data:
         raise UsageError("--backbone measures images; name them with --data SOURCE.")
     ladder = imported_ladder(read_splits(file), file.stem)
@@ -121,6 +123,7 @@ def export(
     from oodml.splits.export import export_ladder
     from oodml.splits.ladder import Ladder
 
+    refuse_to_replace(output, ladder, data)
     samples: LabelledSamples | None = None
     if data is not None:
         named = data.endswith(".npz")

@@ -145,6 +145,15 @@ def refuse_features_as_images(source: str) -> None:
             raise UsageError(f"{source} holds features already; leave {flag} out.")
 
 
+def refuse_to_replace(output: Path | None, *sources: str | Path | None) -> None:
+    """Raise `UsageError` if the file to be written is one that the command reads."""
+    if output is None or not output.exists():
+        return
+    read = [Path(source) for source in sources if source is not None]
+    if any(path.exists() and path.samefile(output) for path in read):
+        raise UsageError(f"{output} is read by this command; give another -o FILE.")
+
+
 def resolved_source(source: str) -> str:
     """What the user typed, as a path that holds from any folder if it is one."""
     scheme, colon, rest = source.partition(":")

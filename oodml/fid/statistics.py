@@ -182,7 +182,7 @@ def _by_class(features: Features) -> tuple[Real, npt.NDArray[np.int64]]:
     counts = np.bincount(labels, minlength=len(features.class_names))
     if counts.min(initial=1) == 0:
         empty = features.class_names[int(np.argmin(counts))]
-        raise DataError(f"class {empty!r} has no samples; leave it out with features.subset().")
+        raise DataError(f"class {empty!r} has no samples; leave it out of the class names.")
     values = features.values
     if np.any(np.diff(labels) < 0):
         values = values[np.argsort(labels, kind="stable")]

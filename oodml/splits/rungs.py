@@ -30,10 +30,11 @@ def choose_evenly(fids: Sequence[float], rungs: int) -> list[int]:
     Raises `UsageError` if there are fewer FIDs than rungs.
     """
     if rungs > len(fids):
+        fewer = f"--rungs {len(fids)} at most, or a smaller --swap-size"
+        advice = fewer if len(fids) > 1 else "classes that differ"
         raise UsageError(
             f"{rungs} rungs were asked for, but the trajectory has only {len(fids)} distinct "
-            f"splits from FID {fids[0]:.4g} to {fids[-1]:.4g}; give a smaller --rungs or a smaller "
-            "--swap-size."
+            f"splits from FID {fids[0]:.4g} to {fids[-1]:.4g}; give {advice}."
         )
     values = np.asarray(fids)
     targets = np.linspace(values[0], values[-1], rungs)

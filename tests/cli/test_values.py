@@ -119,3 +119,33 @@ def test_an_interrupted_command_says_so_by_its_exit_code(monkeypatch: pytest.Mon
     monkeypatch.setattr("oodml.cli.features.open_features", interrupted)
     result = oodml("features", "pool", "-o", "f.npz")
     assert result.exit_code == 130 and result.output.endswith("Aborted!\n")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "features f.npz -o f.npz",
+        "ladder build f.npz -o ./f.npz",
+        "ladder pair f.npz g.npz -o g.npz",
+        "ladder pair f.npz g.npz --save-features f.npz -o new.json",
+        "ladder import l.csv -o l.csv",
+        "ladder import l.csv --data f.npz -o f.npz",
+        "ladder export l.json --format csv -o link.json",
+        "dataset check l.csv -o l.csv",
+    ],
+)
+def test_a_file_that_is_read_is_never_written_over(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features = make_features(12, 3, 4)
+    for name in ("f.npz", "g.npz"):
+        features.save(tmp_path / name)
+    build_ladder(features, rungs=2).save(tmp_path / "l.json")
+    (tmp_path / "link.json").symlink_to("l.json")
+    monkeypatch.chdir(tmp_path)
+    exported = oodml("ladder", "export", "l.json", "--format", "csv", "-o", "l.csv")
+    assert exported.exit_code == 0, exported.output
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    result = oodml(*command.split())
+    assert result.exit_code == 2 and "is read by this command" in result.output, result.output
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -169,7 +169,7 @@ def test_rungs_are_the_best_choice_for_even_spacing() -> None:
     ("given_settings", "words"),
     [
         ({"rungs": 1}, "at least 2"),
-        ({"rungs": 500}, "smaller --rungs"),
+        ({"rungs": 500}, "at most, or a smaller --swap-size"),
         ({"level": "image"}, "'sample' and 'class'"),
         ({"swap_size": 0}, "swap size 0"),
         ({"swap_size": 99}, "swap size 99"),
