@@ -8,6 +8,7 @@ from functools import cache
 from operator import attrgetter
 from typing import Any
 
+from oodml.errors import DataError
 from oodml.files import digest
 from oodml.json_fields import checked_fields
 
@@ -159,7 +160,10 @@ class RunSpec(_Named):
     @classmethod
     def from_json(cls, record: Any) -> RunSpec:
         """The spec in a JSON dict; `DataError` for unknown, missing and misplaced values."""
-        return cls(**checked_fields(cls, record, "a run's spec"))
+        values = checked_fields(cls, record, "a run's spec")
+        if not values["method"].strip():
+            raise DataError("a run's spec names no method.")
+        return cls(**values)
 
 
 @cache

@@ -144,6 +144,7 @@ SPEC = RunSpec("d", "f", "s", "margin", "b", "w", "p", hyperparameters={"beta": 
         (lambda r: r["spec"].update(seed="0"), "seed is '0' in a run's spec"),
         (lambda r: r["spec"].update(flip=1), "flip is 1"),
         (lambda r: r["spec"].update(hyperparameters={"a": [[[[[[[[[[1]]]]]]]]]]}), "8 deep"),
+        (lambda r: r["spec"].update(method=" "), "a run's spec names no method"),
         (lambda r: r["spec"].pop("method"), "a run's spec lacks method"),
         (lambda r: r.pop("metrics"), "a run record lacks metrics"),
         (lambda r: r.update(metrics={"recall_at_1": "high"}), "metrics is 'high'"),
@@ -157,7 +158,7 @@ SPEC = RunSpec("d", "f", "s", "margin", "b", "w", "p", hyperparameters={"beta": 
         (lambda r: r.update(few_shot={"2": {"episodes": [1]}}), "an episode is 1"),
         (lambda r: r.pop("id"), "the record says 'None'"),
     ],
-    ids=range(18),
+    ids=range(19),
 )
 def test_a_run_record_of_other_types_is_named_and_left_out(
     change: Change, words: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
