@@ -38,9 +38,10 @@ NEAREST = 2.5
 TESTED_IN = {
     "arrays": "frechet_errors", "bias": "shift", "carry": "ahead", "centred": "frechet",
     "equal": "ways", "gain": "search", "gallery": "controls", "meeting": "screening",
-    "metrics": "retrieval", "null": "shift", "pool": "search", "positives": "ranks", "removal": "build",
-    "rungs": "build", "sides": "search", "start": "ways", "swap": "build",
-    "terms": "frechet", "tiles": "ranks", "trace": "frechet", "trajectory": "search", "transport": "candidates", "walk": "search",
+    "metrics": "retrieval", "null": "shift", "pool": "search", "positives": "ranks",
+    "removal": "build", "rungs": "build", "sides": "search", "start": "ways", "swap": "build",
+    "terms": "frechet", "tiles": "ranks", "trace": "frechet", "trajectory": "search",
+    "transport": "candidates", "walk": "search",
 }  # fmt: skip
 
 
