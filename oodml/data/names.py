@@ -16,8 +16,16 @@ def as_text(name: str) -> str:
     """
     if name.isascii() and name.isprintable():
         return name
-    composed = unicodedata.normalize("NFC", name)
+    composed = unicodedata.normalize("NFC", _from_utf8(name))
     return composed if composed.isprintable() else "".join(map(_printable, composed))
+
+
+def _from_utf8(name: str) -> str:
+    """The name where a locale without UTF-8 left Python the bytes of one."""
+    try:
+        return name.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # halves of characters, which no file name has
+        return name
 
 
 def _printable(character: str) -> str:

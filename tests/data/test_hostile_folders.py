@@ -3,6 +3,7 @@
 import inspect
 import logging
 import os
+import subprocess
 import sys
 import unicodedata
 from pathlib import Path
@@ -93,6 +94,27 @@ def test_two_ways_to_write_an_accent_are_one_class_said_aloud(tmp_path, caplog):
     draw(root / apart / "1.png")
     with pytest.raises(DataError, match=r"1 files have the name of another.*NFC.*'café/1.png'"):
         load_dataset(root)
+
+
+def test_a_locale_without_utf8_does_not_change_the_fingerprint(tmp_path):
+    pool(tmp_path, "猫", "café")
+    code = (
+        "from oodml.data import load_dataset; import sys; pool = load_dataset(sys.argv[1]); "
+        "print(pool.fingerprint, ascii(pool.class_names))"
+    )
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", code, tmp_path],
+            env={**os.environ, **locale},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for locale in ({"PYTHONUTF8": "1"}, plain)
+    ]
+    assert said[0] == said[1] and "u732b" in said[0]
+    assert as_text("\ud800") == "\\ud800"  # half a character, which is no byte either
 
 
 def test_the_form_of_an_accent_does_not_change_the_fingerprint(tmp_path):
