@@ -1,4 +1,4 @@
-"""Work on several samples at a time: as many threads as PyTorch may use, each on one core.
+"""Tiles side by side: as many threads as PyTorch may use, each with its share of the cores.
 
 A tile is counted by many small steps, most of which PyTorch and NumPy do on one core only; tiles
 side by side keep all cores busy.
