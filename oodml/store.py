@@ -152,13 +152,16 @@ class Store:
     def fail(self, run_id: str, traceback: str, *, killed: bool = False) -> None:
         """Keep the traceback of a failed try; a failure is not a result.
 
-        `killed` says that the process ended under the run, which may not be the run's fault.
+        `killed` says that the process ended under the run, which may not be the run's fault; if it
+        ended just after the record was written, nothing has failed.
         """
         earlier = self.error(run_id) or ""
         number, kind = self.tries(run_id).count + 1, "killed" if killed else "failed"
-        with atomic_write(self._own_directory(run_id) / "error.txt") as file:
-            text = f"{earlier}== try {number}: {kind} ==\n{traceback.rstrip()}\n"
-            file.write(text.encode(errors="backslashreplace"))
+        text = f"{earlier}== try {number}: {kind} ==\n{traceback.rstrip()}\n"
+        with self._locked():
+            if not self.is_done(run_id):
+                with atomic_write(self._own_directory(run_id) / "error.txt") as file:
+                    file.write(text.encode(errors="backslashreplace"))
 
     def note_grid(self, specs: Sequence[RunSpec]) -> None:
         """Remember which runs were asked for, so that `status` knows what is missing."""

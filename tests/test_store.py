@@ -176,6 +176,15 @@ def test_a_finished_run_keeps_no_checkpoint_of_any_of_its_models(tmp_path: Path)
     assert left == {"run.json", "epochs.jsonl"}
 
 
+def test_a_run_whose_process_was_killed_after_its_record_has_not_failed(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.fail(SPEC.id, "killed in the middle", killed=True)
+    assert "killed in the middle" in (store.error(SPEC.id) or "")
+    store.finish(record())
+    store.fail(SPEC.id, "ended with signal 9", killed=True)
+    assert store.error(SPEC.id) is None and store.is_done(SPEC.id)
+
+
 def test_a_record_without_the_newer_fields_is_read(tmp_path: Path) -> None:
     spec = RunSpec("d", "f", "s", "margin", "b", "w", "p")
     record = RunRecord(spec, {}, {"recall_at_1": 0.5}, {}, {}, 1.0).to_json()
