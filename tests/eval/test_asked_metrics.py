@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from conftest import make_features
 
+from oodml.errors import DataError
 from oodml.eval.retrieval import evaluate
 
 COUNTS = {"queries", "queries_left_out", "queries_tied"}
@@ -24,3 +25,12 @@ def test_only_what_was_asked_for_is_measured(asked: tuple[str, ...], given: set[
     scores = evaluate(features, metrics=asked)
     assert set(scores) == given and tuple(scores)[: len(asked)] == asked
     assert evaluate(features, features.subset(features.class_names), asked).keys() == scores.keys()
+
+
+def test_queries_or_gallery_may_be_of_one_class() -> None:
+    features = make_features(classes=3, per_class=4)
+    one, two = (features.subset(features.class_names[:count]) for count in (1, 2))
+    for query, gallery in ((one, two), (two, one)):
+        assert evaluate(query, gallery, ("recall_at_1",))["queries"] == 4
+    with pytest.raises(DataError, match="are of the class"):
+        evaluate(one, one, ("recall_at_1",))

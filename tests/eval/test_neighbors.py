@@ -57,6 +57,16 @@ def test_gallery_leaves_nothing_out():
     assert torch.equal(index.sort(1).values, torch.arange(40).expand(40, 40))
 
 
+def test_neighbors_are_those_of_the_gallery_given():
+    vectors, labels = data(40)
+    others, other_labels = data(70)
+    others = others.flip(0) + 0.1
+    _, index, same, _, _ = search(vectors, labels, gallery=others, gallery_labels=other_labels, k=5)
+    unit, found = (v.double() / v.double().norm(dim=1, keepdim=True) for v in (vectors, others))
+    assert torch.equal(index, (unit @ found.T).topk(5).indices)
+    assert torch.equal(same, other_labels[index] == labels[:, None])
+
+
 def test_the_query_is_left_out_by_index_and_its_duplicate_stays():
     vectors, labels = data(50)
     vectors[41] = vectors[7]

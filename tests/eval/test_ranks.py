@@ -134,6 +134,11 @@ def test_products_are_at_full_precision_where_the_caller_allows_less(gallery, mo
         torch.set_float32_matmul_precision("highest")
 
 
+def test_no_block_is_empty():
+    assert ranks._spans([2] * 128, 64, 1 << 30) == [(0, 64), (64, 128)]
+    assert ranks._spans([0, 0], 64, 1 << 30) == []
+
+
 def test_blocks_shrink_where_classes_are_large():
     spans = ranks._spans([0, 0, *[2] * 100, *[30_000] * 300], 64, 240 * 30_000 * 20)
     assert spans[0] == (2, 66)

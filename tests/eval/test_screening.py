@@ -13,7 +13,14 @@ from oodml.eval import ranks, screening
 from oodml.eval.ranks import Depth, positive_ranks
 from oodml.eval.screening import Screen
 from oodml.eval.tally import Tally
-from oodml.eval.tiles import Samples, Side, chosen_products, exact_products, sorted_sides
+from oodml.eval.tiles import (
+    Samples,
+    Side,
+    chosen_products,
+    exact_products,
+    margin,
+    sorted_sides,
+)
 
 
 def clustered(noise: float, copies: int = 0, seed: int = 1) -> Samples:
@@ -53,6 +60,15 @@ def test_a_coarse_similarity_lies_between_the_bounds_of_the_true_one(samples: Sa
     assert ((lower <= keys) & (keys <= upper))[other.numpy()].all()
     # The error is that of bfloat16 and not a hundred times as much.
     assert float((coarse.float() - truth)[other].abs().max()) > screen.error / 100
+
+
+def test_the_error_is_that_of_both_sides_and_of_their_product() -> None:
+    sides = [sorted_sides(clustered(1.0, seed=seed), None, None)[0] for seed in (1, 2)]
+    vectors = [side.vectors.double() for side in sides]
+    one, two = (float((v - v.bfloat16()).norm(dim=1).max()) for v in vectors)
+    expected = one + two + one * two + margin(24)
+    # Far closer than the product of both, which is a thousandth of it.
+    assert Screen.of(*sides).error == pytest.approx(expected, rel=1e-6)
 
 
 def test_chosen_products_are_those_of_the_whole_product() -> None:
