@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from types import ModuleType
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from oodml.errors import DataError, UsageError
+from oodml.errors import DataError
+from oodml.eval.faiss_threads import faiss_on
 from oodml.eval.neighbors import normalized
 from oodml.fid.features import Features
 from oodml.seeding import derive_seed
@@ -67,24 +67,19 @@ def k_means(
     """
     if not 1 <= count <= len(values):
         raise DataError(f"{len(values)} samples cannot make {count} clusters.")
-    faiss = _faiss()
     rows = np.ascontiguousarray(values)
-    means = faiss.Kmeans(
-        rows.shape[1],
-        count,
-        niter=iterations,
-        nredo=restarts,
-        seed=derive_seed(seed, "k-means") % 2**31,
-        min_points_per_centroid=1,
-        max_points_per_centroid=len(rows),
-    )
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(threads or torch.get_num_threads())
-    try:
+    with faiss_on(threads) as faiss:
+        means = faiss.Kmeans(
+            rows.shape[1],
+            count,
+            niter=iterations,
+            nredo=restarts,
+            seed=derive_seed(seed, "k-means") % 2**31,
+            min_points_per_centroid=1,
+            max_points_per_centroid=len(rows),
+        )
         means.train(rows)
         return np.asarray(means.assign(rows)[1], dtype=np.int64)
-    finally:
-        faiss.omp_set_num_threads(before)
 
 
 def normalized_mutual_information(one: Labels, other: Labels) -> float:
@@ -121,14 +116,3 @@ def _tables(one: Labels, other: Labels) -> tuple[Labels, Labels, Labels]:
 def _entropy(counts: Labels) -> float:
     share = counts / counts.sum()
     return float(-(share * np.log(share)).sum())
-
-
-def _faiss() -> ModuleType:
-    try:
-        import faiss
-    except ImportError:
-        raise UsageError(
-            "k-means needs faiss, which is not installed; type: pip install faiss-cpu."
-        ) from None
-    module: ModuleType = faiss
-    return module

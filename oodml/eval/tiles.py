@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from oodml.eval.faiss_threads import faiss_on
 from oodml.eval.neighbors import normalized
 from oodml.seeding import generator
 
@@ -124,20 +124,16 @@ def exact_products(rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def chosen_products(rows: Tensor, columns: Tensor, down: Tensor, across: Tensor) -> Tensor:
-    """Dot products (p,) of `rows[down]` and `columns[across]` in their dtype; `down` must rise."""
-    counts = torch.bincount(down, minlength=len(rows))
-    starts = torch.cat((counts.new_zeros(1), counts.cumsum(0)))
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-        pattern = torch.sparse_csr_tensor(
-            starts,
-            across,
-            rows.new_zeros(len(down)),
-            (len(rows), len(columns)),
-            check_invariants=False,
-        )
-    products: Tensor = torch.sparse.sampled_addmm(pattern, rows, columns.T, beta=0.0)
-    return products.values()
+    """Dot products (p,) float32 of `rows[down]` and `columns[across]`, all on the CPU.
+
+    Vectors are float32 and indices int64, in any order.
+    """
+    products = torch.empty(len(down))
+    given = [each.contiguous() for each in (rows, down, columns, across, products)]
+    with faiss_on() as faiss:
+        pointers = [faiss.swig_ptr(each.numpy()) for each in given]
+        faiss.pairwise_indexed_inner_product(rows.shape[1], len(down), *pointers)
+    return products
 
 
 def negatives_only(similarity: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
