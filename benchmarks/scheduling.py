@@ -25,12 +25,12 @@ import numpy as np
 
 from oodml.fid.features import Features, FeatureSource
 from oodml.files import write_json
-from oodml.run_record import RunRecord
-from oodml.run_spec import RunSpec
+from oodml.runs.record import RunRecord
+from oodml.runs.spec import RunSpec
+from oodml.runs.store import Store
 from oodml.splits.ladder import Ladder
 from oodml.splits.settings import BuildSettings
 from oodml.splits.split import Split
-from oodml.store import Store
 
 RESULT = Path(__file__).parent / "results" / "scheduling.md"
 SOURCE = FeatureSource("synthetic", "0" * 16, "none", "0" * 64, "none", "fp32")

@@ -32,7 +32,7 @@ import numpy as np
 import torch
 
 from oodml.fid.features import Features, FeatureSource
-from oodml.run_spec import RunSpec
+from oodml.runs.spec import RunSpec
 from oodml.train.build import Resources, objective_of
 from oodml.train.loop import fit
 from oodml.train.objective import Batch, Objective

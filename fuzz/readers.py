@@ -19,14 +19,14 @@ from oodml.eval.embedding_files import parse_labels
 from oodml.fid.array_files import read_npy
 from oodml.fid.features import Features
 from oodml.files import digest, parse_json
-from oodml.run_record import RunRecord
-from oodml.run_spec import RunSpec
+from oodml.runs.record import RunRecord
+from oodml.runs.spec import RunSpec
+from oodml.runs.store import grid_from_json
 from oodml.splits.class_table import parse_class_table
 from oodml.splits.exchange import imported_ladder
 from oodml.splits.ladder import Ladder
 from oodml.splits.published import parse_published
 from oodml.splits.start import parse_sides
-from oodml.store import grid_from_json
 
 
 def ladder(data: bytes) -> None:

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from oodml.fid.features import Features, FeatureSource
-from oodml.run_record import RunRecord
-from oodml.run_spec import RunSpec
+from oodml.runs.record import RunRecord
+from oodml.runs.spec import RunSpec
+from oodml.runs.store import Store
 from oodml.splits.build import build_ladder
 from oodml.splits.class_table import write_class_table
 from oodml.splits.controls import add_controls, add_null
@@ -23,7 +24,6 @@ from oodml.splits.export import published_splits
 from oodml.splits.ladder import Ladder
 from oodml.splits.plain_pickle import read_plain_pickle
 from oodml.splits.published import PublishedSplit, write_published
-from oodml.store import Store
 
 _SOURCE = FeatureSource("seeds", "0123456789abcdef", "tiny", "0" * 64, "none", "fp32")
 

@@ -12,8 +12,8 @@ from oodml.data import load_dataset
 from oodml.fid.backbone import load_backbone
 from oodml.fid.features import extract_features
 from oodml.launch import run_grid
+from oodml.runs.store import Store
 from oodml.splits.build import build_ladder
-from oodml.store import Store
 from oodml.train.build import Resources
 from oodml.train.plan import plan
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from conftest import make_features
 
 from oodml.launch import GridOutcome, run_grid
-from oodml.run_spec import RunSpec
+from oodml.runs.spec import RunSpec
+from oodml.runs.store import Store
 from oodml.splits.ladder import Ladder
-from oodml.store import Store
 from oodml.train.build import Resources
 from oodml.train.plan import plan
 

@@ -31,7 +31,7 @@ UNSEEN = {
 
 def test_there_is_a_public_api_to_walk() -> None:
     assert len(public()) > 800
-    assert {"oodml.fid.frechet.frechet_distance", "oodml.store.Store"} <= {
+    assert {"oodml.fid.frechet.frechet_distance", "oodml.runs.store.Store"} <= {
         p.place for p in public()
     }
 

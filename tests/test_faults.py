@@ -16,9 +16,9 @@ from launch_grids import done_here, driver, grid, make_features, metrics, wait_f
 
 from oodml.errors import DataError
 from oodml.launch import run_grid
-from oodml.run_spec import RunSpec
+from oodml.runs.spec import RunSpec
+from oodml.runs.store import Store
 from oodml.splits.ladder import Ladder
-from oodml.store import Store
 from oodml.train.build import Resources
 from oodml.train.plan import plan
 from oodml.train.registry import load_plugin
@@ -108,7 +108,7 @@ print(len(ended) - 1)
 
 
 FOREIGN = """
-import os, oodml.claim as claim, threading
+import os, oodml.runs.claim as claim, threading
 claim.socket.gethostname = lambda: "elsewhere"
 claim.HEARTBEAT_SECONDS = 0.1
 behind = 10_000_000.0
@@ -125,7 +125,7 @@ def test_a_worker_whose_clock_is_wrong_keeps_its_run_as_long_as_it_lives(
     ladder: Ladder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its heartbeats are a hundred days old, its host another one."""
-    monkeypatch.setattr("oodml.claim.STALE_SECONDS", 1.0)
+    monkeypatch.setattr("oodml.runs.claim.STALE_SECONDS", 1.0)
     spec = grid(ladder)[1]
     directory = tmp_path / "runs"
     other = driver(FOREIGN, directory, spec.id)

@@ -16,10 +16,10 @@ from conftest import make_features
 from oodml.errors import UsageError
 from oodml.fid.features import Features
 from oodml.launch import run_grid
-from oodml.run_spec import RunSpec
+from oodml.runs.spec import RunSpec
+from oodml.runs.store import Store
 from oodml.splits.build import build_ladder
 from oodml.splits.ladder import Ladder
-from oodml.store import Store
 from oodml.train.build import Resources
 from oodml.train.plan import plan
 
@@ -100,7 +100,7 @@ from conftest import make_features
 from test_launch import grid
 from oodml.launch import run_grid
 from oodml.splits.ladder import Ladder
-from oodml.store import Store
+from oodml.runs.store import Store
 from oodml.train import checkpoint
 from oodml.train.build import Resources
 checkpoint.SECONDS = 0.02
@@ -151,7 +151,7 @@ def test_workers_end_with_their_parent(tmp_path: Path) -> None:
         "from oodml.fid.features import Features\n"
         "from oodml.launch import run_grid\n"
         "from oodml.splits.ladder import Ladder\n"
-        "from oodml.store import Store\n"
+        "from oodml.runs.store import Store\n"
         "from oodml.train.plan import plan\n"
         "from oodml.train.build import Resources\n"
         "if __name__ == '__main__':\n"

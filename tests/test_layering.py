@@ -13,18 +13,14 @@ import pytest
 import oodml
 
 PACKAGE = Path(oodml.__file__).parent
-LAYERS = ["ground", "data", "fid", "splits", "store", "eval", "train", "launch", "tune", "cli"]
+LAYERS = ["ground", "data", "fid", "splits", "runs", "eval", "train", "launch", "tune", "cli"]
 HOMES = {
     "oodml.errors": "ground",
     "oodml.seeding": "ground",
     "oodml.files": "ground",
     "oodml.json_fields": "ground",
     "oodml.plain_text": "ground",
-    "oodml.run_spec": "store",
-    "oodml.run_record": "store",
-    "oodml.store": "store",
-    "oodml.claim": "store",
-    "oodml.outlook": "store",
+    "oodml.runs": "runs",
     "oodml.launch": "launch",
     "oodml.__main__": "cli",
     **{f"oodml.{name}": name for name in ("data", "fid", "splits", "eval", "train", "tune", "cli")},

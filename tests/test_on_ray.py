@@ -14,8 +14,8 @@ from launch_grids import done_here, driver, grid, make_features, metrics, wait_f
 
 from oodml.errors import UsageError
 from oodml.launch import Cluster, run_grid
+from oodml.runs.store import Store
 from oodml.splits.ladder import Ladder
-from oodml.store import Store
 from oodml.train.build import Resources
 
 cluster_utils = pytest.importorskip("ray.cluster_utils")

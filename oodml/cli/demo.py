@@ -62,8 +62,8 @@ def demo_command(
     from oodml.data import load_dataset
     from oodml.eval.report.page import write_report
     from oodml.fid.features import extract_features
+    from oodml.runs.store import Store
     from oodml.splits.build import build_ladder
-    from oodml.store import Store
     from oodml.train.build import Resources
     from oodml.train.plan import plan
 

@@ -16,10 +16,10 @@ from oodml.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from oodml.fid.features import Features
-    from oodml.run_spec import RunSpec
+    from oodml.runs.spec import RunSpec
+    from oodml.runs.store import Store
     from oodml.splits.ladder import Ladder
     from oodml.splits.split import Split
-    from oodml.store import Store
 
 
 @click.command()
@@ -70,8 +70,8 @@ def evaluate_command(
     from oodml.eval.along_ladder import evaluation_spec, for_ladder
     from oodml.eval.embedding_files import read_embeddings
     from oodml.fid.device import usable_device
+    from oodml.runs.store import Store
     from oodml.splits.ladder import Ladder
-    from oodml.store import Store
     from oodml.train.registry import load_plugin
 
     for path in plugins:

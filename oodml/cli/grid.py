@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from oodml.data.dataset import Dataset
     from oodml.fid.backbone import Backbone
     from oodml.launch import GridOutcome
-    from oodml.run_spec import RunSpec
+    from oodml.runs.spec import RunSpec
+    from oodml.runs.store import Store
     from oodml.splits.ladder import Ladder
-    from oodml.store import Store
     from oodml.train.build import Resources
     from oodml.train.cached_views import Views
 
@@ -195,7 +195,7 @@ def print_plan(
     specs: Sequence[RunSpec], store: Store, *, retries: int = RETRIES, workers: int = 1
 ) -> None:
     """Say how many runs there are, how far they have come, and what the rest will cost."""
-    from oodml.outlook import outlook
+    from oodml.runs.outlook import outlook
 
     now = outlook([spec.id for spec in specs], store, retries)
     single = sorted({spec.label for spec in specs if spec.train == "none"})
@@ -219,7 +219,7 @@ def print_plan(
 def _cost_line(
     left: Sequence[RunSpec], specs: Sequence[RunSpec], store: Store, workers: int
 ) -> str:
-    from oodml.outlook import cost_of, in_words
+    from oodml.runs.outlook import cost_of, in_words
 
     labels = store.asked_for() | {spec.id: spec.label for spec in specs}
     cost = cost_of([spec.id for spec in left], labels, store)

@@ -12,7 +12,7 @@ from oodml.cli.kinds import Number
 from oodml.cli.options import default_workers, together
 
 if TYPE_CHECKING:
-    from oodml.run_spec import RunSpec
+    from oodml.runs.spec import RunSpec
 
 TRACKERS = ("tensorboard", "wandb", "mlflow")
 

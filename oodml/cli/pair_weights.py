@@ -10,7 +10,7 @@ from oodml.errors import UsageError
 
 if TYPE_CHECKING:
     from oodml.eval.pair_weights import BinnedWeights
-    from oodml.run_record import RunRecord
+    from oodml.runs.record import RunRecord
     from oodml.splits.ladder import Ladder
 
 
@@ -31,7 +31,7 @@ def draw_pair_weights(
 def weights_of(directory: Path, records: Sequence[RunRecord]) -> dict[str, BinnedWeights]:
     """The kept pair weights by label, of the lowest seed that has some."""
     from oodml.eval.pair_weights import FILE, BinnedWeights
-    from oodml.store import Store
+    from oodml.runs.store import Store
 
     store = Store(directory)
     found: dict[str, BinnedWeights] = {}

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from oodml.eval.published_curves import PublishedStudy
     from oodml.eval.shift_axis import ShiftAxis
     from oodml.eval.summary import SummaryRow
-    from oodml.run_record import RunRecord
+    from oodml.runs.record import RunRecord
     from oodml.splits.ladder import Ladder
 
 _LOG = logging.getLogger("oodml")

@@ -28,7 +28,7 @@ def report_command(
     The page needs no network. Without --data it has no pictures and no plane of classes.
     """
     from oodml.eval.report.page import write_report
-    from oodml.store import Store
+    from oodml.runs.store import Store
 
     ladder, _ = open_results(directory)
     features, dataset = None, None

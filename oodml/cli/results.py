@@ -15,7 +15,7 @@ from oodml.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from oodml.eval.summary import MethodScore, SummaryRow
-    from oodml.run_record import RunRecord
+    from oodml.runs.record import RunRecord
     from oodml.splits.ladder import Ladder
 
 metric_option = click.option(
@@ -29,8 +29,8 @@ directory_argument = together(click.argument("directory", type=FOLDER), metric_o
 
 def open_results(directory: Path) -> tuple[Ladder, list[RunRecord]]:
     """The ladder and the finished runs of a directory; `DataError` if either is missing."""
+    from oodml.runs.store import Store
     from oodml.splits.ladder import Ladder
-    from oodml.store import Store
 
     check_directory(directory)
     records = Store(directory).records()

@@ -30,7 +30,7 @@ from oodml.cli.options import FILE, FOLDER, SEEDS
 from oodml.cli.terminal import echo
 
 if TYPE_CHECKING:
-    from oodml.run_spec import RunSpec
+    from oodml.runs.spec import RunSpec
     from oodml.splits.ladder import Ladder
 
 
@@ -72,8 +72,8 @@ def run_command(
 
     Start it again, or start it more than once, to go on: each run is done once.
     """
+    from oodml.runs.store import Store
     from oodml.splits.ladder import Ladder
-    from oodml.store import Store
     from oodml.train.plan_parts import filtered, ordered
 
     built = Ladder.load(ladder)
@@ -161,8 +161,8 @@ def _speaking_once() -> Iterator[None]:
 @grid_options
 def train_command(ladder: Path, output: Path, rung: int, seed: int, **options: Any) -> None:
     """Do one run per method on one rung and print what was measured."""
+    from oodml.runs.store import Store
     from oodml.splits.ladder import Ladder
-    from oodml.store import Store
 
     built = Ladder.load(ladder)
     print_protocol(options)

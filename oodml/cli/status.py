@@ -16,7 +16,7 @@ from oodml.cli.results import check_directory
 from oodml.cli.terminal import echo
 
 if TYPE_CHECKING:
-    from oodml.store import Store
+    from oodml.runs.store import Store
 
 # Failed runs that are named; the rest are counted.
 _NAMED = 20
@@ -44,7 +44,7 @@ def status_command(
 
     Works on a directory that is being filled, also from another machine; it writes nothing.
     """
-    from oodml.store import Store
+    from oodml.runs.store import Store
 
     check_directory(directory)
     store = Store(directory)
@@ -61,7 +61,7 @@ def status_command(
 
 def figures_of(store: Store, retries: int) -> dict[str, Any]:
     """The counts, the throughput in runs a minute, the seconds left, and the failed runs."""
-    from oodml.outlook import outlook, throughput
+    from oodml.runs.outlook import outlook, throughput
 
     asked_for = store.asked_for()
     runs = sorted({*asked_for, *store.begun()})
@@ -90,7 +90,7 @@ def _last_line(store: Store, run: str) -> str:
 
 
 def _lines(figures: dict[str, Any]) -> Sequence[str]:
-    from oodml.outlook import in_words
+    from oodml.runs.outlook import in_words
 
     given_up = f", {figures['given_up']} given up" if figures["given_up"] else ""
     lines = [

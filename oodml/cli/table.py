@@ -27,7 +27,7 @@ from oodml.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from oodml.eval.published_curves import PublishedStudy
-    from oodml.run_record import RunRecord
+    from oodml.runs.record import RunRecord
     from oodml.splits.ladder import Ladder
 
 VIEWS = {

@@ -19,9 +19,9 @@ from oodml.files import atomic_write
 from oodml.train.settings import SETTINGS
 
 if TYPE_CHECKING:
-    from oodml.run_spec import RunSpec
+    from oodml.runs.spec import RunSpec
+    from oodml.runs.store import Store
     from oodml.splits.ladder import Ladder
-    from oodml.store import Store
     from oodml.train.build import Resources
     from oodml.tune import Domain, Search, Tuned
 
@@ -71,8 +71,8 @@ def tune_command(
 
     No test class is read. Start it again to go on; the trials are runs, kept in DIR/trials.
     """
+    from oodml.runs.store import Store
     from oodml.splits.ladder import Ladder
-    from oodml.store import Store
     from oodml.tune import check_ready, grid_tables
 
     check_ready(metric)

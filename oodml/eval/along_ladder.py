@@ -13,8 +13,8 @@ from oodml.eval.geometry import geometry
 from oodml.eval.metrics import find_metric
 from oodml.eval.retrieval import DEFAULT_METRICS, evaluate, metric_names
 from oodml.fid.features import Features
-from oodml.run_record import RunRecord
-from oodml.run_spec import RunSpec
+from oodml.runs.record import RunRecord
+from oodml.runs.spec import RunSpec
 from oodml.splits.equal import split_features
 from oodml.splits.exchange import match_classes
 from oodml.splits.gallery import gallery_of

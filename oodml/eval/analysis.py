@@ -17,7 +17,7 @@ from oodml.eval.summary import comparable_runs
 from oodml.seeding import generator
 
 if TYPE_CHECKING:
-    from oodml.run_record import RunRecord
+    from oodml.runs.record import RunRecord
     from oodml.splits.ladder import Ladder
 
 SIDES = ("train", "test")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from oodml.errors import DataError
 
 if TYPE_CHECKING:
-    from oodml.run_record import RunRecord
+    from oodml.runs.record import RunRecord
     from oodml.splits.ladder import Ladder
 
 # The backbone of a run whose embeddings were made elsewhere (`oodml evaluate`).

@@ -14,7 +14,7 @@ from oodml.eval.bootstrap import Array, Estimate
 from oodml.eval.summary import comparable_runs, t_interval
 
 if TYPE_CHECKING:
-    from oodml.run_record import RunRecord
+    from oodml.runs.record import RunRecord
     from oodml.splits.ladder import Ladder
 
 

@@ -17,7 +17,7 @@ from oodml.errors import DataError, unknown_name
 from oodml.eval.comparable import check_comparable
 
 if TYPE_CHECKING:
-    from oodml.run_record import RunRecord
+    from oodml.runs.record import RunRecord
     from oodml.splits.ladder import Ladder
 
 logger = logging.getLogger("oodml")

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 
 from oodml.launch.grid import Grid, OnProgress, do_run, raise_if_unwritable
-from oodml.run_spec import RunSpec
-from oodml.store import Store
+from oodml.runs.spec import RunSpec
+from oodml.runs.store import Store
 from oodml.train.build import Resources
 from oodml.train.stopping import StoppedError, stop_requested
 

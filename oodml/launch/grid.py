@@ -10,11 +10,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from oodml.errors import DataError, OodmlError
-from oodml.run_spec import RunSpec
+from oodml.runs.spec import RunSpec
+from oodml.runs.store import Store
 from oodml.splits.episodes import Episode, Fold, episodes_of, validation_fold, validation_of
 from oodml.splits.ladder import Ladder
 from oodml.splits.split import Split
-from oodml.store import Store
 from oodml.train.build import Resources
 from oodml.train.registry import load_plugin
 from oodml.train.run import train_run

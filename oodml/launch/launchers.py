@@ -12,9 +12,9 @@ from oodml.launch.grid import RETRIES, Grid, GridOutcome, OnProgress, outcome_of
 from oodml.launch.local import drain_in_workers
 from oodml.launch.on_ray import Cluster, drain_on_ray
 from oodml.launch.together import drain_together
-from oodml.run_spec import RunSpec
+from oodml.runs.spec import RunSpec
+from oodml.runs.store import Store
 from oodml.splits.ladder import Ladder
-from oodml.store import Store
 from oodml.train.build import Resources
 from oodml.train.stopping import stop_requested, stopping_on_signals
 from oodml.train.tracking import check_tracker

@@ -21,8 +21,8 @@ from oodml.launch.desk import Desk
 from oodml.launch.drain import POLL_SECONDS, drain
 from oodml.launch.grid import Grid, OnProgress
 from oodml.launch.sharing import SharedResources, shared
-from oodml.run_spec import RunSpec
-from oodml.store import Store
+from oodml.runs.spec import RunSpec
+from oodml.runs.store import Store
 from oodml.train.build import Resources
 from oodml.train.stopping import stop_requested, stopping_on_signals
 

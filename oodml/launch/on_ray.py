@@ -21,8 +21,8 @@ from oodml.errors import DataError, UsageError
 from oodml.launch.drain import POLL_SECONDS
 from oodml.launch.grid import Grid, OnProgress, do_run
 from oodml.launch.sharing import Array, emptied, with_arrays
-from oodml.run_spec import RunSpec
-from oodml.store import Store
+from oodml.runs.spec import RunSpec
+from oodml.runs.store import Store
 from oodml.train.build import Resources
 from oodml.train.stopping import stop_requested
 

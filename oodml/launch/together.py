@@ -16,8 +16,8 @@ from torch import distributed
 from oodml.errors import UsageError
 from oodml.launch.drain import POLL_SECONDS
 from oodml.launch.grid import Grid, OnProgress, do_run
-from oodml.run_spec import RunSpec
-from oodml.store import Store
+from oodml.runs.spec import RunSpec
+from oodml.runs.store import Store
 from oodml.train.build import Resources
 from oodml.train.distributed import rank
 from oodml.train.stopping import StoppedError, request_stop, stop_requested

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from oodml.errors import DataError
-from oodml.run_spec import RunSpec
+from oodml.runs.spec import RunSpec
 from oodml.train.loop import seeded
 from oodml.train.objective import Criterion, Encoded, Objective, trainable
 from oodml.train.samples import Draw, prefetched

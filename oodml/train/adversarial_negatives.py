@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from oodml.run_spec import RunSpec
+from oodml.runs.spec import RunSpec
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import Batch, Criterion, Encoded, Objective
 from oodml.train.synthesis import Triplets, constant, loss_on, random_triplets

@@ -14,7 +14,7 @@ from oodml.errors import DataError
 from oodml.fid.assembly import at_size
 from oodml.fid.features import Features
 from oodml.fid.preprocessing import Preprocessing
-from oodml.run_spec import RunSpec
+from oodml.runs.spec import RunSpec
 from oodml.splits.equal import split_features, split_rows
 from oodml.train.loop import seeded
 from oodml.train.model import EmbeddingModel, Standardize

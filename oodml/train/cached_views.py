@@ -23,7 +23,7 @@ from oodml.train.samples import CROP_SCALE
 if TYPE_CHECKING:
     from oodml.data.dataset import Dataset
     from oodml.fid.backbone import Backbone
-    from oodml.run_spec import RunSpec
+    from oodml.runs.spec import RunSpec
 
 Views = npt.NDArray[np.float32]
 

@@ -7,7 +7,7 @@ from itertools import cycle
 
 import numpy as np
 
-from oodml.run_spec import RunSpec
+from oodml.runs.spec import RunSpec
 from oodml.seeding import derive_seed
 from oodml.train.clusters import Labels, has_pairs, with_company
 from oodml.train.distributed import world_size

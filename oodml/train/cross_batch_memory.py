@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from oodml.errors import UsageError
-from oodml.run_spec import RunSpec
+from oodml.runs.spec import RunSpec
 from oodml.train.losses.memory import Queue, loss_against
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import Batch, Criterion, Objective

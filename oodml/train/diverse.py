@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from oodml.run_spec import RunSpec
+from oodml.runs.spec import RunSpec
 from oodml.seeding import generator
 from oodml.train.distributed import gathered
 from oodml.train.losses.memory import Queue

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from oodml.run_spec import RunSpec
+from oodml.runs.spec import RunSpec
 from oodml.seeding import derive_seed
 from oodml.train.cluster_batches import batches_in_turn, members_by_cluster
 from oodml.train.clusters import Labels, Values

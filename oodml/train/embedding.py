@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from oodml.fid.features import Features, FeatureSource
-from oodml.run_spec import RunSpec
+from oodml.runs.spec import RunSpec
 from oodml.train.build import Resources, samples_of
 from oodml.train.objective import Objective
 from oodml.train.training import encoded_rows

@@ -14,7 +14,7 @@ from torch import nn
 from oodml.errors import UsageError
 from oodml.eval.rerank import evaluate_reranked
 from oodml.eval.retrieval import evaluate
-from oodml.run_spec import RunSpec
+from oodml.runs.spec import RunSpec
 from oodml.splits.episodes import MIN_QUERIES, SHOTS, Episode, few_shot_episodes
 from oodml.train.adaptation import adapt
 from oodml.train.build import Resources

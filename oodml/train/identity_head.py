@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from oodml.run_spec import RunSpec
+from oodml.runs.spec import RunSpec
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import Criterion, Objective
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from oodml.errors import UsageError
-from oodml.run_spec import RunSpec
+from oodml.runs.spec import RunSpec
 from oodml.seeding import derive_seed, generator
 from oodml.train.clusters import clusters_of, matched
 from oodml.train.distributed import gathered

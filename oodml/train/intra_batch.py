@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from oodml.errors import UsageError
-from oodml.run_spec import RunSpec
+from oodml.runs.spec import RunSpec
 from oodml.seeding import generator
 from oodml.train.message_passing import MessageClassifier
 from oodml.train.model import EmbeddingModel

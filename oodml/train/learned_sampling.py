@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from oodml.run_spec import RunSpec
+from oodml.runs.spec import RunSpec
 from oodml.train.holdout import BatchesAmong, Indices, held_out
 from oodml.train.mining.histogram import BINS, Histogram
 from oodml.train.model import EmbeddingModel

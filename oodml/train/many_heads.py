@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from oodml.run_spec import RunSpec
+from oodml.runs.spec import RunSpec
 from oodml.seeding import generator
 from oodml.train.adaptation import check_finite, rates_of
 from oodml.train.episode_losses import EpisodesLoss, Pairs

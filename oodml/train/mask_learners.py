@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from oodml.run_spec import RunSpec
+from oodml.runs.spec import RunSpec
 from oodml.train.clusters import Labels, clusters_of, halved, matched
 from oodml.train.divided import Divided, clustering_seed, directions
 from oodml.train.masks import halving_masks, mean_cosine

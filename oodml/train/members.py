@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from oodml.errors import UsageError, unknown_name
-from oodml.run_spec import RunSpec
+from oodml.runs.spec import RunSpec
 from oodml.seeding import derive_seed
 from oodml.splits.episodes import Fold, class_folds, validation_fold
 from oodml.splits.split import Split

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from oodml.errors import UsageError
-from oodml.run_spec import RunSpec
+from oodml.runs.spec import RunSpec
 from oodml.train.distributed import gathered
 from oodml.train.losses.memory import Queue
 from oodml.train.losses.over_pairs import log_sum_exp

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from oodml.errors import UsageError, unknown_name
-from oodml.run_spec import RunSpec
+from oodml.runs.spec import RunSpec
 from oodml.splits.ladder import Ladder
 from oodml.splits.split import Split
 from oodml.train.presets import get_preset

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from oodml.errors import UsageError, unknown_name
-from oodml.run_spec import RunSpec
+from oodml.runs.spec import RunSpec
 from oodml.splits.ladder import Ladder
 
 # "curves": every method's whole curve with the first seed, then the next one.

@@ -21,8 +21,8 @@ from oodml.eval.pair_weights import FILE as PAIRS
 from oodml.eval.rerank import evaluate_reranked
 from oodml.eval.retrieval import evaluate
 from oodml.fid.features import Features
-from oodml.run_record import RunRecord
-from oodml.run_spec import RunSpec
+from oodml.runs.record import RunRecord
+from oodml.runs.spec import RunSpec
 from oodml.splits.gallery import gallery_of
 from oodml.train.build import Resources, objective_of, samples_of
 from oodml.train.distributed import rank

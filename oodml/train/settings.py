@@ -9,7 +9,7 @@ from typing import Any
 
 from oodml.errors import UsageError, unknown_name
 from oodml.fid.backbone import MOST_SIDE
-from oodml.run_spec import RunSpec
+from oodml.runs.spec import RunSpec
 
 IMAGES, FEATURES, TRAINING, EVALUATION = "images", "features", "training", "evaluation"
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from oodml.errors import UsageError
-from oodml.run_spec import RunSpec
+from oodml.runs.spec import RunSpec
 from oodml.train.adversary import Adversary
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import (

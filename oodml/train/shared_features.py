@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from oodml.run_spec import RunSpec
+from oodml.runs.spec import RunSpec
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import Batch, Criterion
 from oodml.train.several_heads import TwoHeads

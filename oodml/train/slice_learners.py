@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from oodml.run_spec import RunSpec
+from oodml.runs.spec import RunSpec
 from oodml.train.clusters import Labels, clusters_of, matched
 from oodml.train.divided import Divided, clustering_seed, directions
 from oodml.train.model import EmbeddingModel

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from oodml.fid.features import Features
-from oodml.run_spec import RunSpec
+from oodml.runs.spec import RunSpec
 from oodml.train.build import Resources, samples_of
 from oodml.train.embedding import Embed, Values
 from oodml.train.identity_head import identity_objective

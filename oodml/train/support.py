@@ -15,7 +15,7 @@ from oodml.errors import DataError, UsageError
 from oodml.seeding import derive_seed, generator
 
 if TYPE_CHECKING:
-    from oodml.run_spec import RunSpec
+    from oodml.runs.spec import RunSpec
     from oodml.splits.episodes import Episode
     from oodml.train.samples import Draw, Pending, Samples
 

@@ -10,7 +10,7 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from oodml.errors import UsageError, unknown_name
-from oodml.run_spec import RunSpec
+from oodml.runs.spec import RunSpec
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import (
     Batch,

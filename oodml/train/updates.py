@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from oodml.errors import unknown_name
-from oodml.run_spec import RunSpec
+from oodml.runs.spec import RunSpec
 from oodml.train.objective import Objective, ParameterGroup, check_groups
 
 MOMENTUM = 0.9

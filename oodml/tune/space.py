@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from oodml.errors import UsageError, unknown_name
-from oodml.run_spec import RunSpec
+from oodml.runs.spec import RunSpec
 from oodml.train.loop import seeded
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import make_objective

@@ -10,10 +10,10 @@ from typing import Any
 from oodml.errors import DataError, UsageError, unknown_name
 from oodml.eval.retrieval import DEFAULT_METRICS
 from oodml.launch import run_grid
-from oodml.run_spec import RunSpec
+from oodml.runs.spec import RunSpec
+from oodml.runs.store import Store
 from oodml.seeding import derive_seed
 from oodml.splits.ladder import Ladder
-from oodml.store import Store
 from oodml.train.build import Resources
 from oodml.train.members import check_measured_on
 from oodml.tune.space import Choices, Range, Space, applied, settings_of

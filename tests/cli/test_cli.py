@@ -12,8 +12,8 @@ from click.testing import CliRunner, Result
 
 from oodml.cli import main
 from oodml.fid.features import Features
+from oodml.runs.store import Store
 from oodml.splits.ladder import Ladder
-from oodml.store import Store
 
 NETWORK = ["--backbone", "efficientnet_lite0", "--image-size", "32"]
 

@@ -17,11 +17,11 @@ from oodml.eval.along_ladder import evaluate_split, evaluation_spec, for_ladder
 from oodml.eval.geometry import geometry
 from oodml.eval.retrieval import evaluate
 from oodml.fid.features import Features
-from oodml.run_record import RunRecord
-from oodml.run_spec import RunSpec
+from oodml.runs.record import RunRecord
+from oodml.runs.spec import RunSpec
+from oodml.runs.store import Store
 from oodml.splits.build import build_ladder
 from oodml.splits.ladder import Ladder
-from oodml.store import Store
 
 
 def oodml(*arguments: str | Path) -> Result:

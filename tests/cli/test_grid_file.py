@@ -12,8 +12,8 @@ from oodml.cli import main
 from oodml.cli.grid_file import GridTable, read_grids
 from oodml.cli.run import run_command
 from oodml.errors import DataError, UsageError
+from oodml.runs.store import Store
 from oodml.splits.build import build_ladder
-from oodml.store import Store
 
 WHOLE = """
 [[grid]]

@@ -11,11 +11,11 @@ from click.testing import CliRunner, Result
 from oodml.cli import main
 from oodml.fid.features import Features
 from oodml.launch import run_grid
-from oodml.run_spec import RunSpec
+from oodml.runs.spec import RunSpec
+from oodml.runs.store import Store
 from oodml.splits.controls import add_controls, add_null
 from oodml.splits.gallery import equal_gallery
 from oodml.splits.ladder import Ladder
-from oodml.store import Store
 from oodml.train.build import Resources
 from oodml.train.plan import plan
 

@@ -16,10 +16,10 @@ from click.testing import CliRunner, Result
 from oodml.cli import main
 from oodml.cli.tables import Table
 from oodml.eval.summary import score_methods, summarize
-from oodml.run_record import RunRecord
-from oodml.run_spec import RunSpec
+from oodml.runs.record import RunRecord
+from oodml.runs.spec import RunSpec
+from oodml.runs.store import Store
 from oodml.splits.ladder import Ladder
-from oodml.store import Store
 
 METHODS = ("frozen", "margin", "arcface", "proxy_anchor")
 PROPERTIES = ("alignment", "uniformity")

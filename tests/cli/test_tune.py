@@ -15,9 +15,9 @@ from click.testing import CliRunner, Result
 
 from oodml.cli import main
 from oodml.fid.features import Features
-from oodml.run_spec import RunSpec
+from oodml.runs.spec import RunSpec
+from oodml.runs.store import Store
 from oodml.splits.ladder import Ladder
-from oodml.store import Store
 from oodml.train.plan import plan
 
 QUICK = (

@@ -12,13 +12,13 @@ from PIL import Image
 
 from oodml.data.dataset import Dataset
 from oodml.fid.features import Features
-from oodml.run_record import RunRecord
-from oodml.run_spec import RunSpec
+from oodml.runs.record import RunRecord
+from oodml.runs.spec import RunSpec
+from oodml.runs.store import Store
 from oodml.splits.build import build_ladder
 from oodml.splits.controls import add_controls, add_null
 from oodml.splits.ladder import Ladder
 from oodml.splits.split import Split
-from oodml.store import Store
 
 # A class and a method that would run as code if a page took them for markup.
 HOSTILE_CLASS = "class 000 </script><img src=x onerror=boom()>\u2028&lt;"

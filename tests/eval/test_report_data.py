@@ -31,7 +31,7 @@ from oodml.eval.report.thumbnails import SIDE, fitting, thumbnail
 from oodml.eval.report.words import definitions
 from oodml.eval.styles import line_style
 from oodml.eval.summary import aggregated_generalization_score
-from oodml.run_record import RunRecord
+from oodml.runs.record import RunRecord
 
 METHODS = ("frozen", HOSTILE_METHOD, "margin")
 Content = dict[str, Any]

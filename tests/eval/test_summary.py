@@ -13,8 +13,8 @@ from oodml.eval.summary import (
     summarize,
     t_interval,
 )
-from oodml.run_record import RunRecord
-from oodml.run_spec import RunSpec
+from oodml.runs.record import RunRecord
+from oodml.runs.spec import RunSpec
 
 FIDS = (10.0, 20.0, 50.0)
 IDS = tuple(f"split{number}" for number in range(3))

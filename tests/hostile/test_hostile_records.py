@@ -14,7 +14,6 @@ import pytest
 from click.testing import CliRunner, Result
 from conftest import SOURCE, make_features
 
-from oodml.claim import ClaimWatch
 from oodml.cli import main
 from oodml.cli.grid_file import read_grids
 from oodml.cli.run import run_command
@@ -23,14 +22,15 @@ from oodml.eval.embedding_files import read_embeddings
 from oodml.fid.features import Features
 from oodml.fid.peer_statistics import read_statistics
 from oodml.files import digest, read_json, write_json
-from oodml.run_record import RunRecord
-from oodml.run_spec import RunSpec
+from oodml.runs.claim import ClaimWatch
+from oodml.runs.record import RunRecord
+from oodml.runs.spec import RunSpec
+from oodml.runs.store import Store
 from oodml.splits.build import build_ladder
 from oodml.splits.class_table import read_class_table
 from oodml.splits.ladder import Ladder
 from oodml.splits.split import Split
 from oodml.splits.start import read_sides
-from oodml.store import Store
 
 Change = Callable[[dict[str, Any]], Any]
 

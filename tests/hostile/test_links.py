@@ -10,14 +10,14 @@ import pytest
 from click.testing import CliRunner, Result
 from conftest import make_features
 
-from oodml.claim import Claim
 from oodml.cli import main
 from oodml.errors import DataError
 from oodml.files import read_file, read_json
-from oodml.run_record import RunRecord
-from oodml.run_spec import RunSpec
+from oodml.runs.claim import Claim
+from oodml.runs.record import RunRecord
+from oodml.runs.spec import RunSpec
+from oodml.runs.store import Store
 from oodml.splits.build import build_ladder
-from oodml.store import Store
 
 SPEC = RunSpec("d", "f", "s", "margin", "b", "w", "p")
 RECORD = RunRecord(SPEC, {"fid": 1.0}, {"recall_at_1": 0.5}, {}, {}, 1.0)

@@ -12,10 +12,10 @@ import pytest
 from conftest import make_features
 
 from oodml.eval.report.page import embedded, write_report
-from oodml.run_record import RunRecord
-from oodml.run_spec import RunSpec
+from oodml.runs.record import RunRecord
+from oodml.runs.spec import RunSpec
+from oodml.runs.store import Store
 from oodml.splits.build import build_ladder
-from oodml.store import Store
 
 NAMES = (
     "</script><script>boom()</script>",

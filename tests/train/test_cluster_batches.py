@@ -7,7 +7,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from oodml.run_spec import RunSpec
+from oodml.runs.spec import RunSpec
 from oodml.train import cluster_batches
 from oodml.train.cluster_batches import batches_in_turn, members_by_cluster
 

@@ -13,7 +13,7 @@ import torch
 from conftest import make_features
 
 from oodml.errors import UsageError
-from oodml.run_spec import RunSpec
+from oodml.runs.spec import RunSpec
 from oodml.train import distributed
 from oodml.train.build import Resources, objective_of
 from oodml.train.loop import fit

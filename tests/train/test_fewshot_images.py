@@ -11,7 +11,7 @@ import torch
 from oodml.data import load_dataset
 from oodml.fid.backbone import load_backbone
 from oodml.fid.features import extract_features
-from oodml.run_spec import RunSpec
+from oodml.runs.spec import RunSpec
 from oodml.splits.episodes import Episode, few_shot_episodes
 from oodml.splits.split import Split, random_split
 from oodml.train import fewshot

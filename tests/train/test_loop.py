@@ -13,7 +13,7 @@ from conftest import make_features
 from torch import nn
 
 from oodml.errors import DataError, UsageError
-from oodml.run_spec import RunSpec
+from oodml.runs.spec import RunSpec
 from oodml.train import checkpoint, loop
 from oodml.train.build import objective_of
 from oodml.train.checkpoint import Progress

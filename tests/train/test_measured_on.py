@@ -15,8 +15,8 @@ from oodml.errors import UsageError
 from oodml.eval.retrieval import evaluate
 from oodml.fid.backbone import load_backbone
 from oodml.fid.features import Features, extract_features
-from oodml.run_record import RunRecord
-from oodml.run_spec import RunSpec
+from oodml.runs.record import RunRecord
+from oodml.runs.spec import RunSpec
 from oodml.splits.build import build_ladder
 from oodml.splits.episodes import Fold, validation_fold
 from oodml.splits.ladder import Ladder

@@ -13,7 +13,7 @@ import torch
 from oodml.errors import UsageError
 from oodml.eval.neighbors import nearest_neighbors
 from oodml.fid.features import Features
-from oodml.run_record import RunRecord
+from oodml.runs.record import RunRecord
 from oodml.splits.ladder import Ladder
 from oodml.train.build import Resources
 from oodml.train.embedding import concatenated

@@ -7,7 +7,7 @@ from dataclasses import fields
 import pytest
 
 from oodml.errors import UsageError
-from oodml.run_spec import RunSpec
+from oodml.runs.spec import RunSpec
 from oodml.splits.ladder import Ladder
 from oodml.train.plan import plan
 from oodml.train.presets import PRESETS, get_preset

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from oodml.errors import UsageError
-from oodml.run_spec import RunSpec
+from oodml.runs.spec import RunSpec
 from oodml.splits.ladder import Ladder
 from oodml.train.plan import plan
 from oodml.train.plan_parts import filtered, numbers_in, ordered

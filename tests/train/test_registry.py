@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from oodml.errors import UsageError
-from oodml.run_spec import RunSpec
+from oodml.runs.spec import RunSpec
 from oodml.splits.ladder import Ladder
 from oodml.train import registry
 from oodml.train.plan import plan

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from oodml.fid.backbone import load_backbone
-from oodml.run_spec import RunSpec
+from oodml.runs.spec import RunSpec
 from oodml.train.model import EmbeddingModel, Standardize
 from oodml.train.objective import Criterion, Objective
 from oodml.train.samples import FeatureSamples

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from oodml.errors import DataError
-from oodml.run_spec import RunSpec
+from oodml.runs.spec import RunSpec
 from oodml.train.support import Shape, Task, batch_shape, batches_of
 
 SPEC = RunSpec("data", "0" * 16, "split", "margin", "none", "0" * 64, "none", batch_size=12)

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from oodml.errors import DataError, UsageError
 from oodml.fid.features import Features
-from oodml.run_record import RunRecord
-from oodml.run_spec import RunSpec
+from oodml.runs.record import RunRecord
+from oodml.runs.spec import RunSpec
 from oodml.splits.build import build_ladder
 from oodml.splits.ladder import Ladder
 from oodml.train import registry

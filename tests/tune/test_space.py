@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from oodml.errors import UsageError
-from oodml.run_spec import RunSpec
+from oodml.runs.spec import RunSpec
 from oodml.splits.ladder import Ladder
 from oodml.train.plan import plan
 from oodml.train.registry import all_methods

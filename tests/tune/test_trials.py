@@ -14,10 +14,10 @@ import oodml.tune.trials as trials_module
 from oodml.errors import DataError, UsageError
 from oodml.fid.features import Features
 from oodml.launch import GridOutcome, run_grid
-from oodml.run_record import RunRecord
-from oodml.run_spec import RunSpec
+from oodml.runs.record import RunRecord
+from oodml.runs.spec import RunSpec
+from oodml.runs.store import Store
 from oodml.splits.ladder import Ladder
-from oodml.store import Store
 from oodml.train.build import Resources
 from oodml.train.plan import plan
 from oodml.tune import Choices, Range, Search, Tuned, default_space, tune

@@ -19,9 +19,9 @@ from oodml.eval.report.runs import runs_content
 if TYPE_CHECKING:
     from oodml.data.dataset import Dataset
     from oodml.fid.features import Features
-    from oodml.run_record import RunRecord
+    from oodml.runs.record import RunRecord
+    from oodml.runs.store import Store
     from oodml.splits.ladder import Ladder
-    from oodml.store import Store
 
 LOG = logging.getLogger("oodml")
 

@@ -16,7 +16,7 @@ from oodml.eval.trend import method_trends
 
 if TYPE_CHECKING:
     from oodml.eval.summary import SummaryRow
-    from oodml.run_record import RunRecord
+    from oodml.runs.record import RunRecord
     from oodml.splits.ladder import Ladder
 
 # How many queries there were is no score of a method.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from oodml.eval.few_shot_gain import FewShotRow, few_shot_gains
 
 if TYPE_CHECKING:
-    from oodml.run_record import RunRecord
+    from oodml.runs.record import RunRecord
     from oodml.splits.ladder import Ladder
 
 

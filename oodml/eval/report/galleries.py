@@ -17,10 +17,10 @@ from oodml.splits.equal import split_features
 from oodml.splits.gallery import gallery_classes_of, subsample
 
 if TYPE_CHECKING:
-    from oodml.run_record import RunRecord
+    from oodml.runs.record import RunRecord
+    from oodml.runs.store import Store
     from oodml.splits.ladder import Ladder
     from oodml.splits.split import Split
-    from oodml.store import Store
 
 LOG = logging.getLogger("oodml")
 KINDS = ("best", "worst", "random")

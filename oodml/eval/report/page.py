@@ -21,8 +21,8 @@ from oodml.plain_text import printable
 if TYPE_CHECKING:
     from oodml.data.dataset import Dataset
     from oodml.fid.features import Features
+    from oodml.runs.store import Store
     from oodml.splits.ladder import Ladder
-    from oodml.store import Store
 
 # In this order: each uses names of those before it.
 SCRIPTS = (

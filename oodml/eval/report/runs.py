@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any
 
-from oodml.run_spec import RunSpec
+from oodml.runs.spec import RunSpec
 
 if TYPE_CHECKING:
-    from oodml.run_record import RunRecord
+    from oodml.runs.record import RunRecord
     from oodml.splits.ladder import Ladder
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from oodml.files import canonical_json
-from oodml.run_record import RunRecord
-from oodml.run_spec import RunSpec
+from oodml.runs.record import RunRecord
+from oodml.runs.spec import RunSpec
+from oodml.runs.store import Store
 from oodml.splits.split import Split
-from oodml.store import Store
 
 # Every experiment or project of a tracker holds the runs of all stores that are not told otherwise.
 PROJECT = "oodml"

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Protocol
 
 from oodml.errors import UsageError, unknown_name
-from oodml.run_record import RunRecord
-from oodml.run_spec import RunSpec
+from oodml.runs.record import RunRecord
+from oodml.runs.spec import RunSpec
 from oodml.splits.split import Split
 from oodml.train.distributed import rank
 from oodml.train.stopping import StoppedError

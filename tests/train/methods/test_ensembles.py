@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from oodml.errors import UsageError
-from oodml.run_spec import RunSpec
+from oodml.runs.spec import RunSpec
 from oodml.train.boosted_learners import BoostedLearners
 from oodml.train.decorrelation import (
     ActivationDecorrelation,

@@ -17,7 +17,7 @@ from oodml.data import load_dataset
 from oodml.errors import UsageError
 from oodml.fid.backbone import load_backbone
 from oodml.fid.features import Features, extract_features
-from oodml.run_record import RunRecord
+from oodml.runs.record import RunRecord
 from oodml.splits.build import build_ladder
 from oodml.splits.ladder import Ladder
 from oodml.train.build import Resources, objective_of

@@ -19,7 +19,7 @@ from oodml.errors import DataError, UsageError
 from oodml.eval.retrieval import evaluate
 from oodml.fid.backbone import load_backbone
 from oodml.fid.features import Features, extract_features
-from oodml.run_spec import RunSpec
+from oodml.runs.spec import RunSpec
 from oodml.splits.build import build_ladder
 from oodml.train import checkpoint
 from oodml.train.build import Resources

@@ -18,7 +18,7 @@ from oodml.data import load_dataset
 from oodml.errors import UsageError
 from oodml.fid.backbone import load_backbone
 from oodml.fid.features import extract_features
-from oodml.run_spec import RunSpec
+from oodml.runs.spec import RunSpec
 from oodml.splits.build import build_ladder
 from oodml.train.adversarial_negatives import (
     AdversarialNegatives,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from oodml.errors import UsageError
-from oodml.run_spec import RunSpec
+from oodml.runs.spec import RunSpec
 from oodml.train.methods.distillation import sizes_in
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import Batch, Objective, check_groups, make_objective

@@ -11,10 +11,10 @@ import pytest
 from click.testing import CliRunner
 
 from oodml.cli import main
-from oodml.outlook import cost_of, in_words, outlook, throughput
-from oodml.run_record import RunRecord
-from oodml.run_spec import RunSpec
-from oodml.store import Store
+from oodml.runs.outlook import cost_of, in_words, outlook, throughput
+from oodml.runs.record import RunRecord
+from oodml.runs.spec import RunSpec
+from oodml.runs.store import Store
 
 SPECS = [
     RunSpec("d", "f", "s", method, "b", "w", "p", seed=seed)

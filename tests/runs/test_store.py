@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-import oodml.claim
-from oodml.claim import Claim, ClaimWatch
+import oodml.runs.claim
 from oodml.errors import DataError
-from oodml.run_record import RunRecord
-from oodml.run_spec import RunSpec
-from oodml.store import Store
+from oodml.runs.claim import Claim, ClaimWatch
+from oodml.runs.record import RunRecord
+from oodml.runs.spec import RunSpec
+from oodml.runs.store import Store
 
 SPEC = RunSpec("d", "f", "s", "margin", "b", "w", "p", hyperparameters={"beta": 0.6})
 
@@ -88,7 +88,7 @@ def test_a_finished_run_is_not_claimed(tmp_path: Path) -> None:
 
 def test_the_claim_of_a_killed_process_is_taken_over_at_once(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from oodml.store import Store\n"
+        "import sys, time; from oodml.runs.store import Store\n"
         "Store(sys.argv[1]).claim('abc').__enter__(); print('held', flush=True); time.sleep(60)"
     )
     child = subprocess.Popen(
@@ -103,7 +103,7 @@ def test_the_claim_of_a_killed_process_is_taken_over_at_once(tmp_path: Path) -> 
 
 def test_processes_that_share_a_store_do_every_run_exactly_once(tmp_path: Path) -> None:
     code = (
-        "import sys; from oodml.store import Store\n"
+        "import sys; from oodml.runs.store import Store\n"
         "store = Store(sys.argv[1])\n"
         "for n in range(60):\n"
         "    claim = store.claim(f'run{n}')\n"
@@ -141,19 +141,19 @@ def test_a_claim_of_another_host_is_stale_by_our_clock_only(
     path.write_text(json.dumps({"host": "elsewhere", "boot": "x", "pid": 1, "started": "1"}))
     os.utime(path, (0, 0))  # its clock says 1970; that must not matter
     now = 1000.0
-    monkeypatch.setattr(oodml.claim.time, "monotonic", lambda: now)
+    monkeypatch.setattr(oodml.runs.claim.time, "monotonic", lambda: now)
     watch = ClaimWatch()
     assert watch.is_held(path)
-    now += oodml.claim.STALE_SECONDS - 1
+    now += oodml.runs.claim.STALE_SECONDS - 1
     assert watch.is_held(path)
     os.utime(path, (5, 5))  # a heartbeat
     assert watch.is_held(path)
-    now += oodml.claim.STALE_SECONDS + 1
+    now += oodml.runs.claim.STALE_SECONDS + 1
     assert not watch.is_held(path)
 
 
 def test_the_heartbeat_touches_the_claim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(oodml.claim, "HEARTBEAT_SECONDS", 0.02)
+    monkeypatch.setattr(oodml.runs.claim, "HEARTBEAT_SECONDS", 0.02)
     path = tmp_path / "claim"
     with Claim.take(path):
         os.utime(path, (0, 0))

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from oodml.claim import Claim, ClaimWatch
 from oodml.errors import DataError
 from oodml.files import (
     atomic_write,
@@ -24,8 +23,9 @@ from oodml.files import (
     write_json,
 )
 from oodml.json_fields import checked_value
-from oodml.run_record import SCHEMA, RunRecord
-from oodml.run_spec import RunSpec
+from oodml.runs.claim import Claim, ClaimWatch
+from oodml.runs.record import SCHEMA, RunRecord
+from oodml.runs.spec import RunSpec
 
 _RUN_ID = re.compile("[0-9a-f]{12}")
 _TRY = re.compile(r"^== try \d+: (failed|killed) ==$", re.MULTILINE)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from oodml.errors import DataError
-from oodml.store import Store
+from oodml.runs.store import Store
 
 # Finished runs of one method whose times are looked at.
 _LOOKED_AT = 5

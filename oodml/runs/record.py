@@ -7,7 +7,7 @@ from typing import Any
 
 from oodml.errors import DataError
 from oodml.json_fields import checked_fields, checked_value
-from oodml.run_spec import RunSpec
+from oodml.runs.spec import RunSpec
 
 SCHEMA = 1
 
