@@ -26,8 +26,8 @@ coverage: .venv/dev
 
 # Hours on two cores; goes on when started again, with the tree as it was at first.
 mutation: .venv/dev
-	.venv/bin/python mutation/measure.py mutation/scratch
-	.venv/bin/python mutation/table.py mutation/scratch
+	.venv/bin/python tests/mutation/measure.py tests/mutation/scratch
+	.venv/bin/python tests/mutation/table.py tests/mutation/scratch
 
 lint: .venv/dev
 	.venv/bin/ruff check .
@@ -62,5 +62,5 @@ benchmarks: .venv/dev
 	touch $@
 
 clean:
-	rm -rf .venv .venv-lowest demo-results dist site .coverage .coverage.* mutation/scratch \
+	rm -rf .venv .venv-lowest demo-results dist site .coverage .coverage.* tests/mutation/scratch \
 		.pytest_cache .mypy_cache .ruff_cache .hypothesis

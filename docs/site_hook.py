@@ -11,7 +11,7 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).parents[1]
 MEASURED = [
     path.relative_to(ROOT).as_posix()
-    for folder in ("benchmarks/results", "mutation", "fuzz")
+    for folder in ("benchmarks/results", "tests/mutation", "tests/fuzz")
     for path in sorted((ROOT / folder).glob("*.md"))
 ]
 # File of the repository -> its place on the site.

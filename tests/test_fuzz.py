@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-FUZZ = Path(__file__).parents[1] / "fuzz"
+FUZZ = Path(__file__).parent / "fuzz"
 NAMES = ("ladder", "run", "grid", "npz", "npy", "pickle", "csv")
 EXAMPLES = 40
 

@@ -15,7 +15,7 @@ from oodml import __version__
 from oodml.cli.lazy_commands import LazyCommands
 from oodml.cli.terminal import OneWay
 from oodml.errors import OodmlError, UsageError, unknown_name
-from oodml.plain_text import printable
+from oodml.text import printable
 
 # What a shell calls a command that Ctrl-C ended; click has 1.
 INTERRUPTED = 130

@@ -67,9 +67,9 @@ def evaluate_command(
     The results are stored like runs, so `oodml table` and `plot` show them beside trained methods.
     Done before, nothing is done again.
     """
+    from oodml.device import usable_device
     from oodml.eval.along_ladder import evaluation_spec, for_ladder
     from oodml.eval.embedding_files import read_embeddings
-    from oodml.fid.device import usable_device
     from oodml.runs.store import Store
     from oodml.splits.ladder import Ladder
     from oodml.train.registry import load_plugin

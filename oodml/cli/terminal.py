@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from oodml.plain_text import printable, printable_json
+from oodml.text import printable, printable_json
 
 
 def on_one_line(text: str) -> str:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from oodml.data.image import open_image
 from oodml.data.names import as_text
-from oodml.data.opening import open_image
 from oodml.data.rgb import to_rgb
 from oodml.errors import DataError
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from oodml.data.broken import without_broken
-from oodml.data.collections.collection import all_collections, find_collection
+from oodml.data.collections.registry import all_collections, find_collection
 from oodml.data.collections.verified import load_collection
 from oodml.data.dataset import Dataset
 from oodml.data.folder import load_folder

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from oodml.data.opening import UnreadableImageError
+from oodml.data.image import UnreadableImageError
 
 # Pixels composited at a time, so that transparency does not take four copies of a large image.
 _BAND = 4_000_000

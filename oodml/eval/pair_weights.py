@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from oodml.errors import DataError
 from oodml.files import read_json, write_json
-from oodml.json_fields import checked_fields, checked_value
+from oodml.records import checked_fields, checked_value
 
 FILE = "pairs.json"
 BINS = 40

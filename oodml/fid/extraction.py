@@ -18,9 +18,9 @@ from tqdm import tqdm
 
 from oodml.data import broken_images, broken_images_error
 from oodml.data.dataset import Dataset
+from oodml.device import usable_device
 from oodml.errors import DataError, UsageError
 from oodml.fid.backbone import Backbone
-from oodml.fid.device import usable_device
 from oodml.fid.fusion import fold_batch_norm
 
 logger = logging.getLogger("oodml")

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from oodml.errors import DataError, UsageError
 from oodml.fid.array_files import read_npz, text_bytes
 from oodml.files import atomic_write, parse_json
-from oodml.json_fields import checked_fields
+from oodml.records import checked_fields
 
 if TYPE_CHECKING:
     from oodml.data.dataset import Dataset

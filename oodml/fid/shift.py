@@ -21,7 +21,7 @@ from oodml.fid.null import (
 )
 from oodml.fid.statistics import ClassMoments, Indices
 from oodml.fid.terms import split_terms
-from oodml.json_fields import checked_fields
+from oodml.records import checked_fields
 
 if TYPE_CHECKING:
     from oodml.fid.features import Features

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from pathlib import Path
 
+from oodml.device import usable_device
 from oodml.errors import unknown_name
-from oodml.fid.device import usable_device
 from oodml.launch.drain import drain
 from oodml.launch.grid import RETRIES, Grid, GridOutcome, OnProgress, outcome_of
 from oodml.launch.local import drain_in_workers

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from oodml.errors import DataError
-from oodml.json_fields import checked_fields, checked_value
+from oodml.records import checked_fields, checked_value
 from oodml.runs.spec import RunSpec
 
 SCHEMA = 1

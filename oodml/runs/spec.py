@@ -10,7 +10,7 @@ from typing import Any
 
 from oodml.errors import DataError
 from oodml.files import digest
-from oodml.json_fields import checked_fields
+from oodml.records import checked_fields
 
 
 class _Named:

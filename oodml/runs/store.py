@@ -22,7 +22,7 @@ from oodml.files import (
     read_json,
     write_json,
 )
-from oodml.json_fields import checked_value
+from oodml.records import checked_value
 from oodml.runs.claim import Claim, ClaimWatch
 from oodml.runs.record import SCHEMA, RunRecord
 from oodml.runs.spec import RunSpec

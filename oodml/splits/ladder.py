@@ -11,7 +11,7 @@ from typing import Any
 from oodml.errors import DataError
 from oodml.fid.features import FeatureSource
 from oodml.files import digest, read_json, write_json
-from oodml.json_fields import checked_fields
+from oodml.records import checked_fields
 from oodml.splits.published_episodes import (
     Episodes,
     check_episodes,

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from oodml.errors import DataError
-from oodml.json_fields import checked_value
+from oodml.records import checked_value
 
 Rows = npt.NDArray[np.int64]
 # shots -> episode -> class -> names of its support images (none: the whole class is support)

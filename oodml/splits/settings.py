@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from oodml.json_fields import checked_fields
+from oodml.records import checked_fields
 
 SEARCHES = ("published", "gain", "best")
 PROCEDURES = ("oodml", "milbich2021")

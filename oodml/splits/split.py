@@ -11,7 +11,7 @@ from typing import Any
 from oodml.errors import DataError, UsageError
 from oodml.fid.shift import Shift
 from oodml.files import digest
-from oodml.json_fields import checked_fields, checked_value
+from oodml.records import checked_fields, checked_value
 from oodml.seeding import generator
 
 MIN_CLASSES_PER_SIDE = 2

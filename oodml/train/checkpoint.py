@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from oodml.files import atomic_write
-from oodml.json_fields import checked_fields
+from oodml.records import checked_fields
 from oodml.train.distributed import rank
 from oodml.train.objective import Objective
 

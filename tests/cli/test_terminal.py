@@ -16,11 +16,11 @@ from conftest import make_features
 from oodml.cli import main
 from oodml.cli.tables import Table
 from oodml.cli.terminal import OneWay, echo, json_text, on_one_line
-from oodml.plain_text import printable
 from oodml.runs.record import RunRecord
 from oodml.runs.spec import RunSpec
 from oodml.runs.store import Store
 from oodml.splits.build import build_ladder
+from oodml.text import printable
 
 # Clears the screen, sets the title, turns the writing, ends the line, and stands for a byte.
 HOSTILE = "a\x1b[2Jb\x1b]0;owned\x07c\x9b31md\u202ee\r\nf\u2028g\x00h\udce9|i"

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from oodml.data.image import MOST_PIXELS, UnreadableImageError, open_image
 from oodml.data.images import decoding_error, read_image
-from oodml.data.opening import MOST_PIXELS, UnreadableImageError, open_image
 from oodml.data.rgb import to_rgb
 from oodml.errors import DataError
 
@@ -415,7 +415,7 @@ def test_a_large_jpeg_of_several_scans_is_refused(tmp_path, kind):
 
 
 def test_webp_has_a_limit_of_its_own(tmp_path, monkeypatch):
-    monkeypatch.setattr("oodml.data.opening.MOST_PIXELS_OF_WEBP", 383)
+    monkeypatch.setattr("oodml.data.image.MOST_PIXELS_OF_WEBP", 383)
     path = written(tmp_path / "a", encoded(noise(), "webp"))
     assert "24 x 16 pixels large, and read are up to 383 pixels" in decoding_error(path)
 

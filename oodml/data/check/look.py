@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from oodml.data.check.perceptual import is_blank, perceptual_hash, small_colours
 from oodml.data.dataset import Dataset
+from oodml.data.image import open_image
 from oodml.data.images import decoding_error, read_image
-from oodml.data.opening import open_image
 from oodml.errors import DataError
 
 # What files of these suffixes hold; MPO is a JPEG with further pictures behind the first.

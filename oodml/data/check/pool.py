@@ -13,7 +13,7 @@ from oodml.data.check.duplicates import Duplicates, Integers, find_duplicates
 from oodml.data.check.look import Look, look_at_all
 from oodml.data.check.nearby import MAX_DISTANCE
 from oodml.data.check.report import Group, Named, PoolReport, SmallClass, Spread
-from oodml.data.collections.collection import all_collections
+from oodml.data.collections.registry import all_collections
 from oodml.data.collections.verified import Counts, count
 from oodml.data.dataset import Dataset
 from oodml.data.load import list_dataset

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from oodml.data.collections.collection import Archive, collection
 from oodml.data.collections.matlab import read_mat
 from oodml.data.collections.pool import Listed, pool, read_text
+from oodml.data.collections.registry import Archive, collection
 from oodml.data.dataset import Dataset
 from oodml.errors import DataError
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from oodml.data.collections.collection import Archive, collection
 from oodml.data.collections.pool import Listed, pool, read_text
+from oodml.data.collections.registry import Archive, collection
 from oodml.data.dataset import Dataset
 from oodml.data.groups import groups_of
 from oodml.errors import DataError

@@ -16,8 +16,8 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
-from oodml.data.collections.collection import Archive, Collection, root_of
 from oodml.data.collections.extract import extract
+from oodml.data.collections.registry import Archive, Collection, root_of
 from oodml.data.collections.state import is_extracted, is_tar, is_zip, part_of, staging_of
 from oodml.errors import DataError
 

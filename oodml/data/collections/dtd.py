@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from oodml.data.collections.collection import Archive, collection
 from oodml.data.collections.pool import Listed, pool, read_rows
+from oodml.data.collections.registry import Archive, collection
 from oodml.data.dataset import Dataset
 
 # The ten published partitions only move images between these three; each holds all of them.

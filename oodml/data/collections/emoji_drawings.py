@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from oodml.data.collections.collection import collection
+from oodml.data.collections.registry import collection
 from oodml.data.emoji import load_emoji, package_folder
 
 collection(

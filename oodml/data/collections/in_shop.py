@@ -6,8 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-from oodml.data.collections.collection import Archive, collection
 from oodml.data.collections.pool import Listed, pool, read_rows
+from oodml.data.collections.registry import Archive, collection
 from oodml.data.dataset import Dataset
 from oodml.errors import DataError
 

@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from oodml.data.collections.collection import Archive, collection
 from oodml.data.collections.pool import Listed, pool
+from oodml.data.collections.registry import Archive, collection
 from oodml.data.dataset import Dataset
 from oodml.errors import DataError
 

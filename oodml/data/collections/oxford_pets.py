@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from oodml.data.collections.collection import Archive, collection
 from oodml.data.collections.pool import Listed, pool, read_rows
+from oodml.data.collections.registry import Archive, collection
 from oodml.data.dataset import Dataset
 from oodml.data.groups import groups_of
 

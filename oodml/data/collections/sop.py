@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from oodml.data.collections.collection import Archive, collection
 from oodml.data.collections.pool import Listed, pool, read_rows
+from oodml.data.collections.registry import Archive, collection
 from oodml.data.dataset import Dataset
 
 _LISTS = ("Ebay_train.txt", "Ebay_test.txt")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from oodml.data.collections.collection import Archive, Collection
+from oodml.data.collections.registry import Archive, Collection
 from oodml.files import write_json
 
 _TAR = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")

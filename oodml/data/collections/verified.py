@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from oodml.data.collections.collection import Collection, root_of
+from oodml.data.collections.registry import Collection, root_of
 from oodml.data.collections.state import is_extracted, unfinished
 from oodml.data.dataset import Dataset
 from oodml.data.samples import Refuse, first_few, refuse_at_once

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from oodml.eval.report.content import report_content
 from oodml.eval.report.words import definitions
 from oodml.files import atomic_write
-from oodml.plain_text import printable
+from oodml.text import printable
 
 if TYPE_CHECKING:
     from oodml.data.dataset import Dataset

@@ -9,7 +9,7 @@ from PIL import Image
 
 from oodml.data.check import Leak, PoolReport, check_dataset, report_lines
 from oodml.data.check.report import Named, SmallClass
-from oodml.data.collections.collection import _REGISTRY, Collection
+from oodml.data.collections.registry import _REGISTRY, Collection
 from oodml.data.collections.verified import Counts
 from oodml.data.folder import load_folder
 from oodml.errors import DataError

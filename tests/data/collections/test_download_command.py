@@ -9,7 +9,7 @@ from published import archive_of, lay_out, pack
 from test_cub200 import birds
 
 from oodml.cli import main
-from oodml.data.collections import collection as registry
+from oodml.data.collections import registry
 
 
 @pytest.fixture

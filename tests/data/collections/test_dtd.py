@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 from published import downloaded, small
 
-from oodml.data.collections.collection import find_collection
+from oodml.data.collections.registry import find_collection
 from oodml.data.collections.verified import load_collection
 from oodml.errors import DataError
 

@@ -5,8 +5,8 @@ import pytest
 from published import downloaded, small
 from scipy.io import savemat
 
-from oodml.data.collections.collection import find_collection
 from oodml.data.collections.flowers102 import NAMES
+from oodml.data.collections.registry import find_collection
 from oodml.data.collections.verified import load_collection
 from oodml.errors import DataError
 

@@ -1,4 +1,4 @@
-"""Counts per module and the survivors of a measurement: `python mutation/table.py FOLDER`.
+"""Counts per module and the survivors of a measurement: `python tests/mutation/table.py FOLDER`.
 
 With `--floor SHARE` it fails, after printing, when fewer of the mutants tried were noticed.
 """

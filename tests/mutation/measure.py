@@ -1,4 +1,4 @@
-"""Mutation testing of distances, metrics and splits: `python mutation/measure.py FOLDER`.
+"""Mutation testing of distances, metrics and splits: `python tests/mutation/measure.py FOLDER`.
 
 FOLDER gets a copy of this tree, in which mutmut makes the mutants and notes which tests reach which
 function. They are then tried in an order drawn by `--seed`, the modules in turn by their size:
@@ -27,7 +27,7 @@ from typing import Any, TextIO
 from differences import Mutant, mutants_of
 from trial import Trials, try_all
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 # What the tests of these modules read.
 COPIED = ("oodml", "tests", "README.md", "pyproject.toml")
 # Functions with a decorator are not mutated by mutmut, and this one changes speed alone.
@@ -50,7 +50,7 @@ def prepare(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in COPIED:
         _copy(ROOT / name, folder / name)
-    shutil.copy(ROOT / "mutation" / "setup.cfg", folder)
+    shutil.copy(Path(__file__).with_name("setup.cfg"), folder)
     for path in (folder / "oodml").rglob("*.py"):
         path.write_text(path.read_text().replace(DECORATOR, ""))
     command = Path(sys.executable).with_name("mutmut")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from oodml.device import usable_device
 from oodml.errors import UsageError
-from oodml.fid.device import usable_device
 
 
 def test_the_default_is_the_gpu_if_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Fuzz one reader by coverage: `python fuzz/run.py ladder --inputs 1000000`."""
+"""Fuzz one reader by coverage: `python tests/fuzz/run.py ladder --inputs 1000000`."""
 
 from __future__ import annotations
 
