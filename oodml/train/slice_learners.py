@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from oodml.runs.spec import RunSpec
 from oodml.train.clusters import Labels, clusters_of, matched
-from oodml.train.divided import Divided, clustering_seed, directions
+from oodml.train.methods.parts.clusters import Divided, clustering_seed, directions
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import Criterion, Encoded, ParameterGroup, groups, trainable
 from oodml.train.slices import unit_slices

@@ -7,8 +7,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from oodml.train.methods.parts.synthesis import (
+    constant,
+    loss_on,
+    n_pair_triplets,
+    pulled,
+    random_triplets,
+)
 from oodml.train.registry import get_method
-from oodml.train.synthesis import constant, loss_on, n_pair_triplets, pulled, random_triplets
 
 CLASSES, DIMENSION = 6, 8
 LABELS = torch.arange(CLASSES).repeat_interleave(2)

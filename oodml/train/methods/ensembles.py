@@ -47,8 +47,8 @@ def bier(
     counts; the weights into a unit are held, where the code of the adversary takes those out of an
     input.
     """
-    from oodml.train.boosted_learners import DECORRELATIONS, BoostedLearners
     from oodml.train.losses.boosted import BoostedDeviance
+    from oodml.train.methods.bier import DECORRELATIONS, BoostedLearners
     from oodml.train.objective import Criterion
     from oodml.train.slices import shares_in, slice_sizes
 

@@ -94,7 +94,7 @@ def pads(
     with many classes. `self_regularized` leaves positives and the anchor itself among the
     negatives.
     """
-    from oodml.train.learned_sampling import LearnedSampling
+    from oodml.train.methods.pads import LearnedSampling
     from oodml.train.mining.histogram import Histogram
     from oodml.train.objective import as_criterion
 

@@ -52,7 +52,7 @@ def mic(
     for 128 dimensions, from which it is scaled by (dimension / 128)^2. On cached features the
     first clusters are of the pooled features minus class means: a stage before them is not there.
     """
-    from oodml.train.interclass import InterclassMining, Surrogates
+    from oodml.train.methods.mic import InterclassMining, Surrogates
     from oodml.train.objective import as_criterion
 
     return partial(
@@ -93,9 +93,9 @@ def sharing(
     head alone; a `shared_weight` puts the other one beside it, and doubles the dimensions.
     """
     from oodml.train.losses.across_classes import SharedByClasses
+    from oodml.train.methods.parts.several_heads import check_takes_triplets
+    from oodml.train.methods.sharing import SharingFeatures
     from oodml.train.objective import Criterion, as_criterion
-    from oodml.train.several_heads import check_takes_triplets
-    from oodml.train.shared_features import SharingFeatures
 
     criterion = as_criterion(base.criterion(num_classes, embedding_dim))
     check_takes_triplets("sharing", base.name, criterion, embedding_dim)
@@ -159,11 +159,11 @@ def diva(
     copy that follows with `momentum`. Triplets within a class are of three different samples, so
     there are none with two samples a class.
     """
-    from oodml.train.diverse import SHARES, DiverseFeatures
     from oodml.train.losses.across_classes import SharedByClasses
+    from oodml.train.methods.diva import SHARES, DiverseFeatures
+    from oodml.train.methods.parts.several_heads import check_takes_triplets
     from oodml.train.mining import WithinClasses
     from oodml.train.objective import Criterion, as_criterion
-    from oodml.train.several_heads import check_takes_triplets
     from oodml.train.slices import slice_sizes
 
     sizes = slice_sizes(embedding_dim, SHARES)

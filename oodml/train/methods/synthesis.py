@@ -46,9 +46,9 @@ def daml(
     the features). Works on cached features as they are, standardised. Retrieval knows real
     features only.
     """
-    from oodml.train.adversarial_negatives import AdversarialNegatives
+    from oodml.train.methods.daml import AdversarialNegatives
+    from oodml.train.methods.parts.synthesis import check_base
     from oodml.train.objective import as_criterion
-    from oodml.train.synthesis import check_base
 
     criterion = as_criterion(base.criterion(num_classes, embedding_dim))
     check_base(criterion, embedding_dim, "daml", base.name)
@@ -102,9 +102,9 @@ def hdml(
     times what a head does. Works on cached features as they are, standardised; retrieval knows
     real ones only.
     """
-    from oodml.train.hardness_aware import HardnessAware
+    from oodml.train.methods.hdml import HardnessAware
+    from oodml.train.methods.parts.synthesis import check_base
     from oodml.train.objective import as_criterion
-    from oodml.train.synthesis import check_base
 
     criterion = as_criterion(base.criterion(num_classes, embedding_dim))
     check_base(criterion, embedding_dim, "hdml", base.name)

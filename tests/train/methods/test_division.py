@@ -23,10 +23,10 @@ from oodml.splits.ladder import Ladder
 from oodml.train import checkpoint
 from oodml.train.build import Resources, objective_of
 from oodml.train.clusters import matched
-from oodml.train.divided import Divided
 from oodml.train.loop import fit
-from oodml.train.mask_learners import MaskLearners
 from oodml.train.masks import halving_masks, mean_cosine
+from oodml.train.methods.hierarchical_divide_and_conquer import MaskLearners
+from oodml.train.methods.parts.clusters import Divided
 from oodml.train.objective import Batch, Objective, check_groups
 from oodml.train.plan import plan
 from oodml.train.registry import get_method
@@ -265,7 +265,7 @@ def test_halves_are_of_the_clusters_of_the_level_above(
         flat.append(matched(new, old, number))
         return flat[-1]
 
-    monkeypatch.setattr("oodml.train.mask_learners.matched", kept)
+    monkeypatch.setattr("oodml.train.methods.hierarchical_divide_and_conquer.matched", kept)
     for epoch in range(3):
         objective.begin_epoch(training, epoch)
     assert len(flat) == 2 and len(np.unique(flat[1])) == 2

@@ -14,7 +14,6 @@ from torch.nn import functional
 
 from oodml.errors import UsageError
 from oodml.runs.spec import RunSpec
-from oodml.train.boosted_learners import BoostedLearners
 from oodml.train.decorrelation import (
     ActivationDecorrelation,
     AdversarialDecorrelation,
@@ -22,6 +21,7 @@ from oodml.train.decorrelation import (
     unit_rows,
 )
 from oodml.train.losses.boosted import BoostedDeviance
+from oodml.train.methods.bier import BoostedLearners
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import Batch, check_groups, make_objective
 from oodml.train.registry import get_method

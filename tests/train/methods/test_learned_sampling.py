@@ -24,9 +24,9 @@ from oodml.splits.build import build_ladder
 from oodml.train import checkpoint
 from oodml.train.build import Resources
 from oodml.train.holdout import held_out
-from oodml.train.learned_sampling import LearnedSampling
 from oodml.train.loop import fit, seeded
 from oodml.train.methods.learned_sampling import factors_in
+from oodml.train.methods.pads import LearnedSampling
 from oodml.train.mining.histogram import Histogram
 from oodml.train.model import EmbeddingModel, Standardize
 from oodml.train.objective import Batch, Criterion, Objective, make_objective

@@ -20,10 +20,11 @@ from oodml.splits.build import build_ladder
 from oodml.train import checkpoint
 from oodml.train.adversary import Adversary
 from oodml.train.build import Resources
-from oodml.train.diverse import DiverseFeatures
-from oodml.train.interclass import InterclassMining
 from oodml.train.loop import fit, seeded
 from oodml.train.losses.self_similarity import distance_weighted_contrast
+from oodml.train.methods.diva import DiverseFeatures
+from oodml.train.methods.mic import InterclassMining
+from oodml.train.methods.sharing import SharingFeatures
 from oodml.train.mining import AcrossClasses, DistanceWeighted, WithinClasses
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import Batch, Encoded, Objective, check_groups, make_objective
@@ -31,7 +32,6 @@ from oodml.train.plan import plan
 from oodml.train.registry import get_method, prescribed
 from oodml.train.run import train_run
 from oodml.train.samples import CachedViews, FeatureSamples
-from oodml.train.shared_features import SharingFeatures
 from oodml.train.training import Training
 
 CLASSES, PER_CLASS, SIZE, DIMENSION = 6, 8, 10, 8
@@ -251,7 +251,7 @@ def test_the_first_clusters_are_of_features_without_their_class_means(
         seen.append(torch.from_numpy(values))
         return np.arange(len(values)) % k
 
-    monkeypatch.setattr("oodml.train.interclass.clusters_of", watched)
+    monkeypatch.setattr("oodml.train.methods.mic.clusters_of", watched)
     ours = of(InterclassMining, "mic", clusters=4, update_every=2)
     given = training()
     for epoch in range(4):
@@ -270,7 +270,7 @@ def test_the_first_clusters_are_of_features_without_their_class_means(
 
 def test_a_cluster_keeps_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
     found = iter([np.arange(48) % 4, (np.arange(48) + 1) % 4])
-    monkeypatch.setattr("oodml.train.interclass.clusters_of", lambda *_, **__: next(found))
+    monkeypatch.setattr("oodml.train.methods.mic.clusters_of", lambda *_, **__: next(found))
     ours = of(InterclassMining, "mic", clusters=4)
     for epoch in range(2):
         ours.begin_epoch(training(), epoch)

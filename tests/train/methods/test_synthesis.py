@@ -20,26 +20,26 @@ from oodml.fid.backbone import load_backbone
 from oodml.fid.features import extract_features
 from oodml.runs.spec import RunSpec
 from oodml.splits.build import build_ladder
-from oodml.train.adversarial_negatives import (
+from oodml.train.build import Resources
+from oodml.train.loop import fit, seeded
+from oodml.train.methods.daml import (
     AdversarialNegatives,
     hardness,
     nearer_than_positive,
 )
-from oodml.train.build import Resources
-from oodml.train.hardness_aware import HardnessAware
-from oodml.train.loop import fit, seeded
+from oodml.train.methods.hdml import HardnessAware
+from oodml.train.methods.parts.synthesis import (
+    loss_on,
+    n_pair_triplets,
+    pulled,
+    random_triplets,
+)
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import Batch, Objective, make_objective
 from oodml.train.plan import plan
 from oodml.train.registry import get_method
 from oodml.train.run import train_run
 from oodml.train.samples import FeatureSamples
-from oodml.train.synthesis import (
-    loss_on,
-    n_pair_triplets,
-    pulled,
-    random_triplets,
-)
 from oodml.train.training import Training
 
 CLASSES, SIZE, DIMENSION = 6, 10, 8
@@ -132,9 +132,7 @@ class TestAdversarialNegatives:
         objective = daml(hidden=2 * SIZE, weight=0.7, generator_rate=1e-12, **{"base.margin": 1.5})
         echo(objective)
         triplets = random_triplets(LABELS, 1)
-        monkeypatch.setattr(
-            "oodml.train.adversarial_negatives.random_triplets", lambda *given: triplets
-        )
+        monkeypatch.setattr("oodml.train.methods.daml.random_triplets", lambda *given: triplets)
         unit = functional.normalize(objective.model(batch.inputs), dim=1)
         places = (triplets.anchors, triplets.positives, triplets.negatives)
         ordinary = objective.criterion.loss(unit, LABELS, places)
@@ -174,9 +172,7 @@ class TestAdversarialNegatives:
         objective.criterion = _Silent(objective.criterion)
         triplets = random_triplets(LABELS, 1)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(
-                "oodml.train.adversarial_negatives.random_triplets", lambda *given: triplets
-            )
+            patch.setattr("oodml.train.methods.daml.random_triplets", lambda *given: triplets)
             loss(objective, batch).backward()  # type: ignore[no-untyped-call]
         trunk, head = objective.model.trunk, objective.model.head
         found = trunk.weight.grad.clone()
@@ -249,7 +245,7 @@ class TestHardnessAware:
         objective.real_loss.fill_(3.0)
         objective.generator_loss.fill_(4e3)
         triplets = n_pair_triplets(LABELS)
-        monkeypatch.setattr("oodml.train.hardness_aware.n_pair_triplets", lambda *given: triplets)
+        monkeypatch.setattr("oodml.train.methods.hdml.n_pair_triplets", lambda *given: triplets)
         before = deepcopy(objective)
         value = loss(objective, batch)
         with torch.no_grad(), seeded(0, "test"):

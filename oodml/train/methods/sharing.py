@@ -7,9 +7,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from oodml.runs.spec import RunSpec
+from oodml.train.methods.parts.several_heads import TwoHeads
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import Batch, Criterion
-from oodml.train.several_heads import TwoHeads
 
 
 class SharingFeatures(TwoHeads):

@@ -11,10 +11,10 @@ from oodml.seeding import generator
 from oodml.train.distributed import gathered
 from oodml.train.losses.memory import Queue
 from oodml.train.losses.self_similarity import distance_weighted_contrast
+from oodml.train.methods.parts.several_heads import SeveralHeads, of_output
 from oodml.train.model import EmbeddingModel
 from oodml.train.momentum import MomentumCopy
 from oodml.train.objective import Batch, Criterion, Encoded
-from oodml.train.several_heads import SeveralHeads, of_output
 from oodml.train.slices import slice_sizes, unit_slices
 from oodml.train.training import Training, encoded_rows
 

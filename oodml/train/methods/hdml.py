@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from oodml.runs.spec import RunSpec
+from oodml.train.methods.parts.synthesis import Triplets, constant, loss_on, n_pair_triplets, pulled
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import Batch, Criterion, Objective
-from oodml.train.synthesis import Triplets, constant, loss_on, n_pair_triplets, pulled
 
 # What stands for a running loss before the first step: no pull, full trust in real samples.
 _BEFORE = 1e6

@@ -8,8 +8,8 @@ from torch.nn import functional
 
 from oodml.runs.spec import RunSpec
 from oodml.train.clusters import Labels, clusters_of, halved, matched
-from oodml.train.divided import Divided, clustering_seed, directions
 from oodml.train.masks import halving_masks, mean_cosine
+from oodml.train.methods.parts.clusters import Divided, clustering_seed, directions
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import Criterion, Encoded, ParameterGroup, groups, trainable
 from oodml.train.training import Training

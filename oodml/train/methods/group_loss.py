@@ -154,8 +154,8 @@ def mpn(
     SOP names the first classifier alone; the paper's method has both. Random erasing, a part of
     its augmentation, is left out.
     """
-    from oodml.train.intra_batch import ClassifiedTwice, IntraBatchConnections
     from oodml.train.message_passing import MessageClassifier, MessagePassing
+    from oodml.train.methods.mpn import ClassifiedTwice, IntraBatchConnections
     from oodml.train.objective import Criterion
 
     if heads < 1 or embedding_dim % heads:

@@ -98,7 +98,7 @@ def hierarchical_divide_and_conquer(
     quarters, ... of the embedding. `orthogonality` weighs the mean cosine of two masks. The margin
     loss learns its boundary, as in `divide_and_conquer`.
     """
-    from oodml.train.mask_learners import MaskLearners
+    from oodml.train.methods.hierarchical_divide_and_conquer import MaskLearners
     from oodml.train.objective import as_criterion
 
     _check("hierarchical_divide_and_conquer", clusters, period, joint)

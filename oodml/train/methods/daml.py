@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from oodml.runs.spec import RunSpec
+from oodml.train.methods.parts.synthesis import Triplets, constant, loss_on, random_triplets
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import Batch, Criterion, Encoded, Objective
-from oodml.train.synthesis import Triplets, constant, loss_on, random_triplets
 
 
 class AdversarialNegatives(Objective):
