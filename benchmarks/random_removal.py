@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from oodml.data import load_dataset
-from oodml.eval.shift_figures import plot_random_removal
+from oodml.eval.figures.shift_figures import plot_random_removal
 from oodml.fid.features import Features, extract_features
 from oodml.fid.shift import Shift, measure_shift
 from oodml.seeding import generator

@@ -52,7 +52,7 @@ def embeddings(samples: int, noise: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def measure_oodml(values: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    from oodml.eval.retrieval import evaluate
+    from oodml.eval.retrieval.evaluate import evaluate
     from oodml.fid.features import Features, FeatureSource
 
     source = FeatureSource("synthetic", "0" * 16, "none", "0" * 64, "none", "fp32")

@@ -72,7 +72,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, drawing: Drawing) -> Path
 @pytest.fixture
 def workspace(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of what is prepared, as the working directory; registries are as before afterwards."""
-    from oodml.eval import metrics
+    from oodml.eval.retrieval import metrics
     from oodml.train import registry
 
     registry.all_methods()

@@ -14,8 +14,8 @@ from oodml.data.collections import collection
 from oodml.data.collections.verified import load_collection
 from oodml.data.load import load_dataset
 from oodml.errors import DataError, UsageError
-from oodml.eval import metrics
-from oodml.eval.retrieval import evaluate, metric_names
+from oodml.eval.retrieval import metrics
+from oodml.eval.retrieval.evaluate import evaluate, metric_names
 from oodml.fid.features import Features
 from oodml.splits.ladder import Ladder
 from oodml.train import registry

@@ -15,7 +15,7 @@ from oodml.cli.tables import Table
 from oodml.cli.views import View, in_brackets
 
 if TYPE_CHECKING:
-    from oodml.eval.analysis import Correlation
+    from oodml.eval.statistics.correlation import Correlation
 
 
 @click.command()
@@ -33,7 +33,7 @@ def analyze_command(directory: Path, metric: str, coefficient: str, table_format
 
     Within each rung, pooled over rungs, and pooled after each rung's means are taken off.
     """
-    from oodml.eval.analysis import correlate_geometry
+    from oodml.eval.statistics.correlation import correlate_geometry
 
     ladder, records = open_results(directory)
     found = correlate_geometry(records, ladder, metric)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from oodml.errors import UsageError
 
 if TYPE_CHECKING:
-    from oodml.eval.published_curves import PublishedStudy
-    from oodml.eval.shift_axis import ShiftAxis
-    from oodml.eval.summary import SummaryRow
+    from oodml.eval.statistics.published import PublishedStudy
+    from oodml.eval.statistics.scores import SummaryRow
+    from oodml.eval.statistics.shift_axis import ShiftAxis
     from oodml.runs.record import RunRecord
     from oodml.splits.ladder import Ladder
 
@@ -23,7 +23,7 @@ def summary_rows(
     ladder: Ladder, records: Sequence[RunRecord], metric: str, *, controls: bool = False
 ) -> list[SummaryRow]:
     """The rows of a summary, those of the controls if asked for."""
-    from oodml.eval.summary import summarize
+    from oodml.eval.statistics.scores import summarize
 
     return summarize(records, ladder, metric, controls=controls)
 
@@ -38,7 +38,7 @@ def curve_chart(
     words: dict[str, Any],
 ) -> Draw:
     """The metric against the axis, with controls and published curves."""
-    from oodml.eval.figures import plot_curves
+    from oodml.eval.figures.curves import plot_curves
 
     controls = summary_rows(ladder, records, metric, controls=True) if ladder.controls else []
     placed, beside = axis.placed(rows), axis.placed(controls)
@@ -47,8 +47,8 @@ def curve_chart(
 
 def deviation_chart(rows: Sequence[SummaryRow], words: dict[str, Any]) -> Draw:
     """The relative deviation of rows that are placed on their axis."""
-    from oodml.eval.deviation import relative_deviation
-    from oodml.eval.deviation_figure import plot_deviation
+    from oodml.eval.figures.deviation_figure import plot_deviation
+    from oodml.eval.statistics.deviation import relative_deviation
 
     deviations = relative_deviation(rows) if rows else []
     return lambda path: plot_deviation(deviations, path, **words)
@@ -58,9 +58,9 @@ def score_chart(
     rows: Sequence[SummaryRow], ladder: Ladder, metric: str, study: PublishedStudy | None
 ) -> Draw:
     """The aggregated scores, the published ones beside them."""
-    from oodml.eval.score_figure import plot_scores
-    from oodml.eval.styles import PUBLISHED
-    from oodml.eval.summary import score_methods
+    from oodml.eval.figures.method_styles import PUBLISHED
+    from oodml.eval.figures.methods import plot_scores
+    from oodml.eval.statistics.scores import score_methods
 
     scores = score_methods(rows, ladder)
     if study is not None:
@@ -77,8 +77,8 @@ def few_shot_chart(
     words: dict[str, Any],
 ) -> Draw:
     """The gain by adaptation against the axis."""
-    from oodml.eval.few_shot_figure import plot_few_shot
-    from oodml.eval.few_shot_gain import few_shot_gains
+    from oodml.eval.figures.few_shot_figure import plot_few_shot
+    from oodml.eval.statistics.few_shot import few_shot_gains
 
     rows = axis.placed(few_shot_gains(records, ladder, metric))
     return lambda path: plot_few_shot(rows, path, **words)
@@ -88,8 +88,8 @@ def geometry_chart(
     ladder: Ladder, records: Sequence[RunRecord], metric: str, coefficient: str
 ) -> Draw:
     """The correlations of geometry and metric."""
-    from oodml.eval.analysis import correlate_geometry
-    from oodml.eval.geometry_figure import plot_geometry
+    from oodml.eval.figures.geometry_figure import plot_geometry
+    from oodml.eval.statistics.correlation import correlate_geometry
 
     found = correlate_geometry(records, ladder, metric)
     return lambda path: plot_geometry(found, path, metric=metric, coefficient=coefficient)
@@ -97,13 +97,13 @@ def geometry_chart(
 
 def published_chart(name: str, view: str, x: str) -> Draw:
     """A view of the published study alone."""
-    from oodml.eval.deviation import relative_deviation
-    from oodml.eval.deviation_figure import plot_deviation
-    from oodml.eval.figures import plot_curves
-    from oodml.eval.published_curves import published_study
-    from oodml.eval.score_figure import plot_scores
-    from oodml.eval.shift_axis import study_axis
-    from oodml.eval.summary import score_methods
+    from oodml.eval.figures.curves import plot_curves
+    from oodml.eval.figures.deviation_figure import plot_deviation
+    from oodml.eval.figures.methods import plot_scores
+    from oodml.eval.statistics.deviation import relative_deviation
+    from oodml.eval.statistics.published import published_study
+    from oodml.eval.statistics.scores import score_methods
+    from oodml.eval.statistics.shift_axis import study_axis
 
     study = published_study(name)
     axis = study_axis(study, x)

@@ -107,7 +107,7 @@ def _splits(ladder: Ladder, controls: bool) -> list[Split]:
 def _metrics(extra: Sequence[str]) -> tuple[str, ...]:
     """The usual metrics and the extra ones; an unknown name ends the command before any work."""
     from oodml.eval.along_ladder import check_metrics
-    from oodml.eval.retrieval import DEFAULT_METRICS
+    from oodml.eval.retrieval.evaluate import DEFAULT_METRICS
 
     metrics = tuple(dict.fromkeys([*DEFAULT_METRICS, *extra]))
     check_metrics(metrics)

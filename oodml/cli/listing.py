@@ -47,7 +47,7 @@ def _datasets() -> Table:
 
 
 def _metrics() -> Table:
-    from oodml.eval.retrieval import metric_names
+    from oodml.eval.retrieval.evaluate import metric_names
 
     return Table(["metric", "what it is"], [list(row) for row in metric_names()])
 

@@ -26,7 +26,7 @@ from oodml.cli.views import View, deviation_view, deviations_view, few_shot_view
 from oodml.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from oodml.eval.published_curves import PublishedStudy
+    from oodml.eval.statistics.published import PublishedStudy
     from oodml.runs.record import RunRecord
     from oodml.splits.ladder import Ladder
 
@@ -101,8 +101,8 @@ def print_views(views: Sequence[View], table_format: str) -> None:
 
 
 def _own_view(ladder: Ladder, records: list[RunRecord], metric: str, view: str) -> View:
-    from oodml.eval.few_shot_gain import few_shot_gains
-    from oodml.eval.summary import summarize
+    from oodml.eval.statistics.few_shot import few_shot_gains
+    from oodml.eval.statistics.scores import summarize
 
     if view == "few-shot":
         adapted = few_shot_gains(records, ladder, metric)
@@ -122,9 +122,9 @@ def _own_view(ladder: Ladder, records: list[RunRecord], metric: str, view: str) 
 
 
 def _published_view(name: str, view: str, *, beside: bool) -> View:
-    from oodml.eval.deviation import relative_deviation
-    from oodml.eval.published_curves import published_study
-    from oodml.eval.styles import PUBLISHED
+    from oodml.eval.figures.method_styles import PUBLISHED
+    from oodml.eval.statistics.deviation import relative_deviation
+    from oodml.eval.statistics.published import published_study
 
     study = published_study(name)
     rows = [replace(row, method=row.method + PUBLISHED) for row in study.rows()]
@@ -152,7 +152,7 @@ def _sources(study: PublishedStudy) -> list[str]:
 def _curves_view(
     rows: Sequence[object], fids: Sequence[float], ladder: Ladder | None, source: str
 ) -> View:
-    from oodml.eval.summary import SummaryRow, score_methods
+    from oodml.eval.statistics.scores import SummaryRow, score_methods
 
     known = [row for row in rows if isinstance(row, SummaryRow)]
     scores = {score.method: score for score in score_methods(known, ladder)}

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from oodml.errors import DataError, unknown_name
-from oodml.eval.clustering import CLUSTERING_METRICS
-from oodml.eval.comparable import EMBEDDINGS
-from oodml.eval.geometry import geometry
-from oodml.eval.metrics import find_metric
-from oodml.eval.retrieval import DEFAULT_METRICS, evaluate, metric_names
+from oodml.eval.retrieval.clustering import CLUSTERING_METRICS
+from oodml.eval.retrieval.evaluate import DEFAULT_METRICS, evaluate, metric_names
+from oodml.eval.retrieval.geometry import geometry
+from oodml.eval.retrieval.metrics import find_metric
+from oodml.eval.statistics.comparable import EMBEDDINGS
 from oodml.fid.features import Features
 from oodml.runs.record import RunRecord
 from oodml.runs.spec import RunSpec

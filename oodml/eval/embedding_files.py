@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from oodml.errors import DataError
-from oodml.eval.comparable import EMBEDDINGS
+from oodml.eval.statistics.comparable import EMBEDDINGS
 from oodml.fid.array_files import read_npy
 from oodml.fid.features import Features, FeatureSource
 

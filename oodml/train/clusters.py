@@ -7,7 +7,7 @@ import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
 from oodml.errors import DataError
-from oodml.eval.clustering import k_means
+from oodml.eval.retrieval.clustering import k_means
 from oodml.seeding import derive_seed
 
 Labels = npt.NDArray[np.int64]

@@ -12,8 +12,8 @@ import numpy as np
 from torch import nn
 
 from oodml.errors import UsageError
-from oodml.eval.rerank import evaluate_reranked
-from oodml.eval.retrieval import evaluate
+from oodml.eval.retrieval.evaluate import evaluate
+from oodml.eval.retrieval.reranking import evaluate_reranked
 from oodml.runs.spec import RunSpec
 from oodml.splits.episodes import MIN_QUERIES, SHOTS, Episode, few_shot_episodes
 from oodml.train.adaptation import adapt

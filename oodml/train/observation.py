@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from oodml.eval.clustering import cluster, normalized_mutual_information
+from oodml.eval.retrieval.clustering import cluster, normalized_mutual_information
 
 # arXiv:2003.11113.
 DEPTHS = (1, 2, 4, 8)

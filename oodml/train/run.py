@@ -16,10 +16,10 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from oodml.errors import DataError
-from oodml.eval.geometry import geometry
-from oodml.eval.pair_weights import FILE as PAIRS
-from oodml.eval.rerank import evaluate_reranked
-from oodml.eval.retrieval import evaluate
+from oodml.eval.figures.binned_weights import FILE as PAIRS
+from oodml.eval.retrieval.evaluate import evaluate
+from oodml.eval.retrieval.geometry import geometry
+from oodml.eval.retrieval.reranking import evaluate_reranked
 from oodml.fid.features import Features
 from oodml.runs.record import RunRecord
 from oodml.runs.spec import RunSpec

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from oodml.errors import DataError, UsageError, unknown_name
-from oodml.eval.retrieval import DEFAULT_METRICS
+from oodml.eval.retrieval.evaluate import DEFAULT_METRICS
 from oodml.launch import run_grid
 from oodml.runs.spec import RunSpec
 from oodml.runs.store import Store

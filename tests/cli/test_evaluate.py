@@ -14,8 +14,8 @@ from click.testing import CliRunner, Result
 from oodml.cli import main
 from oodml.errors import DataError
 from oodml.eval.along_ladder import evaluate_split, evaluation_spec, for_ladder
-from oodml.eval.geometry import geometry
-from oodml.eval.retrieval import evaluate
+from oodml.eval.retrieval.evaluate import evaluate
+from oodml.eval.retrieval.geometry import geometry
 from oodml.fid.features import Features
 from oodml.runs.record import RunRecord
 from oodml.runs.spec import RunSpec

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from oodml.cli import main
 from oodml.cli.tables import Table
-from oodml.eval.summary import score_methods, summarize
+from oodml.eval.statistics.scores import score_methods, summarize
 from oodml.runs.record import RunRecord
 from oodml.runs.spec import RunSpec
 from oodml.runs.store import Store

@@ -6,7 +6,7 @@ import scipy.stats
 from test_summary import LADDER, run
 
 from oodml.errors import DataError, UsageError
-from oodml.eval.analysis import correlate_geometry, fisher, geometry_points, pearson
+from oodml.eval.statistics.correlation import correlate_geometry, fisher, geometry_points, pearson
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(8, 3))  # methods x rungs

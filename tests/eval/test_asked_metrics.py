@@ -6,7 +6,7 @@ import pytest
 from conftest import make_features
 
 from oodml.errors import DataError
-from oodml.eval.retrieval import evaluate
+from oodml.eval.retrieval.evaluate import evaluate
 
 COUNTS = {"queries", "queries_left_out", "queries_tied"}
 

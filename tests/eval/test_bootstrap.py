@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from oodml.eval.bootstrap import Estimate, over_seeds, resamples
+from oodml.eval.statistics.intervals import Estimate, over_seeds, resamples
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 4])

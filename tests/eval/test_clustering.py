@@ -7,13 +7,13 @@ from sklearn.metrics import normalized_mutual_info_score
 from sklearn.metrics.cluster import pair_confusion_matrix
 
 from oodml.errors import DataError, UsageError
-from oodml.eval.clustering import (
+from oodml.eval.retrieval.clustering import (
     cluster,
     normalized_mutual_information,
     pairwise_f1,
     score_clusters,
 )
-from oodml.eval.retrieval import evaluate
+from oodml.eval.retrieval.evaluate import evaluate
 from oodml.fid.features import Features, FeatureSource
 
 SOURCE = FeatureSource("test", "0" * 16, "none", "0" * 64, "none", "fp32")

@@ -5,9 +5,9 @@ import pytest
 import scipy.stats
 from synthetic_rows import rows
 
-from oodml.eval.comparison import compare_methods, holm
-from oodml.eval.curves import pairs_of
-from oodml.eval.summary import t_interval
+from oodml.eval.statistics.comparisons import compare_methods, holm
+from oodml.eval.statistics.curves import pairs_of
+from oodml.eval.statistics.scores import t_interval
 
 RANDOM = np.random.default_rng(0)
 BASE = 0.6 - 0.1 * np.arange(4) + 0.01 * RANDOM.normal(size=(5, 4))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from synthetic_rows import FIDS, rows
 
-from oodml.eval.crossing import crossings, separated_signs
+from oodml.eval.statistics.crossing import crossings, separated_signs
 
 NOISE = 0.001 * np.random.default_rng(0).normal(size=(4, 4))
 

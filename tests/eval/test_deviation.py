@@ -6,7 +6,7 @@ import scipy.stats
 from synthetic_rows import FIDS, rows
 
 from oodml.errors import DataError
-from oodml.eval.deviation import deviation_lines, relative_deviation
+from oodml.eval.statistics.deviation import deviation_lines, relative_deviation
 
 A = np.array([[0.8, 0.6, 0.5, 0.3], [0.9, 0.7, 0.5, 0.4]])
 B = np.array([[0.6, 0.5, 0.4, 0.3], [0.7, 0.6, 0.3, 0.2]])

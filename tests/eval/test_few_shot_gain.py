@@ -6,7 +6,7 @@ import scipy.stats
 from test_summary import LADDER, run
 
 from oodml.errors import DataError
-from oodml.eval.few_shot_gain import few_shot_gains
+from oodml.eval.statistics.few_shot import few_shot_gains
 
 ZERO = np.array([[0.50, 0.52, 0.48], [0.60, 0.58, 0.56]])
 FEW = np.array([[0.55, 0.60, 0.50], [0.61, 0.66, 0.58]])

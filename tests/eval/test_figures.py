@@ -5,11 +5,11 @@ import pytest
 from PIL import Image
 
 from oodml.errors import DataError, UsageError
-from oodml.eval.figures import _figure, mark_start, plot_curves
-from oodml.eval.line_names import spread
-from oodml.eval.published_curves import published_study
-from oodml.eval.styles import _KNOWN, _LISTED, line_style
-from oodml.eval.summary import SummaryRow
+from oodml.eval.figures.curves import _figure, mark_start, plot_curves
+from oodml.eval.figures.line_labels import spread
+from oodml.eval.figures.method_styles import _KNOWN, _LISTED, line_style
+from oodml.eval.statistics.published import published_study
+from oodml.eval.statistics.scores import SummaryRow
 from oodml.train.registry import all_methods
 
 METHODS = ("frozen", "contrastive", "multi_similarity", "margin", "arcface", "proxy_anchor")

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from oodml.errors import DataError
-from oodml.eval import geometry as module
-from oodml.eval.geometry import geometry, singular_values
+from oodml.eval.retrieval import geometry as module
+from oodml.eval.retrieval.geometry import geometry, singular_values
 from oodml.fid.features import Features, FeatureSource
 
 SOURCE = FeatureSource("test", "0" * 16, "none", "0" * 64, "none", "fp32")

@@ -13,11 +13,12 @@ from PIL import Image
 
 from oodml.data import load_dataset
 from oodml.errors import DataError, UsageError
-from oodml.eval import ladder_figures, ladder_strips
-from oodml.eval.chart import TEST, TRAIN, new_figure
-from oodml.eval.ladder_figures import plot_composition, plot_trajectory
-from oodml.eval.ladder_projection import plot_projection, project
-from oodml.eval.ladder_strips import moves, plot_moves
+from oodml.eval.figures import ladder as ladder_figures
+from oodml.eval.figures import ladder_strips
+from oodml.eval.figures.class_plane import plot_projection, project
+from oodml.eval.figures.ladder import plot_composition, plot_trajectory
+from oodml.eval.figures.ladder_strips import moves, plot_moves
+from oodml.eval.figures.style import TEST, TRAIN, new_figure
 from oodml.fid.features import Features
 from oodml.splits.build import build_ladder
 from oodml.splits.controls import add_controls, add_null

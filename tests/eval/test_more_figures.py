@@ -8,13 +8,15 @@ from matplotlib import rc_context
 from synthetic_rows import FIDS, rows
 
 from oodml.errors import DataError, UsageError
-from oodml.eval import deviation_figure, few_shot_figure, figures, geometry_figure, score_figure
-from oodml.eval.analysis import Correlation
-from oodml.eval.bootstrap import Estimate
-from oodml.eval.chart import _SETTINGS
-from oodml.eval.deviation import relative_deviation
-from oodml.eval.few_shot_gain import FewShotRow
-from oodml.eval.summary import score_methods
+from oodml.eval.figures import curves as figures
+from oodml.eval.figures import deviation_figure, few_shot_figure, geometry_figure
+from oodml.eval.figures import methods as score_figure
+from oodml.eval.figures.style import _SETTINGS
+from oodml.eval.statistics.correlation import Correlation
+from oodml.eval.statistics.deviation import relative_deviation
+from oodml.eval.statistics.few_shot import FewShotRow
+from oodml.eval.statistics.intervals import Estimate
+from oodml.eval.statistics.scores import score_methods
 
 METHODS = ("frozen", "margin", "arcface", "proxy_anchor")
 RANDOM = np.random.default_rng(0)

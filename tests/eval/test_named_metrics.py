@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from oodml.errors import UsageError
-from oodml.eval import metrics
-from oodml.eval.metrics import descriptions, find_metric, metric
-from oodml.eval.ranking import Ranking
+from oodml.eval.retrieval import metrics
+from oodml.eval.retrieval.metrics import descriptions, find_metric, metric
+from oodml.eval.retrieval.ranking import Ranking
 
 
 @pytest.fixture(autouse=True)

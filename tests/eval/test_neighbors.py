@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from oodml.errors import UsageError
-from oodml.eval import neighbors
-from oodml.eval.neighbors import nearest_neighbors, normalized
+from oodml.eval.retrieval import nearest as neighbors
+from oodml.eval.retrieval.nearest import nearest_neighbors, normalized
 
 
 @pytest.fixture

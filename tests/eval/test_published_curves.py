@@ -1,9 +1,9 @@
 import pytest
 
 from oodml.errors import UsageError
-from oodml.eval.deviation import deviation_lines, relative_deviation
-from oodml.eval.published_curves import published_names, published_study
-from oodml.eval.summary import score_methods
+from oodml.eval.statistics.deviation import deviation_lines, relative_deviation
+from oodml.eval.statistics.published import published_names, published_study
+from oodml.eval.statistics.scores import score_methods
 
 # Recall@1 and FID of S2SD on CARS and of ArcFace on CUB, areas summed by hand:
 # sum of (FID step) * (mean of both ends) over the range of FIDs.

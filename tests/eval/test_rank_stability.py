@@ -3,8 +3,8 @@ import pytest
 import scipy.stats
 from synthetic_rows import rows
 
-from oodml.eval.rank_stability import rank_agreement, ranks, score_ranks
-from oodml.eval.summary import MethodScore
+from oodml.eval.statistics.rank_stability import rank_agreement, ranks, score_ranks
+from oodml.eval.statistics.scores import MethodScore
 
 
 def test_ranks_start_at_the_highest_and_ties_share():

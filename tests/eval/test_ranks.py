@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from oodml.eval import ranks
-from oodml.eval.neighbors import normalized
-from oodml.eval.ranks import Depth, positive_ranks
-from oodml.eval.tiles import Samples, margin
+from oodml.eval.retrieval import exact_ranks as ranks
+from oodml.eval.retrieval.exact_ranks import Depth, positive_ranks
+from oodml.eval.retrieval.nearest import normalized
+from oodml.eval.retrieval.tiles import Samples, margin
 
 NAMES = ("before", "hits_before", "size", "hits")
 

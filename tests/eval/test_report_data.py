@@ -21,16 +21,16 @@ from report_store import HOSTILE_CLASS, HOSTILE_METHOD, Pool, fill, keep_embeddi
 from sklearn.decomposition import PCA
 
 from oodml.errors import DataError, UsageError
+from oodml.eval.figures.method_styles import line_style
 from oodml.eval.report.colors import CONTRAST, DARK_PAGE, contrast, on_dark
 from oodml.eval.report.content import report_content
-from oodml.eval.report.galleries import Board, boards
+from oodml.eval.report.definitions import definitions
+from oodml.eval.report.gallery import Board, boards
 from oodml.eval.report.gallery_content import gallery_content
 from oodml.eval.report.page import embedded, write_report
 from oodml.eval.report.queries import NEIGHBORS
 from oodml.eval.report.thumbnails import SIDE, fitting, thumbnail
-from oodml.eval.report.words import definitions
-from oodml.eval.styles import line_style
-from oodml.eval.summary import aggregated_generalization_score
+from oodml.eval.statistics.scores import aggregated_generalization_score
 from oodml.runs.record import RunRecord
 
 METHODS = ("frozen", HOSTILE_METHOD, "margin")

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from oodml.errors import DataError, UsageError
-from oodml.eval.rerank import evaluate_reranked, rerank
-from oodml.eval.retrieval import DEFAULT_METRICS, evaluate
+from oodml.eval.retrieval.evaluate import DEFAULT_METRICS, evaluate
+from oodml.eval.retrieval.reranking import evaluate_reranked, rerank
 from oodml.fid.features import Features, FeatureSource
 
 SOURCE = FeatureSource("test", "0" * 16, "none", "0" * 64, "none", "fp32")

@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from oodml.eval import ranks, screening
-from oodml.eval.ranks import Depth, positive_ranks
-from oodml.eval.screening import Screen
-from oodml.eval.tally import Tally
-from oodml.eval.tiles import (
+from oodml.eval.retrieval import exact_ranks as ranks
+from oodml.eval.retrieval import screening
+from oodml.eval.retrieval.exact_ranks import Depth, positive_ranks
+from oodml.eval.retrieval.screening import Screen
+from oodml.eval.retrieval.tally import Tally
+from oodml.eval.retrieval.tiles import (
     Samples,
     Side,
     chosen_products,

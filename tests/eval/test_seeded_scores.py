@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from oodml.eval import clustering, geometry
-from oodml.eval.clustering import cluster, k_means
+from oodml.eval.retrieval import clustering, geometry
+from oodml.eval.retrieval.clustering import cluster, k_means
 from oodml.fid.features import Features, FeatureSource
 from oodml.seeding import derive_seed, generator
 

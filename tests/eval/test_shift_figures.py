@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from oodml.errors import UsageError
-from oodml.eval.shift_figures import plot_random_removal
+from oodml.eval.figures.shift_figures import plot_random_removal
 from oodml.fid.shift import Shift, with_null
 
 BARE = Shift("sample", 50.0, 20.0, 30.0, 900, 900, 16, 1e-9)

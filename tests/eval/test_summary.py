@@ -6,7 +6,7 @@ import pytest
 import scipy.stats
 
 from oodml.errors import DataError, UsageError
-from oodml.eval.summary import (
+from oodml.eval.statistics.scores import (
     MethodScore,
     aggregated_generalization_score,
     score_methods,

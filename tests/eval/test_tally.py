@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from oodml.eval.tally import Tally
+from oodml.eval.retrieval.tally import Tally
 
 
 def test_a_similarity_on_the_rounded_edge_of_the_margin_is_looked_at_again() -> None:

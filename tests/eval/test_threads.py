@@ -9,10 +9,10 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from oodml.eval import ranks
-from oodml.eval.ranks import Depth, positive_ranks
-from oodml.eval.threads import threads
-from oodml.eval.tiles import Samples
+from oodml.eval.retrieval import exact_ranks as ranks
+from oodml.eval.retrieval.exact_ranks import Depth, positive_ranks
+from oodml.eval.retrieval.threads import threads
+from oodml.eval.retrieval.tiles import Samples
 
 CPU = torch.device("cpu")
 

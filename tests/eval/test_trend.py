@@ -3,8 +3,8 @@ import pytest
 import scipy.stats
 from synthetic_rows import FIDS, rows
 
-from oodml.eval.summary import t_interval
-from oodml.eval.trend import fitted_slope, line_ends, method_trends
+from oodml.eval.statistics.scores import t_interval
+from oodml.eval.statistics.trend import fitted_slope, line_ends, method_trends
 
 
 def test_slope_and_its_intervals_against_scipy():

@@ -12,7 +12,7 @@ import pytest
 import torch
 from conftest import make_features
 
-from oodml.eval.retrieval import evaluate
+from oodml.eval.retrieval.evaluate import evaluate
 from oodml.fid.features import Features
 from oodml.splits.build import build_ladder
 from oodml.splits.ladder import Ladder

@@ -12,7 +12,7 @@ import pytest
 
 from oodml.data import load_dataset
 from oodml.errors import UsageError
-from oodml.eval.retrieval import evaluate
+from oodml.eval.retrieval.evaluate import evaluate
 from oodml.fid.backbone import load_backbone
 from oodml.fid.features import Features, extract_features
 from oodml.runs.record import RunRecord

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from oodml.errors import UsageError
-from oodml.eval.neighbors import nearest_neighbors
+from oodml.eval.retrieval.nearest import nearest_neighbors
 from oodml.fid.features import Features
 from oodml.runs.record import RunRecord
 from oodml.splits.ladder import Ladder

@@ -13,8 +13,8 @@ import torch
 from oodml.data import load_dataset
 from oodml.data.dataset import Dataset
 from oodml.errors import DataError
-from oodml.eval.geometry import geometry
-from oodml.eval.retrieval import evaluate
+from oodml.eval.retrieval.evaluate import evaluate
+from oodml.eval.retrieval.geometry import geometry
 from oodml.fid.backbone import load_backbone
 from oodml.fid.features import Features, extract_features
 from oodml.splits.build import build_ladder

@@ -11,9 +11,9 @@ from oodml import __version__
 from oodml.errors import DataError
 from oodml.eval.report.curves import curves, method_styles, metrics_of
 from oodml.eval.report.few_shot import few_shot_content
-from oodml.eval.report.galleries import boards
+from oodml.eval.report.gallery import boards
 from oodml.eval.report.gallery_content import gallery_content
-from oodml.eval.report.rungs import ladder_content
+from oodml.eval.report.ladder import ladder_content
 from oodml.eval.report.runs import runs_content
 
 if TYPE_CHECKING:

@@ -8,14 +8,14 @@ from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
 
 from oodml.errors import DataError, unknown_name
+from oodml.eval.figures.method_styles import line_style
 from oodml.eval.report.colors import on_dark
 from oodml.eval.report.pairs import pairs_content
-from oodml.eval.styles import line_style
-from oodml.eval.summary import score_methods, summarize
-from oodml.eval.trend import method_trends
+from oodml.eval.statistics.scores import score_methods, summarize
+from oodml.eval.statistics.trend import method_trends
 
 if TYPE_CHECKING:
-    from oodml.eval.summary import SummaryRow
+    from oodml.eval.statistics.scores import SummaryRow
     from oodml.runs.record import RunRecord
     from oodml.splits.ladder import Ladder
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
 
-from oodml.eval.few_shot_gain import FewShotRow, few_shot_gains
+from oodml.eval.statistics.few_shot import FewShotRow, few_shot_gains
 
 if TYPE_CHECKING:
     from oodml.runs.record import RunRecord

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from oodml.eval.report.galleries import KINDS, Board
+from oodml.eval.report.gallery import KINDS, Board
 from oodml.eval.report.queries import QUERIES, Found
 from oodml.eval.report.thumbnails import fitting
 

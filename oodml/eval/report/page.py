@@ -14,7 +14,7 @@ from string import Template
 from typing import TYPE_CHECKING, Any
 
 from oodml.eval.report.content import report_content
-from oodml.eval.report.words import definitions
+from oodml.eval.report.definitions import definitions
 from oodml.files import atomic_write
 from oodml.text import printable
 

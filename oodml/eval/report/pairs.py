@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import astuple
 from typing import Any
 
-from oodml.eval.comparison import compare_methods
-from oodml.eval.crossing import crossings
-from oodml.eval.summary import SummaryRow
+from oodml.eval.statistics.comparisons import compare_methods
+from oodml.eval.statistics.crossing import crossings
+from oodml.eval.statistics.scores import SummaryRow
 
 
 def pairs_content(rows: Sequence[SummaryRow], number: Mapping[str, int]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from oodml.eval.neighbors import nearest_neighbors
+from oodml.eval.retrieval.nearest import nearest_neighbors
 from oodml.fid.features import Features
 
 Rows = npt.NDArray[np.int64]

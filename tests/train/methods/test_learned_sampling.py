@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from oodml.data import load_dataset
 from oodml.errors import DataError, UsageError
-from oodml.eval.retrieval import evaluate
+from oodml.eval.retrieval.evaluate import evaluate
 from oodml.fid.backbone import load_backbone
 from oodml.fid.features import Features, extract_features
 from oodml.runs.spec import RunSpec

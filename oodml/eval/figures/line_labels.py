@@ -1,0 +1,125 @@
+"""Names of lines beside their ends, without overlaps, or in a legend below."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from oodml.eval.figures.method_styles import PUBLISHED, line_style
+
+EDGE = 0.006  # share of a figure's width that stays free at its edges
+
+
+def name_lines(
+    figure: Any, axes: Any, ends: dict[str, tuple[float, float]], *, left: float = 0.135
+) -> None:
+    """Name every line beside its end; in a legend below if the names do not fit there.
+
+    `left` is the share of the width that the axis usually needs for its own words; where they need
+    more they get it.
+    """
+    height = figure.get_figheight()
+    figure.subplots_adjust(left=left, right=0.97, top=1 - 0.22 / height, bottom=0.465 / height)
+    shift = EDGE - axes.yaxis.get_tightbbox().x0 / figure.bbox.width
+    figure.subplots_adjust(left=left + max(0.0, shift))
+    _name_ends(figure, axes, ends)
+    _keep_inside(figure, axes)
+
+
+def _name_ends(figure: Any, axes: Any, ends: dict[str, tuple[float, float]]) -> None:
+    from matplotlib.lines import Line2D
+
+    names = sorted(ends, key=lambda name: ends[name][1])
+    texts = [
+        axes.text(1, 0, name, color=line_style(name).color, va="center", fontsize=8)
+        for name in names
+    ]
+    boxes = [text.get_window_extent() for text in texts]
+    width = max(box.width for box in boxes) / figure.bbox.width
+    step = 1.12 * max(box.height for box in boxes) / axes.bbox.height
+    if width > 0.36 or step * len(names) > 1:
+        for text in texts:
+            text.remove()
+        legend_below(figure, names[::-1])
+        return
+    figure.subplots_adjust(right=0.97 - width - 0.04)
+    from_data = axes.transData + axes.transAxes.inverted()
+    points = [from_data.transform(ends[name]) for name in names]
+    heights = spread([float(y) for _, y in points], step)
+    for text, (x, y), height in zip(texts, points, heights, strict=True):
+        text.set(transform=axes.transAxes, x=1.065, y=height)
+        leader = Line2D([x + 0.015, 1.055], [y, height], color=text.get_color(), linewidth=0.5)
+        leader.set(transform=axes.transAxes, clip_on=False)
+        axes.add_artist(leader)
+
+
+def _keep_inside(figure: Any, axes: Any) -> None:
+    """The names of both axes moved as far as they would leave the page, and shrunk if too long."""
+    for label, side, place in (
+        (axes.xaxis.label, 0, axes.xaxis.label.set_x),
+        (axes.yaxis.label, 1, axes.yaxis.label.set_y),
+    ):
+        page, room = (box.bounds[2 + side] for box in (figure.bbox, axes.bbox))
+        length = label.get_window_extent().bounds[2 + side]
+        label.set_fontsize(label.get_fontsize() * min(1.0, (1 - 2 * EDGE) * page / length))
+        low, high = label.get_window_extent().get_points()[:, side]
+        inside = max(0.0, EDGE * page - low) + min(0.0, (1 - EDGE) * page - high)
+        place(0.5 + inside / room)
+
+
+def spread(heights: Sequence[float], step: float) -> list[float]:
+    """Rising heights moved as little as can be (in squares) until each is `step` above the last.
+
+    They also end inside [step / 2, 1 - step / 2], as far as they fit.
+    """
+    blocks: list[list[float]] = []
+    for number, height in enumerate(heights):
+        blocks.append([height - number * step])
+        while len(blocks) > 1 and np.mean(blocks[-2]) >= np.mean(blocks[-1]):
+            last = blocks.pop()
+            blocks[-1] += last
+    free = [float(np.mean(block)) for block in blocks for _ in block]
+    top = 1 - step * (len(free) - 0.5)
+    return [max(min(z, top), step / 2) + number * step for number, z in enumerate(free)]
+
+
+def legend_below(figure: Any, names: Sequence[str]) -> None:
+    """A legend in columns below the axes, in this order; the figure grows by its height."""
+    columns = 3 if max(map(len, names)) < 22 else 2
+    rows = -(-len(names) // columns)
+    width, height = figure.get_size_inches()
+    taller = height + 0.155 * rows + 0.04
+    figure.set_size_inches(width, taller)
+    place = figure.subplotpars
+    bottom = (place.bottom * height + 0.155 * rows + 0.04) / taller
+    figure.subplots_adjust(top=1 - (1 - place.top) * height / taller, bottom=bottom)
+    figure.legend(
+        handles=[_handle(name) for name in names],
+        loc="lower center",
+        ncols=columns,
+        frameon=False,
+        fontsize=7.5,
+        handlelength=2.4,
+        columnspacing=1.2,
+        labelspacing=0.3,
+        borderaxespad=0.1,
+    )
+
+
+def _handle(name: str) -> Any:
+    from matplotlib.lines import Line2D
+
+    style = line_style(name)
+    return Line2D(
+        [],
+        [],
+        color=style.color,
+        linestyle=style.dashes,
+        marker=style.marker,
+        markersize=4,
+        linewidth=1.3,
+        markerfacecolor="white" if name.endswith(PUBLISHED) else style.color,
+        label=name,
+    )

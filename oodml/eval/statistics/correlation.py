@@ -1,0 +1,192 @@
+"""Which property of an embedding goes with its retrieval: correlations over methods."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.stats import rankdata
+
+from oodml.errors import DataError, unknown_name
+from oodml.eval.statistics.intervals import Array, Estimate
+from oodml.eval.statistics.scores import comparable_runs
+from oodml.seeding import generator
+
+if TYPE_CHECKING:
+    from oodml.runs.record import RunRecord
+    from oodml.splits.ladder import Ladder
+
+SIDES = ("train", "test")
+DRAWS = 1000
+# A bootstrap over fewer methods than this hardly varies.
+FEWEST_METHODS = 6
+_Z = 1.959964  # the 97.5% point of the normal distribution
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """How one geometry property, measured on the `side` "train" or "test", goes with a metric.
+
+    `scope` is "rung N" (over methods on that rung), "pooled" (over methods and rungs together,
+    where what shift does to both counts too) or "within" (the same after each rung's mean is
+    taken off both). A point is a method's mean over its seeds; `points` counts them. Intervals:
+    within a rung Fisher's z, from four points on, with the variance (1 + r^2 / 2) / (n - 3) for
+    Spearman (Bonett and Wright 2000); for "pooled" and "within" percentiles of a bootstrap over
+    methods, from six methods on. None where a side does not vary.
+    """
+
+    property: str
+    side: str
+    scope: str
+    points: int
+    methods: int
+    pearson: Estimate | None
+    spearman: Estimate | None
+
+
+@dataclass(frozen=True)
+class Point:
+    """One method on one rung: the means over its seeds of a property and of the metric."""
+
+    method: str
+    rung: int
+    fid: float
+    x: float
+    y: float
+
+
+def correlate_geometry(
+    records: Iterable[RunRecord], ladder: Ladder, metric: str = "recall_at_1"
+) -> list[Correlation]:
+    """The correlation of every property with the metric: per rung, pooled and within rungs.
+
+    Raises `DataError` if no run carries geometry or runs cannot be compared, `UsageError` for an
+    unknown metric.
+    """
+    points = geometry_points(records, ladder, metric)
+    found = []
+    for (name, side), own in points.items():
+        rungs = sorted({point.rung for point in own})
+        for rung in rungs:
+            found.append(_on_rung(name, side, rung, [p for p in own if p.rung == rung]))
+        if len(rungs) > 1:
+            found += [_over_rungs(name, side, scope, own) for scope in ("pooled", "within")]
+    return found
+
+
+def geometry_points(
+    records: Iterable[RunRecord], ladder: Ladder, metric: str = "recall_at_1"
+) -> dict[tuple[str, str], list[Point]]:
+    """The points of every (property, side), by method, then rung."""
+    cells: dict[tuple[str, str], dict[tuple[str, int], list[tuple[float, float]]]]
+    cells = defaultdict(lambda: defaultdict(list))
+    chosen = comparable_runs(records, ladder)
+    known = {name for record, _ in chosen for name in record.metrics}
+    if chosen and metric not in known:
+        raise unknown_name("metric", metric, known)
+    for record, rung in chosen:
+        for side in SIDES:
+            for name, value in record.geometry.get(side, {}).items():
+                if metric in record.metrics and math.isfinite(value):
+                    pair = (value, record.metrics[metric])
+                    cells[name, side][record.label, rung].append(pair)
+    if not cells:
+        raise DataError(
+            "no run carries the geometry of its embeddings; those of this version do: run the grid "
+            "again into a new directory."
+        )
+    return {
+        key: [
+            Point(method, rung, ladder.rungs[rung].fid, *np.mean(pairs, axis=0).tolist())
+            for (method, rung), pairs in sorted(own.items())
+        ]
+        for key, own in sorted(cells.items())
+    }
+
+
+def _on_rung(name: str, side: str, rung: int, points: Sequence[Point]) -> Correlation:
+    x, y = _columns(points)
+    return Correlation(
+        name,
+        side,
+        f"rung {rung}",
+        len(points),
+        len(points),
+        fisher(pearson(x, y), len(points)),
+        fisher(pearson(rankdata(x), rankdata(y)), len(points), of_ranks=True),
+    )
+
+
+def _over_rungs(name: str, side: str, scope: str, points: Sequence[Point]) -> Correlation:
+    if scope == "pooled":
+        x, y = _columns(points)
+        pairs = ((x, y), (rankdata(x), rankdata(y)))
+    else:
+        pairs = (_centred(points, ranked=False), _centred(points, ranked=True))
+    methods = sorted({point.method for point in points})
+    rows = [[i for i, p in enumerate(points) if p.method == method] for method in methods]
+    estimates = [_over_methods(a, b, rows, (name, side, scope)) for a, b in pairs]
+    return Correlation(name, side, scope, len(points), len(methods), *estimates)
+
+
+def _columns(points: Sequence[Point]) -> tuple[Array, Array]:
+    return np.array([p.x for p in points]), np.array([p.y for p in points])
+
+
+def _centred(points: Sequence[Point], *, ranked: bool) -> tuple[Array, Array]:
+    """Values, or their ranks on each rung, less the mean of the rung."""
+    x, y = _columns(points)
+    rung = np.array([point.rung for point in points])
+    for number in set(rung.tolist()):
+        own = rung == number
+        for values in (x, y):
+            part = rankdata(values[own]) if ranked else values[own]
+            values[own] = part - part.mean()
+    return x, y
+
+
+def pearson(x: Array, y: Array) -> float | None:
+    """Pearson's correlation; None for fewer than three points or where one does not vary.
+
+    `x` and `y` are float64 arrays (n,).
+    """
+    if len(x) < 3:
+        return None
+    a, b = x - x.mean(), y - y.mean()
+    scale = math.sqrt(float(a @ a) * float(b @ b))
+    floor = 1e-12 * math.sqrt(float(x @ x) * float(y @ y))
+    return max(-1.0, min(1.0, float(a @ b) / scale)) if scale > floor else None
+
+
+def fisher(correlation: float | None, points: int, *, of_ranks: bool = False) -> Estimate | None:
+    """A correlation with its 95% interval by Fisher's z, from four points on."""
+    if correlation is None:
+        return None
+    if points < 4 or abs(correlation) == 1:
+        return Estimate(correlation)
+    variance = (1 + correlation**2 / 2 if of_ranks else 1) / (points - 3)
+    centre, reach = math.atanh(correlation), _Z * math.sqrt(variance)
+    return Estimate(correlation, math.tanh(centre - reach), math.tanh(centre + reach))
+
+
+def _over_methods(
+    x: Array, y: Array, rows: Sequence[Sequence[int]], purpose: tuple[str, ...]
+) -> Estimate | None:
+    """A correlation with the percentiles of a bootstrap that draws methods with all their rungs."""
+    value = pearson(x, y)
+    if value is None or len(rows) < FEWEST_METHODS:
+        return None if value is None else Estimate(value)
+    random = generator(0, "geometry", *purpose)
+    picks = random.integers(len(rows), size=(DRAWS, len(rows)))
+    drawn = []
+    for pick in picks:
+        chosen = np.concatenate([np.asarray(rows[number]) for number in pick])
+        found = pearson(x[chosen], y[chosen])
+        if found is not None:
+            drawn.append(found)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return Estimate(value, float(low), float(high))

@@ -1,0 +1,128 @@
+"""The curves of methods as matrices, one row a seed and one column a rung, gaps named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from oodml.eval.statistics.intervals import Array
+from oodml.eval.statistics.scores import SummaryRow
+
+
+@dataclass(frozen=True, eq=False)
+class Curves:
+    """The complete curves of one method: `values` (seeds, rungs) over the FIDs (rungs,).
+
+    Only seeds with a run on every rung are in; `missing` lists the (rung, seed) pairs that others
+    lack. `fixed` curves have one row that no seed changes.
+    """
+
+    method: str
+    fids: Array
+    values: Array
+    seeds: tuple[int, ...]
+    missing: tuple[tuple[int, int], ...]
+    fixed: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """Two methods' curves on the rungs and seeds that both have: `first` minus `second`.
+
+    `differences` is (seeds, rungs); `rungs` numbers its columns, `fids` are theirs. `left_out`
+    counts the runs of either method that have no partner.
+    """
+
+    first: str
+    second: str
+    rungs: tuple[int, ...]
+    fids: Array
+    differences: Array
+    left_out: int
+
+
+Cells = dict[int, dict[int, float]]
+
+
+def rung_fids(rows: Sequence[SummaryRow]) -> dict[int, float]:
+    """The FID of every rung in the rows, by rung."""
+    fids = {row.rung: row.fid for row in rows}
+    return {rung: fids[rung] for rung in sorted(fids)}
+
+
+def curves_of(rows: Sequence[SummaryRow], fids: dict[int, float] | None = None) -> list[Curves]:
+    """The complete curves of every method over the rungs in `fids` (default: in `rows`)."""
+    known = rung_fids(rows) if fids is None else fids
+    return [
+        _curves(method, own, known, _is_fixed(rows, method)) for method, own in _cells(rows).items()
+    ]
+
+
+def pairs_of(rows: Sequence[SummaryRow]) -> list[Pair]:
+    """Every two methods on the rungs and seeds that both have, methods in order of name.
+
+    A method that trains nothing stands against every seed of the other.
+    """
+    cells, fids = _cells(rows), rung_fids(rows)
+    fixed = {method: _is_fixed(rows, method) for method in cells}
+    return [_pair(one, other, cells, fixed, fids) for one, other in combinations(cells, 2)]
+
+
+def _cells(rows: Sequence[SummaryRow]) -> dict[str, Cells]:
+    cells: dict[str, Cells] = {method: {} for method in sorted({row.method for row in rows})}
+    for row in rows:
+        cells[row.method][row.rung] = dict(zip(row.seeds, row.values, strict=True))
+    return cells
+
+
+def _is_fixed(rows: Sequence[SummaryRow], method: str) -> bool:
+    return all(row.fixed and row.n == 1 for row in rows if row.method == method)
+
+
+def _curves(method: str, own: Cells, fids: dict[int, float], fixed: bool) -> Curves:
+    seeds = sorted({seed for by_seed in own.values() for seed in by_seed})
+    missing = [(rung, seed) for rung in fids for seed in seeds if seed not in own.get(rung, {})]
+    complete = [seed for seed in seeds if seed not in {seed for _, seed in missing}]
+    values = np.array([[own[rung][seed] for rung in fids] for seed in complete], np.float64)
+    return Curves(
+        method,
+        np.array(list(fids.values()), np.float64),
+        values.reshape(len(complete), len(fids)),
+        tuple(complete),
+        tuple(missing),
+        fixed,
+    )
+
+
+def _pair(
+    one: str, other: str, cells: dict[str, Cells], fixed: dict[str, bool], fids: dict[int, float]
+) -> Pair:
+    ours, theirs = cells[one], cells[other]
+    if fixed[one] and not fixed[other]:
+        ours = _repeated(ours, theirs)
+    if fixed[other] and not fixed[one]:
+        theirs = _repeated(theirs, ours)
+    rungs = [rung for rung in fids if ours.get(rung) and theirs.get(rung)]
+    shared = [set(ours[rung]) & set(theirs[rung]) for rung in rungs]
+    seeds = sorted(set.intersection(*shared)) if shared else []
+    differences = [[ours[rung][seed] - theirs[rung][seed] for rung in rungs] for seed in seeds]
+    runs = sum(len(by_seed) for own in (ours, theirs) for by_seed in own.values())
+    return Pair(
+        one,
+        other,
+        tuple(rungs),
+        np.array([fids[rung] for rung in rungs], np.float64),
+        np.array(differences, np.float64).reshape(len(seeds), len(rungs)),
+        runs - 2 * len(rungs) * len(seeds),
+    )
+
+
+def _repeated(fixed: Cells, trained: Cells) -> Cells:
+    """The one value of a rung for each seed that the other method has there."""
+    return {
+        rung: dict.fromkeys(trained.get(rung, by_seed), next(iter(by_seed.values())))
+        for rung, by_seed in fixed.items()
+    }

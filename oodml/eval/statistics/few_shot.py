@@ -1,0 +1,106 @@
+"""What a few images of each test class bring: few-shot against zero-shot on the same queries."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from oodml.errors import DataError
+from oodml.eval.statistics.intervals import Array, Estimate
+from oodml.eval.statistics.scores import comparable_runs, t_interval
+
+if TYPE_CHECKING:
+    from oodml.runs.record import RunRecord
+    from oodml.splits.ladder import Ladder
+
+
+@dataclass(frozen=True)
+class FewShotRow:
+    """One method on one rung after adaptation on `shots` images a class.
+
+    Means over `episodes` of values averaged over `seeds`; the intervals are 95% t-intervals over
+    the episodes, as published. `relative_gain` is (few-shot - zero-shot) / zero-shot per episode,
+    None where a zero-shot value is 0. `left_out` counts the test classes that are too small.
+    """
+
+    method: str
+    shots: int
+    rung: int
+    fid: float
+    episodes: int
+    seeds: int
+    zero_shot: Estimate
+    few_shot: Estimate
+    gain: Estimate
+    relative_gain: Estimate | None
+    left_out: int = 0
+
+
+def few_shot_gains(
+    records: Iterable[RunRecord], ladder: Ladder, metric: str = "recall_at_1"
+) -> list[FewShotRow]:
+    """One row per method, shots and rung that has few-shot episodes, in this order.
+
+    Raises `DataError` if the runs cannot be compared, if the seeds of a method have different
+    numbers of episodes, or if an episode lacks the metric.
+    """
+    cells: dict[tuple[str, int, int], list[Array]] = defaultdict(list)
+    left_out: dict[tuple[str, int, int], int] = defaultdict(int)
+    for record, rung in comparable_runs(records, ladder):
+        for shots, found in record.few_shot.items():
+            cell = record.label, int(shots), rung
+            cells[cell].append(_episodes(record, found, metric))
+            left_out[cell] = max(left_out[cell], found.get("left_out", 0))
+    return [
+        replace(
+            _row(method, shots, rung, ladder.rungs[rung].fid, cells[method, shots, rung]),
+            left_out=left_out[method, shots, rung],
+        )
+        for method, shots, rung in sorted(cells)
+    ]
+
+
+def _episodes(record: RunRecord, found: dict[str, Any], metric: str) -> Array:
+    """Zero-shot and few-shot values of one run, (episodes, 2)."""
+    try:
+        pairs = [
+            (each["zero_shot"][metric], each["few_shot"][metric]) for each in found["episodes"]
+        ]
+    except (KeyError, TypeError):
+        raise DataError(
+            f"run {record.id} ({record.label}) has few-shot episodes without {metric}; choose "
+            "another --metric."
+        ) from None
+    return np.array(pairs, np.float64).reshape(len(pairs), 2)
+
+
+def _row(method: str, shots: int, rung: int, fid: float, runs: Sequence[Array]) -> FewShotRow:
+    counts = sorted({len(run) for run in runs})
+    if len(counts) > 1 or not counts[0]:
+        raise DataError(
+            f"{method} on rung {rung} has {' and '.join(map(str, counts))} episodes of {shots} "
+            "shots in different seeds; only equal episodes can be averaged."
+        )
+    zero, few = np.mean(runs, axis=0).T
+    relative = few / zero - 1 if (zero > 0).all() else None
+    return FewShotRow(
+        method,
+        shots,
+        rung,
+        fid,
+        counts[0],
+        len(runs),
+        _estimate(zero),
+        _estimate(few),
+        _estimate(few - zero),
+        None if relative is None else _estimate(relative),
+    )
+
+
+def _estimate(values: Array) -> Estimate:
+    mean, low, high = t_interval(values.tolist())
+    return Estimate(mean, low, high)
