@@ -12,7 +12,7 @@ from torch.nn import functional
 from oodml.errors import DataError
 from oodml.runs.spec import RunSpec
 from oodml.train.loop import seeded
-from oodml.train.objective import Criterion, Encoded, Objective, trainable
+from oodml.train.objective import Criterion, Encoded, Objective, Scheduled, trainable
 from oodml.train.samples import Draw, prefetched
 from oodml.train.support import Chosen, Indices, Task
 
@@ -66,7 +66,10 @@ def adapt(
     )
     model.train()
     labels = torch.from_numpy(task.labels)
+    scheduled = [m for m in criterion.loss.modules() if isinstance(m, Scheduled)]
     for step, inputs in enumerate(_inputs(support, task, batches)):
+        for module in scheduled:
+            module.begin_step(step)
         with seeded(task.seed, "step", step):
             encoded = _encoded(model, criterion, inputs.to(device))
             loss = criterion(encoded, labels[torch.from_numpy(batches[step])].to(device))

@@ -47,8 +47,7 @@ class CrossBatchMemory(Objective):
 
     def begin_epoch(self, training: Training, epoch: int) -> None:
         """Find the step at which the warm-up ends; it is kept in a buffer for a resumed run."""
-        steps = self.spec.epochs * self.batches(training).batches or self.spec.steps
-        self.start.fill_(int(self.warmup * steps))
+        self.start.fill_(int(self.warmup * self.total_steps(training)))
 
     def loss(self, batch: Batch) -> Tensor:
         """The base loss, and after the warm-up that against the queue."""

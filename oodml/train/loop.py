@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from oodml.seeding import derive_seed
 from oodml.train.checkpoint import Checkpoint, Progress
 from oodml.train.distributed import any_process, share_of, sum_gradients, world_size
 from oodml.train.epochs import DIAGNOSED, EpochLog, diagnostics, has_collapsed
-from oodml.train.objective import Batch, Objective
+from oodml.train.objective import Batch, Objective, Scheduled
 from oodml.train.samples import Draw, prefetched
 from oodml.train.stopping import StoppedError, stop_requested
 from oodml.train.tracking import Curves
@@ -73,7 +74,8 @@ class _Run:
     ) -> None:
         self.objective, self.training, self.validate = objective, training, validate
         self.spec = objective.spec
-        self.total = self.spec.epochs * objective.batches(training).batches or self.spec.steps
+        self.total = objective.total_steps(training)
+        self.scheduled = [m for m in objective.modules() if isinstance(m, Scheduled)]
         self.updates = Updates(objective, self.total)
         self.checkpoint = Checkpoint(directory, objective, self.updates.optimizer)
         self.progress: Progress = self.checkpoint.restore()
@@ -100,18 +102,18 @@ class _Run:
         if not begun:
             with seeded(self.training.seed, "epoch", epoch):
                 self.objective.begin_epoch(self.training, epoch)
-        for step, batch in self._batches(epoch):
-            with seeded(self.training.seed, "step", step):
-                self._step(batch, step, epoch)
-            progress.steps = step + 1
+        for batch in self._batches(epoch):
+            with seeded(self.training.seed, "step", batch.step):
+                self._step(batch, epoch)
+            progress.steps = batch.step + 1
             self.checkpoint.save_if_due(progress)
             if any_process(stop_requested()):
                 self.checkpoint.save(progress)
                 raise StoppedError(f"stopped after {progress.steps} steps; start again to go on.")
         return self._close(epoch)
 
-    def _batches(self, epoch: int) -> Iterator[tuple[int, Batch]]:
-        """(step, batch) for the steps of an epoch that are still to be done."""
+    def _batches(self, epoch: int) -> Iterator[Batch]:
+        """The batches of the steps of an epoch that are still to be done."""
         progress, training = self.progress, self.training
         done = progress.steps
         requests = [
@@ -130,19 +132,22 @@ class _Run:
         inputs = prefetched(wanted, training.samples)
         for (step, index), share in zip(requests, shares, strict=True):
             views = tuple(next(inputs).to(training.device) for _ in range(self.objective.views))
-            yield step, self._batch(views, index, share)
+            yield self._batch(views, index, share, step)
 
-    def _batch(self, views: tuple[Tensor, ...], index: Any, share: slice) -> Batch:
+    def _batch(self, views: tuple[Tensor, ...], index: Any, share: slice, step: int) -> Batch:
         rows = torch.from_numpy(np.asarray(index))
         device = self.training.device
-        return Batch(views, self.training.labels[rows].to(device), rows[share].to(device))
+        labels = self.training.labels[rows].to(device)
+        return Batch(views, labels, rows[share].to(device), step, step / self.total)
 
-    def _step(self, batch: Batch, step: int, epoch: int) -> None:
-        objective, updates = self.objective, self.updates
+    def _step(self, batch: Batch, epoch: int) -> None:
+        objective, updates, step = self.objective, self.updates, batch.step
         diagnosed = (step - self.progress.epoch_start) % DIAGNOSED == 0
         updates.clear()
         objective.observed = None
         value = 0.0
+        for module in self.scheduled:
+            module.begin_step(step)
         for part, weight in _parts(batch, self.spec.accumulation):
             loss = objective.loss(part) * weight
             value += float(loss.detach())
@@ -158,7 +163,7 @@ class _Run:
         if diagnosed:
             self._diagnose(batch)
         updates.step(step, epoch)
-        objective.after_step(self.training, batch, step)
+        objective.after_step(self.training, batch)
 
     def _diagnose(self, batch: Batch) -> None:
         figures = {"gradient_norm": self.updates.gradient_norm()}
@@ -200,7 +205,7 @@ def _parts(batch: Batch, number: int) -> Iterator[tuple[Batch, float]]:
         return
     for rows in torch.arange(len(batch.labels)).chunk(number):
         views = tuple(view[rows] for view in batch.views)
-        part = Batch(views, batch.labels[rows], batch.index[rows])
+        part = replace(batch, views=views, labels=batch.labels[rows], index=batch.index[rows])
         yield part, len(rows) / len(batch.labels)
 
 

@@ -88,6 +88,6 @@ class MomentumContrast(Objective):
             output = self.slow(inputs)
         return gathered(functional.normalize(output, dim=1))
 
-    def after_step(self, training: Training, batch: Batch, step: int) -> None:
+    def after_step(self, training: Training, batch: Batch) -> None:
         """Let the slow copy follow the network."""
         self.slow.update(self.model)

@@ -24,13 +24,16 @@ class Batch:
     `views` are inputs (B, ...) each, `labels` (B,) count from 0 over the training classes, `index`
     (B,) is the place of every sample among the training samples.
 
-    Where several processes train together, `views` and `index` are this process's share and
-    `labels` those of the whole batch.
+    `step` counts the steps done before this one, `progress` is their share of all steps of the
+    run: from 0 to below 1. Where several processes train together, `views` and `index` are this
+    process's share and `labels` those of the whole batch.
     """
 
     views: tuple[Tensor, ...]
     labels: Tensor
     index: Tensor
+    step: int = 0
+    progress: float = 0.0
 
     @property
     def inputs(self) -> Tensor:
@@ -129,6 +132,10 @@ class Objective(nn.Module):
             batches=spec.epoch_steps,
         )
 
+    def total_steps(self, training: Training) -> int:
+        """The steps of the whole run, if patience does not end it before."""
+        return self.spec.epochs * self.batches(training).batches or self.spec.steps
+
     def begin_epoch(self, training: Training, epoch: int) -> None:
         """Called before the first batch of an epoch; `training.encode` embeds training samples."""
 
@@ -136,7 +143,7 @@ class Objective(nn.Module):
         """The scalar to minimise, computed in float32."""
         return self.criterion(self.encode(batch.inputs), batch.labels)
 
-    def after_step(self, training: Training, batch: Batch, step: int) -> None:
+    def after_step(self, training: Training, batch: Batch) -> None:
         """Called after every step of the optimiser."""
 
     def embed(self, inputs: Tensor) -> Tensor:
@@ -183,6 +190,14 @@ class Objective(nn.Module):
             if self.observed.requires_grad:
                 self.observed.retain_grad()
         return encoded
+
+
+class Scheduled(nn.Module):
+    """A loss or a miner that changes over a run: called with every step before it is taken."""
+
+    def begin_step(self, step: int) -> None:
+        """`step` counts the steps done before this one."""
+        raise NotImplementedError
 
 
 MakeObjective = Callable[[RunSpec, EmbeddingModel], Objective]

@@ -175,9 +175,9 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     figures = fit(straight, training, tmp_path / "straight")
     after_step = broken.after_step
 
-    def die(training: Training, batch: Batch, step: int) -> None:
-        after_step(training, batch, step)
-        if step == 5:
+    def die(training: Training, batch: Batch) -> None:
+        after_step(training, batch)
+        if batch.step == 5:
             raise KilledError
 
     monkeypatch.setattr(broken, "after_step", die)

@@ -36,8 +36,8 @@ def trained(method: str, directory: Path) -> dict[str, object]:
     seen: list[float] = []
     gradients: list[dict[str, torch.Tensor]] = []
 
-    def note(training: Training, batch: Batch, step: int) -> None:
-        if step == 0:
+    def note(training: Training, batch: Batch) -> None:
+        if batch.step == 0:
             gradients.append(
                 {
                     name: parameter.grad.clone()
@@ -45,7 +45,7 @@ def trained(method: str, directory: Path) -> dict[str, object]:
                     if parameter.grad is not None
                 }
             )
-        type(objective).after_step(objective, training, batch, step)
+        type(objective).after_step(objective, training, batch)
 
     objective.after_step = note  # type: ignore[method-assign]
     figures = fit(objective, training, directory)

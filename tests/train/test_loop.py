@@ -67,6 +67,21 @@ def test_a_parameter_outside_the_groups_or_in_two_is_named(training: Training) -
         check_groups(objective)
 
 
+def test_a_batch_carries_its_step_and_the_share_of_the_run_that_is_done(
+    training: Training, tmp_path: Path
+) -> None:
+    objective = objective_for(replace(SPEC, method="sphereface", steps=5), training)
+    seen: list[tuple[int, float, float]] = []
+
+    def note(training: Training, batch: Batch) -> None:
+        seen.append((batch.step, batch.progress, float(objective.loss_module.plain_share)))
+
+    objective.after_step = note  # type: ignore[method-assign]
+    fit(objective, training, tmp_path)
+    shares = [pytest.approx(1000 / (1 + 0.12 * step)) for step in range(5)]
+    assert seen == [(step, step / 5, share) for step, share in enumerate(shares)]
+
+
 class KilledError(Exception):
     """Stands for a process that ends between two steps."""
 
@@ -105,7 +120,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     broken = objective_for(spec, training)
     steps = iter(range(stop))
 
-    def die(training: Training, batch: Batch, step: int) -> None:
+    def die(training: Training, batch: Batch) -> None:
         if next(steps, None) is None:
             raise KilledError
 

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-# The share of the plain cosine in the target's logit falls as START / (1 + RATE * iteration) down
+from oodml.train.objective import Scheduled
+
+# The share of the plain cosine in the target's logit falls as START / (1 + RATE * step) down
 # to a floor: base, gamma and power of train/code/sphereface/sphereface_model.prototxt in
 # github.com/wy1iu/sphereface.
 START = 1000.0
@@ -35,15 +37,15 @@ def _chebyshev(cosine: Tensor, order: int) -> Tensor:
     return now
 
 
-class AngularMargin(nn.Module):
+class AngularMargin(Scheduled):
     """Softmax over |z| |w_c| cos(theta_c), the target's cosine pulled down towards psi(theta_y).
 
     The target's logit is |z| |w_y| (a cos(theta_y) + psi(theta_y)) / (1 + a), where a falls from
-    1000 to `floor` over the batches seen in training mode. Embeddings (B, d) come as the head
+    1000 to `floor` over the steps. Embeddings (B, d) come as the head
     makes them: their length is the temperature. With `unit_weights`, |w_c| = 1.
     """
 
-    iteration: Tensor
+    step: Tensor
 
     def __init__(
         self, num_classes: int, embedding_dim: int, margin: int, floor: float, unit_weights: bool
@@ -54,12 +56,16 @@ class AngularMargin(nn.Module):
         self.unit_weights = unit_weights
         self.weight = nn.Parameter(torch.empty(num_classes, embedding_dim))
         nn.init.xavier_uniform_(self.weight)
-        self.register_buffer("iteration", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+
+    def begin_step(self, step: int) -> None:
+        """Set the step that the margin follows from."""
+        self.step.fill_(step)
 
     @property
     def plain_share(self) -> Tensor:
-        """The weight a of the plain cosine beside psi in the next batch."""
-        return (START / (1 + RATE * self.iteration)).clamp(min=self.floor)
+        """The weight a of the plain cosine beside psi."""
+        return (START / (1 + RATE * self.step)).clamp(min=self.floor)
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """The mean cross-entropy of a batch with labels (B,)."""
@@ -72,6 +78,4 @@ class AngularMargin(nn.Module):
         own = cosine.gather(1, labels[:, None])
         share = self.plain_share
         target = (share * own + multiplied_angle(own, self.margin)) / (1 + share)
-        if self.training:
-            self.iteration += 1
         return functional.cross_entropy(cosine.scatter(1, labels[:, None], target) * length, labels)

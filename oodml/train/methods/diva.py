@@ -101,7 +101,7 @@ class DiverseFeatures(SeveralHeads):
             queries, self.recent, self.queue.held()[0], temperature=self.temperature
         )
 
-    def after_step(self, training: Training, batch: Batch, step: int) -> None:
+    def after_step(self, training: Training, batch: Batch) -> None:
         """Let the copy follow, and keep the keys of this step for the next ones."""
         if self.recent is None:
             return

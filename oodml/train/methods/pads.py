@@ -90,15 +90,15 @@ class LearnedSampling(Objective):
 
     def begin_epoch(self, training: Training, epoch: int) -> None:
         """Note the length of the run, kept in a buffer for a resumed one."""
-        self.length.fill_(self.spec.epochs * self.batches(training).batches or self.spec.steps)
+        self.length.fill_(self.total_steps(training))
 
-    def after_step(self, training: Training, batch: Batch, step: int) -> None:
+    def after_step(self, training: Training, batch: Batch) -> None:
         """Every so often measure the hold-out, teach the policy and let it act."""
-        if (step + 1) % self.every:
+        if (batch.step + 1) % self.every:
             return
         before, first = self._score(), not self.history.added
         self.history.add(self._figures(training))
-        state = self._state(step)
+        state = self._state(batch.step)
         if not first:
             after = self._score()
             self.agent.learn(float((after > before) - (after < before)), state)

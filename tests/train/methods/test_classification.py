@@ -122,10 +122,10 @@ def test_the_multiplied_angle_at_its_closed_form_values() -> None:
     assert torch.allclose(multiplied_angle(circle.cos(), 1), circle.cos())
 
 
-def annealed(margin: int, unit_weights: bool, weight: Tensor, iteration: int) -> AngularMargin:
+def annealed(margin: int, unit_weights: bool, weight: Tensor, step: int) -> AngularMargin:
     loss = AngularMargin(CLASSES, DIMENSION, margin, 0.0, unit_weights)
     loss.weight.data = weight.clone()
-    loss.iteration += iteration
+    loss.begin_step(step)
     return loss
 
 
@@ -159,20 +159,18 @@ def test_sphereface_without_a_margin_is_a_softmax_over_length_times_cosine(
     assert float(loss(outputs, labels)) == pytest.approx(float(expected), rel=1e-5)
 
 
-def test_the_margin_comes_in_with_the_batches_seen_in_training(
+def test_the_margin_comes_in_with_the_steps(
     batch: tuple[Tensor, Tensor],
 ) -> None:
     loss = criterion("sphereface").loss
     assert isinstance(loss, AngularMargin)
     shares = []
-    for _ in range(3):
-        shares.append(float(loss.plain_share))
+    for step in range(3):
+        loss.begin_step(step)
         loss(*batch)
+        shares.append(float(loss.plain_share))
     assert shares == pytest.approx([1000.0, 1000 / 1.12, 1000 / 1.24])
-    loss.eval()
-    loss(*batch)
-    assert int(loss.state_dict()["iteration"]) == 3
-    loss.iteration += 10**6
+    loss.begin_step(10**6)
     assert float(loss.plain_share) == 5.0
 
 

@@ -317,9 +317,9 @@ def test_the_trunk_rests_for_an_epoch_after_new_clusters_and_masks_until_their_t
     )  # fmt: skip
     after_step, before, moved = objective.after_step, weights(objective), []
 
-    def watch(training: Training, batch: Batch, step: int) -> None:
+    def watch(training: Training, batch: Batch) -> None:
         nonlocal before
-        after_step(training, batch, step)
+        after_step(training, batch)
         now = weights(objective)
         names = ("model.trunk.weight", "model.head.weight", "masks.0", "masks.1")
         moved.append([not torch.equal(before[name], now[name]) for name in names])
@@ -351,7 +351,7 @@ def test_masks_of_other_levels_are_out_of_sight_during_a_step(
     for epoch in range(2):
         objective.begin_epoch(training, epoch)
     for step, expected in ((3, [False, True, False]), (6, [False, False, False])):
-        objective.after_step(training, batch_of(training, np.arange(24)), step - 1)
+        objective.after_step(training, replace(batch_of(training, np.arange(24)), step=step - 1))
         objective.loss(batch_of(training, np.arange(24)))
         assert [mask.requires_grad for mask in objective.masks] == expected
 
@@ -384,9 +384,9 @@ def test_a_run_resumed_anywhere_has_the_same_clusters_masks_and_weights(
     fit(straight, training, tmp_path / "straight")
     after_step = broken.after_step
 
-    def die(training: Training, batch: Batch, step: int) -> None:
-        after_step(training, batch, step)
-        if step == killed:
+    def die(training: Training, batch: Batch) -> None:
+        after_step(training, batch)
+        if batch.step == killed:
             raise KilledError
 
     monkeypatch.setattr(broken, "after_step", die)

@@ -348,9 +348,8 @@ def test_the_reward_is_the_sign_of_the_change_on_the_hold_out(
     monkeypatch.setattr(objective, "_figures", lambda training: next(found))
     seen: list[float] = []
     monkeypatch.setattr(objective.agent, "learn", lambda reward, state: seen.append(reward))
-    empty = Batch((), torch.empty(0), torch.empty(0))
     for step in range(4):
-        objective.after_step(training, empty, step)
+        objective.after_step(training, Batch((), torch.empty(0), torch.empty(0), step))
     assert seen == [reward]
 
 
@@ -370,9 +369,9 @@ def test_a_resumed_policy_goes_on_as_if_it_had_never_stopped(
     fit(straight, training, tmp_path / "straight")
     after_step = broken.after_step
 
-    def die(training: Training, batch: Batch, step: int) -> None:
-        after_step(training, batch, step)
-        if step == 8:
+    def die(training: Training, batch: Batch) -> None:
+        after_step(training, batch)
+        if batch.step == 8:
             raise KilledError
 
     monkeypatch.setattr(broken, "after_step", die)

@@ -117,7 +117,7 @@ def test_the_slow_copy_follows_after_the_step_and_gets_no_gradient() -> None:
     with torch.no_grad():
         objective.model.head.weight -= gradient
     assert torch.equal(objective.slow.model.head.weight, start)
-    objective.after_step(TRAINING, batch(1), 1)
+    objective.after_step(TRAINING, batch(1))
     assert torch.allclose(objective.slow.model.head.weight, start - 0.25 * gradient)
 
 
@@ -127,7 +127,7 @@ def test_momentum_1_freezes_the_keys_and_momentum_0_makes_them_the_network_s() -
         start = objective.slow.model.head.weight.clone()
         with torch.no_grad():
             objective.model.head.weight.add_(1.0)
-        objective.after_step(TRAINING, batch(), 0)
+        objective.after_step(TRAINING, batch())
         wanted = start if momentum else objective.model.head.weight
         assert torch.equal(objective.slow.model.head.weight, wanted)
 
@@ -148,7 +148,7 @@ def test_the_queue_and_the_slow_copy_are_in_its_state() -> None:
         first.loss(batch(seed))
         with torch.no_grad():
             first.model.head.weight.add_(0.1)
-        first.after_step(TRAINING, batch(seed), seed)
+        first.after_step(TRAINING, batch(seed))
     second.load_state_dict(first.state_dict())
     assert torch.equal(first.loss(batch(3)), second.loss(batch(3)))
     assert torch.equal(first.queue.embeddings, second.queue.embeddings)

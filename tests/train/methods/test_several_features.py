@@ -233,7 +233,7 @@ def test_the_queue_of_diva_starts_with_training_samples_and_takes_the_keys_of_ev
     before = ours.slow.model.head.weight.clone()
     with torch.no_grad():
         ours.model.head.weight += 1
-    ours.after_step(training(), batch(), 0)
+    ours.after_step(training(), batch())
     assert torch.allclose(ours.queue.held()[0][:12], keys, atol=1e-6)
     assert torch.equal(ours.queue.held()[0][12:], held[12:])
     pushed = ours.queue.pushed.clone()
@@ -357,9 +357,9 @@ def test_a_run_resumes_with_its_clusters_its_queue_and_its_slow_copy(
     figures = fit(straight, training(), tmp_path / "straight")
     after_step = broken.after_step
 
-    def die(given: Training, batch: Batch, step: int) -> None:
-        after_step(given, batch, step)
-        if step == 14:
+    def die(given: Training, batch: Batch) -> None:
+        after_step(given, batch)
+        if batch.step == 14:
             raise KilledError
 
     monkeypatch.setattr(broken, "after_step", die)

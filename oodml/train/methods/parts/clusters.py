@@ -59,7 +59,7 @@ class Divided(Objective):
     def begin_epoch(self, training: Training, epoch: int) -> None:
         """Cluster if it is time; where no cluster can make a batch, all is trained together."""
         batches = self.batches(training).batches
-        total = self.spec.epochs * batches or self.spec.steps
+        total = self.total_steps(training)
         self.joint_from.fill_(total - round(self.joint * total))
         if epoch * batches >= int(self.joint_from):
             return
@@ -103,9 +103,9 @@ class Divided(Objective):
         for parameter in self.resting:
             parameter.requires_grad_(False)
 
-    def after_step(self, training: Training, batch: Batch, step: int) -> None:
+    def after_step(self, training: Training, batch: Batch) -> None:
         """Count the step, and wake what rested."""
-        self.step.fill_(step + 1)
+        self.step.fill_(batch.step + 1)
         for parameter in self.resting:
             parameter.requires_grad_(True)
         self.resting = []
