@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from oodml.errors import unknown_name
-from oodml.train.losses.over_pairs import cosines, mean_where, pairs_of
+from oodml.train.methods.parts.over_pairs import cosines, mean_where, pairs_of
 
 # Where the accumulated score starts, by the form of boosting (arXiv:1801.04815, its code).
 FORMS = {"shrinkage": 0.5, "eta": 0.0}

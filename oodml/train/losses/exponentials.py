@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from oodml.train.losses.over_pairs import log_sum_exp, mean_where
+from oodml.train.methods.parts.over_pairs import log_sum_exp, mean_where
 
 
 def lifted_structure(

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from oodml.errors import unknown_name
-from oodml.train.losses.over_pairs import log_sum_exp, mean_where
+from oodml.train.methods.parts.over_pairs import log_sum_exp, mean_where
 
 REDUCTIONS = ("violating", "pairs", "anchors")
 

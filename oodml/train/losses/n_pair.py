@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from oodml.train.losses.exponentials import nt_xent
-from oodml.train.losses.over_pairs import OverPairs, cosines
+from oodml.train.methods.parts.over_pairs import OverPairs, cosines
 
 
 class NPair(nn.Module):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from oodml.errors import unknown_name
-from oodml.train.losses.over_pairs import mean_where
+from oodml.train.methods.parts.over_pairs import mean_where
 
 PENALTIES = ("O", "Iu", "Ib", "Ds", "Dq")
 

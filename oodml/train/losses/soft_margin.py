@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from oodml.train.losses.over_pairs import distances, mean_where, pairs_of
+from oodml.train.methods.parts.over_pairs import distances, mean_where, pairs_of
 
 
 class DynamicSoftMargin(nn.Module):

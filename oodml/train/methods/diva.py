@@ -9,8 +9,8 @@ from torch.nn import functional
 from oodml.runs.spec import RunSpec
 from oodml.seeding import generator
 from oodml.train.distributed import gathered
-from oodml.train.losses.memory import Queue
 from oodml.train.losses.self_similarity import distance_weighted_contrast
+from oodml.train.methods.parts.queue import Queue
 from oodml.train.methods.parts.several_heads import SeveralHeads, of_output
 from oodml.train.model import EmbeddingModel
 from oodml.train.momentum import MomentumCopy

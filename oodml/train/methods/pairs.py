@@ -11,7 +11,7 @@ from oodml.train.registry import Base, Recipe, method
 if TYPE_CHECKING:
     from pytorch_metric_learning import losses
 
-    from oodml.train.losses.over_pairs import OverPairs
+    from oodml.train.methods.parts.over_pairs import OverPairs
     from oodml.train.objective import Criterion
 
 
@@ -45,7 +45,7 @@ def contrastive(
     another.
     """
     from oodml.train.losses import hinges
-    from oodml.train.losses.over_pairs import OverPairs, distances
+    from oodml.train.methods.parts.over_pairs import OverPairs, distances
 
     if reduction not in hinges.REDUCTIONS:
         raise unknown_name("reduction", reduction, hinges.REDUCTIONS)
@@ -80,7 +80,7 @@ def snr_contrastive(
     Noise is the variance over dimensions of two vectors' difference, signal that of the anchor.
     """
     from oodml.train.losses import hinges
-    from oodml.train.losses.over_pairs import OverPairs
+    from oodml.train.methods.parts.over_pairs import OverPairs
 
     return OverPairs(
         hinges.signal_to_noise,
@@ -141,7 +141,7 @@ def ranked_list(
 ) -> OverPairs:
     """Ranked list loss: positives inside one radius, negatives outside a wider one."""
     from oodml.train.losses import hinges
-    from oodml.train.losses.over_pairs import OverPairs, distances
+    from oodml.train.methods.parts.over_pairs import OverPairs, distances
 
     return OverPairs(
         distances,
@@ -176,7 +176,7 @@ def threshold_consistent_margin(
     """
     from oodml.train.losses import hinges
     from oodml.train.losses.added import added
-    from oodml.train.losses.over_pairs import OverPairs, cosines
+    from oodml.train.methods.parts.over_pairs import OverPairs, cosines
 
     regularizer = OverPairs(
         cosines,

@@ -11,7 +11,7 @@ from oodml.train.registry import method
 if TYPE_CHECKING:
     from pytorch_metric_learning import losses
 
-    from oodml.train.losses.over_pairs import OverPairs
+    from oodml.train.methods.parts.over_pairs import OverPairs
 
 
 @method(
@@ -35,7 +35,7 @@ def fast_ap(num_classes: int, embedding_dim: int, *, bins: int = 10) -> losses.F
 def smooth_ap(num_classes: int, embedding_dim: int, *, temperature: float = 0.01) -> OverPairs:
     """Smooth-AP: average precision with every comparison of two similarities a sigmoid."""
     from oodml.train.losses import ranking
-    from oodml.train.losses.over_pairs import OverPairs, cosines
+    from oodml.train.methods.parts.over_pairs import OverPairs, cosines
 
     return OverPairs(cosines, ranking.smooth_average_precision, temperature=temperature)
 
@@ -56,7 +56,7 @@ def pnp(
     Dq (with `alpha`).
     """
     from oodml.train.losses import ranking
-    from oodml.train.losses.over_pairs import OverPairs, cosines
+    from oodml.train.methods.parts.over_pairs import OverPairs, cosines
 
     if penalty not in ranking.PENALTIES:
         raise unknown_name("penalty", penalty, ranking.PENALTIES)
@@ -74,6 +74,6 @@ def pnp(
 def histogram(num_classes: int, embedding_dim: int, *, bins: int = 100) -> OverPairs:
     """Histogram loss: the chance that a negative pair is more similar than a positive pair."""
     from oodml.train.losses import ranking
-    from oodml.train.losses.over_pairs import OverPairs, cosines
+    from oodml.train.methods.parts.over_pairs import OverPairs, cosines
 
     return OverPairs(cosines, ranking.histogram, bins=bins)

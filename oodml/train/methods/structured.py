@@ -10,7 +10,7 @@ from oodml.train.registry import Recipe, method
 if TYPE_CHECKING:
     from pytorch_metric_learning import losses
 
-    from oodml.train.losses.over_pairs import OverPairs
+    from oodml.train.methods.parts.over_pairs import OverPairs
     from oodml.train.objective import Criterion
 
 
@@ -24,7 +24,7 @@ def lifted_structure(num_classes: int, embedding_dim: int, *, margin: float = 1.
     All negatives take part; the paper draws hard ones.
     """
     from oodml.train.losses import exponentials
-    from oodml.train.losses.over_pairs import OverPairs, distances
+    from oodml.train.methods.parts.over_pairs import OverPairs, distances
 
     return OverPairs(distances, exponentials.lifted_structure, within=True, margin=margin)
 
@@ -52,7 +52,7 @@ def generalized_lifted_structure(
     """
     from oodml.train.losses import exponentials
     from oodml.train.losses.lengths import WithLengths
-    from oodml.train.losses.over_pairs import OverPairs, distances
+    from oodml.train.methods.parts.over_pairs import OverPairs, distances
     from oodml.train.objective import Criterion
 
     loss = OverPairs(distances, exponentials.generalized_lifted_structure, margin=margin)
@@ -109,7 +109,7 @@ def angular(
 def nt_xent(num_classes: int, embedding_dim: int, *, temperature: float = 0.07) -> OverPairs:
     """NT-Xent: each positive pair by itself against the anchor's negatives, in a softmax."""
     from oodml.train.losses import exponentials
-    from oodml.train.losses.over_pairs import OverPairs, cosines
+    from oodml.train.methods.parts.over_pairs import OverPairs, cosines
 
     return OverPairs(cosines, exponentials.nt_xent, temperature=temperature)
 
@@ -132,7 +132,7 @@ def tuplet_margin(
 ) -> OverPairs:
     """Tuplet margin loss: a softmax over angles, positives with a slack angle (radians)."""
     from oodml.train.losses import exponentials
-    from oodml.train.losses.over_pairs import OverPairs, cosines
+    from oodml.train.methods.parts.over_pairs import OverPairs, cosines
 
     return OverPairs(cosines, exponentials.tuplet_margin, margin=margin, scale=scale)
 
@@ -150,6 +150,6 @@ def neighbourhood_components(
     `scale` multiplies the squared distances, which the linear method learns with its matrix.
     """
     from oodml.train.losses import exponentials
-    from oodml.train.losses.over_pairs import OverPairs, squared_distances
+    from oodml.train.methods.parts.over_pairs import OverPairs, squared_distances
 
     return OverPairs(squared_distances, exponentials.neighbourhood_components, scale=scale)

@@ -88,7 +88,7 @@ def easy_positive(
     """
     from oodml.train import mining
     from oodml.train.losses.exponentials import nt_xent
-    from oodml.train.losses.over_pairs import OverPairs, cosines
+    from oodml.train.methods.parts.over_pairs import OverPairs, cosines
     from oodml.train.objective import Criterion
 
     rules = {"hard": mining.easy_positive, "semihard": mining.easy_semi_hard}

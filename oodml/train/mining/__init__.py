@@ -5,12 +5,7 @@ into the batch: (anchors, positives, negatives). It draws from torch's default g
 training loop seeds at every step.
 """
 
-from oodml.train.mining.distance_weighted import DistanceWeighted
-from oodml.train.mining.intra import WithinClasses
-from oodml.train.mining.pairs import OnePairPerClass
-from oodml.train.mining.shared import AcrossClasses
-from oodml.train.mining.spread import Spread
-from oodml.train.mining.triplets import (
+from oodml.train.methods.parts.mining import (
     RULES,
     AllTriplets,
     TripletPerAnchor,
@@ -21,6 +16,11 @@ from oodml.train.mining.triplets import (
     semi_hard,
     soft_hard,
 )
+from oodml.train.mining.distance_weighted import DistanceWeighted
+from oodml.train.mining.intra import WithinClasses
+from oodml.train.mining.pairs import OnePairPerClass
+from oodml.train.mining.shared import AcrossClasses
+from oodml.train.mining.spread import Spread
 
 __all__ = [
     "RULES",

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from oodml.train.mining.triplets import Triplets, unit_distances
+from oodml.train.methods.parts.mining import Triplets, unit_distances
 
 
 class DistanceWeighted(nn.Module):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from oodml.train.mining.triplets import Triplets, draw, unit_distances
+from oodml.train.methods.parts.mining import Triplets, draw, unit_distances
 
 # arXiv:2003.11113: 29 bins between 30 knots, and weights that stay within float's reach.
 LOWEST, HIGHEST, BINS = 0.1, 1.4, 29

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from oodml.train.mining.triplets import Triplets
+from oodml.train.methods.parts.mining import Triplets
 
 
 class WithinClasses(nn.Module):

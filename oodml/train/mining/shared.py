@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from oodml.train.methods.parts.mining import Triplets, draw, unit_distances
 from oodml.train.mining.distance_weighted import DistanceWeighted
-from oodml.train.mining.triplets import Triplets, draw, unit_distances
 
 
 class AcrossClasses(nn.Module):

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from oodml.errors import UsageError
-from oodml.train.losses.over_pairs import OverPairs, cosines
+from oodml.train.methods.parts.over_pairs import OverPairs, cosines
 from oodml.train.objective import Criterion, Encoded
 from oodml.train.registry import get_method
 

@@ -13,12 +13,11 @@ from torch.nn import functional
 
 from oodml.errors import UsageError
 from oodml.runs.spec import RunSpec
-from oodml.train.methods.distillation import sizes_in
+from oodml.train.methods.s2sd import SelfDistillation, divergence, sizes_in
+from oodml.train.methods.uniform_prior import UniformPrior, taken_for_noise, told_apart
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import Batch, Objective, check_groups, make_objective
 from oodml.train.registry import get_method
-from oodml.train.self_distillation import SelfDistillation, divergence
-from oodml.train.uniform_prior import UniformPrior, taken_for_noise, told_apart
 
 CLASSES, DIMENSION = 6, 8
 LABELS = torch.arange(CLASSES).repeat_interleave(2)

@@ -11,8 +11,8 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from oodml.errors import UsageError
+from oodml.train.methods.parts.mining import draw
 from oodml.train.mining import OnePairPerClass
-from oodml.train.mining.triplets import draw
 from oodml.train.objective import Criterion
 
 

@@ -19,8 +19,8 @@ from oodml.fid.features import extract_features
 from oodml.runs.spec import RunSpec
 from oodml.splits.build import build_ladder
 from oodml.train.build import Resources
+from oodml.train.methods.moco import AgainstQueue, MomentumContrast
 from oodml.train.model import EmbeddingModel
-from oodml.train.momentum_contrast import AgainstQueue, MomentumContrast
 from oodml.train.objective import Batch, check_groups, make_objective
 from oodml.train.plan import plan
 from oodml.train.registry import get_method

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from oodml.train.losses import exponentials, hinges, ranking
-from oodml.train.losses.over_pairs import (
+from oodml.train.methods.parts.over_pairs import (
     OverPairs,
     cosines,
     distances,

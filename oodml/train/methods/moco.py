@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -9,11 +11,12 @@ from torch.nn import functional
 from oodml.errors import UsageError
 from oodml.runs.spec import RunSpec
 from oodml.train.distributed import gathered
-from oodml.train.losses.memory import Queue
-from oodml.train.losses.over_pairs import log_sum_exp
+from oodml.train.methods.parts.over_pairs import log_sum_exp
+from oodml.train.methods.parts.queue import Queue
 from oodml.train.model import EmbeddingModel
 from oodml.train.momentum import MomentumCopy
-from oodml.train.objective import Batch, Criterion, Objective
+from oodml.train.objective import Batch, Criterion, MakeObjective, Objective
+from oodml.train.registry import method
 from oodml.train.training import Training
 
 
@@ -91,3 +94,34 @@ class MomentumContrast(Objective):
     def after_step(self, training: Training, batch: Batch) -> None:
         """Let the slow copy follow the network."""
         self.slow.update(self.model)
+
+
+@method(
+    "moco",
+    paper="arXiv:1911.05722",
+    source="arXiv:1911.05722; memory_size, there 65536 for a million images, chosen here",
+    needs="two views",
+    cached_views=4,
+)
+def moco(
+    num_classes: int,
+    embedding_dim: int,
+    *,
+    momentum: float = 0.999,
+    temperature: float = 0.07,
+    memory_size: int = 4096,
+    supervised: bool = False,
+) -> MakeObjective:
+    """MoCo: two views of an image drawn together, and away from a queue of other images' views.
+
+    Images of the query's class are never negatives; `supervised` makes them positives. BatchNorm
+    is not shuffled between the processes, so keep it frozen, as runs do unless told otherwise.
+    """
+
+    return partial(
+        MomentumContrast,
+        momentum=momentum,
+        temperature=temperature,
+        memory_size=memory_size,
+        supervised=supervised,
+    )

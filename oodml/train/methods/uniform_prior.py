@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +17,12 @@ from oodml.train.objective import (
     Batch,
     Criterion,
     Encoded,
+    MakeObjective,
     Objective,
+    as_criterion,
     trainable,
 )
+from oodml.train.registry import Base, Recipe, method
 
 # What is made uniform: the trunk's features, the head's outputs, or the one that can be moved.
 PLACES = ("auto", "pooled", "output")
@@ -122,3 +126,39 @@ def _is_pooled(on: str, model: EmbeddingModel) -> bool:
 def _chunk(dimension: int) -> int:
     """128 if it divides the dimension, else all of it."""
     return CHUNK if dimension % CHUNK == 0 else dimension
+
+
+_STUDY = "arXiv:2107.09562, scripts of the published study"
+
+
+@method(
+    "uniform_prior",
+    paper="arXiv:2006.16524",
+    source=_STUDY,
+    recipes={
+        "cub200": Recipe(_STUDY),
+        "cars196": Recipe(_STUDY),
+        "sop": Recipe(_STUDY, {"weight": 0.02, "every": 200, "hidden": 50}),
+    },
+)
+def uniform_prior(
+    num_classes: int,
+    embedding_dim: int,
+    *,
+    base: Base = Base("margin"),  # noqa: B008 (a frozen record)
+    weight: float = 0.2,
+    every: int = 10,
+    hidden: int = 100,
+    on: str = "auto",
+) -> MakeObjective:
+    """Uniform prior: a loss, and a discriminator that features should look uniform to.
+
+    `on` is "pooled" (the trunk's features in pieces of 128, as the study has it; those of a ReLU
+    are never negative and cannot become uniform), "output" (what the head makes of them), or
+    "auto": pooled where the trunk is trained, else the output, which alone can be moved then.
+    """
+
+    criterion = as_criterion(base.criterion(num_classes, embedding_dim))
+    return partial(
+        UniformPrior, criterion=criterion, weight=weight, every=every, hidden=hidden, on=on
+    )

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from oodml.errors import UsageError
 from oodml.runs.spec import RunSpec
-from oodml.train.losses.memory import Queue, loss_against
+from oodml.train.methods.parts.queue import Queue, compares_with_references, loss_against
 from oodml.train.model import EmbeddingModel
-from oodml.train.objective import Batch, Criterion, Objective
+from oodml.train.objective import Batch, Criterion, MakeObjective, Objective, as_criterion
+from oodml.train.registry import Base, Recipe, method
 from oodml.train.training import Training
 
 
@@ -60,3 +62,48 @@ class CrossBatchMemory(Objective):
         rows = self.queue.push(vectors, batch.labels)
         older = self.queue.without(rows)
         return value + self.weight * loss_against(self.criterion, vectors, batch.labels, *older)
+
+
+@method(
+    "xbm",
+    paper="arXiv:1912.06798",
+    source="memory_size and warmup chosen here for short runs; the rest arXiv:1912.06798",
+    # All that a recipe of the base may set: the settings of two papers are not to be mixed.
+    network={
+        "batch_size": 64,
+        "samples_per_class": 4,
+        "optimizer": "adam",
+        "learning_rate": 1e-4,
+        "weight_decay": 5e-4,
+        "crop_scale": 0.08,
+    },
+    recipes={"sop": Recipe("arXiv:1912.06798", {"memory_size": 55000})},
+)
+def xbm(
+    num_classes: int,
+    embedding_dim: int,
+    *,
+    base: Base = Base("contrastive"),  # noqa: B008 (a frozen record)
+    weight: float = 1.0,
+    memory_size: int = 1024,
+    warmup: float = 0.1,
+) -> MakeObjective:
+    """XBM: a loss over pairs, also between the batch and a queue of past embeddings.
+
+    `warmup` is a share of the run's steps. A base with a miner mines among batch and queue
+    together, which takes (batch + memory_size)^2 numbers.
+    """
+
+    criterion = as_criterion(base.criterion(num_classes, embedding_dim))
+    if not compares_with_references(criterion.loss, embedding_dim):
+        raise UsageError(
+            f"xbm: base={base.name} compares no batch with a queue; give a loss over pairs, such "
+            "as contrastive."
+        )
+    return partial(
+        CrossBatchMemory,
+        criterion=criterion,
+        weight=weight,
+        memory_size=memory_size,
+        warmup=warmup,
+    )
