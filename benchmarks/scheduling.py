@@ -136,8 +136,8 @@ def beside(existing: int, folder: Path) -> tuple[float, float]:
 
 def measured(what: str, directory: str) -> dict[str, float]:
     """Seconds and peak MiB of one look at a store, in this process."""
-    from oodml.cli.grid import print_plan
-    from oodml.cli.status import figures_of
+    from oodml.commands.grid import print_plan
+    from oodml.commands.status import figures_of
 
     store = Store(directory)
     number = len(store.begun())

@@ -20,8 +20,8 @@ from code_blocks import ROOT, Block, blocks, inline_code, pages
 from pages_prepared import Drawing, enter, every_command, prepare, run
 
 from oodml.cli import main
-from oodml.cli.grid_file import read_grids
-from oodml.cli.run import run_command
+from oodml.commands.grid_file import read_grids
+from oodml.commands.run import run_command
 
 BLOCKS = blocks()
 # Typed numbers that only say how much; every one is cut down to this.

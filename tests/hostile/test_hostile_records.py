@@ -15,8 +15,8 @@ from click.testing import CliRunner, Result
 from conftest import SOURCE, make_features
 
 from oodml.cli import main
-from oodml.cli.grid_file import read_grids
-from oodml.cli.run import run_command
+from oodml.commands.grid_file import read_grids
+from oodml.commands.run import run_command
 from oodml.errors import DataError, UsageError
 from oodml.eval.embedding_files import read_embeddings
 from oodml.fid.features import Features

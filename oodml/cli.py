@@ -1,0 +1,135 @@
+"""The command line: thin calls of the library, one file per noun."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import click
+
+from oodml import __version__
+from oodml.commands.lazy_commands import LazyCommands
+from oodml.commands.terminal import OneWay
+from oodml.errors import OodmlError, UsageError, unknown_name
+from oodml.text import printable
+
+# What a shell calls a command that Ctrl-C ended; click has 1.
+INTERRUPTED = 130
+# Command -> the module that defines it; a module is imported when one of its commands is used.
+_HOMES = {
+    "analyze": "analyze",
+    "dataset": "dataset",
+    "demo": "demo",
+    "evaluate": "evaluate",
+    "features": "features",
+    "fid": "fid",
+    "ladder": "ladder",
+    "list": "list",
+    "plot": "plot",
+    "report": "report",
+    "run": "run",
+    "status": "status",
+    "table": "table",
+    "train": "run",
+    "tune": "tune",
+}
+
+
+class Commands(LazyCommands):
+    """Commands imported on first use, whose `OodmlError`s end as one line without a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except OodmlError as error:
+            raise _one_line(error) from None
+        except BrokenPipeError:
+            raise
+        except KeyboardInterrupt:
+            click.echo("Aborted!", err=True)
+            ctx.exit(INTERRUPTED)
+        except OSError as error:
+            place = f"{error.filename}: " if error.filename else ""
+            raise _DataLine(printable(f"{place}{error.strerror or error}.")) from None
+
+
+class _DataLine(click.ClickException):
+    exit_code = 1
+
+
+class _UsageLine(click.ClickException):
+    exit_code = 2
+
+
+def _one_line(error: OodmlError) -> click.ClickException:
+    kind = _UsageLine if isinstance(error, UsageError) else _DataLine
+    return kind(printable(" ".join(str(error).split())))
+
+
+@click.group(
+    cls=Commands,
+    homes=_HOMES,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "auto_envvar_prefix": "OODML",
+        "max_content_width": 100,
+    },
+)
+@click.version_option(__version__, "-V", "--version")
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="TOML file with one table per command, its options as keys.",
+)
+@click.pass_context
+def main(ctx: click.Context, config: Path | None) -> None:
+    """Graded class splits, every deep metric learning method, and honest curves."""
+    lines = logging.StreamHandler(sys.stderr)
+    lines.setFormatter(OneWay("%(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[lines])
+    logging.getLogger("oodml").setLevel(logging.INFO)
+    if config is not None:
+        ctx.default_map = _read_config(config)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file, every key checked against the options of its command."""
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError, RecursionError) as error:
+        raise UsageError(f"{path} is not valid TOML: {error}.") from None
+    context = click.Context(main)
+    return {name: _options(main, context, name, table) for name, table in tables.items()}
+
+
+def _options(group: click.Group, ctx: click.Context, name: str, table: Any) -> dict[str, Any]:
+    known = group.list_commands(ctx)
+    command = group.get_command(ctx, name) if name in known else None
+    if command is None:
+        raise unknown_name("command in the config file", name, known)
+    if not isinstance(table, dict):
+        raise UsageError(f"config key {name!r} must be a table, [{name}].")
+    if isinstance(command, click.Group):
+        return {key: _options(command, ctx, key, value) for key, value in table.items()}
+    names = {
+        option.lstrip("-"): parameter.name
+        for parameter in command.params
+        for option in parameter.opts
+    }
+    for key in table:
+        if key not in names:
+            raise unknown_name(f"option of {name} in the config file", key, names)
+    return {names[key] or key: value for key, value in table.items()}
+
+
+def run() -> None:
+    """The entry point; a reader that closed the pipe early is no error."""
+    try:
+        main(prog_name="oodml")
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

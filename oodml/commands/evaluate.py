@@ -1,0 +1,185 @@
+"""`oodml evaluate`: embeddings made elsewhere, along a ladder, without training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from oodml.commands.grid import keep_ladder
+from oodml.commands.options import FILE, FOLDER, in_bytes, memory_option
+from oodml.commands.terminal import echo
+from oodml.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from oodml.fid.features import Features
+    from oodml.runs.spec import RunSpec
+    from oodml.runs.store import Store
+    from oodml.splits.ladder import Ladder
+    from oodml.splits.split import Split
+
+
+@click.command()
+@click.argument("file", type=FILE)
+@click.option("--ladder", type=FILE, required=True, help="Ladder to evaluate along.")
+@click.option(
+    "-o", "--output", type=FOLDER, default="results", show_default=True, help="Folder of the runs."
+)
+@click.option("--name", help="Name in tables and charts  [default: the file's, without ending]")
+@click.option(
+    "--labels", type=FILE, help="CSV of the labels of a .npy  [default: the file's name, .csv]"
+)
+@click.option(
+    "--metric",
+    "extra",
+    multiple=True,
+    help="Metric besides the usual ones; repeatable; `oodml list metrics` names them.",
+)
+@click.option("--plugin", "plugins", type=FILE, multiple=True, help="File with own metrics.")
+@click.option("--controls", is_flag=True, help="Also on the size-matched control of every rung.")
+@click.option(
+    "--gallery-classes", type=click.IntRange(2), help="Test classes to evaluate on  [default: all]"
+)
+@click.option(
+    "--gallery-images", type=click.IntRange(2), help="Their images to evaluate on  [default: all]"
+)
+@memory_option
+@click.option("--device", help="Device such as cpu or cuda  [default: cuda if there is one]")
+def evaluate_command(
+    file: Path,
+    ladder: Path,
+    output: Path,
+    name: str | None,
+    labels: Path | None,
+    extra: tuple[str, ...],
+    plugins: tuple[Path, ...],
+    controls: bool,
+    gallery_classes: int | None,
+    gallery_images: int | None,
+    memory: float,
+    device: str | None,
+) -> None:
+    """Evaluate the embeddings in FILE (.npz, .npy with a .csv of labels, .parquet) on every rung.
+
+    The results are stored like runs, so `oodml table` and `plot` show them beside trained methods.
+    Done before, nothing is done again.
+    """
+    from oodml.device import usable_device
+    from oodml.eval.along_ladder import evaluation_spec, for_ladder
+    from oodml.eval.embedding_files import read_embeddings
+    from oodml.runs.store import Store
+    from oodml.splits.ladder import Ladder
+    from oodml.train.registry import load_plugin
+
+    for path in plugins:
+        load_plugin(path)
+    built = Ladder.load(ladder)
+    splits = _splits(built, controls)
+    metrics = _metrics(extra)
+    used = str(usable_device(device))
+    method = _method_name(name if name is not None else file.stem)
+    features = for_ladder(read_embeddings(file, labels), built)
+    sizes: dict[str, Any] = {
+        "gallery_classes": gallery_classes or 0,
+        "gallery_images": gallery_images or 0,
+    }
+    specs = [replace(evaluation_spec(features, built, s, method), **sizes) for s in splits]
+    store = Store(output)
+    _check_name_is_free(specs[0], store)
+    keep_ladder(built, store)
+    done = _evaluate_all(
+        specs, splits, features, metrics, store, memory=in_bytes(memory), device=used
+    )
+    _report(specs, splits, built, store, done)
+
+
+def _splits(ladder: Ladder, controls: bool) -> list[Split]:
+    if controls and not ladder.controls:
+        raise UsageError(
+            "this ladder has no controls; build it again with `oodml ladder build --controls`."
+        )
+    return [*ladder.rungs, *(ladder.controls if controls else ())]
+
+
+def _metrics(extra: Sequence[str]) -> tuple[str, ...]:
+    """The usual metrics and the extra ones; an unknown name ends the command before any work."""
+    from oodml.eval.along_ladder import check_metrics
+    from oodml.eval.retrieval.evaluate import DEFAULT_METRICS
+
+    metrics = tuple(dict.fromkeys([*DEFAULT_METRICS, *extra]))
+    check_metrics(metrics)
+    return metrics
+
+
+def _method_name(name: str) -> str:
+    from oodml.train.registry import all_methods
+
+    if not name.strip() or "(" in name:
+        raise UsageError(f"the name {name!r} is empty or holds a bracket; give --name NAME.")
+    if name in all_methods():
+        raise UsageError(
+            f"{name!r} is a method of oodml; call these embeddings otherwise with --name NAME."
+        )
+    return name
+
+
+def _check_name_is_free(spec: RunSpec, store: Store) -> None:
+    for record in store.records():
+        if record.label == spec.label and record.spec.weights != spec.weights:
+            raise DataError(
+                f"{store.directory} holds other embeddings called {spec.label!r} (run {record.id});"
+                " call these otherwise with --name NAME."
+            )
+
+
+def _evaluate_all(
+    specs: Sequence[RunSpec],
+    splits: Sequence[Split],
+    features: Features,
+    metrics: Sequence[str],
+    store: Store,
+    *,
+    memory: int,
+    device: str,
+) -> int:
+    """Evaluate what lacks a metric, and count what had them all."""
+    from oodml.eval.along_ladder import evaluate_split
+    from oodml.train.run import environment
+
+    made_with, done = environment(device), 0
+    for spec, split in zip(specs, splits, strict=True):
+        known = store.record(spec.id)
+        lacking = [name for name in metrics if known is None or name not in known.metrics]
+        if not lacking:
+            done += 1
+            continue
+        record = evaluate_split(
+            spec,
+            split,
+            features,
+            metrics,
+            memory=memory,
+            device=device,
+            environment=made_with,
+        )
+        if known is not None:
+            record = replace(record, metrics={**known.metrics, **record.metrics})
+        store.renew(record)
+    return done
+
+
+def _report(
+    specs: Sequence[RunSpec], splits: Sequence[Split], ladder: Ladder, store: Store, done: int
+) -> None:
+    for spec, split in zip(specs, splits, strict=True):
+        record = store.record(spec.id)
+        rung, control = ladder.rung_of(split.id), ladder.control_of(split.id)
+        place = f"rung {rung}" if rung is not None else f"control {control}"
+        if record is not None:
+            recall = record.metrics["recall_at_1"]
+            echo(f"{place}  FID {split.fid:.4g}  recall_at_1 {recall:.4f}  run {record.id}")
+    again = f", {done} of them before" if done else ""
+    echo(f"{len(specs)} runs of {specs[0].label!r} done{again}, in {store.directory}")

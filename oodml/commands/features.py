@@ -1,0 +1,39 @@
+"""`oodml features`: extract and cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from oodml.commands.options import (
+    FILE,
+    data_options,
+    network_options,
+    open_features,
+    refuse_features_as_images,
+    refuse_to_replace,
+)
+from oodml.commands.terminal import echo
+
+
+@click.command()
+@click.argument("source")
+@click.option("-o", "--output", type=FILE, required=True, help="Feature file to write (.npz).")
+@data_options
+@network_options
+def features_command(source: str, output: Path, **options: Any) -> None:
+    """Extract one vector per image of SOURCE into a file.
+
+    SOURCE is a folder of class folders, a CSV or Parquet file with path,label[,group], the name of
+    a collection, or hf:OWNER/NAME of Hugging Face.
+    """
+    refuse_features_as_images(source)
+    refuse_to_replace(output, source)
+    features = open_features(source, **options)
+    features.save(output)
+    echo(
+        f"{output}: {len(features)} vectors of {features.values.shape[1]} dimensions, "
+        f"{len(features.class_names)} classes, {features.source.network}"
+    )

@@ -1,0 +1,235 @@
+"""`oodml fid`: the shift between two collections of images, features or statistics."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from oodml.commands.kinds import Draws
+from oodml.commands.options import (
+    FILE,
+    data_options,
+    level_option,
+    network_options,
+    open_features,
+)
+from oodml.commands.terminal import echo
+from oodml.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from oodml.fid.features import Features
+    from oodml.fid.peer_statistics import GaussianStatistics
+    from oodml.fid.shift import Shift
+
+_WORDS = {
+    "null": "random class splits of the same pool: is this harder than a random split?",
+    "excess": "FID - null mean; compare splits of different sizes by this, not by FID",
+    "image null": "images dealt out at random: is this more than sampling noise?",
+    "KID": "unbiased kernel distance x 1000, in brackets over random class splits",
+    "MMD": "squared, x 1000, in brackets over random class splits",
+    "FID infinity": "extrapolated to infinitely many images of these classes",
+    "bias": "what sampling alone adds without any shift; a lower bound below 2 d samples a side",
+    "interval": "95%, bootstrap over classes",
+}
+
+
+@click.command()
+@click.argument("a")
+@click.argument("b", required=False)
+@click.option("--save-stats", type=FILE, help="Write mean and covariance of A (.npz) and stop.")
+@level_option
+@click.option(
+    "--null",
+    type=Draws(),
+    help="Random class splits to compare with  [default: 20, 100 at class level]",
+)
+@click.option(
+    "--image-null",
+    type=Draws(),
+    default=0,
+    show_default=True,
+    help="Random deals of the images to compare with.",
+)
+@click.option("--kid/--no-kid", default=None, help="Kernel distance  [default: if it is quick]")
+@click.option("--mmd", is_flag=True, help="Maximum mean discrepancy, Gaussian kernel.")
+@click.option("--infinity", is_flag=True, help="Extrapolate to infinitely many images.")
+@click.option(
+    "--bootstrap",
+    type=Draws(20),
+    default=0,
+    show_default=True,
+    help="Draws of classes for an interval.",
+)
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Of the random splits and subsets."
+)
+@data_options
+@network_options
+@click.option(
+    "--format",
+    "text_format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Form of what is printed.",
+)
+def fid_command(
+    a: str,
+    b: str | None,
+    save_stats: Path | None,
+    level: str,
+    null: int | None,
+    image_null: int,
+    kid: bool | None,
+    mmd: bool,
+    infinity: bool,
+    bootstrap: int,
+    seed: int,
+    text_format: str,
+    **options: Any,
+) -> None:
+    """Measure the Frechet distance between A and B, and what to compare it with.
+
+    A and B are folders (of class folders or of images), CSVs, collections, feature files or
+    statistics of pytorch-fid (.npz). Nulls and excess need classes on both sides.
+    """
+    if save_stats is not None:
+        _save_statistics(a, b, save_stats, options)
+        return
+    if b is None:
+        raise UsageError("a distance needs two collections: oodml fid A B.")
+    one, other = _open(a, options), _open(b, options)
+    if _are_features(one) and _are_features(other):
+        extras = {"image_null_draws": image_null, "kid": kid, "mmd": mmd, "infinity": infinity,
+                  "bootstrap": bootstrap, "seed": seed}  # fmt: skip
+        shift = _measured(one, other, level, null, extras)
+        _print_shift(shift, one.source.network, text_format)
+        return
+    asked = level != "sample" or null or image_null or kid or mmd or infinity or bootstrap
+    if asked:
+        raise UsageError(
+            "statistics files hold no samples: only the distance can be measured from them."
+        )
+    _print_terms(_statistics(one), _statistics(other), text_format)
+
+
+def _open(source: str, options: dict[str, Any]) -> Any:
+    """Features, or statistics if that is what a `.npz` holds."""
+    from oodml.data.folder import has_class_folders, load_images
+    from oodml.fid.features import extract_features
+    from oodml.fid.peer_statistics import holds_statistics, read_statistics
+
+    if source.endswith(".npz") and holds_statistics(source):
+        return read_statistics(source)
+    if Path(source).is_dir() and not has_class_folders(source):
+        network = {k: v for k, v in options.items() if k not in ("root", "skip_broken")}
+        images = load_images(source, skip_broken=options["skip_broken"], progress=True)
+        return extract_features(images, progress=True, **network)
+    return open_features(source, **options)
+
+
+def _are_features(value: Any) -> bool:
+    from oodml.fid.features import Features
+
+    return isinstance(value, Features)
+
+
+def _statistics(value: Any) -> GaussianStatistics:
+    from oodml.fid.peer_statistics import GaussianStatistics
+
+    if _are_features(value):
+        return GaussianStatistics.of(value.values, value.source.network)
+    statistics: GaussianStatistics = value
+    return statistics
+
+
+def _save_statistics(a: str, b: str | None, path: Path, options: dict[str, Any]) -> None:
+    from oodml.fid.peer_statistics import write_statistics
+
+    if b is not None:
+        raise UsageError("--save-stats takes one collection: oodml fid A --save-stats FILE.")
+    value = _open(a, options)
+    if not _are_features(value):
+        raise UsageError(f"{a} holds statistics already.")
+    write_statistics(path, _statistics(value))
+    echo(f"{path}: mean and covariance of {len(value)} images, {value.source.network}")
+
+
+def _measured(
+    one: Features, other: Features, level: str, null: int | None, extras: dict[str, Any]
+) -> Shift:
+    from oodml.fid.between import joined
+    from oodml.fid.shift import measure_shift
+
+    pool, sides = joined(one, other)
+    has_classes = min(len(one.class_names), len(other.class_names)) > 1
+    if not has_classes:
+        if level == "class" or null or extras["bootstrap"]:
+            raise DataError(
+                "class level, class nulls and bootstrap need two or more classes on both sides: "
+                "folders of class folders, or a CSV with labels."
+            )
+        null = 0
+    return measure_shift(pool, sides, level=level, null=null, **extras)
+
+
+def _print_shift(shift: Shift, network: str, text_format: str) -> None:
+    if text_format == "json":
+        echo(json.dumps({**shift.to_json(), "network": network}, indent=2, sort_keys=True))
+        return
+    unit = "images" if shift.level == "sample" else "class means"
+    _print_value(shift.fid, shift.mean_term, shift.covariance_term)
+    echo(
+        f"{shift.n_train} and {shift.n_test} {unit} in {shift.dimension} dimensions, "
+        f"{shift.level} level, {network}"
+    )
+    for name, value in _additions(shift).items():
+        echo(f"{name:<13}{value:<28}{_WORDS[name]}")
+
+
+def _additions(shift: Shift) -> dict[str, str]:
+    """The values that were measured beside FID, as text."""
+    shown = {}
+    if shift.null_mean is not None and shift.excess is not None:
+        z = f", z {shift.z:.1f}" if shift.z is not None else ""
+        shown["null"] = f"{shift.null_mean:.4f} (sd {shift.null_sd:.4f}, {shift.null_draws} draws)"
+        shown["excess"] = f"{shift.excess:.4f}{z}"
+    if shift.image_null_mean is not None:
+        shown["image null"] = f"{shift.image_null_mean:.4f} (sd {shift.image_null_sd:.4f})"
+    for name, value, mean, sd in (
+        ("KID", shift.kid, shift.kid_null_mean, shift.kid_null_sd),
+        ("MMD", shift.mmd, shift.mmd_null_mean, shift.mmd_null_sd),
+    ):
+        if value is not None:
+            null = f" ({1e3 * mean:.4f} ±{1e3 * sd:.4f})" if mean is not None and sd else ""
+            shown[name] = f"{1e3 * value:.4f}{null}"
+    if shift.fid_infinity is not None:
+        shown["FID infinity"] = f"{shift.fid_infinity:.4f}"
+    if shift.low is not None:
+        shown["interval"] = f"{shift.low:.4f} to {shift.high:.4f}"
+    if shift.bias_estimate is not None:
+        shown["bias"] = f"{shift.bias_estimate:.4f}"
+    return shown
+
+
+def _print_terms(one: GaussianStatistics, other: GaussianStatistics, text_format: str) -> None:
+    from oodml.fid.peer_statistics import statistics_terms
+
+    terms = statistics_terms(one, other)
+    counts = [one.count, other.count]
+    network = one.network or other.network
+    if text_format == "json":
+        record = {"fid": terms.value, "n": counts, "network": network, **asdict(terms)}
+        echo(json.dumps(record, indent=2, sort_keys=True))
+        return
+    _print_value(terms.value, terms.mean, terms.covariance)
+    known = " and ".join(str(count) if count else "an unknown number of" for count in counts)
+    echo(f"{known} samples, {network or 'network unknown'}")
+
+
+def _print_value(value: float, mean: float, covariance: float) -> None:
+    echo(f"FID {value:.4f} = means {mean:.4f} + covariances {covariance:.4f}")

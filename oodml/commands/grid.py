@@ -1,0 +1,278 @@
+"""A grid from the command line: its plan, its resources, its runs and their outcome."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from oodml.commands.options import in_bytes, open_for_ladder
+from oodml.commands.terminal import echo
+from oodml.errors import DataError, UsageError
+from oodml.train.settings import SETTINGS
+
+RETRIES = 2
+
+if TYPE_CHECKING:
+    from oodml.data.dataset import Dataset
+    from oodml.fid.backbone import Backbone
+    from oodml.launch import GridOutcome
+    from oodml.runs.spec import RunSpec
+    from oodml.runs.store import Store
+    from oodml.splits.ladder import Ladder
+    from oodml.train.build import Resources
+    from oodml.train.cached_views import Views
+
+
+def equal_gallery_options(ladder: Ladder, seeds: Sequence[int], controls: bool) -> dict[str, int]:
+    """The gallery size that every rung has."""
+    from oodml.splits.gallery import equal_gallery
+
+    classes, images = equal_gallery(ladder, seeds, controls)
+    echo(f"every rung is evaluated on {classes} classes with {images} images")
+    return {"gallery_classes": classes, "gallery_images": images}
+
+
+def plan_of(
+    ladder: Ladder,
+    seeds: Sequence[int],
+    rungs: Sequence[int],
+    options: dict[str, Any],
+    controls: bool = False,
+) -> list[RunSpec]:
+    """The run specs that the grid options ask for."""
+    from oodml.train.plan import plan
+    from oodml.train.registry import all_methods, load_plugin
+
+    if not options["methods"]:
+        raise UsageError("name a method with -m, or -m all; `oodml list methods` names them.")
+    for path in options["plugins"]:
+        load_plugin(path)
+    methods = [
+        name
+        for method in options["methods"]
+        for name in (all_methods() if method == "all" else [method])
+    ]
+    given = {name: options[setting.parameter] for name, setting in SETTINGS.items()}
+    settings = {name: value for name, value in given.items() if value is not None}
+    specs = plan(
+        ladder,
+        methods,
+        seeds,
+        train=options["trained"] or "",
+        preset=options["preset"] or "",
+        recipe=options["recipe"],
+        rungs=rungs or None,
+        controls=controls,
+        **settings,
+    )
+    return _possible(specs, ladder, options)
+
+
+def _possible(specs: list[RunSpec], ladder: Ladder, options: dict[str, Any]) -> list[RunSpec]:
+    """Where only features are at hand, `all` leaves out what needs images; a name is refused."""
+    source = options["data"] or ladder.source or ""
+    needing = sorted({spec.method for spec in specs if spec.cached_views})
+    if not needing or not source.endswith(".npz"):
+        return specs
+    named = {text.partition(":")[0].strip() for text in options["methods"]}
+    asked_for = needing if options["cached_views"] else sorted(named.intersection(needing))
+    if asked_for:
+        raise DataError(
+            f"{', '.join(asked_for)}: augmented views are made of images and {source} holds "
+            "features; name the images with --data FOLDER."
+        )
+    echo(f"left out: {', '.join(needing)} (augmented views are made of images)")
+    return [spec for spec in specs if not spec.cached_views]
+
+
+def resources_for(ladder: Ladder, options: dict[str, Any], specs: Sequence[RunSpec]) -> Resources:
+    """What the runs read of a ladder's data.
+
+    That is features, for whole networks the images and the backbone, and as many cached views as
+    a run asks for.
+    """
+    from oodml.train.build import Resources
+    from oodml.train.cached_views import views_wanted
+
+    whole = any(spec.train == "all" for spec in specs)
+    views = views_wanted(specs)
+    machine = {key: options[key] for key in ("weights", "batch_size", "device", "cache")}
+    features, dataset = open_for_ladder(
+        ladder,
+        options["data"],
+        root=options["root"],
+        skip_broken=options["skip_broken"],
+        images=whole or views > 0,
+        **machine,
+    )
+    return Resources(
+        features,
+        dataset if whole else None,
+        _backbone(ladder, options["weights"]) if whole else None,
+        options["device"] or _device(whole),
+        in_bytes(options["memory"]),
+        views_for(specs, ladder, dataset, **machine),
+    )
+
+
+def views_for(
+    specs: Sequence[RunSpec],
+    ladder: Ladder,
+    dataset: Dataset | None,
+    *,
+    weights: Path | None = None,
+    **machine: Any,
+) -> Views | None:
+    """The cached views that the runs ask for, from the ladder's network; None if no run does."""
+    from oodml.train.cached_views import cached_views, views_wanted
+
+    count = views_wanted(specs)
+    if not count or dataset is None:
+        return None
+    backbone, precision = _backbone(ladder, weights), ladder.features.precision
+    return cached_views(dataset, backbone, count, precision=precision, progress=True, **machine)
+
+
+def _backbone(ladder: Ladder, weights: Path | None) -> Backbone:
+    from oodml.fid.backbone import load_backbone
+
+    made = ladder.features
+    return load_backbone(
+        made.backbone, weights=weights, image_size=made.image_size, resize=made.resize
+    )
+
+
+def _device(whole: bool) -> str:
+    """Heads are trained on the CPU, where they are exact and quick; networks on a GPU if any."""
+    import torch
+
+    return "cuda" if whole and torch.cuda.is_available() else "cpu"
+
+
+def print_protocol(options: dict[str, Any]) -> None:
+    """Say what a published protocol sets, and where we leave it."""
+    if not options["preset"]:
+        return
+    from oodml.train.presets import get_preset
+
+    preset = get_preset(options["preset"])
+    set_to = ", ".join(f"{name} {value}" for name, value in preset.settings.items())
+    echo(f"protocol {options['preset']} ({preset.source}) sets {set_to}")
+    for note in preset.notes:
+        echo(f"note: {note}")
+
+
+def kept_of(specs: Sequence[RunSpec], options: dict[str, Any]) -> frozenset[str]:
+    """The runs whose test embeddings are kept: all or none."""
+    return frozenset(spec.id for spec in specs) if options["keep_embeddings"] else frozenset()
+
+
+def check_writable(folder: Path) -> None:
+    """Raise `DataError` if nothing can be written to a folder; nothing is, so none is made."""
+    place = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not place.is_dir():
+        raise DataError(f"{place} is a file, so {folder} can be no folder; give another -o DIR.")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise DataError(f"{folder} cannot be written; give another -o DIR.")
+
+
+def keep_ladder(ladder: Ladder, store: Store) -> None:
+    """Put the ladder beside the runs; `DataError` if another one is there already."""
+    from oodml.splits.ladder import Ladder
+
+    path = store.directory / "ladder.json"
+    if not path.exists():
+        ladder.save(path)
+    elif Ladder.load(path).to_json()["rungs"] != ladder.to_json()["rungs"]:
+        raise DataError(f"{store.directory} holds the runs of another ladder; give another -o DIR.")
+
+
+def print_plan(
+    specs: Sequence[RunSpec], store: Store, *, retries: int = RETRIES, workers: int = 1
+) -> None:
+    """Say how many runs there are, how far they have come, and what the rest will cost."""
+    from oodml.runs.outlook import outlook
+
+    now = outlook([spec.id for spec in specs], store, retries)
+    single = sorted({spec.label for spec in specs if spec.train == "none"})
+    echo(
+        f"{now.total} runs: {len({s.label for s in specs})} methods x "
+        f"{len({s.split for s in specs})} splits x {len({s.seed for s in specs})} seeds"
+        + (f" (one seed for {', '.join(single)}: nothing is random there)" if single else "")
+    )
+    given_up = (
+        f"{len(now.given_up)} given up after more than {retries} retries (--retries tries again), "
+        if now.given_up
+        else ""
+    )
+    held = f"{len(now.held)} claimed elsewhere, " if now.held else ""
+    echo(f"{now.done} done, {len(now.failed)} failed before, {given_up}{held}{now.to_go} to go")
+    if now.to_go:
+        open_runs = {*now.failed, *now.missing}
+        echo(_cost_line([s for s in specs if s.id in open_runs], specs, store, workers))
+
+
+def _cost_line(
+    left: Sequence[RunSpec], specs: Sequence[RunSpec], store: Store, workers: int
+) -> str:
+    from oodml.runs.outlook import cost_of, in_words
+
+    labels = store.asked_for() | {spec.id: spec.label for spec in specs}
+    cost = cost_of([spec.id for spec in left], labels, store)
+    if cost is None:
+        return "how long it takes is not known before the first finished run"
+    beside = f"{workers} workers" if workers > 1 else "one worker"
+    unknown = f"; {len(cost.unknown)} methods without one count as the mean" if cost.unknown else ""
+    return (
+        f"about {in_words(cost.seconds / workers)} with {beside}, by the times of {cost.known} "
+        f"finished runs{unknown}"
+    )
+
+
+def run_with_progress(
+    specs: Sequence[RunSpec],
+    ladder: Ladder,
+    resources: Resources,
+    store: Store,
+    **how: Any,
+) -> GridOutcome:
+    """Do the grid under a progress bar; `how` are further arguments of `run_grid`."""
+    from tqdm import tqdm
+
+    from oodml.launch import run_grid
+
+    done = len(store.done_of(spec.id for spec in specs))
+    with tqdm(total=len(specs), initial=done, desc="runs", unit="run") as bar:
+
+        def show(count: int) -> None:
+            if count != bar.n:
+                bar.update(count - bar.n)
+
+        return run_grid(specs, ladder, resources, store, on_progress=show, **how)
+
+
+class _Interrupted(click.ClickException):
+    """The end of a command that was asked to stop."""
+
+    exit_code = 130
+
+
+def print_outcome(outcome: GridOutcome, store: Store) -> None:
+    """Say where the results are; `DataError` if runs failed or are missing."""
+    left = len(outcome.failed) + len(outcome.missing)
+    if outcome.stopped and left:
+        raise _Interrupted(
+            f"stopped: {outcome.done} runs done, {left} left, in {store.directory}; start it again "
+            "to go on from there."
+        )
+    if left:
+        first = (outcome.failed or outcome.missing)[0]
+        raise DataError(
+            f"{outcome.done} runs done, {len(outcome.failed)} failed, {len(outcome.missing)} "
+            f"missing; see {store.run_directory(first) / 'error.txt'} and start again to go on."
+        )
+    echo(f"{outcome.done} runs done, in {store.directory}")

@@ -1,0 +1,69 @@
+"""`oodml list`: every name that a command takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import click
+
+from oodml.commands.options import format_option
+from oodml.commands.tables import Table
+
+
+def _methods() -> Table:
+    from oodml.train.registry import all_methods
+
+    entries = sorted(all_methods().values(), key=lambda entry: (entry.family, entry.name))
+    rows = [
+        [entry.name, entry.family, entry.paper, entry.summary, _settings(entry.hyperparameters)]
+        for entry in entries
+    ]
+    return Table(["method", "family", "paper", "what it is", "hyperparameters"], rows)
+
+
+def _settings(hyperparameters: dict[str, object]) -> str:
+    return ", ".join(
+        f"{name}={getattr(value, 'name', value)}" for name, value in hyperparameters.items()
+    )
+
+
+def _protocols() -> Table:
+    from oodml.train.presets import PRESETS
+
+    rows = [[name, preset.source] for name, preset in PRESETS.items()]
+    return Table(["protocol", "source"], rows)
+
+
+def _backbones() -> Table:
+    from oodml.fid.backbone import backbone_names
+
+    return Table(["backbone", "what it is"], [list(row) for row in backbone_names()])
+
+
+def _datasets() -> Table:
+    from oodml.data import collection_names
+
+    return Table(["dataset", "what it is"], [list(row) for row in collection_names()])
+
+
+def _metrics() -> Table:
+    from oodml.eval.retrieval.evaluate import metric_names
+
+    return Table(["metric", "what it is"], [list(row) for row in metric_names()])
+
+
+_TABLES: dict[str, Callable[[], Table]] = {
+    "methods": _methods,
+    "protocols": _protocols,
+    "backbones": _backbones,
+    "datasets": _datasets,
+    "metrics": _metrics,
+}
+
+
+@click.command()
+@click.argument("what", type=click.Choice(sorted(_TABLES)))
+@format_option
+def list_command(what: str, table_format: str) -> None:
+    """List the names of methods, protocols, backbones, datasets or metrics."""
+    click.echo(_TABLES[what]().render(table_format))

@@ -1,0 +1,39 @@
+"""`oodml report`: one HTML page of everything a directory of runs says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from oodml.commands.options import FILE, data_options, machine_options, open_for_ladder
+from oodml.commands.results import directory_argument, open_results
+from oodml.commands.terminal import echo
+
+
+@click.command()
+@directory_argument
+@click.option("-o", "--output", type=FILE, help="Page to write  [default: DIRECTORY/report.html]")
+@click.option(
+    "--data", help="SOURCE of the ladder's data, for pictures, groups and the plane of classes."
+)
+@data_options
+@machine_options
+def report_command(
+    directory: Path, metric: str, output: Path | None, data: str | None, **options: Any
+) -> None:
+    """Write one HTML page with the curves, tables, ladder, galleries and runs of DIRECTORY.
+
+    The page needs no network. Without --data it has no pictures and no plane of classes.
+    """
+    from oodml.eval.report.page import write_report
+    from oodml.runs.store import Store
+
+    ladder, _ = open_results(directory)
+    features, dataset = None, None
+    if data is not None:
+        features, dataset = open_for_ladder(ladder, data, images=False, **options)
+    path = output or directory / "report.html"
+    write_report(Store(directory), ladder, path, metric=metric, features=features, dataset=dataset)
+    echo(f"written to {path} ({path.stat().st_size / 1e6:.1f} MB)")

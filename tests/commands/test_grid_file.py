@@ -1,0 +1,108 @@
+"""Grid files: the words of the command line in a TOML file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from conftest import make_features
+
+from oodml.cli import main
+from oodml.commands.grid_file import GridTable, read_grids
+from oodml.commands.run import run_command
+from oodml.errors import DataError, UsageError
+from oodml.runs.store import Store
+from oodml.splits.build import build_ladder
+
+WHOLE = """
+[[grid]]
+methods = ["margin", "margin:nu=0.1"]
+hyperparameters = {beta = 0.6, per_class = true}
+seeds = 5
+rungs = ["0-1", 3]
+learning-rate = 2e-3
+train-batch-size = 24
+few-shot = "head"
+
+[[grid]]
+methods = ["frozen"]
+controls = true
+"""
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "grid.toml"
+    path.write_text(text)
+    return path
+
+
+def test_tables_are_read_in_the_words_of_the_command_line(tmp_path: Path) -> None:
+    first, second = read_grids(written(tmp_path, WHOLE), run_command)
+    assert first.methods == (
+        "margin:beta=0.6,per_class=true",
+        "margin:nu=0.1,beta=0.6,per_class=true",
+    )
+    assert (first.seeds, first.rungs) == (5, (0, 1, 3))
+    assert first.options == {
+        "learning_rate": 0.002,
+        "train_batch_size": 24,
+        "few_shot": "head",
+    }
+    assert second == GridTable(("frozen",), controls=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[[grid]]\nmethods = ['margin']\nlearning_rat = 1", "learning-rate"),
+        ("[[grids]]\nmethods = ['margin']", "grid"),
+        ("[grid]\nmethods = ['margin']", r"\[\[grid\]\]"),
+        ("[[grid]]\nseeds = 3", "name its methods"),
+        ("[[grid]]\nmethods = 'margin'", "name its methods"),
+        ("[[grid]]\nmethods = ['margin']\nseeds = 0", "at least 1"),
+        ("[[grid]]\nmethods = ['margin']\nseeds = true", "at least 1"),
+        ("[[grid]]\nmethods = ['margin']\nrungs = 'all'", "no number"),
+        ("[[grid]]\nmethods = ['margin']\nsteps = 'many'", "steps"),
+        ("[[grid]]\nmethods = ['margin']\nsteps = [3]", "a single value"),
+        ("[[grid]]\nmethods = ['margin']\ncontrols = 1", "true or false"),
+        ("[[grid]]\nmethods = ['margin']\nhyperparameters = 3", "beta = 0.6"),
+        ("[[grid]]\nmethods = ['margin']\ntrain = 'body'", "train"),
+    ],
+)
+def test_what_means_nothing_is_one_line(text: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=said) as error:
+        read_grids(written(tmp_path, text), run_command)
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_that_is_no_toml_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"grid\.toml is not valid TOML"):
+        read_grids(written(tmp_path, "[[grid]\n"), run_command)
+
+
+def test_grid_files_filters_and_methods_make_one_plan(tmp_path: Path) -> None:
+    features = make_features()
+    features.save(tmp_path / "features.npz")
+    build_ladder(features, rungs=3, source=str(tmp_path / "features.npz")).save(
+        tmp_path / "ladder.json"
+    )
+    text = '[[grid]]\nmethods = ["margin"]\nhyperparameters = {beta = 0.6}\nseeds = 1\nsteps = 4\n'
+    grid = written(tmp_path, text)
+
+    def oodml(*arguments: str) -> Result:
+        common = ["run", str(tmp_path / "ladder.json"), "-o", str(tmp_path / "runs")]
+        settings = ["--train-batch-size", "24", "--embedding-dim", "8", "--workers", "1"]
+        return CliRunner().invoke(main, [*common, *settings, *arguments])
+
+    both = oodml("--grid", str(grid), "-m", "frozen", "--dry-run")
+    assert both.exit_code == 0 and "6 runs: 2 methods x 3 splits" in both.output
+    done = oodml("--grid", str(grid), "--filter", "rung=1-2", "--order", "seeds")
+    assert done.exit_code == 0 and "2 runs done" in done.output, done.output
+    records = Store(tmp_path / "runs").records()
+    assert {(r.label, r.spec.steps) for r in records} == {("margin(beta=0.6)", 4)}
+    more = oodml("--grid", str(grid), "--dry-run")
+    assert "2 done, 0 failed before, 1 to go" in more.output
+    assert "by the times of 2 finished runs" in more.output
+    nothing = oodml("--dry-run")
+    assert nothing.exit_code == 2 and "name a method with -m" in nothing.output
