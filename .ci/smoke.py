@@ -46,7 +46,7 @@ def check_installation() -> None:
 
 def write_features(path: Path) -> None:
     """24 Gaussian classes on a line, so that some lie near each other and some far."""
-    from oodml.fid.features import Features, FeatureSource
+    from oodml.features.features import Features, FeatureSource
 
     random = np.random.default_rng(0)
     means = np.linspace(-2, 2, 24)[:, None] * random.standard_normal(16)

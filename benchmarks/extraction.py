@@ -30,8 +30,8 @@ Job = Callable[[], object]
 def oodml(precision: str) -> Callable[[Path, Path], Job]:
     def prepare(images: Path, weights: Path) -> Job:
         from oodml.data import load_dataset
-        from oodml.fid.backbone import load_backbone
-        from oodml.fid.features import extract_features
+        from oodml.features.backbones.registry import load_backbone
+        from oodml.features.features import extract_features
 
         dataset = load_dataset(images)
         backbone = load_backbone("inception_fid", weights=weights)
@@ -119,7 +119,7 @@ def make_images(folder: Path, count: int) -> None:
 def make_weights(path: Path) -> None:
     import torch
 
-    from oodml.fid.inception import Inception
+    from oodml.features.backbones.inception import Inception
 
     torch.manual_seed(0)
     network = Inception("inception_fid")

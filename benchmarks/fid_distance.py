@@ -208,8 +208,8 @@ def compare(sizes: list[tuple[int, int]], repeats: int, limit: float, folder: Pa
 
 
 def ladder_rows(dimension: int, limit: float, quick: bool, folder: Path) -> list[str]:
+    from oodml.features.features import Features, FeatureSource
     from oodml.fid.candidates import PooledGram
-    from oodml.fid.features import Features, FeatureSource
     from oodml.fid.statistics import ClassMoments
     from oodml.fid.terms import split_terms
 

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from oodml.fid.features import Features, FeatureSource
+from oodml.features.features import Features, FeatureSource
 from oodml.fid.side_by_side import side_by_side
 from oodml.fid.terms import split_terms
 from oodml.splits.ahead import Ahead

@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
 from oodml.data import load_dataset
-from oodml.fid.preprocessing import Preprocessing
+from oodml.features.preprocessing import Preprocessing
 from oodml.train.samples import Draw, ImageSamples, prefetched
 
 RESULT = Path(__file__).parent / "results" / "loading.md"

@@ -79,7 +79,7 @@ def whole(path: Path) -> bytes:
 
 def train(size: str, directory: str) -> None:
     """Train without an end; the file `steps` gets the time of every step."""
-    from oodml.fid.features import Features, FeatureSource
+    from oodml.features.features import Features, FeatureSource
     from oodml.runs.spec import RunSpec
     from oodml.train.build import Resources, objective_of
     from oodml.train.loop import fit

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from oodml.data import load_dataset
 from oodml.eval.figures.shift_figures import plot_random_removal
-from oodml.fid.features import Features, extract_features
+from oodml.features.features import Features, extract_features
 from oodml.fid.shift import Shift, measure_shift
 from oodml.seeding import generator
 from oodml.splits.split import Split, random_split

@@ -53,7 +53,7 @@ def embeddings(samples: int, noise: float) -> tuple[np.ndarray, np.ndarray]:
 
 def measure_oodml(values: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     from oodml.eval.retrieval.evaluate import evaluate
-    from oodml.fid.features import Features, FeatureSource
+    from oodml.features.features import Features, FeatureSource
 
     source = FeatureSource("synthetic", "0" * 16, "none", "0" * 64, "none", "fp32")
     names = tuple(str(name) for name in range(int(labels.max()) + 1))

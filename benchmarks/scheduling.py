@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from oodml.fid.features import Features, FeatureSource
+from oodml.features.features import Features, FeatureSource
 from oodml.files import write_json
 from oodml.runs.record import RunRecord
 from oodml.runs.spec import RunSpec

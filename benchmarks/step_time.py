@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from oodml.fid.features import Features, FeatureSource
+from oodml.features.features import Features, FeatureSource
 from oodml.runs.spec import RunSpec
 from oodml.train.build import Resources, objective_of
 from oodml.train.loop import fit
@@ -291,7 +291,7 @@ class Network:
 
     def __init__(self) -> None:
         from oodml.data import load_dataset
-        from oodml.fid.backbone import load_backbone
+        from oodml.features.backbones.registry import load_backbone
 
         self.dataset = load_dataset("emoji")
         names = self.dataset.class_names[:20]

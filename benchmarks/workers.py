@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from oodml.fid.features import Features, FeatureSource
+from oodml.features.features import Features, FeatureSource
 from oodml.launch import run_grid
 from oodml.runs.store import Store
 from oodml.splits.build import build_ladder

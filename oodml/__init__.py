@@ -13,8 +13,8 @@ __version__ = "0.1.0"
 _HOMES = {
     "load_dataset": "oodml.data",
     "Dataset": "oodml.data.dataset",
-    "Features": "oodml.fid.features",
-    "extract_features": "oodml.fid.features",
+    "Features": "oodml.features.features",
+    "extract_features": "oodml.features.features",
     "frechet_distance": "oodml.fid.frechet",
     "measure_shift": "oodml.fid.shift",
     "Split": "oodml.splits.split",

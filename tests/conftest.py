@@ -19,7 +19,7 @@ import pytest
 from made_pictures import copies_pool, jpeg, picture  # noqa: F401
 from PIL import Image
 
-from oodml.fid.features import Features, FeatureSource
+from oodml.features.features import Features, FeatureSource
 from oodml.splits.build import build_ladder
 from oodml.splits.ladder import Ladder
 

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 from oodml.data import load_dataset
-from oodml.fid.backbone import load_backbone
-from oodml.fid.features import extract_features
+from oodml.features.backbones.registry import load_backbone
+from oodml.features.features import extract_features
 from oodml.launch import run_grid
 from oodml.runs.store import Store
 from oodml.splits.build import build_ladder

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from code_blocks import blocks
 
 from oodml.cli import main
-from oodml.fid.features import Features
+from oodml.features.features import Features
 
 # Defaults of the options that no page types, given as OODML_* variables.
 SMALL = {

@@ -16,7 +16,7 @@ from oodml.data.load import load_dataset
 from oodml.errors import DataError, UsageError
 from oodml.eval.retrieval import metrics
 from oodml.eval.retrieval.evaluate import evaluate, metric_names
-from oodml.fid.features import Features
+from oodml.features.features import Features
 from oodml.splits.ladder import Ladder
 from oodml.train import registry
 

@@ -23,7 +23,7 @@ FOREIGN = {
 # Raised where the source does not name what is called: a table of builders, a field's method, a
 # stored error.
 UNSEEN = {
-    ("oodml.fid.backbone.load_backbone", "DataError"),
+    ("oodml.features.backbones.registry.load_backbone", "DataError"),
     ("oodml.splits.pool.Pool.units", "DataError"),
     ("oodml.train.checkpoint.Checkpoint.wait", "OSError"),
 }

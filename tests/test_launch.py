@@ -14,7 +14,7 @@ import pytest
 from conftest import make_features
 
 from oodml.errors import UsageError
-from oodml.fid.features import Features
+from oodml.features.features import Features
 from oodml.launch import run_grid
 from oodml.runs.spec import RunSpec
 from oodml.runs.store import Store
@@ -148,7 +148,7 @@ def test_workers_end_with_their_parent(tmp_path: Path) -> None:
     features.save(tmp_path / "features.npz")
     script = (
         "import sys\n"
-        "from oodml.fid.features import Features\n"
+        "from oodml.features.features import Features\n"
         "from oodml.launch import run_grid\n"
         "from oodml.splits.ladder import Ladder\n"
         "from oodml.runs.store import Store\n"

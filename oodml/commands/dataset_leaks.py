@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from oodml.data.check import Leak, PoolCheck
     from oodml.data.check.duplicates import Integers
     from oodml.data.dataset import Dataset
-    from oodml.fid.features import Features
+    from oodml.features.features import Features
     from oodml.splits.ladder import Ladder
 
 

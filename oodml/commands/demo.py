@@ -61,7 +61,7 @@ def demo_command(
 
     from oodml.data import load_dataset
     from oodml.eval.report.page import write_report
-    from oodml.fid.features import extract_features
+    from oodml.features.features import extract_features
     from oodml.runs.store import Store
     from oodml.splits.build import build_ladder
     from oodml.train.build import Resources

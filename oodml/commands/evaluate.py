@@ -15,7 +15,7 @@ from oodml.commands.terminal import echo
 from oodml.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from oodml.fid.features import Features
+    from oodml.features.features import Features
     from oodml.runs.spec import RunSpec
     from oodml.runs.store import Store
     from oodml.splits.ladder import Ladder

@@ -21,7 +21,7 @@ from oodml.commands.terminal import echo
 from oodml.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from oodml.fid.features import Features
+    from oodml.features.features import Features
     from oodml.fid.peer_statistics import GaussianStatistics
     from oodml.fid.shift import Shift
 
@@ -120,7 +120,7 @@ def fid_command(
 def _open(source: str, options: dict[str, Any]) -> Any:
     """Features, or statistics if that is what a `.npz` holds."""
     from oodml.data.folder import has_class_folders, load_images
-    from oodml.fid.features import extract_features
+    from oodml.features.features import extract_features
     from oodml.fid.peer_statistics import holds_statistics, read_statistics
 
     if source.endswith(".npz") and holds_statistics(source):
@@ -133,7 +133,7 @@ def _open(source: str, options: dict[str, Any]) -> Any:
 
 
 def _are_features(value: Any) -> bool:
-    from oodml.fid.features import Features
+    from oodml.features.features import Features
 
     return isinstance(value, Features)
 

@@ -18,7 +18,7 @@ RETRIES = 2
 
 if TYPE_CHECKING:
     from oodml.data.dataset import Dataset
-    from oodml.fid.backbone import Backbone
+    from oodml.features.backbones.registry import Backbone
     from oodml.launch import GridOutcome
     from oodml.runs.spec import RunSpec
     from oodml.runs.store import Store
@@ -138,7 +138,7 @@ def views_for(
 
 
 def _backbone(ladder: Ladder, weights: Path | None) -> Backbone:
-    from oodml.fid.backbone import load_backbone
+    from oodml.features.backbones.registry import load_backbone
 
     made = ladder.features
     return load_backbone(

@@ -81,7 +81,7 @@ def _on_data(
     level: str,
     network: dict[str, Any],
 ) -> Ladder:
-    from oodml.fid.features import Features, extract_features
+    from oodml.features.features import Features, extract_features
     from oodml.splits.exchange import match_classes, remeasured, with_data
 
     samples: LabelledSamples
@@ -119,7 +119,7 @@ def export(
     skip_broken: bool,
 ) -> None:
     """Write LADDER as CSV, as JSON or as a pickle that the authors' loaders read."""
-    from oodml.fid.features import Features
+    from oodml.features.features import Features
     from oodml.splits.export import export_ladder
     from oodml.splits.ladder import Ladder
 

@@ -68,7 +68,7 @@ def plot(
 
 
 def _groups(ladder: Ladder, data: str | None, options: dict[str, Any]) -> dict[str, str]:
-    from oodml.fid.features import Features
+    from oodml.features.features import Features
 
     source = _source(ladder, data)
     if source.endswith(".npz"):

@@ -35,7 +35,7 @@ def _protocols() -> Table:
 
 
 def _backbones() -> Table:
-    from oodml.fid.backbone import backbone_names
+    from oodml.features.backbones.registry import backbone_names
 
     return Table(["backbone", "what it is"], [list(row) for row in backbone_names()])
 

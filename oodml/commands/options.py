@@ -12,11 +12,11 @@ from click.core import ParameterSource
 
 from oodml.commands.kinds import NamedPath, Number
 from oodml.errors import DataError, UsageError
-from oodml.fid.backbone import LEAST_SIDE, MOST_SIDE
+from oodml.features.backbones.registry import LEAST_SIDE, MOST_SIDE
 
 if TYPE_CHECKING:
     from oodml.data.dataset import Dataset
-    from oodml.fid.features import Features
+    from oodml.features.features import Features
     from oodml.splits.ladder import Ladder
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -128,7 +128,7 @@ def open_features(
     **network: Any,
 ) -> Features:
     """The features in a `.npz` file, or those of a dataset under a network."""
-    from oodml.fid.features import Features, extract_features
+    from oodml.features.features import Features, extract_features
 
     if source.endswith(".npz"):
         return Features.load(source)
@@ -175,7 +175,7 @@ def open_for_ladder(
 
     Raises `DataError` if the data or the network is not the ladder's.
     """
-    from oodml.fid.features import Features, extract_features
+    from oodml.features.features import Features, extract_features
 
     if not ladder.measured:
         raise DataError(

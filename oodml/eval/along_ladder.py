@@ -12,7 +12,7 @@ from oodml.eval.retrieval.evaluate import DEFAULT_METRICS, evaluate, metric_name
 from oodml.eval.retrieval.geometry import geometry
 from oodml.eval.retrieval.metrics import find_metric
 from oodml.eval.statistics.comparable import EMBEDDINGS
-from oodml.fid.features import Features
+from oodml.features.features import Features
 from oodml.runs.record import RunRecord
 from oodml.runs.spec import RunSpec
 from oodml.splits.equal import split_features

@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from oodml.errors import DataError
 from oodml.eval.statistics.comparable import EMBEDDINGS
-from oodml.fid.array_files import read_npy
-from oodml.fid.features import Features, FeatureSource
+from oodml.features.array_files import read_npy
+from oodml.features.features import Features, FeatureSource
 
 _LABELS = ("label", "class", "class_name")
 _SAMPLES = ("path", "sample", "sample_name", "file")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from oodml.errors import DataError
-from oodml.fid.features import Features, FeatureSource
+from oodml.features.features import Features, FeatureSource
 from oodml.files import digest
 
 SIDES = ("A", "B")

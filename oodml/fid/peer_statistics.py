@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from oodml.errors import DataError
-from oodml.fid.array_files import read_npz, text_bytes
+from oodml.features.array_files import read_npz, text_bytes
 from oodml.fid.arrays import Matrix, Real, covariance_array, mean_array, real_array, sample_array
 from oodml.fid.centred import CentredSample
 from oodml.fid.frechet import FrechetTerms, frechet_terms_from_moments

@@ -24,7 +24,7 @@ from oodml.fid.terms import split_terms
 from oodml.records import checked_fields
 
 if TYPE_CHECKING:
-    from oodml.fid.features import Features
+    from oodml.features.features import Features
 
 __all__ = ["ClassSplit", "Shift", "measure_shift", "shift_of", "split_terms"]
 

@@ -14,7 +14,7 @@ from oodml.errors import DataError, UsageError
 from oodml.fid.arrays import Matrix, Real, require_finite
 
 if TYPE_CHECKING:
-    from oodml.fid.features import Features
+    from oodml.features.features import Features
 
 LEVELS = ("sample", "class")
 Indices = Sequence[int] | npt.NDArray[np.int64]

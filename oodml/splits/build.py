@@ -25,7 +25,7 @@ from oodml.splits.trajectory import trajectory
 from oodml.splits.walk import Accept, State, forget
 
 if TYPE_CHECKING:
-    from oodml.fid.features import Features
+    from oodml.features.features import Features
 
 # The published ladders move 2% (CUB, Cars) to 9% (SOP) of a side's classes in one step.
 SWAP_FRACTION = 0.02

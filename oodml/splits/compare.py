@@ -15,7 +15,7 @@ from oodml.splits.ladder import Ladder
 from oodml.splits.split import Split
 
 if TYPE_CHECKING:
-    from oodml.fid.features import Features
+    from oodml.features.features import Features
 
 Real = npt.NDArray[np.float64]
 

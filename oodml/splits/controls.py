@@ -17,7 +17,7 @@ from oodml.splits.ladder import Ladder
 from oodml.splits.split import Split
 
 if TYPE_CHECKING:
-    from oodml.fid.features import Features
+    from oodml.features.features import Features
 
 # One set of classes (and images) and two sizes have one null, however the classes are dealt out.
 _Key = tuple[frozenset[str], tuple[tuple[str, int], ...], int, int]

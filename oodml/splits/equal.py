@@ -18,7 +18,7 @@ from oodml.seeding import generator
 from oodml.splits.split import Split
 
 if TYPE_CHECKING:
-    from oodml.fid.features import Features
+    from oodml.features.features import Features
 
 LOG = logging.getLogger("oodml")
 Rows = npt.NDArray[np.int64]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from oodml.errors import DataError
-from oodml.fid.features import FeatureSource
+from oodml.features.features import FeatureSource
 from oodml.fid.shift import shift_of, split_terms
 from oodml.fid.side_by_side import each, side_by_side
 from oodml.fid.statistics import ClassMoments
@@ -24,7 +24,7 @@ from oodml.splits.settings import BuildSettings
 from oodml.splits.split import Split
 
 if TYPE_CHECKING:
-    from oodml.fid.features import Features
+    from oodml.features.features import Features
 
 PUBLISHED_BACKBONE = "ResNet-50, as published"
 

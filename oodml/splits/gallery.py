@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from oodml.errors import UsageError
-from oodml.fid.features import Features
+from oodml.features.features import Features
 from oodml.seeding import generator
 from oodml.splits.ladder import Ladder
 from oodml.splits.split import Split

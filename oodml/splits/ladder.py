@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from oodml.errors import DataError
-from oodml.fid.features import FeatureSource
+from oodml.features.features import FeatureSource
 from oodml.files import digest, read_json, write_json
 from oodml.records import checked_fields
 from oodml.splits.published_episodes import (

@@ -18,7 +18,7 @@ from oodml.splits.settings import BuildSettings
 from oodml.splits.split import MIN_CLASSES_PER_SIDE, Split
 
 if TYPE_CHECKING:
-    from oodml.fid.features import Features, FeatureSource
+    from oodml.features.features import Features, FeatureSource
 
 
 @side_by_side()

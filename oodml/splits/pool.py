@@ -17,7 +17,7 @@ from oodml.fid.statistics import ClassMoments
 from oodml.splits.settings import UNITS
 
 if TYPE_CHECKING:
-    from oodml.fid.features import Features
+    from oodml.features.features import Features
 
 Units = npt.NDArray[np.int64]
 # Inner products of 4,096 points take 128 MiB; beyond, a distance costs far more than its products.

@@ -11,9 +11,9 @@ import numpy.typing as npt
 import torch
 
 from oodml.errors import DataError
-from oodml.fid.assembly import at_size
-from oodml.fid.features import Features
-from oodml.fid.preprocessing import Preprocessing
+from oodml.features.backbones.assembly import at_size
+from oodml.features.features import Features
+from oodml.features.preprocessing import Preprocessing
 from oodml.runs.spec import RunSpec
 from oodml.splits.equal import split_features, split_rows
 from oodml.train.loop import seeded
@@ -25,7 +25,7 @@ from oodml.train.trunk import trunk
 
 if TYPE_CHECKING:
     from oodml.data.dataset import Dataset
-    from oodml.fid.backbone import Backbone
+    from oodml.features.backbones.registry import Backbone
     from oodml.splits.split import Split
 
 

@@ -12,17 +12,17 @@ import numpy.typing as npt
 import torch
 
 from oodml.errors import DataError
-from oodml.fid.cache import open_shards
-from oodml.fid.extraction import check_precision, extract_rows
-from oodml.fid.features import FeatureSource
-from oodml.fid.preprocessing import Preprocessing
+from oodml.features.cache import open_shards
+from oodml.features.extraction import check_precision, extract_rows
+from oodml.features.features import FeatureSource
+from oodml.features.preprocessing import Preprocessing
 from oodml.seeding import generator
 from oodml.train.augmentation import augmented
 from oodml.train.samples import CROP_SCALE
 
 if TYPE_CHECKING:
     from oodml.data.dataset import Dataset
-    from oodml.fid.backbone import Backbone
+    from oodml.features.backbones.registry import Backbone
     from oodml.runs.spec import RunSpec
 
 Views = npt.NDArray[np.float32]

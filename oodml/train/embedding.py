@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from oodml.fid.features import Features, FeatureSource
+from oodml.features.features import Features, FeatureSource
 from oodml.runs.spec import RunSpec
 from oodml.train.build import Resources, samples_of
 from oodml.train.objective import Objective

@@ -28,7 +28,7 @@ from oodml.train.starting_point import Pooled, StartingPoint
 from oodml.train.support import Chosen, Shape, Task, batch_shape, batches_of, task_of
 
 if TYPE_CHECKING:
-    from oodml.fid.features import Features
+    from oodml.features.features import Features
     from oodml.splits.split import Split
 
 ADAPTED = ("head", "all")

@@ -20,7 +20,7 @@ from oodml.eval.figures.binned_weights import FILE as PAIRS
 from oodml.eval.retrieval.evaluate import evaluate
 from oodml.eval.retrieval.geometry import geometry
 from oodml.eval.retrieval.reranking import evaluate_reranked
-from oodml.fid.features import Features
+from oodml.features.features import Features
 from oodml.runs.record import RunRecord
 from oodml.runs.spec import RunSpec
 from oodml.splits.gallery import gallery_of

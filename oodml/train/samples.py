@@ -21,7 +21,7 @@ from oodml.train.augmentation import augmented
 
 if TYPE_CHECKING:
     from oodml.data.dataset import Dataset
-    from oodml.fid.preprocessing import Preprocessing
+    from oodml.features.preprocessing import Preprocessing
 
 Indices = npt.NDArray[np.int64]
 Pixels = npt.NDArray[np.float32]

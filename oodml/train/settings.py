@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from oodml.errors import UsageError, unknown_name
-from oodml.fid.backbone import MOST_SIDE
+from oodml.features.backbones.registry import MOST_SIDE
 from oodml.runs.spec import RunSpec
 
 IMAGES, FEATURES, TRAINING, EVALUATION = "images", "features", "training", "evaluation"

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from oodml.fid.features import Features
+from oodml.features.features import Features
 from oodml.runs.spec import RunSpec
 from oodml.train.build import Resources, samples_of
 from oodml.train.embedding import Embed, Values

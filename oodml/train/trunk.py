@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from oodml.errors import UsageError, unknown_name
-from oodml.fid.backbone import Backbone
-from oodml.fid.cut import put
-from oodml.fid.inception import MeanPool
+from oodml.features.backbones.cut import put
+from oodml.features.backbones.inception import MeanPool
+from oodml.features.backbones.registry import Backbone
 
 DEFAULT_POOLING = "default"
 

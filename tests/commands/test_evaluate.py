@@ -16,7 +16,7 @@ from oodml.errors import DataError
 from oodml.eval.along_ladder import evaluate_split, evaluation_spec, for_ladder
 from oodml.eval.retrieval.evaluate import evaluate
 from oodml.eval.retrieval.geometry import geometry
-from oodml.fid.features import Features
+from oodml.features.features import Features
 from oodml.runs.record import RunRecord
 from oodml.runs.spec import RunSpec
 from oodml.runs.store import Store

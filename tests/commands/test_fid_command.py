@@ -13,7 +13,7 @@ from conftest import make_features
 from PIL import Image
 
 from oodml.cli import main
-from oodml.fid.features import Features
+from oodml.features.features import Features
 from oodml.fid.frechet import frechet_distance
 
 Draw = Callable[[Path, int, int], None]

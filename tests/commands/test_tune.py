@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from oodml.cli import main
-from oodml.fid.features import Features
+from oodml.features.features import Features
 from oodml.runs.spec import RunSpec
 from oodml.runs.store import Store
 from oodml.splits.ladder import Ladder

@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from oodml.cli import main
 from oodml.data import load_dataset
-from oodml.fid.features import extract_features
+from oodml.features.features import extract_features
 from oodml.runs.store import Store
 from oodml.splits.build import build_ladder
 from oodml.train.registry import all_methods

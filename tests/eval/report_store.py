@@ -11,7 +11,7 @@ from conftest import make_features
 from PIL import Image
 
 from oodml.data.dataset import Dataset
-from oodml.fid.features import Features
+from oodml.features.features import Features
 from oodml.runs.record import RunRecord
 from oodml.runs.spec import RunSpec
 from oodml.runs.store import Store

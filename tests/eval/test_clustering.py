@@ -14,7 +14,7 @@ from oodml.eval.retrieval.clustering import (
     score_clusters,
 )
 from oodml.eval.retrieval.evaluate import evaluate
-from oodml.fid.features import Features, FeatureSource
+from oodml.features.features import Features, FeatureSource
 
 SOURCE = FeatureSource("test", "0" * 16, "none", "0" * 64, "none", "fp32")
 

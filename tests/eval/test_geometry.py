@@ -4,7 +4,7 @@ import pytest
 from oodml.errors import DataError
 from oodml.eval.retrieval import geometry as module
 from oodml.eval.retrieval.geometry import geometry, singular_values
-from oodml.fid.features import Features, FeatureSource
+from oodml.features.features import Features, FeatureSource
 
 SOURCE = FeatureSource("test", "0" * 16, "none", "0" * 64, "none", "fp32")
 KEYS = {

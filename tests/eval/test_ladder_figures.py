@@ -19,7 +19,7 @@ from oodml.eval.figures.class_plane import plot_projection, project
 from oodml.eval.figures.ladder import plot_composition, plot_trajectory
 from oodml.eval.figures.ladder_strips import moves, plot_moves
 from oodml.eval.figures.style import TEST, TRAIN, new_figure
-from oodml.fid.features import Features
+from oodml.features.features import Features
 from oodml.splits.build import build_ladder
 from oodml.splits.controls import add_controls, add_null
 from oodml.splits.ladder import Ladder

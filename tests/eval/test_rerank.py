@@ -4,7 +4,7 @@ import pytest
 from oodml.errors import DataError, UsageError
 from oodml.eval.retrieval.evaluate import DEFAULT_METRICS, evaluate
 from oodml.eval.retrieval.reranking import evaluate_reranked, rerank
-from oodml.fid.features import Features, FeatureSource
+from oodml.features.features import Features, FeatureSource
 
 SOURCE = FeatureSource("test", "0" * 16, "none", "0" * 64, "none", "fp32")
 ALL = (*DEFAULT_METRICS, "recall_at_50", "mean_average_precision", "map_c_ooDML")

@@ -7,7 +7,7 @@ from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 
 from oodml.errors import DataError, UsageError
 from oodml.eval.retrieval.evaluate import DEFAULT_METRICS, evaluate, metric_names
-from oodml.fid.features import Features, FeatureSource
+from oodml.features.features import Features, FeatureSource
 
 SOURCE = FeatureSource("test", "0" * 16, "none", "0" * 64, "none", "fp32")
 ALL = (

@@ -7,7 +7,7 @@ import pytest
 
 from oodml.eval.retrieval import clustering, geometry
 from oodml.eval.retrieval.clustering import cluster, k_means
-from oodml.fid.features import Features, FeatureSource
+from oodml.features.features import Features, FeatureSource
 from oodml.seeding import derive_seed, generator
 
 SOURCE = FeatureSource("test", "0" * 16, "none", "0" * 64, "none", "fp32")

@@ -9,8 +9,8 @@ import pytest
 from conftest import make_features
 
 from oodml.errors import DataError
+from oodml.features.features import Features
 from oodml.fid.between import concatenated, joined
-from oodml.fid.features import Features
 from oodml.fid.frechet import frechet_distance
 from oodml.fid.shift import measure_shift
 

@@ -8,8 +8,8 @@ import pytest
 from test_statistics import SOURCE, pool
 
 from oodml.errors import DataError, UsageError
+from oodml.features.features import Features
 from oodml.fid.bias import expected_bias, infinite_sample_distance
-from oodml.fid.features import Features
 from oodml.fid.frechet import frechet_distance
 from oodml.fid.null import Null, bootstrap_interval, random_class_splits
 from oodml.fid.shift import Shift, measure_shift

@@ -9,7 +9,7 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from oodml.errors import DataError
-from oodml.fid.features import Features, FeatureSource
+from oodml.features.features import Features, FeatureSource
 from oodml.fid.null import class_null, split_distance
 from oodml.fid.side_by_side import begin, each, side_by_side, worker_count
 from oodml.fid.statistics import ClassMoments

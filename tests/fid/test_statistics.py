@@ -8,7 +8,7 @@ import pytest
 from test_frechet import sample, traces
 
 from oodml.errors import DataError, UsageError
-from oodml.fid.features import Features, FeatureSource
+from oodml.features.features import Features, FeatureSource
 from oodml.fid.frechet import frechet_terms
 from oodml.fid.peer_statistics import (
     GaussianStatistics,

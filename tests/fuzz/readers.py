@@ -16,8 +16,8 @@ from typing import Any
 
 from oodml.errors import OodmlError
 from oodml.eval.embedding_files import parse_labels
-from oodml.fid.array_files import read_npy
-from oodml.fid.features import Features
+from oodml.features.array_files import read_npy
+from oodml.features.features import Features
 from oodml.files import digest, parse_json
 from oodml.runs.record import RunRecord
 from oodml.runs.spec import RunSpec

@@ -19,7 +19,7 @@ from oodml.commands.grid_file import read_grids
 from oodml.commands.run import run_command
 from oodml.errors import DataError, UsageError
 from oodml.eval.embedding_files import read_embeddings
-from oodml.fid.features import Features
+from oodml.features.features import Features
 from oodml.fid.peer_statistics import read_statistics
 from oodml.files import digest, read_json, write_json
 from oodml.runs.claim import ClaimWatch

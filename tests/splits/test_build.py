@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oodml.errors import UsageError
-from oodml.fid.features import Features
+from oodml.features.features import Features
 from oodml.fid.frechet import frechet_distance
 from oodml.splits.build import build_ladder
 from oodml.splits.ladder import Ladder

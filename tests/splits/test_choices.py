@@ -9,7 +9,7 @@ import pytest
 from conftest import make_features
 
 from oodml.errors import UsageError
-from oodml.fid.features import Features
+from oodml.features.features import Features
 from oodml.fid.frechet import frechet_distance
 from oodml.splits import build
 from oodml.splits.build import build_ladder

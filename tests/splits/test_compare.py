@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from oodml.errors import DataError
-from oodml.fid.features import Features
+from oodml.features.features import Features
 from oodml.splits.build import build_ladder
 from oodml.splits.compare import compare_ladders, published_keys
 from oodml.splits.ladder import Ladder

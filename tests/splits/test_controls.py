@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from oodml.errors import DataError, UsageError
-from oodml.fid.features import Features
+from oodml.features.features import Features
 from oodml.fid.frechet import frechet_distance
 from oodml.fid.null import random_class_splits
 from oodml.fid.shift import measure_shift

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from oodml.errors import DataError, UsageError
-from oodml.fid.features import Features
+from oodml.features.features import Features
 from oodml.splits.episodes import (
     class_folds,
     few_shot_episodes,

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from oodml.errors import DataError, UsageError
-from oodml.fid.features import Features
+from oodml.features.features import Features
 from oodml.fid.shift import measure_shift
 from oodml.splits.exchange import (
     imported_ladder,

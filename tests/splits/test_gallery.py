@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from conftest import make_features
 
-from oodml.fid.features import Features
+from oodml.features.features import Features
 from oodml.seeding import generator
 from oodml.splits.gallery import equal_gallery, gallery_classes_of, gallery_of, subsample
 from oodml.splits.ladder import Ladder

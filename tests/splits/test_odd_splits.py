@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from oodml.errors import DataError, UsageError
-from oodml.fid.features import Features
+from oodml.features.features import Features
 from oodml.splits.build import build_ladder
 from oodml.splits.ladder import Ladder
 from oodml.splits.pool import Pool

@@ -8,7 +8,7 @@ import pytest
 from conftest import make_features
 
 from oodml.errors import DataError
-from oodml.fid.features import Features
+from oodml.features.features import Features
 from oodml.splits.build import build_ladder
 from oodml.splits.pair import joint_fingerprint, pair_ladder, pair_pool
 

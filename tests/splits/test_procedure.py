@@ -7,7 +7,7 @@ import pytest
 from conftest import make_features
 
 from oodml.errors import UsageError
-from oodml.fid.features import Features
+from oodml.features.features import Features
 from oodml.splits.build import build_ladder
 from oodml.splits.split import Split, random_split
 

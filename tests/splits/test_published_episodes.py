@@ -16,7 +16,7 @@ import pytest
 from conftest import make_features
 
 from oodml.errors import DataError
-from oodml.fid.features import Features
+from oodml.features.features import Features
 from oodml.files import digest
 from oodml.splits.episodes import Episode, episodes_of, few_shot_episodes
 from oodml.splits.exchange import imported_ladder, match_classes, read_splits, with_data

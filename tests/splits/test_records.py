@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from conftest import make_features
 
-from oodml.fid.features import Features
+from oodml.features.features import Features
 from oodml.splits.build import build_ladder
 from oodml.splits.controls import add_controls, add_null
 from oodml.splits.gain import Gains

@@ -11,7 +11,7 @@ import pytest
 from conftest import make_features
 
 from oodml.errors import DataError, UsageError
-from oodml.fid.features import Features
+from oodml.features.features import Features
 from oodml.splits.build import build_ladder, rebuild_ladder
 from oodml.splits.class_table import parse_class_table
 from oodml.splits.controls import add_null

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from conftest import make_features
 
+from oodml.features.features import Features
 from oodml.fid import bias, null
 from oodml.fid.bias import infinite_sample_distance
-from oodml.fid.features import Features
 from oodml.fid.null import bootstrap_interval, class_null, image_null
 from oodml.fid.shift import measure_shift
 from oodml.fid.statistics import ClassMoments

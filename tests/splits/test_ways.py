@@ -13,7 +13,7 @@ import pytest
 from conftest import make_features
 
 from oodml.errors import DataError, UsageError
-from oodml.fid.features import Features
+from oodml.features.features import Features
 from oodml.fid.frechet import frechet_distance
 from oodml.splits.build import build_ladder, rebuild_ladder
 from oodml.splits.equal import split_features, split_rows

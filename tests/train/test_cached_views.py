@@ -12,8 +12,8 @@ import torch
 from oodml.data import load_dataset
 from oodml.data.dataset import Dataset
 from oodml.errors import DataError
-from oodml.fid.backbone import Backbone, load_backbone
-from oodml.fid.features import extract_features
+from oodml.features.backbones.registry import Backbone, load_backbone
+from oodml.features.features import extract_features
 from oodml.seeding import generator
 from oodml.train import cached_views as module
 from oodml.train import samples

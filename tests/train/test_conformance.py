@@ -13,7 +13,7 @@ import torch
 from conftest import make_features
 
 from oodml.eval.retrieval.evaluate import evaluate
-from oodml.fid.features import Features
+from oodml.features.features import Features
 from oodml.splits.build import build_ladder
 from oodml.splits.ladder import Ladder
 from oodml.train import checkpoint

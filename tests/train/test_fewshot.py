@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from oodml.errors import DataError, UsageError
 from oodml.eval.retrieval.evaluate import evaluate
-from oodml.fid.features import Features, FeatureSource
+from oodml.features.features import Features, FeatureSource
 from oodml.runs.spec import RunSpec
 from oodml.splits.episodes import Episode, few_shot_episodes
 from oodml.splits.split import Split, random_split

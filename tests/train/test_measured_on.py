@@ -13,8 +13,8 @@ import pytest
 from oodml.data import load_dataset
 from oodml.errors import UsageError
 from oodml.eval.retrieval.evaluate import evaluate
-from oodml.fid.backbone import load_backbone
-from oodml.fid.features import Features, extract_features
+from oodml.features.backbones.registry import load_backbone
+from oodml.features.features import Features, extract_features
 from oodml.runs.record import RunRecord
 from oodml.runs.spec import RunSpec
 from oodml.splits.build import build_ladder

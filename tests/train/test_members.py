@@ -12,7 +12,7 @@ import torch
 
 from oodml.errors import UsageError
 from oodml.eval.retrieval.nearest import nearest_neighbors
-from oodml.fid.features import Features
+from oodml.features.features import Features
 from oodml.runs.record import RunRecord
 from oodml.splits.ladder import Ladder
 from oodml.train.build import Resources

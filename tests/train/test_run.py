@@ -15,8 +15,8 @@ from oodml.data.dataset import Dataset
 from oodml.errors import DataError
 from oodml.eval.retrieval.evaluate import evaluate
 from oodml.eval.retrieval.geometry import geometry
-from oodml.fid.backbone import load_backbone
-from oodml.fid.features import Features, extract_features
+from oodml.features.backbones.registry import load_backbone
+from oodml.features.features import Features, extract_features
 from oodml.splits.build import build_ladder
 from oodml.splits.episodes import validation_fold
 from oodml.splits.ladder import Ladder

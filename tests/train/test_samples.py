@@ -13,7 +13,7 @@ import torch
 from oodml.data import load_dataset
 from oodml.data.dataset import Dataset
 from oodml.errors import DataError, UsageError
-from oodml.fid.preprocessing import Preprocessing
+from oodml.features.preprocessing import Preprocessing
 from oodml.train.augmentation import augmented
 from oodml.train.samples import Draw, FeatureSamples, ImageSamples, Indices, prefetched
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from oodml.fid.backbone import load_backbone
+from oodml.features.backbones.registry import load_backbone
 from oodml.runs.spec import RunSpec
 from oodml.train.model import EmbeddingModel, Standardize
 from oodml.train.objective import Criterion, Objective

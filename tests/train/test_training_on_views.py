@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from oodml.errors import DataError, UsageError
-from oodml.fid.features import Features
+from oodml.features.features import Features
 from oodml.runs.record import RunRecord
 from oodml.runs.spec import RunSpec
 from oodml.splits.build import build_ladder

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from oodml.errors import UsageError
-from oodml.fid.backbone import Backbone, load_backbone
+from oodml.features.backbones.registry import Backbone, load_backbone
 from oodml.train.trunk import POOLINGS, FrozenBatchNorm, GeneralizedMeanPool, trunk
 
 

@@ -12,7 +12,7 @@ import pytest
 
 import oodml.tune.trials as trials_module
 from oodml.errors import DataError, UsageError
-from oodml.fid.features import Features
+from oodml.features.features import Features
 from oodml.launch import GridOutcome, run_grid
 from oodml.runs.record import RunRecord
 from oodml.runs.spec import RunSpec

@@ -14,7 +14,7 @@ from oodml.eval.figures.style import GREY, REMOVED, TEST, TRAIN, new_figure, sav
 from oodml.fid.statistics import ClassMoments
 
 if TYPE_CHECKING:
-    from oodml.fid.features import Features
+    from oodml.features.features import Features
     from oodml.splits.ladder import Ladder
 
 PROJECTIONS = ("pca", "umap")

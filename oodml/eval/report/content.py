@@ -18,7 +18,7 @@ from oodml.eval.report.runs import runs_content
 
 if TYPE_CHECKING:
     from oodml.data.dataset import Dataset
-    from oodml.fid.features import Features
+    from oodml.features.features import Features
     from oodml.runs.record import RunRecord
     from oodml.runs.store import Store
     from oodml.splits.ladder import Ladder

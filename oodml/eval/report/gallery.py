@@ -11,7 +11,7 @@ import numpy as np
 
 from oodml.errors import DataError
 from oodml.eval.report.queries import QUERIES, Found, found, one_a_class, search
-from oodml.fid.features import Features
+from oodml.features.features import Features
 from oodml.seeding import generator
 from oodml.splits.equal import split_features
 from oodml.splits.gallery import gallery_classes_of, subsample

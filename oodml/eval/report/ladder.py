@@ -12,7 +12,7 @@ from oodml.eval.figures.ladder_strips import moves
 from oodml.fid.statistics import ClassMoments
 
 if TYPE_CHECKING:
-    from oodml.fid.features import Features
+    from oodml.features.features import Features
     from oodml.splits.ladder import Ladder
     from oodml.splits.split import Split
 

@@ -20,7 +20,7 @@ from oodml.text import printable
 
 if TYPE_CHECKING:
     from oodml.data.dataset import Dataset
-    from oodml.fid.features import Features
+    from oodml.features.features import Features
     from oodml.runs.store import Store
     from oodml.splits.ladder import Ladder
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from oodml.eval.retrieval.nearest import nearest_neighbors
-from oodml.fid.features import Features
+from oodml.features.features import Features
 
 Rows = npt.NDArray[np.int64]
 NEIGHBORS = 8

@@ -11,7 +11,7 @@ import torch
 from oodml.errors import DataError
 from oodml.eval.retrieval.faiss_threads import faiss_on
 from oodml.eval.retrieval.nearest import normalized
-from oodml.fid.features import Features
+from oodml.features.features import Features
 from oodml.seeding import derive_seed
 
 Labels = npt.NDArray[np.int64]

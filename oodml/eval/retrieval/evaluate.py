@@ -14,7 +14,7 @@ from oodml.eval.retrieval.exact_ranks import Depth, positive_ranks
 from oodml.eval.retrieval.metrics import Metric, descriptions, find_metric
 from oodml.eval.retrieval.ranking import Ranking
 from oodml.eval.retrieval.tiles import Samples
-from oodml.fid.features import Features
+from oodml.features.features import Features
 
 DEFAULT_METRICS = (
     "recall_at_1",

@@ -8,7 +8,7 @@ import torch
 
 from oodml.errors import DataError
 from oodml.eval.retrieval.nearest import normalized
-from oodml.fid.features import Features
+from oodml.features.features import Features
 from oodml.seeding import generator
 
 Matrix = npt.NDArray[np.float64]

@@ -18,7 +18,7 @@ from oodml.eval.retrieval.exact_ranks import positive_ranks
 from oodml.eval.retrieval.nearest import nearest_neighbors, normalized
 from oodml.eval.retrieval.positives import runs
 from oodml.eval.retrieval.ranking import Ranking
-from oodml.fid.features import Features
+from oodml.features.features import Features
 
 Index = npt.NDArray[np.int64]
 Distance = npt.NDArray[np.float64]

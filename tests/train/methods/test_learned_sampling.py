@@ -17,8 +17,8 @@ from torch.nn import functional
 from oodml.data import load_dataset
 from oodml.errors import DataError, UsageError
 from oodml.eval.retrieval.evaluate import evaluate
-from oodml.fid.backbone import load_backbone
-from oodml.fid.features import Features, extract_features
+from oodml.features.backbones.registry import load_backbone
+from oodml.features.features import Features, extract_features
 from oodml.runs.spec import RunSpec
 from oodml.splits.build import build_ladder
 from oodml.train import checkpoint

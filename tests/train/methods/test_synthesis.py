@@ -16,8 +16,8 @@ from torch.nn import functional
 
 from oodml.data import load_dataset
 from oodml.errors import UsageError
-from oodml.fid.backbone import load_backbone
-from oodml.fid.features import extract_features
+from oodml.features.backbones.registry import load_backbone
+from oodml.features.features import extract_features
 from oodml.runs.spec import RunSpec
 from oodml.splits.build import build_ladder
 from oodml.train.build import Resources

@@ -10,12 +10,12 @@ import torch
 from torch import nn
 
 from oodml.errors import UsageError, unknown_name
-from oodml.fid.assembly import Weights, assembled
-from oodml.fid.backbone import Backbone
-from oodml.fid.cut import Pooled
-from oodml.fid.inception import DIMENSION, Inception, MeanPool, features_only
-from oodml.fid.preprocessing import Preprocessing
-from oodml.fid.weights import KnownWeights, load_state, read_state, resolve_weights, verified
+from oodml.features.backbones.assembly import Weights, assembled
+from oodml.features.backbones.cut import Pooled
+from oodml.features.backbones.inception import DIMENSION, Inception, MeanPool, features_only
+from oodml.features.backbones.registry import Backbone
+from oodml.features.preprocessing import Preprocessing
+from oodml.features.weights import KnownWeights, load_state, read_state, resolve_weights, verified
 from oodml.files import file_sha256
 
 TORCHVISION_INCEPTION = KnownWeights(

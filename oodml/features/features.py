@@ -13,13 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from oodml.errors import DataError, UsageError
-from oodml.fid.array_files import read_npz, text_bytes
+from oodml.features.array_files import read_npz, text_bytes
 from oodml.files import atomic_write, parse_json
 from oodml.records import checked_fields
 
 if TYPE_CHECKING:
     from oodml.data.dataset import Dataset
-    from oodml.fid.backbone import Backbone
+    from oodml.features.backbones.registry import Backbone
 
 SCHEMA = 1
 
@@ -227,9 +227,9 @@ def extract_features(
     where it stood. `progress` draws a bar on stderr. Raises `DataError` naming the images that do
     not decode, `WeightsNotFound` when the weights are nowhere.
     """
-    from oodml.fid.backbone import load_backbone
-    from oodml.fid.cache import open_shards
-    from oodml.fid.extraction import check_precision, extract_rows
+    from oodml.features.backbones.registry import load_backbone
+    from oodml.features.cache import open_shards
+    from oodml.features.extraction import check_precision, extract_rows
 
     check_precision(precision)
     if isinstance(backbone, str):

@@ -20,8 +20,8 @@ from oodml.data import broken_images, broken_images_error
 from oodml.data.dataset import Dataset
 from oodml.device import usable_device
 from oodml.errors import DataError, UsageError
-from oodml.fid.backbone import Backbone
-from oodml.fid.fusion import fold_batch_norm
+from oodml.features.backbones.registry import Backbone
+from oodml.features.engine import fold_batch_norm
 
 logger = logging.getLogger("oodml")
 

@@ -17,7 +17,7 @@ from torchvision.models import inception as blocks
 from oodml.errors import DataError
 
 if TYPE_CHECKING:
-    from oodml.fid.weights import State
+    from oodml.features.weights import State
 
 CLASSES = {"inception_v3": 1000, "inception_fid": 1008}
 DIMENSION = 2048

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from oodml.errors import UsageError
-from oodml.fid.backbone import Backbone
-from oodml.fid.preprocessing import Preprocessing
+from oodml.features.backbones.registry import Backbone
+from oodml.features.preprocessing import Preprocessing
 
 Weights = str | Path | None
 

@@ -10,11 +10,11 @@ from importlib import import_module
 from typing import Any
 
 from oodml.errors import UsageError, unknown_name
-from oodml.fid.assembly import Weights, assembled, checked
-from oodml.fid.backbone import Backbone
-from oodml.fid.cut import pool_layer
-from oodml.fid.preprocessing import Preprocessing, times_255
-from oodml.fid.weights import (
+from oodml.features.backbones.assembly import Weights, assembled, checked
+from oodml.features.backbones.cut import pool_layer
+from oodml.features.backbones.registry import Backbone
+from oodml.features.preprocessing import Preprocessing, times_255
+from oodml.features.weights import (
     KnownWeights,
     WeightsNotFound,
     load_state,

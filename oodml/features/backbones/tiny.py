@@ -7,12 +7,18 @@ import math
 import torch
 from torch import nn
 
-from oodml.fid.assembly import Weights, assembled
-from oodml.fid.backbone import Backbone
-from oodml.fid.cut import Pooled
-from oodml.fid.inception import MeanPool
-from oodml.fid.preprocessing import Preprocessing
-from oodml.fid.weights import KnownWeights, load_state, read_state, resolve_weights, state_sha256
+from oodml.features.backbones.assembly import Weights, assembled
+from oodml.features.backbones.cut import Pooled
+from oodml.features.backbones.inception import MeanPool
+from oodml.features.backbones.registry import Backbone
+from oodml.features.preprocessing import Preprocessing
+from oodml.features.weights import (
+    KnownWeights,
+    load_state,
+    read_state,
+    resolve_weights,
+    state_sha256,
+)
 from oodml.files import file_sha256
 from oodml.seeding import generator
 

@@ -80,12 +80,13 @@ def load_backbone(
     if name in ("inception_v3", "efficientnet_lite0"):
         return _builder("networks", name)(weights, image_size)
     if name.startswith("timm:"):
-        return _builder("timm_networks", "from_timm")(name, weights, image_size)
-    return _builder("families", "from_torchvision")(name, weights, image_size)
+        return _builder("timm", "from_timm")(name, weights, image_size)
+    return _builder("torchvision", "from_torchvision")(name, weights, image_size)
 
 
 def _builder(module: str, function: str) -> Callable[..., Backbone]:
-    return cast("Callable[..., Backbone]", getattr(import_module(f"oodml.fid.{module}"), function))
+    home = import_module(f"oodml.features.backbones.{module}")
+    return cast("Callable[..., Backbone]", getattr(home, function))
 
 
 def backbone_names() -> list[tuple[str, str]]:

@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 
 from oodml.errors import unknown_name
-from oodml.fid.assembly import Weights, assembled, checked
-from oodml.fid.backbone import Backbone, backbone_names
-from oodml.fid.cut import in_parts, pool_layer, without_classifier
-from oodml.fid.preprocessing import Preprocessing, times_255
-from oodml.fid.weights import KnownWeights, load_state, read_state, resolve_weights
+from oodml.features.backbones.assembly import Weights, assembled, checked
+from oodml.features.backbones.cut import in_parts, pool_layer, without_classifier
+from oodml.features.backbones.registry import Backbone, backbone_names
+from oodml.features.preprocessing import Preprocessing, times_255
+from oodml.features.weights import KnownWeights, load_state, read_state, resolve_weights
 from oodml.files import file_sha256
 
 # Densenet files keep names of before torch 0.4.1; torchvision renames them in the same way.

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from oodml.errors import UsageError
-from oodml.fid.backbone import load_backbone
-from oodml.fid.weights import WeightsNotFound
+from oodml.features.backbones.registry import load_backbone
+from oodml.features.weights import WeightsNotFound
 
 
 class Bomb:

@@ -20,10 +20,10 @@ from PIL import Image
 from oodml.data import load_dataset
 from oodml.data.dataset import Dataset
 from oodml.errors import DataError, UsageError
-from oodml.fid import cache as cache_module
-from oodml.fid.backbone import Backbone
-from oodml.fid.features import Features, extract_features
-from oodml.fid.preprocessing import Preprocessing
+from oodml.features import cache as cache_module
+from oodml.features.backbones.registry import Backbone
+from oodml.features.features import Features, extract_features
+from oodml.features.preprocessing import Preprocessing
 
 SHARD = 8
 

@@ -16,12 +16,13 @@ from torchvision import models
 
 from oodml.data import load_dataset
 from oodml.errors import DataError, UsageError
-from oodml.fid import inception, weights
-from oodml.fid.backbone import backbone_names, load_backbone
-from oodml.fid.features import extract_features
+from oodml.features import weights
+from oodml.features.backbones import inception
+from oodml.features.backbones.registry import backbone_names, load_backbone
+from oodml.features.engine import fold_batch_norm
+from oodml.features.features import extract_features
+from oodml.features.preprocessing import Preprocessing
 from oodml.fid.frechet import frechet_distance
-from oodml.fid.fusion import fold_batch_norm
-from oodml.fid.preprocessing import Preprocessing
 
 SIZES = [(299, 299), (64, 48), (320, 500), (31, 200)]
 LITE_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
@@ -155,7 +156,7 @@ def test_googlenet_sees_pixels_as_its_weights_expect() -> None:
 
 
 def load_transform(name: str) -> Preprocessing:
-    families = importlib.import_module("oodml.fid.families")
+    families = importlib.import_module("oodml.features.backbones.torchvision")
     return families._torchvision_weights(name)[0]
 
 
@@ -252,7 +253,7 @@ def test_efficientnet_lite0_needs_no_download_and_takes_another_size() -> None:
 
 
 def test_the_module_stays_trainable_after_folding_a_copy(fid_weights: Path) -> None:
-    extraction = importlib.import_module("oodml.fid.extraction")
+    extraction = importlib.import_module("oodml.features.extraction")
     backbone = load_backbone("inception_fid", weights=fid_weights, image_size=75)
     images = torch.randn(2, 3, 75, 75, generator=torch.Generator().manual_seed(0))
     frozen = extraction.frozen(backbone, "fp32", "cpu")(images)

@@ -10,10 +10,10 @@ from torch import nn
 from torchvision import models
 
 from oodml.errors import UsageError
-from oodml.fid.assembly import assembled, at_size, checked
-from oodml.fid.backbone import Backbone, load_backbone
-from oodml.fid.cut import pool_layer, without_classifier
-from oodml.fid.preprocessing import Preprocessing
+from oodml.features.backbones.assembly import assembled, at_size, checked
+from oodml.features.backbones.cut import pool_layer, without_classifier
+from oodml.features.backbones.registry import Backbone, load_backbone
+from oodml.features.preprocessing import Preprocessing
 
 SMALL = Preprocessing(16, 16, "bilinear", True, (0.0,) * 3, (255.0,) * 3)
 POOLED = {

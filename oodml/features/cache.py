@@ -21,7 +21,7 @@ from oodml.files import atomic_write, digest, lock_file, read_json, write_json
 
 if TYPE_CHECKING:
     from oodml.data.dataset import Dataset
-    from oodml.fid.features import FeatureSource
+    from oodml.features.features import FeatureSource
 
 logger = logging.getLogger("oodml")
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from oodml.errors import DataError
-from oodml.fid.features import Features, FeatureSource
+from oodml.features.features import Features, FeatureSource
 
 SOURCE = FeatureSource("birds", "f" * 16, "tiny", "a" * 64, "rgb8, squash 8", "fp32")
 
@@ -117,6 +117,7 @@ def test_network_tells_precision_and_preprocessing_apart_and_ignores_the_data() 
 
 
 def test_the_record_does_not_need_torch() -> None:
-    code = "import sys, oodml.fid.features, oodml.fid.backbone as b; b.backbone_names()"
+    code = "import sys, oodml.features.features, oodml.features.backbones.registry as registry"
+    code += "; registry.backbone_names()"
     code += "; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-import oodml.fid.array_files
+import oodml.features.array_files
 from oodml.errors import DataError
-from oodml.fid.array_files import read_npy, read_npz
+from oodml.features.array_files import read_npy, read_npz
 
 
 def packed(members: dict[str, bytes], way: int = zipfile.ZIP_STORED) -> bytes:
@@ -75,7 +75,7 @@ def test_object_arrays_are_refused_and_run_nothing(tmp_path: Path) -> None:
 def test_an_archive_that_grows_two_hundredfold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     zeros = packed({"a": saved(np.zeros(1 << 20, np.float32))}, zipfile.ZIP_DEFLATED)
     assert not read_npz(io.BytesIO(zeros))["a"].any(), "small ones may grow as they like"
-    monkeypatch.setattr(oodml.fid.array_files, "_HARMLESS", 1 << 20)
+    monkeypatch.setattr(oodml.features.array_files, "_HARMLESS", 1 << 20)
     with pytest.raises(DataError, match=r"unpacks from .* more than 200 times"):
         read_npz(io.BytesIO(zeros))
 

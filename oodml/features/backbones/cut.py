@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from oodml.errors import UsageError
-from oodml.fid.inception import MeanPool
+from oodml.features.backbones.inception import MeanPool
 
 
 class Pooled(nn.Module):

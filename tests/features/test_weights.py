@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import save_file
 
 from oodml.errors import DataError
-from oodml.fid import weights as module
-from oodml.fid.weights import (
+from oodml.features import weights as module
+from oodml.features.weights import (
     KnownWeights,
     WeightsNotFound,
     load_state,
