@@ -1,10 +1,12 @@
-"""Imports point one way: a module may import what stands left of it."""
+"""Imports point one way, between folders and between files."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,68 +15,86 @@ import pytest
 import oodml
 
 PACKAGE = Path(oodml.__file__).parent
-LAYERS = [
-    "ground",
-    "data",
-    "features",
-    "fid",
-    "splits",
-    "runs",
-    "eval",
-    "train",
-    "launch",
-    "tune",
-    "commands",
+# Every folder may import what stands before it; files beside the folders are the ground floor.
+FOLDERS = [
+    "data", "features", "fid", "splits", "runs", "eval", "train", "launch", "tune", "commands",
     "cli",
-]
-HOMES = {
-    "oodml.errors": "ground",
-    "oodml.seeding": "ground",
-    "oodml.files": "ground",
-    "oodml.records": "ground",
-    "oodml.text": "ground",
-    "oodml.device": "ground",
-    "oodml.runs": "runs",
-    "oodml.launch": "launch",
-    "oodml.__main__": "cli",
-    **{f"oodml.{name}": name for name in LAYERS if name != "ground"},
-}
+]  # fmt: skip
+TOP = ("cli", "__main__")
 
 
-def layer(module: str) -> int:
-    homes = [home for home in HOMES if module == home or module.startswith(home + ".")]
-    assert homes, f"{module} has no layer; give it one in this test and in the design"
-    return LAYERS.index(HOMES[homes[0]])
+def modules() -> dict[str, ast.Module]:
+    """The syntax tree of every module of the package by its dotted name."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        name = ".".join(part for part in parts if part != "__init__")
+        found[name] = ast.parse(path.read_text(encoding="utf-8"))
+    return found
 
 
-def imports(source: str) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(source)):
+def imports(tree: ast.AST, known: set[str]) -> set[str]:
+    """The modules that a file imports, at its top or inside functions."""
+    return set(_imports(tree, known))
+
+
+def _imports(tree: ast.AST, known: set[str]) -> Iterator[str]:
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            continue
         if isinstance(node, ast.Import):
-            found |= {name.name for name in node.names}
+            yield from (name.name for name in node.names if name.name in known)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "relative imports hide the layer"
-            found.add(node.module or "")
-    return {name for name in found if name.startswith("oodml.")}
+            assert node.level == 0, "relative imports hide the folder"
+            for name in node.names:
+                full = f"{node.module}.{name.name}"
+                yield from {full if full in known else node.module or ""} & known
+        else:
+            yield from _imports(node, known)
 
 
-@pytest.mark.parametrize(
-    "path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE))
-)
-def test_a_module_imports_only_what_stands_left_of_it(path: Path) -> None:
-    module = ".".join(("oodml", *path.relative_to(PACKAGE).with_suffix("").parts))
-    module = module.removesuffix(".__init__")
-    if module == "oodml":
-        return
-    wrong = [name for name in imports(path.read_text()) if layer(name) > layer(module)]
-    assert not wrong
+def graph() -> dict[str, set[str]]:
+    """Every module with the modules that it imports; `oodml` itself is everybody's parent."""
+    trees = modules()
+    known = set(trees) - {"oodml"}
+    return {name: imports(tree, known) for name, tree in trees.items() if name in known}
 
 
-def test_the_check_sees_an_import_to_the_right() -> None:
-    assert imports("def f():\n    from oodml.commands.run import run_command\n") == {
-        "oodml.commands.run"
-    }
-    assert layer("oodml.commands.run") > layer("oodml.fid.frechet")
+def floor(module: str) -> int:
+    _, first, *_ = module.split(".")
+    if first in FOLDERS:
+        return 1 + FOLDERS.index(first)
+    if (PACKAGE / first).is_dir():
+        pytest.fail(f"{module} has no place; give its folder one in FOLDERS")
+    return len(FOLDERS) if first in TOP else 0
+
+
+def upward(graph: dict[str, set[str]]) -> list[tuple[str, str]]:
+    return [(one, other) for one in graph for other in graph[one] if floor(other) > floor(one)]
+
+
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_folders_import_only_what_stands_before_them() -> None:
+    assert upward(graph()) == []
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    assert circle(graph()) == []
+
+
+def test_the_checks_see_imports_inside_functions() -> None:
+    known = {"oodml.cli.run", "oodml.fid.frechet"}
+    tree = ast.parse("def f():\n    from oodml.cli.run import run_command\n")
+    wrong = {"oodml.fid.frechet": imports(tree, known), "oodml.cli.run": {"oodml.fid.frechet"}}
+    assert upward(wrong) == [("oodml.fid.frechet", "oodml.cli.run")]
+    assert circle(wrong)
 
 
 @pytest.mark.parametrize("name", oodml.__all__)

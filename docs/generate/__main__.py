@@ -19,7 +19,6 @@ def pages() -> dict[str, str]:
         "commands.md": commands.page(),
         "names.md": names.page(),
         "api.md": api.page(),
-        **api.module_pages(),
     }
 
 

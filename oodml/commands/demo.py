@@ -16,8 +16,8 @@ from oodml.commands.grid import (
     run_with_progress,
     views_for,
 )
-from oodml.commands.ladder import show_ladder
 from oodml.commands.ladder_build import advance
+from oodml.commands.ladder_show import show_ladder
 from oodml.commands.options import FOLDER, SEEDS, default_workers
 from oodml.commands.results import draw, open_results, print_table
 from oodml.commands.terminal import echo

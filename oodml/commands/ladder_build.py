@@ -143,7 +143,7 @@ def build(
     """
     from tqdm import tqdm
 
-    from oodml.commands.ladder import show_ladder
+    from oodml.commands.ladder_show import show_ladder
     from oodml.splits.build import build_ladder, check_names, default_level
     from oodml.splits.controls import add_controls, add_null
     from oodml.splits.start import check_start, read_start
@@ -219,7 +219,7 @@ def pair(
     Both are folders of class folders, CSVs, collection names or feature files (.npz); classes of
     the same name in both are left out.
     """
-    from oodml.commands.ladder import show_ladder
+    from oodml.commands.ladder_show import show_ladder
     from oodml.splits.ladder import Ladder
     from oodml.splits.pair import pair_ladder, pair_pool
 

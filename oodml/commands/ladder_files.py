@@ -53,7 +53,7 @@ def import_command(
     names are matched to those of the data; a --backbone, or a feature file as data, measures the
     splits anew.
     """
-    from oodml.commands.ladder import show_ladder
+    from oodml.commands.ladder_show import show_ladder
     from oodml.splits.exchange import imported_ladder, read_splits
 
     refuse_to_replace(output, file, data)
