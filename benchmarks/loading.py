@@ -27,7 +27,7 @@ from torchvision import datasets, transforms
 
 from oodml.data import load_dataset
 from oodml.features.preprocessing import Preprocessing
-from oodml.train.samples import Draw, ImageSamples, prefetched
+from oodml.train.data import Draw, ImageSamples, prefetched
 
 RESULT = Path(__file__).parent / "results" / "loading.md"
 SIZE, BATCH = 224, 100

@@ -82,9 +82,9 @@ def train(size: str, directory: str) -> None:
     from oodml.features.features import Features, FeatureSource
     from oodml.runs.spec import RunSpec
     from oodml.train.build import Resources, objective_of
+    from oodml.train.data import FeatureSamples
     from oodml.train.loop import fit
     from oodml.train.objective import Batch
-    from oodml.train.samples import FeatureSamples
     from oodml.train.training import Training
 
     torch.set_num_threads(1)

@@ -34,10 +34,10 @@ import torch
 from oodml.features.features import Features, FeatureSource
 from oodml.runs.spec import RunSpec
 from oodml.train.build import Resources, objective_of
+from oodml.train.data import CachedViews, FeatureSamples, ImageSamples
 from oodml.train.loop import fit
 from oodml.train.objective import Batch, Objective
 from oodml.train.registry import all_methods, get_method, parse_method, prescribed
-from oodml.train.samples import CachedViews, FeatureSamples, ImageSamples
 from oodml.train.settings import applying
 from oodml.train.training import Training
 

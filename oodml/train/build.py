@@ -16,11 +16,11 @@ from oodml.features.features import Features
 from oodml.features.preprocessing import Preprocessing
 from oodml.runs.spec import RunSpec
 from oodml.splits.equal import split_features, split_rows
+from oodml.train.data import CachedViews, FeatureSamples, ImageSamples, Samples
 from oodml.train.loop import seeded
 from oodml.train.model import EmbeddingModel, Standardize
 from oodml.train.objective import Objective, make_objective
 from oodml.train.registry import get_method
-from oodml.train.samples import CachedViews, FeatureSamples, ImageSamples, Samples
 from oodml.train.trunk import trunk
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from oodml.features.features import FeatureSource
 from oodml.features.preprocessing import Preprocessing
 from oodml.seeding import generator
 from oodml.train.augmentation import augmented
-from oodml.train.samples import CROP_SCALE
+from oodml.train.data import CROP_SCALE
 
 if TYPE_CHECKING:
     from oodml.data.dataset import Dataset

@@ -9,9 +9,9 @@ import numpy as np
 
 from oodml.runs.spec import RunSpec
 from oodml.seeding import derive_seed
+from oodml.train.batches import Batches, batches_for
 from oodml.train.clusters import Labels, has_pairs, with_company
 from oodml.train.distributed import world_size
-from oodml.train.sampler import Batches, batches_for
 
 
 def members_by_cluster(classes: Labels, clusters: Labels) -> list[Labels]:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from oodml.errors import DataError
 from oodml.seeding import generator
-from oodml.train.sampler import Batches
+from oodml.train.batches import Batches
 
 Indices = npt.NDArray[np.int64]
 # A class needs two samples to be found, and two to be trained on.

@@ -16,10 +16,10 @@ from torch import Tensor
 from oodml.errors import DataError
 from oodml.seeding import derive_seed
 from oodml.train.checkpoint import Checkpoint, Progress
+from oodml.train.data import Draw, prefetched
 from oodml.train.distributed import any_process, share_of, sum_gradients, world_size
 from oodml.train.epochs import DIAGNOSED, EpochLog, diagnostics, has_collapsed
 from oodml.train.objective import Batch, Objective, Scheduled
-from oodml.train.samples import Draw, prefetched
 from oodml.train.stopping import StoppedError, stop_requested
 from oodml.train.tracking import Curves
 from oodml.train.training import Training

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from oodml.runs.spec import RunSpec
+from oodml.train.batches import Batches, batches_for
 from oodml.train.distributed import gathered
 from oodml.train.model import EmbeddingModel
-from oodml.train.sampler import Batches, batches_for
 from oodml.train.training import Training
 
 

@@ -26,9 +26,9 @@ from oodml.runs.spec import RunSpec
 from oodml.splits.gallery import gallery_of
 from oodml.train.build import Resources, objective_of, samples_of
 from oodml.train.distributed import rank
-from oodml.train.embedding import Embed, as_they_are, by_module, by_objective, concatenated
-from oodml.train.embedding import embedded as embedded_classes
-from oodml.train.fewshot import few_shot
+from oodml.train.embed import Embed, as_they_are, by_module, by_objective, concatenated
+from oodml.train.embed import embedded as embedded_classes
+from oodml.train.few_shot.evaluate import few_shot
 from oodml.train.loop import fit, seeded
 from oodml.train.members import Member, check_measured_on, measured_classes, members_of
 from oodml.train.objective import Objective
@@ -40,7 +40,7 @@ from oodml.train.training import Training
 if TYPE_CHECKING:
     from oodml.splits.episodes import Episode, Fold
     from oodml.splits.split import Split
-    from oodml.train.samples import FeatureSamples, Samples
+    from oodml.train.data import FeatureSamples, Samples
 
 EMBEDDINGS = "embeddings.npz"
 # Samples whose pairs are looked at: enough for a curve, and a tenth of a second at most.

@@ -14,8 +14,8 @@ from torch import Tensor
 from oodml.train.stage import stage_features
 
 if TYPE_CHECKING:
+    from oodml.train.data import Samples
     from oodml.train.objective import Objective
-    from oodml.train.samples import Samples
 
 EMBED_BATCH = 256
 Indices = npt.NDArray[np.int64]

@@ -19,7 +19,7 @@ from oodml.train import cached_views as module
 from oodml.train import samples
 from oodml.train.augmentation import augmented
 from oodml.train.cached_views import Views, cached_views
-from oodml.train.samples import Draw
+from oodml.train.data import Draw
 
 SAMPLES = 40
 

@@ -16,9 +16,9 @@ from oodml.errors import UsageError
 from oodml.runs.spec import RunSpec
 from oodml.train import distributed
 from oodml.train.build import Resources, objective_of
+from oodml.train.data import FeatureSamples
 from oodml.train.loop import fit
 from oodml.train.objective import Batch
-from oodml.train.samples import FeatureSamples
 from oodml.train.training import Training
 
 METHODS = ("margin", "multi_similarity", "arcface", "proxy_anchor", "s2sd", "uniform_prior", "xbm")

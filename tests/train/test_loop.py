@@ -17,6 +17,7 @@ from oodml.runs.spec import RunSpec
 from oodml.train import checkpoint, loop
 from oodml.train.build import objective_of
 from oodml.train.checkpoint import Progress
+from oodml.train.data import FeatureSamples
 from oodml.train.epochs import EpochLog, diagnostics
 from oodml.train.loop import fit
 from oodml.train.model import EmbeddingModel, Standardize
@@ -29,7 +30,6 @@ from oodml.train.objective import (
     make_objective,
 )
 from oodml.train.registry import get_method
-from oodml.train.samples import FeatureSamples
 from oodml.train.training import Training
 from oodml.train.updates import Updates, rate_factor
 

@@ -16,7 +16,7 @@ from oodml.features.features import Features
 from oodml.runs.record import RunRecord
 from oodml.splits.ladder import Ladder
 from oodml.train.build import Resources
-from oodml.train.embedding import concatenated
+from oodml.train.embed import concatenated
 from oodml.train.members import members_of
 from oodml.train.plan import plan
 from oodml.train.run import train_run

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from oodml.train import rounded_products
-from oodml.train.rounded_products import rounded
+from oodml.train.few_shot import rounded_products
+from oodml.train.few_shot.rounded_products import rounded
 
 # Half the distance of two neighbouring bfloat16 numbers, as a share of them.
 UNIT = 2.0**-8

@@ -21,7 +21,7 @@ from oodml.splits.build import build_ladder
 from oodml.splits.episodes import validation_fold
 from oodml.splits.ladder import Ladder
 from oodml.train.build import Resources
-from oodml.train.embedding import concatenated
+from oodml.train.embed import concatenated
 from oodml.train.members import members_of
 from oodml.train.plan import plan
 from oodml.train.run import EMBEDDINGS, train_run

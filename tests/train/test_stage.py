@@ -9,9 +9,9 @@ from torch.nn import functional
 
 from oodml.features.backbones.registry import load_backbone
 from oodml.runs.spec import RunSpec
+from oodml.train.data import FeatureSamples
 from oodml.train.model import EmbeddingModel, Standardize
 from oodml.train.objective import Criterion, Objective
-from oodml.train.samples import FeatureSamples
 from oodml.train.stage import minus_class_means, stage_features
 from oodml.train.training import Training
 from oodml.train.trunk import trunk

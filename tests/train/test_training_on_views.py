@@ -21,12 +21,12 @@ from oodml.splits.ladder import Ladder
 from oodml.train import registry
 from oodml.train.build import Resources, samples_of
 from oodml.train.cached_views import Views, views_wanted
+from oodml.train.data import CachedViews, Draw, FeatureSamples
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import Batch, Criterion, Objective
 from oodml.train.plan import plan
 from oodml.train.registry import method
 from oodml.train.run import train_run
-from oodml.train.samples import CachedViews, Draw, FeatureSamples
 
 
 def numbered(count: int, versions: int = 3) -> tuple[Views, Views]:

@@ -13,12 +13,12 @@ from torch import Tensor
 from oodml.errors import UsageError
 from oodml.runs.spec import RunSpec
 from oodml.seeding import derive_seed, generator
+from oodml.train.batches import BalancedBatches
 from oodml.train.clusters import clusters_of, matched
 from oodml.train.distributed import gathered
 from oodml.train.methods.parts.several_heads import TwoHeads, of_output
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import Batch, Criterion, Encoded
-from oodml.train.sampler import BalancedBatches
 from oodml.train.stage import minus_class_means
 from oodml.train.training import Training, encoded_rows
 

@@ -11,10 +11,10 @@ from torch.nn import functional
 from oodml.errors import UsageError
 from oodml.runs.spec import RunSpec
 from oodml.seeding import generator
+from oodml.train.batches import batches_for
 from oodml.train.message_passing import MessageClassifier
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import Criterion, Objective
-from oodml.train.sampler import batches_for
 from oodml.train.training import Training
 
 

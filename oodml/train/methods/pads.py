@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from oodml.runs.spec import RunSpec
+from oodml.train.batches import Batches
+from oodml.train.few_shot.support import Chosen
 from oodml.train.holdout import BatchesAmong, Indices, held_out
 from oodml.train.mining.histogram import BINS, Histogram
 from oodml.train.model import EmbeddingModel
@@ -19,8 +21,6 @@ from oodml.train.objective import (
 )
 from oodml.train.observation import History, figures_of
 from oodml.train.policy import ProximalPolicy
-from oodml.train.sampler import Batches
-from oodml.train.support import Chosen
 from oodml.train.training import Training
 
 

@@ -23,6 +23,7 @@ from oodml.splits.ladder import Ladder
 from oodml.train import checkpoint
 from oodml.train.build import Resources, objective_of
 from oodml.train.clusters import matched
+from oodml.train.data import FeatureSamples
 from oodml.train.loop import fit
 from oodml.train.masks import halving_masks, mean_cosine
 from oodml.train.methods.hierarchical_divide_and_conquer import MaskLearners
@@ -31,7 +32,6 @@ from oodml.train.objective import Batch, Objective, check_groups
 from oodml.train.plan import plan
 from oodml.train.registry import get_method
 from oodml.train.run import train_run
-from oodml.train.samples import FeatureSamples
 from oodml.train.slice_learners import SliceLearners, same_shapes
 from oodml.train.training import Training
 

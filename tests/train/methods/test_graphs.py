@@ -21,13 +21,13 @@ from oodml.runs.record import RunRecord
 from oodml.splits.build import build_ladder
 from oodml.splits.ladder import Ladder
 from oodml.train.build import Resources, objective_of
-from oodml.train.embedding import Values, by_objective
+from oodml.train.data import FeatureSamples
+from oodml.train.embed import Values, by_objective
 from oodml.train.losses.replicator import GroupLoss, correlations, drawn_anchors, replicated
 from oodml.train.message_passing import MessageClassifier, MessageLayer, MessagePassing
 from oodml.train.methods.mpn import ClassifiedTwice, IntraBatchConnections, class_numbers
 from oodml.train.plan import plan
 from oodml.train.run import train_run
-from oodml.train.samples import FeatureSamples
 from oodml.train.training import Training
 
 CLASSES, PER_CLASS, DIMENSION = 12, 6, 8

@@ -23,6 +23,7 @@ from oodml.runs.spec import RunSpec
 from oodml.splits.build import build_ladder
 from oodml.train import checkpoint
 from oodml.train.build import Resources
+from oodml.train.data import FeatureSamples
 from oodml.train.holdout import held_out
 from oodml.train.loop import fit, seeded
 from oodml.train.methods.learned_sampling import factors_in
@@ -35,7 +36,6 @@ from oodml.train.plan import plan
 from oodml.train.policy import ProximalPolicy, surrogate
 from oodml.train.registry import get_method
 from oodml.train.run import train_run
-from oodml.train.samples import FeatureSamples
 from oodml.train.training import Training
 
 CLASSES, PER_CLASS, DIMENSION = 8, 10, 6

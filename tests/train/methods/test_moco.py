@@ -19,13 +19,13 @@ from oodml.features.features import extract_features
 from oodml.runs.spec import RunSpec
 from oodml.splits.build import build_ladder
 from oodml.train.build import Resources
+from oodml.train.data import FeatureSamples
 from oodml.train.methods.moco import AgainstQueue, MomentumContrast
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import Batch, check_groups, make_objective
 from oodml.train.plan import plan
 from oodml.train.registry import get_method
 from oodml.train.run import train_run
-from oodml.train.samples import FeatureSamples
 from oodml.train.training import Training
 
 LABELS = torch.arange(4).repeat_interleave(2)

@@ -20,6 +20,7 @@ from oodml.splits.build import build_ladder
 from oodml.train import checkpoint
 from oodml.train.adversary import Adversary
 from oodml.train.build import Resources
+from oodml.train.data import CachedViews, FeatureSamples
 from oodml.train.loop import fit, seeded
 from oodml.train.losses.self_similarity import distance_weighted_contrast
 from oodml.train.methods.diva import DiverseFeatures
@@ -31,7 +32,6 @@ from oodml.train.objective import Batch, Encoded, Objective, check_groups, make_
 from oodml.train.plan import plan
 from oodml.train.registry import get_method, prescribed
 from oodml.train.run import train_run
-from oodml.train.samples import CachedViews, FeatureSamples
 from oodml.train.training import Training
 
 CLASSES, PER_CLASS, SIZE, DIMENSION = 6, 8, 10, 8

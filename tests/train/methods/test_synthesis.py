@@ -21,6 +21,7 @@ from oodml.features.features import extract_features
 from oodml.runs.spec import RunSpec
 from oodml.splits.build import build_ladder
 from oodml.train.build import Resources
+from oodml.train.data import FeatureSamples
 from oodml.train.loop import fit, seeded
 from oodml.train.methods.daml import (
     AdversarialNegatives,
@@ -39,7 +40,6 @@ from oodml.train.objective import Batch, Objective, make_objective
 from oodml.train.plan import plan
 from oodml.train.registry import get_method
 from oodml.train.run import train_run
-from oodml.train.samples import FeatureSamples
 from oodml.train.training import Training
 
 CLASSES, SIZE, DIMENSION = 6, 10, 8

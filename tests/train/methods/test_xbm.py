@@ -12,12 +12,12 @@ from torch.nn import functional
 
 from oodml.errors import UsageError
 from oodml.runs.spec import RunSpec
+from oodml.train.data import FeatureSamples
 from oodml.train.methods.parts.queue import Queue, loss_against
 from oodml.train.methods.xbm import CrossBatchMemory
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import Batch, Objective, as_criterion, make_objective
 from oodml.train.registry import get_method
-from oodml.train.samples import FeatureSamples
 from oodml.train.training import Training
 
 CLASSES, SIZE, DIMENSION = 6, 10, 8

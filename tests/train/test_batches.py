@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from oodml.errors import DataError
-from oodml.train.sampler import BalancedBatches
+from oodml.train.batches import BalancedBatches
 
 LABELS = np.repeat(np.arange(10), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10])
 

@@ -11,10 +11,10 @@ from torch.nn import functional
 
 from oodml.errors import DataError
 from oodml.runs.spec import RunSpec
+from oodml.train.data import Draw, prefetched
+from oodml.train.few_shot.support import Chosen, Indices, Task
 from oodml.train.loop import seeded
 from oodml.train.objective import Criterion, Encoded, Objective, Scheduled, trainable
-from oodml.train.samples import Draw, prefetched
-from oodml.train.support import Chosen, Indices, Task
 
 # Training inputs are asked for in advance; this many batches are requested at once.
 AHEAD = 100

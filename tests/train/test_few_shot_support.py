@@ -7,7 +7,7 @@ import pytest
 
 from oodml.errors import DataError
 from oodml.runs.spec import RunSpec
-from oodml.train.support import Shape, Task, batch_shape, batches_of
+from oodml.train.few_shot.support import Shape, Task, batch_shape, batches_of
 
 SPEC = RunSpec("data", "0" * 16, "split", "margin", "none", "0" * 64, "none", batch_size=12)
 

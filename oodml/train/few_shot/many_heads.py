@@ -13,12 +13,12 @@ from torch.nn import functional
 
 from oodml.runs.spec import RunSpec
 from oodml.seeding import generator
-from oodml.train.adaptation import check_finite, rates_of
-from oodml.train.episode_losses import EpisodesLoss, Pairs
-from oodml.train.identity_head import Turned
+from oodml.train.few_shot.adapt import check_finite, rates_of
+from oodml.train.few_shot.identity_head import Turned
+from oodml.train.few_shot.losses import EpisodesLoss, Pairs
+from oodml.train.few_shot.rounded_products import rounded, rounded_products
+from oodml.train.few_shot.support import Indices, Task
 from oodml.train.objective import Objective
-from oodml.train.rounded_products import rounded, rounded_products
-from oodml.train.support import Indices, Task
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from oodml.train.episode_losses import (
+from oodml.train.few_shot.losses import (
     Margin,
     Pairs,
     Triplet,

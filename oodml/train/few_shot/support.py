@@ -17,7 +17,7 @@ from oodml.seeding import derive_seed, generator
 if TYPE_CHECKING:
     from oodml.runs.spec import RunSpec
     from oodml.splits.episodes import Episode
-    from oodml.train.samples import Draw, Pending, Samples
+    from oodml.train.data import Draw, Pending, Samples
 
 Indices = npt.NDArray[np.int64]
 log = logging.getLogger("oodml")

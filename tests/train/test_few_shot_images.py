@@ -14,10 +14,10 @@ from oodml.features.features import extract_features
 from oodml.runs.spec import RunSpec
 from oodml.splits.episodes import Episode, few_shot_episodes
 from oodml.splits.split import Split, random_split
-from oodml.train import fewshot
 from oodml.train.build import Resources, objective_of, samples_of
-from oodml.train.embedding import by_objective
-from oodml.train.fewshot import few_shot
+from oodml.train.embed import by_objective
+from oodml.train.few_shot import evaluate as fewshot
+from oodml.train.few_shot.evaluate import few_shot
 from oodml.train.objective import Objective
 
 Run = tuple[RunSpec, Split, Objective, Resources]

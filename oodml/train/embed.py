@@ -19,7 +19,7 @@ from oodml.train.objective import Objective
 from oodml.train.training import encoded_rows
 
 if TYPE_CHECKING:
-    from oodml.train.samples import FeatureSamples, Samples
+    from oodml.train.data import FeatureSamples, Samples
 
 Values = npt.NDArray[np.float32]
 Embed = Callable[["Samples"], Values]

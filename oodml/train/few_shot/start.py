@@ -13,16 +13,16 @@ from torch import Tensor, nn
 from oodml.features.features import Features
 from oodml.runs.spec import RunSpec
 from oodml.train.build import Resources, samples_of
-from oodml.train.embedding import Embed, Values
-from oodml.train.identity_head import identity_objective
+from oodml.train.data import Pending
+from oodml.train.embed import Embed, Values
+from oodml.train.few_shot.identity_head import identity_objective
+from oodml.train.few_shot.support import Chosen, Indices, Task
 from oodml.train.objective import Objective
-from oodml.train.samples import Pending
-from oodml.train.support import Chosen, Indices, Task
 from oodml.train.training import encoded_rows
 
 if TYPE_CHECKING:
     from oodml.splits.split import Split
-    from oodml.train.samples import Draw, Samples
+    from oodml.train.data import Draw, Samples
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,16 +16,16 @@ from oodml.eval.retrieval.evaluate import evaluate
 from oodml.eval.retrieval.reranking import evaluate_reranked
 from oodml.runs.spec import RunSpec
 from oodml.splits.episodes import MIN_QUERIES, SHOTS, Episode, few_shot_episodes
-from oodml.train.adaptation import adapt
 from oodml.train.build import Resources
-from oodml.train.embedding import Embed, by_objective
-from oodml.train.episode_losses import episodes_loss, pairs_of_blocks
+from oodml.train.embed import Embed, by_objective
+from oodml.train.few_shot.adapt import adapt
+from oodml.train.few_shot.losses import episodes_loss, pairs_of_blocks
+from oodml.train.few_shot.many_heads import adapt_together, together
+from oodml.train.few_shot.start import Pooled, StartingPoint
+from oodml.train.few_shot.support import Chosen, Shape, Task, batch_shape, batches_of, task_of
 from oodml.train.loop import seeded
-from oodml.train.many_heads import adapt_together, together
 from oodml.train.objective import Criterion, Objective, as_criterion
 from oodml.train.registry import get_method, parse_method
-from oodml.train.starting_point import Pooled, StartingPoint
-from oodml.train.support import Chosen, Shape, Task, batch_shape, batches_of, task_of
 
 if TYPE_CHECKING:
     from oodml.features.features import Features

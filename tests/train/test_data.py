@@ -15,7 +15,7 @@ from oodml.data.dataset import Dataset
 from oodml.errors import DataError, UsageError
 from oodml.features.preprocessing import Preprocessing
 from oodml.train.augmentation import augmented
-from oodml.train.samples import Draw, FeatureSamples, ImageSamples, Indices, prefetched
+from oodml.train.data import Draw, FeatureSamples, ImageSamples, Indices, prefetched
 
 PREPROCESSING = Preprocessing(16, 18, "bilinear", True, (120.0,) * 3, (60.0,) * 3)
 INDEX = np.array([5, 0, 7, 7, 20, 33])
@@ -141,7 +141,7 @@ def test_a_reader_that_stops_leaves_no_work(
         made.append(path)
         return augmented(path, *draws, **options)
 
-    monkeypatch.setattr("oodml.train.samples.augmented", counted)
+    monkeypatch.setattr("oodml.train.data.augmented", counted)
     each = samples(dataset, threads=1)
     index = np.resize(np.arange(70), 300)
     batches = prefetched(((index, Draw(0, step)) for step in range(3)), each, depth=2)
