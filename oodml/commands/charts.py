@@ -19,13 +19,11 @@ if TYPE_CHECKING:
 Draw = Callable[[Path], None]
 
 
-def summary_rows(
-    ladder: Ladder, records: Sequence[RunRecord], metric: str, *, controls: bool = False
-) -> list[SummaryRow]:
-    """The rows of a summary, those of the controls if asked for."""
+def summary_rows(ladder: Ladder, records: Sequence[RunRecord], metric: str) -> list[SummaryRow]:
+    """The rows of a summary."""
     from oodml.eval.statistics.scores import summarize
 
-    return summarize(records, ladder, metric, controls=controls)
+    return summarize(records, ladder, metric)
 
 
 def curve_chart(
@@ -37,12 +35,11 @@ def curve_chart(
     published: Sequence[SummaryRow],
     words: dict[str, Any],
 ) -> Draw:
-    """The metric against the axis, with controls and published curves."""
+    """The metric against the axis, with published curves."""
     from oodml.eval.figures.curves import plot_curves
 
-    controls = summary_rows(ladder, records, metric, controls=True) if ladder.controls else []
-    placed, beside = axis.placed(rows), axis.placed(controls)
-    return lambda path: plot_curves(placed, path, controls=beside, published=published, **words)
+    placed = axis.placed(rows)
+    return lambda path: plot_curves(placed, path, published=published, **words)
 
 
 def deviation_chart(rows: Sequence[SummaryRow], words: dict[str, Any]) -> Draw:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from oodml.data.check import Leak, PoolCheck
     from oodml.data.check.duplicates import Integers
     from oodml.data.dataset import Dataset
-    from oodml.features.features import Features
     from oodml.splits.ladder import Ladder
 
 
@@ -31,11 +30,12 @@ def ladder_leaks(ladder: Ladder, check: PoolCheck) -> tuple[Leak, ...]:
     not decode.
     """
     from oodml.data.check import leaks
-    from oodml.splits.equal import split_rows
 
     pool, rows = _pool_of(ladder, check)
-    # Of the features, splitting asks for the rows of classes alone; a dataset knows them too.
-    sides = [split_rows(rung, cast("Features", pool)) for rung in ladder.rungs]
+    sides = [
+        (pool.of_classes(rung.train_classes), pool.of_classes(rung.test_classes))
+        for rung in ladder.rungs
+    ]
     return leaks(
         check.duplicates,
         check.dataset.sample_names,

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from oodml.features.features import Features
     from oodml.runs.spec import RunSpec
     from oodml.runs.store import Store
-    from oodml.splits.ladder import Ladder
     from oodml.splits.split import Split
 
 
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
     help="Metric besides the usual ones; repeatable; `oodml list metrics` names them.",
 )
 @click.option("--plugin", "plugins", type=FILE, multiple=True, help="File with own metrics.")
-@click.option("--controls", is_flag=True, help="Also on the size-matched control of every rung.")
 @click.option(
     "--gallery-classes", type=click.IntRange(2), help="Test classes to evaluate on  [default: all]"
 )
@@ -56,7 +54,6 @@ def evaluate_command(
     labels: Path | None,
     extra: tuple[str, ...],
     plugins: tuple[Path, ...],
-    controls: bool,
     gallery_classes: int | None,
     gallery_images: int | None,
     memory: float,
@@ -77,7 +74,7 @@ def evaluate_command(
     for path in plugins:
         load_plugin(path)
     built = Ladder.load(ladder)
-    splits = _splits(built, controls)
+    splits = built.rungs
     metrics = _metrics(extra)
     used = str(usable_device(device))
     method = _method_name(name if name is not None else file.stem)
@@ -93,15 +90,7 @@ def evaluate_command(
     done = _evaluate_all(
         specs, splits, features, metrics, store, memory=in_bytes(memory), device=used
     )
-    _report(specs, splits, built, store, done)
-
-
-def _splits(ladder: Ladder, controls: bool) -> list[Split]:
-    if controls and not ladder.controls:
-        raise UsageError(
-            "this ladder has no controls; build it again with `oodml ladder build --controls`."
-        )
-    return [*ladder.rungs, *(ladder.controls if controls else ())]
+    _report(specs, splits, store, done)
 
 
 def _metrics(extra: Sequence[str]) -> tuple[str, ...]:
@@ -171,15 +160,11 @@ def _evaluate_all(
     return done
 
 
-def _report(
-    specs: Sequence[RunSpec], splits: Sequence[Split], ladder: Ladder, store: Store, done: int
-) -> None:
-    for spec, split in zip(specs, splits, strict=True):
+def _report(specs: Sequence[RunSpec], splits: Sequence[Split], store: Store, done: int) -> None:
+    for rung, (spec, split) in enumerate(zip(specs, splits, strict=True)):
         record = store.record(spec.id)
-        rung, control = ladder.rung_of(split.id), ladder.control_of(split.id)
-        place = f"rung {rung}" if rung is not None else f"control {control}"
         if record is not None:
             recall = record.metrics["recall_at_1"]
-            echo(f"{place}  FID {split.fid:.4g}  recall_at_1 {recall:.4f}  run {record.id}")
+            echo(f"rung {rung}  FID {split.fid:.4g}  recall_at_1 {recall:.4f}  run {record.id}")
     again = f", {done} of them before" if done else ""
     echo(f"{len(specs)} runs of {specs[0].label!r} done{again}, in {store.directory}")

@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from oodml.train.cached_views import Views
 
 
-def equal_gallery_options(ladder: Ladder, seeds: Sequence[int], controls: bool) -> dict[str, int]:
+def equal_gallery_options(ladder: Ladder, seeds: Sequence[int]) -> dict[str, int]:
     """The gallery size that every rung has."""
-    from oodml.splits.gallery import equal_gallery
+    from oodml.splits.equal_size import equal_gallery
 
-    classes, images = equal_gallery(ladder, seeds, controls)
+    classes, images = equal_gallery(ladder, seeds)
     echo(f"every rung is evaluated on {classes} classes with {images} images")
     return {"gallery_classes": classes, "gallery_images": images}
 
@@ -41,7 +41,6 @@ def plan_of(
     seeds: Sequence[int],
     rungs: Sequence[int],
     options: dict[str, Any],
-    controls: bool = False,
 ) -> list[RunSpec]:
     """The run specs that the grid options ask for."""
     from oodml.train.plan import plan
@@ -66,7 +65,6 @@ def plan_of(
         preset=options["preset"] or "",
         recipe=options["recipe"],
         rungs=rungs or None,
-        controls=controls,
         **settings,
     )
     return _possible(specs, ladder, options)

@@ -15,7 +15,7 @@ from oodml.errors import DataError, UsageError, unknown_name
 from oodml.train.plan_parts import numbers_in
 from oodml.train.settings import SETTINGS
 
-_OWN = ("methods", "hyperparameters", "seeds", "rungs", "controls", "equal-gallery")
+_OWN = ("methods", "hyperparameters", "seeds", "rungs", "equal-gallery")
 _WORDS = {"train": "trained", "protocol": "preset", "recipe": "recipe"}
 
 # Far more than any grid holds, and few enough that a list of them fits in memory.
@@ -35,7 +35,6 @@ class GridTable:
     methods: tuple[str, ...]
     seeds: int | None = None
     rungs: tuple[int, ...] = ()
-    controls: bool | None = None
     equal_gallery: bool | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -82,7 +81,6 @@ class _Reader:
             tuple(self._methods(values)),
             seeds,
             tuple(self._rungs(values.get("rungs", []))),
-            self._flag(values, "controls"),
             self._flag(values, "equal-gallery"),
             {self.names[k]: self._value(k, v) for k, v in values.items() if k in self.names},
         )

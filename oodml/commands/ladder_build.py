@@ -112,9 +112,6 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]
     "--min-classes", type=click.IntRange(2), help="Classes a side to keep  [default: 60% of a side]"
 )
 @click.option(
-    "--equal-size", is_flag=True, help="Cut all rungs to the size of the smallest, by seed."
-)
-@click.option(
     "--null",
     "null_draws",
     type=Draws(),
@@ -122,7 +119,6 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]
     show_default=True,
     help="Random splits of the same sizes to compare each rung with; 0 for none.",
 )
-@click.option("--controls", is_flag=True, help="Add a random split of the same size to each rung.")
 @data_options
 @network_options
 def build(
@@ -133,7 +129,6 @@ def build(
     steps: tuple[int, ...] | None,
     start: str | None,
     null_draws: int,
-    controls: bool,
     **options: Any,
 ) -> None:
     """Build a ladder from SOURCE and write it as JSON.
@@ -145,7 +140,7 @@ def build(
 
     from oodml.commands.ladder_show import show_ladder
     from oodml.splits.build import build_ladder, check_names, default_level
-    from oodml.splits.controls import add_controls, add_null
+    from oodml.splits.ladder_null import add_null
     from oodml.splits.start import check_start, read_start
 
     if sum(given is not None for given in (rungs, fids, steps)) > 1:
@@ -173,8 +168,6 @@ def build(
         )
     if null_draws:
         ladder = add_null(ladder, features, null_draws, settings["seed"])
-    if controls:
-        ladder = add_controls(ladder, features, settings["seed"])
     ladder.save(output)
     show_ladder(ladder, "text", 3)
     echo(f"written to {output}")
@@ -182,7 +175,7 @@ def build(
 
 _SETTINGS = (
     "seed", "train_fraction", "by", "level", "procedure", "search", "budget", "easier",
-    "swap_size", "min_classes", "equal_size",
+    "swap_size", "min_classes",
 )  # fmt: skip
 
 

@@ -63,8 +63,8 @@ def _row(ladder: Ladder, number: int, before: Split | None, rung: Split) -> dict
         "covariance_term": shift.covariance_term if shift else None,
         "train_classes": len(rung.train_classes),
         "test_classes": len(rung.test_classes),
-        "train_images": ladder.images(rung.train_classes, rung.images_kept),
-        "test_images": ladder.images(rung.test_classes, rung.images_kept),
+        "train_images": ladder.images(rung.train_classes),
+        "test_images": ladder.images(rung.test_classes),
         **{key: len(names) for key, names in _moved(before, rung).items()},
     }
 
@@ -98,9 +98,6 @@ def _explain(ladder: Ladder, most: int) -> None:
             f"null: mean FID of {null.null_draws} random splits of a rung's own classes into sides "
             "of the same sizes; excess = FID - null, z = excess in its standard deviations."
         )
-    if ladder.controls:
-        fids = ", ".join(f"{control.fid:.2f}" for control in ladder.controls)
-        echo(f"FID of the size-matched controls: {fids}.")
     echo(
         f"dataset {source.dataset} ({source.fingerprint or 'no images yet'}), "
         f"{len(ladder.trajectory)} splits on the trajectory, which ended: {ladder.stopped}."

@@ -54,14 +54,12 @@ def draw(ladder: Ladder, records: list[RunRecord], metric: str, paths: Sequence[
     check_charts(paths)
     axis = shift_axis(ladder)
     rows = summarize(records, ladder, metric)
-    controls = summarize(records, ladder, metric, controls=True) if ladder.controls else ()
     for path in paths:
         plot_curves(
             rows,
             path,
             metric=metric,
             fid_label=axis.label,
-            controls=controls,
             start=axis.start,
             start_name=axis.start_name,
         )
@@ -80,16 +78,11 @@ def print_table(ladder: Ladder, records: list[RunRecord], metric: str, table_for
 
     rows = summarize(records, ladder, metric)
     scores = {score.method: score for score in score_methods(rows, ladder)}
-    controls = summarize(records, ladder, metric, controls=True) if ladder.controls else []
     if table_format in ("csv", "json"):
-        echo(long_table(rows, controls).render(table_format), exact=True)
+        echo(long_table(rows).render(table_format), exact=True)
         return
     fids = [rung.fid for rung in ladder.rungs]
     echo(wide_table(fids, rows, scores).render(table_format))
-    if controls:
-        title = "size-matched controls: random splits of the rung's own classes, no shift"
-        echo(f"\n{words_beside(title, table_format)}\n")
-        echo(_control_table(ladder, controls).render(table_format))
     echo()
     for line in _notes(ladder, scores, metric):
         echo(words_beside(line, table_format))
@@ -122,21 +115,6 @@ def wide_table(
     return Table(columns, body)
 
 
-def _control_table(ladder: Ladder, controls: list[SummaryRow]) -> Table:
-    cells = {(row.method, row.rung): row for row in controls}
-    columns = ["method", *(f"rung {rung}" for rung in range(len(ladder.rungs)))]
-    return Table(
-        columns,
-        [
-            [
-                method,
-                *(shown_interval(cells.get((method, rung))) for rung in range(len(ladder.rungs))),
-            ]
-            for method in sorted({row.method for row in controls})
-        ],
-    )
-
-
 def shown_interval(cell: SummaryRow | MethodScore | None) -> str:
     """`0.712 ±0.004`: mean and half-width of the 95% interval; `-` for a gap."""
     if cell is None or cell.mean is None:
@@ -146,16 +124,10 @@ def shown_interval(cell: SummaryRow | MethodScore | None) -> str:
     return f"{cell.mean:.3f} ±{(cell.high - cell.low) / 2:.3f}"
 
 
-def long_table(rows: Sequence[SummaryRow], controls: Sequence[SummaryRow] = ()) -> Table:
+def long_table(rows: Sequence[SummaryRow]) -> Table:
     """One row per method and rung, with the interval's ends."""
     columns = ["method", "rung", "split", "fid", "n", "mean", "low", "high"]
-    return Table(
-        [*columns, "control"],
-        [
-            [*(getattr(row, name) for name in columns), row in controls]
-            for row in [*rows, *controls]
-        ],
-    )
+    return Table(columns, [[getattr(row, name) for name in columns] for row in rows])
 
 
 def _notes(ladder: Ladder, scores: dict[str, MethodScore], metric: str) -> list[str]:

@@ -41,9 +41,8 @@ if TYPE_CHECKING:
 )
 @click.option("--seeds", type=SEEDS, default=3, show_default=True, help="Number.")
 @click.option("--rung", "rungs", type=int, multiple=True, help="Only this rung; repeatable.")
-@click.option("--controls", is_flag=True, help="Also on the size-matched control of every rung.")
 @click.option(
-    "--equal-gallery", is_flag=True, help="Evaluate on as many classes and images on every rung."
+    "--equal-gallery", is_flag=True, help="Evaluate every rung on equally many classes and images."
 )
 @click.option(
     "--grid", "grid_files", type=FILE, multiple=True,
@@ -107,7 +106,7 @@ def specs_of(ladder: Ladder, options: dict[str, Any]) -> list[RunSpec]:
     from oodml.commands.grid_file import read_grids
 
     tables = [table for path in options["grid_files"] for table in read_grids(path, run_command)]
-    own = {"seeds": options["seeds"], "rungs": options["rungs"], "controls": options["controls"]}
+    own = {"seeds": options["seeds"], "rungs": options["rungs"]}
     found: dict[str, RunSpec] = {}
     if options["methods"] or not tables:
         found |= _planned(ladder, options, **own, equal_gallery=options["equal_gallery"])
@@ -117,7 +116,6 @@ def specs_of(ladder: Ladder, options: dict[str, Any]) -> list[RunSpec]:
             {**options, **table.options, "methods": table.methods},
             seeds=table.seeds or own["seeds"],
             rungs=table.rungs or own["rungs"],
-            controls=own["controls"] if table.controls is None else table.controls,
             equal_gallery=(
                 options["equal_gallery"] if table.equal_gallery is None else table.equal_gallery
             ),
@@ -131,13 +129,12 @@ def _planned(
     *,
     seeds: int,
     rungs: Sequence[int],
-    controls: bool,
     equal_gallery: bool,
 ) -> dict[str, RunSpec]:
     if equal_gallery:
-        options = options | equal_gallery_options(ladder, range(seeds), controls)
+        options = options | equal_gallery_options(ladder, range(seeds))
     print_protocol(options)
-    return {spec.id: spec for spec in plan_of(ladder, range(seeds), rungs, options, controls)}
+    return {spec.id: spec for spec in plan_of(ladder, range(seeds), rungs, options)}
 
 
 @contextmanager

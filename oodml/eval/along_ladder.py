@@ -15,9 +15,8 @@ from oodml.eval.statistics.comparable import EMBEDDINGS
 from oodml.features.features import Features
 from oodml.runs.record import RunRecord
 from oodml.runs.spec import RunSpec
-from oodml.splits.equal import split_features
+from oodml.splits.equal_size import gallery_of
 from oodml.splits.exchange import match_classes
-from oodml.splits.gallery import gallery_of
 from oodml.splits.ladder import Ladder
 from oodml.splits.split import Split
 
@@ -85,10 +84,9 @@ def evaluate_split(
     started = time.monotonic()
     here = set(features.class_names)
     whole = here >= set(split.train_classes)
-    part = split_features(split, features) if split.images_kept and whole else features
-    test = part.subset(split.test_classes)
+    test = features.subset(split.test_classes)
     gallery = gallery_of(test, split, spec.gallery_classes, spec.gallery_images, spec.seed)
-    shape = {"train": geometry(part.subset(split.train_classes))} if whole else {}
+    shape = {"train": geometry(features.subset(split.train_classes))} if whole else {}
     return RunRecord(
         spec=spec,
         shift=split.shift.to_json() if split.shift else {},

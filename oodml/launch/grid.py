@@ -47,7 +47,7 @@ class Grid:
     failed_before: Mapping[str, int] = field(default_factory=dict)
 
     def fold(self, split: Split) -> Fold:
-        """The validation classes of a rung or of a control."""
+        """The validation classes of a split; those that its rung came with, if any."""
         rung = self.ladder.rung_of(split.id)
         return validation_fold(split) if rung is None else validation_of(self.ladder, rung)
 
@@ -57,7 +57,7 @@ class Grid:
         if rung is None or not self.ladder.episodes or not self.ladder.episodes[rung]:
             return None
         shots = sorted(self.ladder.episodes[rung])
-        return episodes_of(self.ladder, rung, resources.taking_part(split).features, shots=shots)
+        return episodes_of(self.ladder, rung, resources.features, shots=shots)
 
     def started(self, store: Store) -> Grid:
         """The grid with the failures that the store holds now."""

@@ -12,7 +12,6 @@ from oodml.errors import DataError, UsageError, unknown_name
 from oodml.fid.shift import shift_of
 from oodml.fid.side_by_side import each, side_by_side
 from oodml.fid.terms import split_terms
-from oodml.splits.equal import equal_sized
 from oodml.splits.ladder import Ladder, Step
 from oodml.splits.pool import Pool
 from oodml.splits.procedure import PAIRS_A_STEP
@@ -56,7 +55,6 @@ def build_ladder(
     easier: bool = True,
     swap_size: int | None = None,
     min_classes: int | None = None,
-    equal_size: bool = False,
     source: str = "",
     on_step: OnStep | None = None,
 ) -> Ladder:
@@ -71,7 +69,7 @@ def build_ladder(
     the first-order change of FID under optimal transport) or "best" (then other starts, annealing
     and pairwise local search with `budget` more exact distances). `procedure` "milbich2021" takes
     the published way instead. `rungs` are evenly spaced in FID, or nearest to `fids`, or at `steps`
-    counted from the start. `equal_size` cuts all rungs to the classes and images of the smallest.
+    counted from the start.
 
     `level` is "sample" (Gaussians fitted to all samples) or "class" (to the class means; the
     default of milbich2021). `on_step` hears of every accepted split. Defaults: 2% of the smaller
@@ -97,7 +95,6 @@ def build_ladder(
         procedure=procedure,
         fids=tuple(sorted(map(float, fids))),
         steps=tuple(sorted(steps)),
-        equal_size=equal_size,
         start="random" if drawn else start_name,
         start_train=() if drawn else split.train_classes,
         start_test=() if drawn else split.test_classes,
@@ -106,9 +103,6 @@ def build_ladder(
     states, origin, stopped = trajectory(begin, settings, _reporter(on_step))
     chosen = choose_rungs([state.fid for state in states], origin, settings)
     splits = each(lambda i: _measured(pool, states[i]), chosen)
-    if equal_size:
-        splits, kept = equal_sized(features, splits, level=level, seed=seed)
-        chosen = [chosen[i] for i in kept]
     return Ladder(
         features=features.source,
         source=source,

@@ -174,7 +174,6 @@ def remeasured(ladder: Ladder, features: Features, level: str = "class") -> Ladd
         rungs=tuple(rungs),
         trajectory=_trajectory(rungs),
         rung_steps=tuple(range(len(rungs))),
-        controls=(),
         validation=tuple(ladder.validation[number] for number in order if ladder.validation),
         episodes=tuple(ladder.episodes[number] for number in order if ladder.episodes),
     )

@@ -47,10 +47,9 @@ class Ladder:
     `class_sizes` holds the number of samples of every class of the pool; `trajectory` every
     accepted step, of which `rung_steps` names those that became `rungs`; `stopped` the reason
     why the trajectory ended. `source` is a hint where the data was found, not an identity.
-    `controls`, if any, holds one random split per rung, of the same classes and sizes, with its
-    own measured shift; `validation` and `episodes`, if any, the validation classes and few-shot
-    episodes that came with published splits, one set per rung (`validation_of` and `episodes_of`
-    give or draw them). `class_sizes` of 0 are unknown ones.
+    `validation` and `episodes`, if any, hold the validation classes and few-shot episodes that
+    came with published splits, one set per rung (`validation_of` and `episodes_of` give or draw
+    them). `class_sizes` of 0 are unknown ones.
     """
 
     features: FeatureSource
@@ -61,7 +60,6 @@ class Ladder:
     stopped: str
     rung_steps: tuple[int, ...]
     rungs: tuple[Split, ...]
-    controls: tuple[Split, ...] = ()
     validation: tuple[tuple[str, ...], ...] = ()
     episodes: tuple[Episodes, ...] = ()
 
@@ -82,15 +80,9 @@ class Ladder:
         """Whether every rung's shift was measured here, and not taken as published."""
         return all(rung.shift is not None for rung in self.rungs)
 
-    def images(
-        self, class_names: Sequence[str], kept: Sequence[tuple[str, int]] = ()
-    ) -> int | None:
-        """The number of samples of the named classes; None if it is unknown.
-
-        `kept` is a split's `images_kept`: classes of which only so many take part.
-        """
-        known = {**self.class_sizes, **dict(kept)}
-        sizes = [known[name] for name in class_names]
+    def images(self, class_names: Sequence[str]) -> int | None:
+        """The number of samples of the named classes; None if it is unknown."""
+        sizes = [self.class_sizes[name] for name in class_names]
         return sum(sizes) if all(sizes) else None
 
     def rung_of(self, split_id: str) -> int | None:
@@ -98,14 +90,9 @@ class Ladder:
         ids = [rung.id for rung in self.rungs]
         return ids.index(split_id) if split_id in ids else None
 
-    def control_of(self, split_id: str) -> int | None:
-        """The rung whose control has this id, or None."""
-        ids = [control.id for control in self.controls]
-        return ids.index(split_id) if split_id in ids else None
-
     def split_of(self, split_id: str) -> Split | None:
-        """The rung's or control's split with this id, or None."""
-        return next((s for s in (*self.rungs, *self.controls) if s.id == split_id), None)
+        """The rung's split with this id, or None."""
+        return next((rung for rung in self.rungs if rung.id == split_id), None)
 
     def fid_label(self) -> str:
         """The words that must stand beside every FID of this ladder."""
@@ -124,8 +111,6 @@ class Ladder:
             "rung_steps": list(self.rung_steps),
             "rungs": [rung.to_json() for rung in self.rungs],
         }
-        if self.controls:
-            content["controls"] = [control.to_json() for control in self.controls]
         if self.validation:
             content["validation"] = [list(names) for names in self.validation]
         if self.episodes:
@@ -164,7 +149,7 @@ class Ladder:
 
 
 # Fields of a ladder that are records or rules of their own.
-_PARTS = ("features", "settings", "trajectory", "rungs", "controls", "episodes")
+_PARTS = ("features", "settings", "trajectory", "rungs", "episodes")
 
 
 def _ladder_from(content: dict[str, Any]) -> Ladder:
@@ -192,7 +177,6 @@ def _parts_of(plain: dict[str, Any]) -> dict[str, Any]:
         "settings": BuildSettings.from_json(plain["settings"]),
         "trajectory": tuple(_step(step) for step in _listed(plain, "trajectory")),
         "rungs": tuple(Split.from_json(rung) for rung in _listed(plain, "rungs")),
-        "controls": tuple(Split.from_json(split) for split in _listed(plain, "controls")),
         "episodes": tuple(episodes_from_json(each) for each in _listed(plain, "episodes")),
     }
 
@@ -212,22 +196,15 @@ def _digest_of(content: dict[str, Any]) -> str:
 
 
 def _check_companions(ladder: Ladder) -> None:
-    for name in ("controls", "validation", "episodes"):
+    for name in ("validation", "episodes"):
         count = len(getattr(ladder, name))
         if count not in (0, len(ladder.rungs)):
             raise DataError(f"{count} {name} for {len(ladder.rungs)} rungs.")
-    for number, (rung, control) in enumerate(zip(ladder.rungs, ladder.controls, strict=False)):
-        if _sizes(control) != _sizes(rung) or control.shift is None:
-            raise DataError(f"the control of rung {number} is unmeasured or of another size.")
     for number, (rung, names) in enumerate(zip(ladder.rungs, ladder.validation, strict=False)):
         if not set(names) < set(rung.train_classes):
             raise DataError(f"rung {number} has validation classes outside its train classes.")
     for number, (rung, episodes) in enumerate(zip(ladder.rungs, ladder.episodes, strict=False)):
         check_episodes(episodes, rung.test_classes, number)
-
-
-def _sizes(split: Split) -> tuple[int, int]:
-    return len(split.train_classes), len(split.test_classes)
 
 
 def _step(record: Any) -> Step:

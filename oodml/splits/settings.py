@@ -36,7 +36,6 @@ class BuildSettings:
     procedure: str = "oodml"
     fids: tuple[float, ...] = ()
     steps: tuple[int, ...] = ()
-    equal_size: bool = False
     start: str = "random"
     start_train: tuple[str, ...] = ()
     start_test: tuple[str, ...] = ()

@@ -11,7 +11,7 @@ from typing import Any
 from oodml.errors import DataError, UsageError
 from oodml.fid.shift import Shift
 from oodml.files import digest
-from oodml.records import checked_fields, checked_value
+from oodml.records import checked_fields
 from oodml.seeding import generator
 
 MIN_CLASSES_PER_SIDE = 2
@@ -21,8 +21,6 @@ MIN_CLASSES_PER_SIDE = 2
 class Split:
     """Two disjoint, sorted sets of class names and, if measured, the `shift` between them.
 
-    All samples of a class take part, except where `images_kept` names a smaller number of them for
-    it: those are chosen by `kept_seed` (see `oodml.splits.equal.split_rows`).
     `published_fid` is the distance that a published split came with; a measured shift goes before
     it. Raises `DataError` when a class stands on both sides, stands twice, or a side is empty.
     """
@@ -31,8 +29,6 @@ class Split:
     test_classes: tuple[str, ...]
     shift: Shift | None = None
     published_fid: float | None = None
-    images_kept: tuple[tuple[str, int], ...] = ()
-    kept_seed: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "train_classes", _sorted_unique(self.train_classes, "train"))
@@ -40,15 +36,11 @@ class Split:
         both = sorted(set(self.train_classes) & set(self.test_classes))
         if both:
             raise DataError(f"{len(both)} classes are on both sides of a split: {_some(both)}.")
-        names = set(self.train_classes + self.test_classes)
-        if any(name not in names or number < 1 for name, number in self.images_kept):
-            raise DataError("images kept are counted for a class of the split, from 1 upwards.")
 
     @cached_property
     def id(self) -> str:
-        """12 hex digits that depend on the two class sets, and on the images kept, only."""
-        named: dict[str, Any] = {"train": self.train_classes, "test": self.test_classes}
-        return digest({**named, **self._kept_json()})
+        """12 hex digits that depend on the two class sets only."""
+        return digest({"train": self.train_classes, "test": self.test_classes})
 
     @property
     def fid(self) -> float:
@@ -67,24 +59,16 @@ class Split:
             "test_classes": list(self.test_classes),
             "shift": None if self.shift is None else self.shift.to_json(),
             **({} if self.published_fid is None else {"published_fid": self.published_fid}),
-            **self._kept_json(),
         }
-
-    def _kept_json(self) -> dict[str, Any]:
-        if not self.images_kept:
-            return {}
-        return {"images_kept": dict(self.images_kept), "kept_seed": self.kept_seed}
 
     @classmethod
     def from_json(cls, record: Any) -> Split:
         """The split in a JSON dict; `DataError` if its id does not match its classes."""
         given = dict(record) if isinstance(record, dict) else record
         split_id = given.pop("id", None) if isinstance(given, dict) else None
-        values = checked_fields(cls, given, "a split", ("shift", "images_kept"))
-        shift, kept = values.get("shift"), values.pop("images_kept", {})
-        kept = checked_value(dict[str, int], kept, "images_kept", "a split")
-        values["shift"] = None if shift is None else Shift.from_json(shift)
-        split = cls(**values, images_kept=tuple(sorted(kept.items())))
+        values = checked_fields(cls, given, "a split", ("shift",))
+        shift = values.get("shift")
+        split = cls(**{**values, "shift": None if shift is None else Shift.from_json(shift)})
         if split.id != split_id:
             raise DataError(
                 f"split {str(split_id)[:20]!r} was changed by hand: its classes hash to "

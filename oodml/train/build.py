@@ -15,7 +15,6 @@ from oodml.features.backbones.assembly import at_size
 from oodml.features.features import Features
 from oodml.features.preprocessing import Preprocessing
 from oodml.runs.spec import RunSpec
-from oodml.splits.equal import split_features, split_rows
 from oodml.train.data import CachedViews, FeatureSamples, ImageSamples, Samples
 from oodml.train.loop import seeded
 from oodml.train.model import EmbeddingModel, Standardize
@@ -53,16 +52,9 @@ class Resources:
                 f"{len(self.features)}, dimension), a row for each of the features."
             )
 
-    def taking_part(self, split: Split) -> Resources:
-        """The resources without the images that a split of equal size leaves out."""
-        if not split.images_kept:
-            return self
-        rows = np.sort(np.concatenate(split_rows(split, self.features)))
-        return self._only(rows, split_features(split, self.features))
-
     def training_part(self, split: Split) -> Resources:
-        """The same without test classes; no value of theirs is looked at."""
-        rows, _ = split_rows(split, self.features)
+        """The resources of the training classes; no value of a test class is read."""
+        rows = self.features.of_classes(split.train_classes)
         names = self.features.sample_names
         features = replace(
             self.features,

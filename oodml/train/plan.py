@@ -9,7 +9,6 @@ from typing import Any
 from oodml.errors import UsageError, unknown_name
 from oodml.runs.spec import RunSpec
 from oodml.splits.ladder import Ladder
-from oodml.splits.split import Split
 from oodml.train.presets import get_preset
 from oodml.train.registry import get_method, parse_method, prescribed
 from oodml.train.settings import applying, check_scope, check_settings
@@ -93,21 +92,19 @@ def plan(
     preset: str = "",
     recipe: str = "auto",
     rungs: Sequence[int] | None = None,
-    controls: bool = False,
     **settings: Any,
 ) -> list[RunSpec]:
     """One spec per method, rung and seed; a method without randomness has a single seed.
 
     `methods` are written as on the command line, `margin` or `margin:beta=0.6`. `train` is
     "head" or "all", `preset` the name of a published protocol, `recipe` as in `Wishes`.
-    `controls` adds the same runs on the size-matched control of every rung. `settings` (see
-    `SETTINGS`) win over the protocol, which wins over what a method's paper prescribes, which wins
-    over the defaults. Seeds come first, so that whole curves exist early.
+    `settings` (see `SETTINGS`) win over the protocol, which wins over what a method's paper
+    prescribes, which wins over the defaults. Seeds come first, so that whole curves exist early.
     Raises `UsageError` for unknown methods, hyperparameters, settings or rungs, for settings that
-    do not go together, or when the ladder has no controls.
+    do not go together.
     """
     wishes = Wishes(train, preset, recipe, settings)
-    splits = _splits(ladder, _rung_numbers(ladder, rungs), controls)
+    splits = [ladder.rungs[rung] for rung in _rung_numbers(ladder, rungs)]
     parsed = [parse_method(text) for text in methods]
     family = family_of(ladder.features.dataset, wishes)
     patterns = [_of_method(_base(ladder), name, given, wishes, family) for name, given in parsed]
@@ -128,15 +125,6 @@ def family_of(dataset: str, wishes: Wishes) -> str:
     if wishes.trained != "all":
         return ""
     return next((family for family in FAMILIES if dataset.startswith(family)), "")
-
-
-def _splits(ladder: Ladder, rungs: Sequence[int], controls: bool) -> list[Split]:
-    if controls and not ladder.controls:
-        raise UsageError(
-            "this ladder has no controls; build it again with `oodml ladder build --controls`."
-        )
-    chosen = [ladder.rungs[rung] for rung in rungs]
-    return chosen + [ladder.controls[rung] for rung in rungs if controls]
 
 
 def _base(ladder: Ladder) -> RunSpec:

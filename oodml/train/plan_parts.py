@@ -12,7 +12,7 @@ from oodml.splits.ladder import Ladder
 # "curves": every method's whole curve with the first seed, then the next one.
 # "seeds": all seeds of a method on a rung before the next.
 ORDERS = ("curves", "seeds")
-_KEYS = ("method", "rung", "seed", "control")
+_KEYS = ("method", "rung", "seed")
 
 
 def ordered(specs: Sequence[RunSpec], order: str) -> list[RunSpec]:
@@ -30,10 +30,8 @@ def ordered(specs: Sequence[RunSpec], order: str) -> list[RunSpec]:
 def filtered(specs: Sequence[RunSpec], ladder: Ladder, text: str) -> list[RunSpec]:
     """The runs that a filter such as `method=margin,arcface,rung=0-3` leaves.
 
-    Keys are method, rung, seed and control (the rung of a size-matched control); a method is
-    named with or without its hyperparameters. Without `control` only runs on rungs are left if
-    `rung` is given. Raises `UsageError` for another key, a number that is none, or a filter that
-    leaves nothing.
+    Keys are method, rung and seed; a method is named with or without its hyperparameters. Raises
+    `UsageError` for another key, a number that is none, or a filter that leaves nothing.
     """
     tests = [_test(key, values, ladder) for key, values in _parsed(text).items()]
     left = [spec for spec in specs if all(test(spec) for test in tests)]
@@ -80,6 +78,5 @@ def _test(key: str, values: Sequence[str], ladder: Ladder) -> Callable[[RunSpec]
     numbers = {number for value in values for number in numbers_in(value, f"--filter {key}=")}
     if key == "seed":
         return lambda spec: spec.seed in numbers
-    splits = ladder.controls if key == "control" else ladder.rungs
-    ids = {splits[number].id for number in numbers if number < len(splits)}
+    ids = {ladder.rungs[number].id for number in numbers if number < len(ladder.rungs)}
     return lambda spec: spec.split in ids

@@ -23,7 +23,7 @@ from oodml.eval.retrieval.reranking import evaluate_reranked
 from oodml.features.features import Features
 from oodml.runs.record import RunRecord
 from oodml.runs.spec import RunSpec
-from oodml.splits.gallery import gallery_of
+from oodml.splits.equal_size import gallery_of
 from oodml.train.build import Resources, objective_of, samples_of
 from oodml.train.distributed import rank
 from oodml.train.embed import Embed, as_they_are, by_module, by_objective, concatenated
@@ -102,7 +102,7 @@ def _trained(
 ) -> RunRecord:
     """What `train_run` returns; the embeddings measured are saved as `keep`."""
     on_test = spec.measured_on == "test"
-    resources = resources.taking_part(split) if on_test else resources.training_part(split)
+    resources = resources if on_test else resources.training_part(split)
     trained_on, measured_on = measured_classes(spec, split, fold)
     started = time.monotonic()
     with threads(1 if spec.train != "all" else torch.get_num_threads()):

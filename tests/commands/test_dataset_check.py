@@ -58,7 +58,6 @@ def rungs(pool: Path, ladder: Ladder, tmp_path_factory: pytest.TempPathFactory) 
         features=replace(ladder.features, fingerprint=dataset.fingerprint),
         class_sizes=dict.fromkeys("abcde", 3),
         rungs=tuple(splits),
-        controls=(),
     )
     path = tmp_path_factory.mktemp("ladder") / "ladder.json"
     made.save(path)

@@ -145,15 +145,6 @@ def test_a_gallery_of_fixed_size(place: Path, ladder: Ladder) -> None:
     assert {r.spec.gallery_classes for r in records} == {4}
 
 
-def test_equal_sized_rungs_take_the_images_that_the_ladder_keeps(features: Features) -> None:
-    equal = build_ladder(features, rungs=3, swap_size=2, equal_size=True, min_classes=4)
-    split = next((s for s in equal.rungs if s.images_kept), equal.rungs[0])
-    spec = evaluation_spec(features, equal, split, "clip")
-    record = evaluate_split(spec, split, features)
-    kept = equal.images(split.test_classes, split.images_kept)
-    assert record.metrics["queries"] + record.metrics["queries_left_out"] == kept
-
-
 def test_the_frozen_features_score_as_the_method_frozen(
     place: Path, features: Features, ladder: Ladder
 ) -> None:
@@ -199,7 +190,6 @@ class TestBadInput:
         one_line(call(place, "clip.npz", "--name", "margin"), 2, "is a method of oodml", "--name")
         one_line(call(place, "clip.npz", "--name", " "), 2, "--name NAME")
         one_line(call(place, "absent.npy"), 1, "absent.npy")
-        one_line(call(place, "clip.npz", "--controls"), 2, "no controls")
         one_line(call(place, "clip.npz", "--device", "cuda:99"), 2, "device 'cuda:99'", "try cpu")
         assert not (place / "runs").exists()
 

@@ -27,7 +27,7 @@ few-shot = "head"
 
 [[grid]]
 methods = ["frozen"]
-controls = true
+equal-gallery = true
 """
 
 
@@ -49,7 +49,7 @@ def test_tables_are_read_in_the_words_of_the_command_line(tmp_path: Path) -> Non
         "train_batch_size": 24,
         "few_shot": "head",
     }
-    assert second == GridTable(("frozen",), controls=True)
+    assert second == GridTable(("frozen",), equal_gallery=True)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_tables_are_read_in_the_words_of_the_command_line(tmp_path: Path) -> Non
         ("[[grid]]\nmethods = ['margin']\nrungs = 'all'", "no number"),
         ("[[grid]]\nmethods = ['margin']\nsteps = 'many'", "steps"),
         ("[[grid]]\nmethods = ['margin']\nsteps = [3]", "a single value"),
-        ("[[grid]]\nmethods = ['margin']\ncontrols = 1", "true or false"),
+        ("[[grid]]\nmethods = ['margin']\nequal-gallery = 1", "true or false"),
         ("[[grid]]\nmethods = ['margin']\nhyperparameters = 3", "beta = 0.6"),
         ("[[grid]]\nmethods = ['margin']\ntrain = 'body'", "train"),
     ],

@@ -30,10 +30,10 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         (["--rungs", "3", "--null", "0"], 3),
         (["--steps", "-1,0,2", "--search", "gain", "--null", "3"], 3),
-        (["--fids", "5,20", "--search", "best", "--budget", "10", "--controls", "--null", "3"], 2),
+        (["--fids", "5,20", "--search", "best", "--budget", "10", "--null", "3"], 2),
         (["--by", "group", "--rungs", "2", "--null", "0", "--train-fraction", "0.4"], 2),
         (["--procedure", "milbich2021", "--rungs", "3", "--null", "0"], 3),
-        (["--equal-size", "--rungs", "3", "--no-easier", "--null", "2", "--level", "class"], 3),
+        (["--rungs", "3", "--no-easier", "--null", "2", "--level", "class"], 3),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
@@ -44,7 +44,6 @@ def test_every_way_of_building_writes_a_ladder(
     assert result.exit_code == 0, result.output
     ladder = Ladder.load(tmp_path / "l.json")
     assert len(ladder.rungs) == rungs
-    assert bool(ladder.controls) == ("--controls" in options)
     measured = "--null" in options and options[options.index("--null") + 1] != "0"
     nulls = [rung.shift.null_mean for rung in ladder.rungs if rung.shift]
     assert [null is not None for null in nulls] == rungs * [measured]
@@ -116,12 +115,10 @@ def test_a_published_pickle_names_the_start(pool: Path, tmp_path: Path) -> None:
     assert result.stderr.strip().splitlines()[-1].endswith("has no split 3; it has 11 to 12.")
 
 
-def test_the_sizes_shown_are_those_that_take_part(pool: Path, tmp_path: Path) -> None:
-    path = tmp_path / "equal.json"
-    result = oodml("ladder", "build", pool, "-o", path, "--rungs", "3", "--null", "0",
-                   "--equal-size")  # fmt: skip
+def test_the_images_shown_are_those_of_the_rungs_classes(pool: Path, tmp_path: Path) -> None:
+    path = tmp_path / "ladder.json"
+    result = oodml("ladder", "build", pool, "-o", path, "--rungs", "3", "--null", "0")
     assert result.exit_code == 0, result.output
     rows = json.loads(oodml("ladder", "show", path, "--format", "json").output)
-    assert len({(row["train_images"], row["test_images"]) for row in rows}) == 1
     for row, rung in zip(rows, Ladder.load(path).rungs, strict=True):
         assert rung.shift is not None and row["train_images"] == rung.shift.n_train

@@ -13,9 +13,9 @@ from oodml.features.features import Features
 from oodml.launch import run_grid
 from oodml.runs.spec import RunSpec
 from oodml.runs.store import Store
-from oodml.splits.controls import add_controls, add_null
-from oodml.splits.gallery import equal_gallery
+from oodml.splits.equal_size import equal_gallery
 from oodml.splits.ladder import Ladder
+from oodml.splits.ladder_null import add_null
 from oodml.train.build import Resources
 from oodml.train.plan import plan
 
@@ -35,8 +35,7 @@ def pool(features: Features) -> Features:
 def files(ladder: Ladder, pool: Features, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("commands")
     pool.save(folder / "features.npz")
-    built = add_null(add_controls(replace(ladder, source=str(folder / "features.npz")), pool),
-                     pool, 4)  # fmt: skip
+    built = add_null(replace(ladder, source=str(folder / "features.npz")), pool, 4)
     built.save(folder / "ladder.json")
     return folder
 
@@ -103,43 +102,9 @@ def test_an_unmeasured_ladder_has_no_features_to_run_on(files: Path, tmp_path: P
     assert done.exit_code == 1 and "--backbone" in done.stderr
 
 
-def test_show_prints_the_excess_and_the_controls(files: Path) -> None:
+def test_show_prints_the_excess(files: Path) -> None:
     done = oodml("ladder", "show", files / "ladder.json")
-    assert "excess" in done.stdout and "controls" in done.stdout
-    assert "4 random splits" in done.stdout
-
-
-def test_controls_are_planned_run_and_told_apart(
-    files: Path, pool: Features, tmp_path: Path
-) -> None:
-    ladder = Ladder.load(files / "ladder.json")
-    ladder.save(tmp_path / "ladder.json")
-    plain = plan(ladder, ["frozen"], [0])
-    both = plan(ladder, ["frozen"], [0], controls=True)
-    assert [spec.id for spec in both[:3]] == [spec.id for spec in plain]
-    assert [spec.split for spec in both[3:]] == [control.id for control in ladder.controls]
-    outcome = run_grid(both, ladder, Resources(pool), Store(tmp_path))
-    assert outcome.done == 6
-    table = oodml("table", tmp_path, "--format", "json")
-    rows = json.loads(table.stdout)
-    assert [row["control"] for row in rows] == [False] * 3 + [True] * 3
-    assert rows[3]["fid"] == rows[0]["fid"] and rows[3]["split"] == ladder.controls[0].id
-    measured = {r.spec.split: r.metrics["recall_at_1"] for r in Store(tmp_path).records()}
-    assert [row["mean"] for row in rows] == [measured[row["split"]] for row in rows]
-    assert "size-matched controls" in oodml("table", tmp_path).stdout
-    assert oodml("plot", tmp_path, "-o", tmp_path / "with.svg").exit_code == 0
-    assert "pale dashes: random splits" in drawn_text(tmp_path / "with.svg")
-    bare = replace(ladder, controls=())
-    assert oodml("run", save(bare, tmp_path), "-m", "frozen", "--controls").exit_code == 2
-
-
-def save(ladder: Ladder, folder: Path) -> Path:
-    ladder.save(folder / "bare.json")
-    return folder / "bare.json"
-
-
-def drawn_text(path: Path) -> str:
-    return path.read_text()
+    assert "excess" in done.stdout and "4 random splits" in done.stdout
 
 
 def test_the_gallery_is_a_setting_that_leaves_old_ids_alone(
@@ -149,7 +114,7 @@ def test_the_gallery_is_a_setting_that_leaves_old_ids_alone(
     spec = plan(ladder, ["frozen"], [0])[0]
     assert "gallery_classes" not in spec.to_json()
     assert RunSpec.from_json(spec.to_json()).id == spec.id
-    classes, images = equal_gallery(ladder, [0], controls=False)
+    classes, images = equal_gallery(ladder, [0])
     small = plan(ladder, ["frozen"], [0], gallery_classes=classes, gallery_images=images)
     assert small[0].id != spec.id
     run_grid([spec, *small], ladder, Resources(pool), Store(tmp_path))

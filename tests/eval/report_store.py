@@ -16,8 +16,8 @@ from oodml.runs.record import RunRecord
 from oodml.runs.spec import RunSpec
 from oodml.runs.store import Store
 from oodml.splits.build import build_ladder
-from oodml.splits.controls import add_controls, add_null
 from oodml.splits.ladder import Ladder
+from oodml.splits.ladder_null import add_null
 from oodml.splits.split import Split
 
 # A class and a method that would run as code if a page took them for markup.
@@ -37,7 +37,7 @@ class Pool:
 
 
 def make_pool(root: Path, rungs: int = 3, classes: int = 24, per_class: int = 6) -> Pool:
-    """24 classes of 6 one-coloured pictures, a ladder with nulls and controls, no runs yet."""
+    """24 classes of 6 one-coloured pictures, a ladder with nulls, no runs yet."""
     plain = make_features(classes, per_class)
     names = (HOSTILE_CLASS, *plain.class_names[1:])
     samples = tuple(f"{label:03d}/{place}.png" for place, label in enumerate(plain.labels))
@@ -53,7 +53,7 @@ def make_pool(root: Path, rungs: int = 3, classes: int = 24, per_class: int = 6)
     source = replace(plain.source, dataset=dataset.name, fingerprint=dataset.fingerprint)
     features = Features(plain.values, plain.labels, names, source, samples, dataset.groups)
     ladder = build_ladder(features, rungs=rungs, swap_size=2, min_classes=4)
-    ladder = add_controls(add_null(ladder, features, draws=8), features)
+    ladder = add_null(ladder, features, draws=8)
     return Pool(dataset, features, ladder, Store(root / "runs"))
 
 
@@ -65,13 +65,12 @@ def _picture(path: Path) -> Path:
 
 
 def fill(pool: Pool, methods: Sequence[str], seeds: int, few_shot: bool = False) -> None:
-    """Finished runs of every method on every rung and control; frozen has one seed."""
+    """Finished runs of every method on every rung; frozen has one seed."""
     for number, method in enumerate(methods):
-        splits = [*enumerate(pool.ladder.rungs), *enumerate(pool.ladder.controls)]
-        for rung, split in splits:
+        for rung, split in enumerate(pool.ladder.rungs):
             for seed in range(1 if method == "frozen" else seeds):
                 record = _record(pool, method, number, rung, split, seed)
-                if few_shot and split in pool.ladder.rungs and method != "frozen":
+                if few_shot and method != "frozen":
                     record = replace(record, few_shot=_few_shot(record))
                 pool.store.finish(record)
 
@@ -89,9 +88,9 @@ def _record(pool: Pool, method: str, number: int, rung: int, split: Split, seed:
         train="none" if method == "frozen" else "head",
         seed=seed,
     )
-    random = np.random.default_rng([number, rung, seed, split in pool.ladder.controls])
+    random = np.random.default_rng([number, rung, seed, False])
     slope = (0.12 + 0.004 * (number % 7)) / max(1, len(pool.ladder.rungs) - 1)
-    first = 0.8 - 0.012 * number - slope * rung * (split in pool.ladder.rungs)
+    first = 0.8 - 0.012 * number - slope * rung
     metrics = {
         name: float(first - 0.1 * place + 0.006 * random.standard_normal())
         for place, name in enumerate(METRICS)

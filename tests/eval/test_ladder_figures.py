@@ -21,14 +21,14 @@ from oodml.eval.figures.ladder_strips import moves, plot_moves
 from oodml.eval.figures.style import TEST, TRAIN, new_figure
 from oodml.features.features import Features
 from oodml.splits.build import build_ladder
-from oodml.splits.controls import add_controls, add_null
 from oodml.splits.ladder import Ladder
+from oodml.splits.ladder_null import add_null
 
 
 @pytest.fixture(scope="module")
-def controlled(features: Features) -> Ladder:
+def with_null(features: Features) -> Ladder:
     ladder = build_ladder(features, rungs=4, swap_size=2)
-    return add_null(add_controls(ladder, features), features, 5)
+    return add_null(ladder, features, 5)
 
 
 def grouped(ladder: Ladder) -> dict[str, str]:
@@ -46,16 +46,16 @@ def views(ladder: Ladder, features: Features) -> dict[str, Callable[[Path], None
 @pytest.mark.parametrize("view", ["trajectory", "projection", "composition"])
 @pytest.mark.parametrize("suffix", ["png", "svg"])
 def test_equal_ladders_give_equal_files(
-    view: str, suffix: str, controlled: Ladder, features: Features, tmp_path: Path
+    view: str, suffix: str, with_null: Ladder, features: Features, tmp_path: Path
 ) -> None:
     first, second = tmp_path / f"a.{suffix}", tmp_path / f"b.{suffix}"
     for path in (first, second):
-        views(controlled, features)[view](path)
+        views(with_null, features)[view](path)
     assert first.read_bytes() == second.read_bytes()
     if suffix == "png":
         assert len(np.unique(np.asarray(Image.open(first).convert("L")))) > 20
     with pytest.raises(UsageError, match=r"\.png, \.svg or \.pdf"):
-        views(controlled, features)[view](tmp_path / "a.txt")
+        views(with_null, features)[view](tmp_path / "a.txt")
 
 
 def drawn(ladder: Ladder) -> Any:
@@ -66,45 +66,41 @@ def drawn(ladder: Ladder) -> Any:
     return axes
 
 
-def test_the_walk_the_null_the_controls_and_the_removal_are_drawn(controlled: Ladder) -> None:
-    axes = drawn(controlled)
-    lines = [axes.lines[0], *axes.lines[-2:]]
-    walk, null, controls = (np.asarray(line.get_xydata())[:, 1] for line in lines)
-    assert walk.tolist() == [step.fid for step in controlled.trajectory]
-    shifts = [rung.shift for rung in controlled.rungs]
+def test_the_walk_the_null_and_the_removal_are_drawn(with_null: Ladder) -> None:
+    axes = drawn(with_null)
+    lines = axes.lines[0], axes.lines[-1]
+    walk, null = (np.asarray(line.get_xydata())[:, 1] for line in lines)
+    assert walk.tolist() == [step.fid for step in with_null.trajectory]
+    shifts = [rung.shift for rung in with_null.rungs]
     assert null.tolist() == [shift.null_mean for shift in shifts if shift]
-    assert controls.tolist() == [control.fid for control in controlled.controls]
-    first = next(i for i, step in enumerate(controlled.trajectory) if step.removed)
+    first = next(i for i, step in enumerate(with_null.trajectory) if step.removed)
     assert axes.patches[0].get_x() == first - 0.5
     assert any("excess" in text.get_text() for text in axes.texts)
 
 
-def test_a_ladder_without_null_and_controls_is_drawn_too(
-    controlled: Ladder, tmp_path: Path
-) -> None:
+def test_a_ladder_without_null_is_drawn_too(with_null: Ladder, tmp_path: Path) -> None:
     bare = replace(
-        controlled,
-        controls=(),
-        rungs=tuple(replace(rung, shift=None, published_fid=rung.fid) for rung in controlled.rungs),
+        with_null,
+        rungs=tuple(replace(rung, shift=None, published_fid=rung.fid) for rung in with_null.rungs),
     )
     plot_trajectory(bare, tmp_path / "bare.png")
     axes = drawn(bare)
     assert not any("excess" in text.get_text() for text in axes.texts)
 
 
-def test_shares_count_the_classes_of_each_side(controlled: Ladder) -> None:
-    groups = grouped(controlled)
-    names, shares, sizes = ladder_figures._shares(controlled, groups)
+def test_shares_count_the_classes_of_each_side(with_null: Ladder) -> None:
+    groups = grouped(with_null)
+    names, shares, sizes = ladder_figures._shares(with_null, groups)
     assert sorted(names) == sorted(set(groups.values())) and sizes == [6] * 4
     for row, name in enumerate(names):
-        for number, rung in enumerate(controlled.rungs):
+        for number, rung in enumerate(with_null.rungs):
             train = sum(groups[c] == name for c in rung.train_classes) / 6
             test = sum(groups[c] == name for c in rung.test_classes) / 6
             assert shares[row, number].tolist() == [train, test]
     leaning = shares[:, -1, 1] - shares[:, -1, 0]
     assert (np.diff(leaning) >= 0).all()
     with pytest.raises(DataError, match="no group, such as 'class 000'"):
-        plot_composition(controlled, {}, Path("x.png"))
+        plot_composition(with_null, {}, Path("x.png"))
 
 
 def test_the_plane_is_that_of_the_largest_variances() -> None:
@@ -140,16 +136,16 @@ def test_umap_is_used_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> 
         project(means, "umap")
 
 
-def test_moves_are_what_changed_between_rungs(controlled: Ladder) -> None:
-    found = {(number, kind): names for number, kind, names in moves(controlled)}
+def test_moves_are_what_changed_between_rungs(with_null: Ladder) -> None:
+    found = {(number, kind): names for number, kind, names in moves(with_null)}
     for number in range(1, 4):
-        before, after = controlled.rungs[number - 1], controlled.rungs[number]
+        before, after = with_null.rungs[number - 1], with_null.rungs[number]
         went = set(before.train_classes) & set(after.test_classes)
         assert set(found.get((number, "to_test"), ())) == went
         gone = set(before.train_classes + before.test_classes)
         gone -= set(after.train_classes + after.test_classes)
         assert set(found.get((number, "removed"), ())) == gone
-    walk = controlled.trajectory[controlled.rung_steps[0] + 1 : controlled.rung_steps[1] + 1]
+    walk = with_null.trajectory[with_null.rung_steps[0] + 1 : with_null.rung_steps[1] + 1]
     late = {name: i for i, step in enumerate(walk) for name in step.to_test}
     shown = found[1, "to_test"]
     assert shown == sorted(shown, key=lambda name: (late[name], name))

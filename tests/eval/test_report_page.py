@@ -193,14 +193,6 @@ def test_pointing_at_a_dot_tells_its_numbers_and_runs(page: Page, pool: Pool) ->
     assert page.run("return document.querySelector('#curves .tip').hidden") is True
 
 
-def test_controls_are_dashed_and_told_as_controls(page: Page, pool: Pool) -> None:
-    page.hover(dot(0, 2, ".dashed"))
-    assert "control of rung2" in page.text("#curves .tip")
-    run = page.texts("#curves .readout a")[0]
-    record = pool.store.record(run)
-    assert record is not None and record.spec.split == pool.ladder.controls[2].id
-
-
 def test_arrow_keys_go_through_the_points_and_enter_isolates(page: Page, pool: Pool) -> None:
     frame = "#curves .frame"
     page.keys(frame, "\ue014")
@@ -491,7 +483,7 @@ def sparse(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.rmtree(pool.store.run_directory(record.id))
     rungs = tuple(replace(rung, shift=None, published_fid=rung.fid) for rung in pool.ladder.rungs)
     path = pool.store.directory / "report.html"
-    write_report(pool.store, replace(pool.ladder, rungs=rungs, controls=()), path)
+    write_report(pool.store, replace(pool.ladder, rungs=rungs), path)
     return path
 
 

@@ -39,7 +39,7 @@ def ladder(data: bytes) -> None:
         assert Ladder.from_json(json.loads(text)) == found
     found.fid_label()
     for rung in found.rungs:
-        found.images(rung.train_classes, rung.images_kept)
+        found.images(rung.train_classes)
 
 
 def run(data: bytes) -> None:

@@ -37,7 +37,7 @@ NEAREST = 2.5
 # Modules whose tests do not bear their name.
 TESTED_IN = {
     "arrays": "frechet_errors", "bias": "shift", "carry": "ahead", "centred": "frechet",
-    "equal": "ways", "gain": "search", "gallery": "controls", "meeting": "screening",
+    "gain": "search", "meeting": "screening",
     "metrics": "retrieval", "null": "shift", "pool": "search", "positives": "ranks",
     "removal": "build", "rungs": "build", "sides": "search", "start": "ways", "swap": "build",
     "terms": "frechet", "tiles": "ranks", "trace": "frechet", "trajectory": "search",

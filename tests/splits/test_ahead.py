@@ -15,7 +15,7 @@ from oodml.splits import ahead, carry
 from oodml.splits.ahead import Ahead
 from oodml.splits.build import build_ladder
 from oodml.splits.carry import Carry
-from oodml.splits.controls import add_controls, add_null
+from oodml.splits.ladder_null import add_null
 from oodml.splits.pool import Pool
 from oodml.splits.sides import Sides
 from oodml.splits.split import random_split
@@ -41,7 +41,7 @@ def test_a_ladder_has_the_same_bytes_on_any_number_of_workers(
                 FEATURES, rungs=3, swap_size=3, search=search, level=level, min_classes=4,
                 budget=12 if search == "best" else None,
             )  # fmt: skip
-            ladder = add_controls(add_null(ladder, FEATURES, 3), FEATURES)
+            ladder = add_null(ladder, FEATURES, 3)
         ladder.save(tmp_path / "ladder.json")
         written.add((tmp_path / "ladder.json").read_bytes())
     assert len(written) == 1

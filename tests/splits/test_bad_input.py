@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from oodml.errors import DataError, UsageError
 from oodml.features.features import Features
 from oodml.splits.build import build_ladder
-from oodml.splits.controls import add_controls, add_null
 from oodml.splits.ladder import Ladder
+from oodml.splits.ladder_null import add_null
 from oodml.splits.split import Split, random_split
 from oodml.splits.start import read_start
 
@@ -36,7 +36,6 @@ SETTINGS = st.fixed_dictionaries(
         "easier": st.booleans(),
         "swap_size": st.integers(-1, 6),
         "min_classes": st.integers(-1, 6),
-        "equal_size": st.booleans(),
         "seed": st.integers(0, 3),
     },
 )
@@ -67,7 +66,7 @@ def test_any_settings_give_a_ladder_or_one_clear_line(
     try:
         features = spoilt(make_features(classes, per_class, dimension), spoil)
         ladder = build_ladder(features, **{"rungs": 2, **options})
-        ladder = add_controls(add_null(ladder, features, 2), features)
+        ladder = add_null(ladder, features, 2)
     except (DataError, UsageError) as error:
         one_line(error)
     else:

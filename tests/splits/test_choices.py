@@ -13,10 +13,9 @@ from oodml.features.features import Features
 from oodml.fid.frechet import frechet_distance
 from oodml.splits import build
 from oodml.splits.build import build_ladder
-from oodml.splits.controls import add_controls, add_null
 from oodml.splits.episodes import class_folds, few_shot_episodes, validation_fold, validation_of
-from oodml.splits.equal import split_features, split_rows
 from oodml.splits.ladder import Ladder, Step
+from oodml.splits.ladder_null import add_null
 from oodml.splits.pair import pair_ladder
 from oodml.splits.pool import Pool
 from oodml.splits.rungs import choose_evenly, choose_nearest
@@ -29,7 +28,7 @@ def test_what_was_not_asked_for_is_recorded_as_it_was_done(
     plain = build_ladder(features).settings
     assert (plain.rungs, plain.easier, plain.budget, plain.seed) == (8, True, 0, 0)
     assert (plain.level, plain.search, plain.procedure) == ("sample", "published", "oodml")
-    assert (plain.by, plain.train_fraction, plain.equal_size) == ("class", 0.5, False)
+    assert (plain.by, plain.train_fraction) == ("class", 0.5)
     assert (plain.start, plain.start_train, plain.fids, plain.steps) == ("random", (), (), ())
     start = Split(features.class_names[:12], features.class_names[12:])
     given = build_ladder(features, rungs=2, start=start).settings
@@ -126,31 +125,6 @@ def test_a_pair_without_a_source_has_none() -> None:
     assert pair_ladder(first, second, source="two folders").source == "two folders"
 
 
-def test_equal_size_is_measured_at_the_level_of_the_ladder() -> None:
-    features = make_features(classes=20, per_class=6, dimension=3)
-    uneven = np.flatnonzero(np.arange(len(features)) % 6 < 3 + features.labels % 4)
-    features = replace(
-        features,
-        values=features.values[uneven],
-        labels=features.labels[uneven],
-        sample_names=tuple(f"image {row}" for row in uneven),
-    )
-    ladder = build_ladder(features, rungs=2, level="class", equal_size=True, min_classes=8)
-    for rung in ladder.rungs:
-        part = split_features(rung, features)
-        rows = np.sort(np.concatenate(split_rows(rung, features)))
-        assert part.sample_names == tuple(features.sample_names[row] for row in rows)
-        means = {
-            name: part.values[part.labels == label].astype(np.float64).mean(axis=0)
-            for label, name in enumerate(part.class_names)
-        }
-        sides = [
-            np.array([means[name] for name in names])
-            for names in (rung.train_classes, rung.test_classes)
-        ]
-        assert rung.fid == pytest.approx(frechet_distance(*sides), rel=1e-6)
-
-
 def test_a_rungs_validation_classes_are_as_many_as_asked_for(ladder: Ladder) -> None:
     for fraction in (0.25, 0.5):
         fold = validation_of(ladder, 1, fraction=fraction, seed=3)
@@ -161,14 +135,3 @@ def test_a_rungs_validation_classes_are_as_many_as_asked_for(ladder: Ladder) -> 
 def test_every_split_of_a_trajectory_may_become_a_rung() -> None:
     fids = [1.0, 2.0, 4.0, 8.0]
     assert choose_nearest(fids, fids) == choose_evenly(fids, 4) == [0, 1, 2, 3]
-
-
-def test_a_control_of_a_rung_that_was_never_measured_is_measured(
-    ladder: Ladder, features: Features
-) -> None:
-    published = replace(ladder.rungs[1], shift=None, published_fid=1.0)
-    alone = replace(ladder, rungs=(published,), rung_steps=(0,))
-    (control,) = add_controls(alone, features).controls
-    assert control.shift is not None and control.shift.null_mean is None
-    (same,) = add_controls(replace(alone, rungs=ladder.rungs[1:2]), features).controls
-    assert control.shift == same.shift

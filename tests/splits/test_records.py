@@ -9,9 +9,7 @@ from conftest import make_features
 
 from oodml.features.features import Features
 from oodml.splits.build import build_ladder
-from oodml.splits.controls import add_controls, add_null
 from oodml.splits.gain import Gains
-from oodml.splits.ladder import Ladder
 from oodml.splits.pool import Pool
 from oodml.splits.rungs import choose_rungs
 from oodml.splits.settings import BuildSettings
@@ -24,14 +22,6 @@ def test_a_ladder_names_its_source_and_counts_its_images(features: Features) -> 
     assert built.source == "photos/pool"
     assert built.class_sizes == dict.fromkeys(features.class_names, 8)
     assert build_ladder(features, rungs=2, swap_size=2).source == ""
-
-
-def test_a_null_says_how_many_draws_it_is_of(ladder: Ladder, features: Features) -> None:
-    controlled = add_controls(add_null(ladder, features, draws=3), features)
-    for split in (*controlled.rungs, *controlled.controls):
-        shift = split.shift
-        assert shift is not None and shift.null_draws == 3
-        assert shift.null_mean is not None and shift.excess == shift.fid - shift.null_mean
 
 
 def test_the_units_that_gain_most_move_first() -> None:

@@ -14,9 +14,8 @@ from oodml.errors import DataError, UsageError
 from oodml.features.features import Features
 from oodml.splits.build import build_ladder, rebuild_ladder
 from oodml.splits.class_table import parse_class_table
-from oodml.splits.controls import add_null
-from oodml.splits.equal import equal_sized
 from oodml.splits.ladder import Ladder
+from oodml.splits.ladder_null import add_null
 from oodml.splits.pool import Pool
 from oodml.splits.split import Split
 from oodml.splits.start import drawn_split, read_sides
@@ -30,10 +29,6 @@ def unmeasured(ladder: Ladder, features: Features) -> object:
     split = replace(ladder.rungs[0], shift=None, published_fid=1.0)
     alone = replace(ladder, rungs=(split,), rung_steps=(0,))
     return add_null(alone, features)
-
-
-def not_rising(ladder: Ladder, features: Features) -> object:
-    return equal_sized(features, [ladder.rungs[0]] * 2, level="sample", seed=0)
 
 
 def other_features(ladder: Ladder, features: Features) -> object:
@@ -50,7 +45,6 @@ REQUESTS: dict[str, tuple[Callable[[Ladder, Features], object], type[Exception],
     ),
     "endless": (lambda _, f: build_ladder(f, fids=[float("inf")]), UsageError, "finite"),
     "no shift": (unmeasured, DataError, "carries no shift"),
-    "not rising": (not_rising, UsageError, "no rung lies above the first"),
     "fraction": (
         lambda *_: drawn_split(GROUPS, by="group", train_fraction=1.0, seed=0),
         UsageError, "fraction 1.0",

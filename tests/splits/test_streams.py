@@ -15,10 +15,8 @@ from oodml.fid.null import bootstrap_interval, class_null, image_null
 from oodml.fid.shift import measure_shift
 from oodml.fid.statistics import ClassMoments
 from oodml.seeding import generator
-from oodml.splits import controls, episodes, equal, gallery, search, split, start
+from oodml.splits import episodes, equal_size, search, split, start
 from oodml.splits.build import build_ladder
-from oodml.splits.controls import add_controls
-from oodml.splits.equal import split_rows
 from oodml.splits.ladder import Ladder
 
 SEED = 7
@@ -34,7 +32,7 @@ def streams(monkeypatch: pytest.MonkeyPatch) -> Streams:
         asked.append((seed, *purpose))
         return generator(seed, *purpose)
 
-    for module in (bias, null, controls, episodes, equal, gallery, search, split, start):
+    for module in (bias, null, episodes, equal_size, search, split, start):
         monkeypatch.setattr(module, "generator", listening)
     return asked
 
@@ -84,11 +82,9 @@ def test_starts_and_searches(streams: Streams) -> None:
 
 def test_what_goes_with_a_rung(streams: Streams, ladder: Ladder, features: Features) -> None:
     rung = ladder.rungs[-1]
-    add_controls(replace(ladder, rungs=(rung,), rung_steps=(0,)), features, seed=SEED)
     episodes.validation_fold(rung, seed=SEED)
     episodes.class_folds(rung, 2, seed=SEED)
     assert streams == [
-        (SEED, "control", rung.id, 0),
         (SEED, "validation", rung.id),
         (SEED, "folds", rung.id),
     ]
@@ -101,23 +97,10 @@ def test_what_goes_with_a_rung(streams: Streams, ladder: Ladder, features: Featu
     ]
 
 
-def test_galleries_and_equal_sizes(streams: Streams, ladder: Ladder, features: Features) -> None:
+def test_equal_galleries(streams: Streams, ladder: Ladder, features: Features) -> None:
     rung = ladder.rungs[-1]
-    gallery.gallery_of(features, rung, 4, 12, SEED)
+    equal_size.gallery_of(features, rung, 4, 12, SEED)
     assert streams == [
         (SEED, "gallery classes", rung.id),
         (SEED, "samples", "gallery", rung.id),
     ]
-    streams.clear()
-    build_ladder(features, rungs=2, swap_size=2, seed=SEED, equal_size=True)
-    assert {purpose[0] for purpose in streams} == {SEED}
-    sides = [purpose[3] for purpose in streams if purpose[1] == "equal size classes"]
-    assert sides == ["train", "test"] * 2
-    first = rung.train_classes[0]
-    kept = replace(rung, images_kept=((first, 5),), kept_seed=SEED)
-    streams.clear()
-    train, _ = split_rows(kept, features)
-    assert streams == [(SEED, "equal size images", first)]
-    order = generator(SEED, "equal size images", first).permutation(8)
-    own = np.asarray(features.of_classes([first]))
-    assert np.isin(own, train).tolist() == [place in order[:5] for place in range(8)]

@@ -1,8 +1,7 @@
-"""Units, starts, rungs, equal size, pairs and rebuilding: the choices around a walk."""
+"""Units, starts, rungs, pairs and rebuilding: the choices around a walk."""
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from itertools import combinations, pairwise
 from pathlib import Path
@@ -16,7 +15,6 @@ from oodml.errors import DataError, UsageError
 from oodml.features.features import Features
 from oodml.fid.frechet import frechet_distance
 from oodml.splits.build import build_ladder, rebuild_ladder
-from oodml.splits.equal import split_features, split_rows
 from oodml.splits.ladder import Ladder
 from oodml.splits.pair import pair_ladder
 from oodml.splits.pool import Pool
@@ -128,7 +126,7 @@ WAYS: list[dict[str, Any]] = [
     {"rungs": 3},
     {"rungs": 3, "by": "group", "search": "gain", "min_classes": 5},
     {"rungs": 3, "search": "best", "budget": 30, "seed": 4, "level": "class"},
-    {"rungs": 3, "equal_size": True, "train_fraction": 0.4},
+    {"rungs": 3, "train_fraction": 0.4},
     {"steps": (0, 1), "swap_size": 1, "easier": False},
     {"rungs": 2, "procedure": "milbich2021"},
 ]
@@ -151,43 +149,6 @@ def test_a_given_start_is_recorded_and_other_features_are_refused(grouped: Featu
     assert rebuild_ladder(ladder, grouped) == ladder
     with pytest.raises(DataError, match="not those"):
         rebuild_ladder(ladder, replace(grouped, source=replace(grouped.source, weights="1" * 64)))
-
-
-@pytest.mark.parametrize("level", ["sample", "class"])
-def test_at_equal_size_all_rungs_hold_as_many_classes_and_images(
-    grouped: Features, level: str
-) -> None:
-    ladder = build_ladder(grouped, rungs=4, level=level, equal_size=True, min_classes=8)
-    sizes = set()
-    for rung in ladder.rungs:
-        train, test = split_rows(rung, grouped)
-        assert not set(train) & set(test)
-        for rows, names in ((train, rung.train_classes), (test, rung.test_classes)):
-            assert {grouped.class_names[i] for i in grouped.labels[rows]} == set(names)
-        sizes.add((len(rung.train_classes), len(rung.test_classes), len(train), len(test)))
-        if level == "sample":
-            values = grouped.values[train], grouped.values[test]
-            assert rung.fid == pytest.approx(frechet_distance(*values), rel=1e-8)
-        assert len(split_features(rung, grouped)) == len(train) + len(test)
-        assert Split.from_json(rung.to_json()) == rung
-    assert len(sizes) == 1
-    assert any(rung.images_kept for rung in ladder.rungs)
-    cut = next(rung for rung in ladder.rungs if rung.images_kept)
-    assert cut.id != Split(cut.train_classes, cut.test_classes).id
-    with pytest.raises(DataError, match="images kept"):
-        replace(cut, images_kept=(("nobody", 2),))
-
-
-def test_rungs_that_do_not_rise_at_equal_size_are_left_out(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    random = np.random.default_rng(0)
-    pool = make_features(classes=30, per_class=4, dimension=3)
-    noise = replace(pool, values=random.standard_normal(pool.values.shape).astype(np.float32))
-    with caplog.at_level(logging.WARNING, "oodml"):
-        ladder = build_ladder(noise, rungs=12, equal_size=True, min_classes=4)
-    assert len(ladder.rungs) < 12 and "left out" in caplog.text
-    assert len(ladder.rung_steps) == len(ladder.rungs)
 
 
 def other_collection() -> Features:

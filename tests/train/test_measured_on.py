@@ -113,21 +113,6 @@ def test_the_rungs_own_validation_classes_are_taken(
     assert record.metrics["queries"] == len(features.of_classes(names[:3]))
 
 
-def test_ladders_of_equal_size_hide_their_test_rows_too(features: Features, tmp_path: Path) -> None:
-    uneven = np.flatnonzero((features.labels % 2 == 0) | (np.arange(len(features)) % 8 > 1))
-    pool = replace(features, values=features.values[uneven], labels=features.labels[uneven])
-    ladder = build_ladder(pool, rungs=3, swap_size=2, equal_size=True)
-    split, spec = ladder.rungs[0], validated(ladder)
-    assert split.images_kept
-    blind = train_run(spec, split, Resources(guarded(pool, split)), tmp_path / "blind")
-    seeing = train_run(spec, split, Resources(pool), tmp_path / "seeing")
-    assert blind.metrics == seeing.metrics
-    kept = Resources(pool).taking_part(split).features
-    assert blind.metrics["queries"] == len(
-        kept.of_classes(validation_fold(split).validation_classes)
-    )
-
-
 def test_whole_networks_open_no_test_image(image_folder: Path, tmp_path: Path) -> None:
     folder = tmp_path / "pool"
     for picture in image_folder.rglob("*.png"):

@@ -44,7 +44,6 @@ def test_a_filter_leaves_what_it_names(specs: list[RunSpec], ladder: Ladder) -> 
         ("rung=last", "'last' is no number"),
         ("rung=9", "leaves none of 27 runs"),
         ("seed=-1", "'-1' is no number"),
-        ("control=0", "leaves none"),
     ],
 )
 def test_a_filter_that_means_nothing_is_one_line(

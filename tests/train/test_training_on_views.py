@@ -68,12 +68,12 @@ def test_views_stay_beside_the_features_that_they_are_of(some: tuple[Features, V
     features = uneven(some[0])
     plain, views = numbered(len(features))
     marked = Resources(replace(features, values=plain), views=views)
-    equal = build_ladder(features, rungs=2, equal_size=True, min_classes=3)
-    split = next(split for split in equal.rungs if split.images_kept)
-    left = marked.taking_part(split)
+    ladder = build_ladder(features, rungs=2, min_classes=3)
+    split = ladder.rungs[0]
+    left = marked.training_part(split)
     assert len(left.features) < len(features) and left.views is not None
     assert np.array_equal(left.views, left.features.values + 1000 * np.arange(1, 4)[:, None, None])
-    spec = one(equal, "margin", cached_views=3)
+    spec = one(ladder, "margin", cached_views=3)
     classes = split.train_classes
     own = samples_of(spec, classes, left)
     index = np.arange(len(own.labels))

@@ -28,7 +28,6 @@ def plot_curves(
     *,
     metric: str = "recall_at_1",
     fid_label: str = "FID",
-    controls: Sequence[SummaryRow] = (),
     published: Sequence[SummaryRow] = (),
     start: float | None = None,
     start_name: str = "start",
@@ -37,16 +36,15 @@ def plot_curves(
 
     `fid_label` must name the FID's level and backbone (`Ladder.fid_label()`). A line breaks at a
     rung where its method has no runs. Methods are named at the ends of their lines, or in a
-    legend below when they do not fit. `controls`, rows of the size-matched controls, are drawn
-    dashed and pale at the FID of the rung they control, without a band; `published`, rows of
-    published curves on the same axis, dotted with open markers. `start` marks the FID of the start
+    legend below when they do not fit. `published`, rows of published curves on the same axis, are
+    drawn dotted with open markers. `start` marks the FID of the start
     (or default) split. Equal rows give equal bytes. Raises `UsageError` for another suffix,
     `DataError` if there are no rows.
     """
     if not rows and not published:
         raise DataError("nothing to plot: no finished runs on the rungs of this ladder.")
     with save_figure(path, dpi=300) as save:
-        figure = _figure(rows, metric, fid_label, controls, published)
+        figure = _figure(rows, metric, fid_label, published)
         mark_start(figure.axes[0], start, start_name)
         save(figure)
 
@@ -55,7 +53,6 @@ def _figure(
     rows: Sequence[SummaryRow],
     metric: str,
     fid_label: str,
-    controls: Sequence[SummaryRow] = (),
     published: Sequence[SummaryRow] = (),
 ) -> Any:
     many = len({row.method for row in rows}) > MANY
@@ -67,10 +64,9 @@ def _figure(
         _draw_published(axes, x, _values(own, "mean"), line_style(name))
         ends[name] = _end(x, own)
     for method, x, own in _lines(rows):
-        _draw_controls(axes, [row for row in controls if row.method == method])
         _draw_line(axes, x, own, line_style(method), many)
         ends[method] = _end(x, own)
-    _dress(axes, metric, fid_label, _note(rows, many, bool(controls), bool(published)))
+    _dress(axes, metric, fid_label, _note(rows, many, bool(published)))
     name_lines(figure, axes, ends)
     return figure
 
@@ -99,23 +95,6 @@ def _end(x: Array, own: Cells) -> tuple[float, float]:
 def _values(own: Cells, name: str) -> Array:
     found = [None if row is None else getattr(row, name) for row in own]
     return np.array([np.nan if value is None else value for value in found], np.float64)
-
-
-def _draw_controls(axes: Any, own: Sequence[SummaryRow]) -> None:
-    """One dashed line: what a method reaches without shift on as many classes."""
-    for row in own[:1]:
-        axes.plot(
-            [each.fid for each in own],
-            [each.mean for each in own],
-            color=line_style(row.method).color,
-            linestyle=(0, (3, 2)),
-            linewidth=0.9,
-            alpha=0.6,
-            marker=line_style(row.method).marker,
-            markersize=3,
-            markerfacecolor="white",
-            markeredgewidth=0.7,
-        )
 
 
 def _draw_published(axes: Any, x: Array, mean: Array, style: LineStyle) -> None:
@@ -186,11 +165,11 @@ def plain(axes: Any) -> None:
     axes.set_axisbelow(True)
 
 
-def _note(rows: Sequence[SummaryRow], many: bool, controlled: bool, published: bool) -> str:
+def _note(rows: Sequence[SummaryRow], many: bool, published: bool) -> str:
     if not rows:
         return "read off the published figure"
     note = _interval_note(rows, many)
-    return note + "; pale dashes: random splits" * controlled + "; dotted: published" * published
+    return note + "; dotted: published" * published
 
 
 def _interval_note(rows: Sequence[SummaryRow], many: bool) -> str:

@@ -22,13 +22,12 @@ def plot_trajectory(ladder: Ladder, path: str | Path) -> None:
     """Write FID along the trajectory: chosen rungs by number, null band, removal part shaded.
 
     The band spans two standard deviations about the null mean of each rung (`ladder build
-    --null`); where rungs of different sizes follow each other it is joined straight. Controls,
-    if any, are open dots. Equal ladders give equal bytes; PNG, SVG or PDF by suffix.
+    --null`); where rungs of different sizes follow each other it is joined straight.
+    Equal ladders give equal bytes; PNG, SVG or PDF by suffix.
     """
     with save_figure(path) as save:
         figure = new_figure(4.6, 3.1)
         axes = figure.subplots()
-        # A short split of the same trajectory may carry another FID at equal size.
         x = np.array(ladder.rung_steps)
         fids = [rung.fid for rung in ladder.rungs]
         _shade_removal(axes, ladder)
@@ -76,9 +75,6 @@ def _draw_null(axes: Any, ladder: Ladder, x: Any) -> None:
     axes.fill_between(steps, means - 2 * sds, means + 2 * sds, color=TRAIN, alpha=0.22,
                       linewidth=0, zorder=1)  # fmt: skip
     axes.plot(steps, means, color=TRAIN, linewidth=1, zorder=2)
-    if ladder.controls:
-        axes.plot(x, [control.fid for control in ladder.controls], "o", markersize=3.6,
-                  color=TRAIN, markerfacecolor="white", markeredgewidth=0.9, zorder=3)  # fmt: skip
     _mark_excess(axes, steps[-1], known[-1][3])
 
 
@@ -127,9 +123,6 @@ def _dress(figure: Any, axes: Any, ladder: Ladder) -> None:
     if shift is not None and shift.null_mean is not None:
         label = f"random splits of the same sizes\n(mean ± 2 sd of {shift.null_draws})"
         handles.append(Patch(facecolor=TRAIN, alpha=0.4, label=label))
-    if ladder.controls:
-        handles.append(Line2D([], [], linestyle="none", marker="o", markersize=3.6, color=TRAIN,
-                              markerfacecolor="white", label="controls"))  # fmt: skip
     axes.legend(handles=handles, loc="upper left", fontsize=7.2, framealpha=1, edgecolor="white",
                 borderaxespad=0.2, bbox_to_anchor=(0.0, 0.99))  # fmt: skip
     figure.subplots_adjust(left=0.13, right=0.965, top=0.97, bottom=0.14)

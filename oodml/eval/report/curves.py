@@ -65,7 +65,7 @@ def curves(
     methods: Sequence[str],
     run_numbers: dict[str, int],
 ) -> dict[str, Any]:
-    """Cells (method, rung, control or not, runs) and per metric the mean and interval of each.
+    """Cells (method, rung, runs) and per metric the mean and interval of each.
 
     `values[metric][i]` is `[mean, low, high]` of `cells[i]`; `scores[metric]` the aggregated
     scores by method, each with what is `lost` from the easiest to the hardest rung; `pairs[metric]`
@@ -75,38 +75,29 @@ def curves(
     runs = {(r.label, r.spec.split, r.spec.seed): run_numbers[r.id] for r in records}
     tables = {metric: _rows(records, ladder, metric) for metric in metrics}
     first = tables[metrics[0]]
-    ours = {
-        metric: [row for row, control in rows if not control] for metric, rows in tables.items()
-    }
     return {
         "cells": [
             {
                 "method": number[row.method],
                 "rung": row.rung,
-                "control": control,
                 "runs": [runs[row.method, row.split, seed] for seed in row.seeds],
             }
-            for row, control in first
+            for row in first
         ],
         "values": {
-            metric: [[row.mean, row.low, row.high] for row, _ in rows]
+            metric: [[row.mean, row.low, row.high] for row in rows]
             for metric, rows in tables.items()
         },
-        "scores": {metric: _scores(rows, ladder, number) for metric, rows in ours.items()},
-        "pairs": {metric: pairs_content(rows, number) for metric, rows in ours.items()},
+        "scores": {metric: _scores(rows, ladder, number) for metric, rows in tables.items()},
+        "pairs": {metric: pairs_content(rows, number) for metric, rows in tables.items()},
     }
 
 
-def _rows(
-    records: Sequence[RunRecord], ladder: Ladder, metric: str
-) -> list[tuple[SummaryRow, bool]]:
+def _rows(records: Sequence[RunRecord], ladder: Ladder, metric: str) -> list[SummaryRow]:
     for record in records:
         if not math.isfinite(record.metrics[metric]):
             raise DataError(f"{metric} of run {record.id} is {record.metrics[metric]}.")
-    rows = [(row, False) for row in summarize(records, ladder, metric)]
-    if not ladder.controls:
-        return rows
-    return rows + [(row, True) for row in summarize(records, ladder, metric, controls=True)]
+    return summarize(records, ladder, metric)
 
 
 def _scores(

@@ -26,11 +26,6 @@ _TERMS = (
         "removed; the excess does not.",
     ),
     (
-        "Control",
-        "A random split of a rung's own classes with as many on each side: what a method reaches "
-        "there without the shift. Drawn pale and dashed at the FID of the rung it controls.",
-    ),
-    (
         "Recall at k (recall_at_k)",
         "The share of queries with at least one image of their class among the k nearest, by "
         "cosine similarity. Every test image is a query against all others; it is left out itself, "

@@ -13,8 +13,7 @@ from oodml.errors import DataError
 from oodml.eval.report.queries import QUERIES, Found, found, one_a_class, search
 from oodml.features.features import Features
 from oodml.seeding import generator
-from oodml.splits.equal import split_features
-from oodml.splits.gallery import gallery_classes_of, subsample
+from oodml.splits.equal_size import gallery_classes_of, subsample
 
 if TYPE_CHECKING:
     from oodml.runs.record import RunRecord
@@ -46,7 +45,7 @@ def boards(
     """One board per method and rung whose embeddings are at hand, of the lowest such seed.
 
     Embeddings are `embeddings.npz` in a run's directory; those of a run without training are the
-    ladder's own `features`. A file that is damaged or not of its run is left out, aloud.
+    ladder's own `features`. A file that is damaged or not of its run is left out, with a warning.
     """
     made: dict[tuple[str, int], Board] = {}
     for record in sorted(records, key=lambda r: (r.label, r.spec.split, r.spec.seed)):
@@ -84,8 +83,6 @@ def _frozen(record: RunRecord, split: Split, features: Features | None) -> Featu
     """The features that a run without training was evaluated on."""
     if features is None or not _is_frozen(record, features):
         return None
-    if split.images_kept:
-        features = split_features(split, features)
     spec = record.spec
     chosen = features.subset(gallery_classes_of(split, spec.gallery_classes, spec.seed))
     rows = subsample(chosen.labels, spec.gallery_images, spec.seed, "gallery", split.id)

@@ -43,14 +43,13 @@ def ladder_content(
         "rungs": [
             {
                 **_measured(rung),
-                "train": _side(ladder, rung, rung.train_classes),
-                "test": _side(ladder, rung, rung.test_classes),
+                "train": _side(ladder, rung.train_classes),
+                "test": _side(ladder, rung.test_classes),
                 "sides": _sides(rung, place),
                 "moved": moved[number],
             }
             for number, rung in enumerate(ladder.rungs)
         ],
-        "controls": [_measured(control) for control in ladder.controls],
     }
 
 
@@ -60,9 +59,8 @@ def _measured(split: Split) -> dict[str, Any]:
     return {"split": split.id, "fid": split.fid, "measured": split.shift is not None, **values}
 
 
-def _side(ladder: Ladder, rung: Split, names: tuple[str, ...]) -> dict[str, int | None]:
-    kept = [(name, count) for name, count in rung.images_kept if name in set(names)]
-    return {"classes": len(names), "images": ladder.images(names, kept)}
+def _side(ladder: Ladder, names: tuple[str, ...]) -> dict[str, int | None]:
+    return {"classes": len(names), "images": ladder.images(names)}
 
 
 def _sides(rung: Split, place: dict[str, int]) -> str:

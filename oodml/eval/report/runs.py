@@ -24,16 +24,14 @@ def runs_content(
     without split and seed, which each run has for itself; `defaults` those of a bare spec.
     """
     number = {method: index for index, method in enumerate(methods)}
-    places = {split.id: (rung, True) for rung, split in enumerate(ladder.controls)}
-    places |= {split.id: (rung, False) for rung, split in enumerate(ladder.rungs)}
+    places = {split.id: rung for rung, split in enumerate(ladder.rungs)}
     settings: dict[str, int] = {}
     environments: dict[str, int] = {}
     runs = [
         {
             "id": record.id,
             "method": number[record.label],
-            "rung": places[record.spec.split][0],
-            "control": places[record.spec.split][1],
+            "rung": places[record.spec.split],
             "split": record.spec.split,
             "seed": record.spec.seed,
             "seconds": record.seconds,

@@ -68,20 +68,14 @@ def summarize(
     records: Iterable[RunRecord],
     ladder: Ladder,
     metric: str = "recall_at_1",
-    *,
-    controls: bool = False,
 ) -> list[SummaryRow]:
     """One row per method and rung that has finished runs, by method, then rung.
 
-    With `controls` the rows are those of the runs on the rungs' size-matched controls instead;
-    the two are never mixed. `rung` and `fid` of such a row are those of the rung that is
-    controlled, `split` is the control.
-
-    Runs on splits outside the ladder are left out, aloud. Raises `DataError` if runs on the
-    ladder's splits cannot be compared (see `check_comparable`) or if one lacks the metric;
+    Runs on splits outside the ladder are left out, with a warning. Raises `DataError` if runs on
+    the ladder's splits cannot be compared (see `check_comparable`) or if one lacks the metric;
     `UsageError` if no run has it.
     """
-    chosen = comparable_runs(records, ladder, controls=controls)
+    chosen = comparable_runs(records, ladder)
     _check_metric(chosen, metric)
     cells: dict[tuple[str, int], list[RunRecord]] = defaultdict(list)
     for record, rung in chosen:
@@ -171,24 +165,20 @@ def _score(method: str, cells: dict[int, dict[int, float]], fids: dict[int, floa
     return MethodScore(method, len(values), *t_interval(values), values, tuple(missing))
 
 
-def comparable_runs(
-    records: Iterable[RunRecord], ladder: Ladder, *, controls: bool = False
-) -> list[tuple[RunRecord, int]]:
-    """The finished runs on the ladder's rungs (or their controls), each with its rung's number.
+def comparable_runs(records: Iterable[RunRecord], ladder: Ladder) -> list[tuple[RunRecord, int]]:
+    """The finished runs on the ladder's rungs, each with its rung's number.
 
-    Runs on other splits are left out, aloud. Raises `DataError` as `check_comparable` does.
+    Runs on other splits are left out, with a warning. Raises `DataError` as `check_comparable`.
     """
     done = [record for record in records if record.status == "done"]
-    known = [record for record in done if ladder.split_of(record.spec.split) is not None]
-    if len(known) < len(done):
+    placed = [(record, ladder.rung_of(record.spec.split)) for record in done]
+    chosen = [(record, rung) for record, rung in placed if rung is not None]
+    if len(chosen) < len(done):
         logger.warning(
             "%d of %d runs are on splits of another ladder and were left out",
-            len(done) - len(known),
+            len(done) - len(chosen),
             len(done),
         )
-    place = ladder.control_of if controls else ladder.rung_of
-    found = [(record, place(record.spec.split)) for record in known]
-    chosen = [(record, rung) for record, rung in found if rung is not None]
     check_comparable(chosen, ladder)
     return chosen
 

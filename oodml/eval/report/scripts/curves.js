@@ -1,7 +1,6 @@
 // The curves: a metric against FID or excess FID, one line a method.
 
 const hasExcess = rungs.every((rung) => rung.excess != null);
-const hasControls = data.cells.some((cell) => cell.control);
 
 function showCurves(section) {
   const chart = curveChart({
@@ -15,13 +14,12 @@ function showCurves(section) {
       { class: "controls" },
       axisChoice(),
       checkbox("bands", "95% bands"),
-      hasControls ? checkbox("controls", "controls (dashed)") : null,
     ),
     chart.node,
     legend((method) => data.scores[chosen.metric].find((each) => each.method === method)?.mean),
     element("p", { class: "note", id: "curves-note" }),
   );
-  watch(["metric", "axis", "alone", "bands", "controls"], () => {
+  watch(["metric", "axis", "alone", "bands"], () => {
     chart.draw();
     byId("curves-note").textContent = curvesNote();
   });
@@ -47,14 +45,12 @@ function readCurves() {
   const order = rungTicks().sort((a, b) => a.x - b.x);
   const series = [];
   for (const method of data.methods.keys()) {
-    for (const control of hasControls && chosen.controls ? [true, false] : [false]) {
-      const own = all.filter((cell) => cell.method === method && cell.control === control);
-      const points = order.map(({ number, x }) => {
-        const cell = own.find((each) => each.rung === number);
-        return cell && { ...cell, x, y: cell.mean, dashed: control };
-      });
-      if (own.length) series.push({ method, dashed: control, points });
-    }
+    const own = all.filter((cell) => cell.method === method);
+    const points = order.map(({ number, x }) => {
+      const cell = own.find((each) => each.rung === number);
+      return cell && { ...cell, x, y: cell.mean, dashed: false };
+    });
+    if (own.length) series.push({ method, dashed: false, points });
   }
   const excess = chosen.axis === "excess" ? "excess " : "";
   return { series, xLabel: excess + data.fid_label, yLabel: chosen.metric.replaceAll("_", " ") };
@@ -63,7 +59,7 @@ function readCurves() {
 function curveWords(point) {
   const rung = rungs[point.rung];
   const pairs = [
-    [point.control ? "control of rung" : "rung", String(point.rung)],
+    ["rung", String(point.rung)],
     ["FID", distance(rung.fid)],
   ];
   if (rung.excess != null) pairs.push(["excess", distance(rung.excess)]);

@@ -71,7 +71,6 @@ const chosen = {
   axis: "fid",
   alone: new Set(),
   bands: true,
-  controls: data.methods.length <= MANY,
 };
 const watchers = [];
 

@@ -152,15 +152,15 @@ function runList() {
   );
 }
 
-/** By method, then rung, controls after rungs, then seed. */
+/** By method, then rung, then seed. */
 function place(number) {
   const run = data.runs[number];
-  return ((run.method * 2 + run.control) * rungs.length + run.rung) * 1e6 + run.seed;
+  return (run.method * rungs.length + run.rung) * 1e6 + run.seed;
 }
 
 function runRow(number) {
   const run = data.runs[number];
-  const rung = run.control ? `control of ${run.rung}` : String(run.rung);
+  const rung = String(run.rung);
   const { name } = data.methods[run.method];
   const open = element(
     "button",

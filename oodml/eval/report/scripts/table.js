@@ -25,8 +25,7 @@ function columns() {
     id: `rung-${number}`,
     title: `FID ${distance(rung.fid)}`,
     above: `rung ${number}`,
-    cell: (method) =>
-      all.find((each) => each.method === method && each.rung === number && !each.control),
+    cell: (method) => all.find((each) => each.method === method && each.rung === number),
   }));
   const scores = {
     id: "ags",
@@ -99,9 +98,9 @@ function compared(a, b) {
 
 const seedCounts = (method) =>
   data.cells
-    .filter((cell) => cell.method === method && !cell.control)
+    .filter((cell) => cell.method === method)
     .map((cell) => cell.runs.length)
-    .concat(data.cells.some((cell) => cell.method === method && !cell.control) ? [] : [0]);
+    .concat(data.cells.some((cell) => cell.method === method) ? [] : [0]);
 
 function body() {
   const all = columns();

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from conftest import make_features
 
+from oodml.errors import UsageError
 from oodml.features.features import Features
 from oodml.seeding import generator
-from oodml.splits.gallery import equal_gallery, gallery_classes_of, gallery_of, subsample
+from oodml.splits.equal_size import equal_gallery, gallery_classes_of, gallery_of, subsample
 from oodml.splits.ladder import Ladder
 from oodml.splits.split import Split
 
@@ -71,17 +73,40 @@ def test_a_subsample_takes_the_first_two_of_each_class_then_the_others_in_order(
         assert subsample(labels, count, 4, "why").tolist() == expected
 
 
-def test_the_equal_gallery_looks_at_controls_where_they_are_asked_for(ladder: Ladder) -> None:
-    rungs = ladder.rungs[:1]
-    tested = rungs[0].test_classes
-    sizes = {name: 8 if name in tested else 2 for name in ladder.class_sizes}
-    mirrored = Split(tested, rungs[0].train_classes, rungs[0].shift)
-    pair = replace(
-        ladder,
-        rungs=rungs,
-        rung_steps=ladder.rung_steps[:1],
-        controls=(mirrored,),
-        class_sizes=sizes,
-    )
-    assert equal_gallery(pair, [0, 1], controls=False) == (len(tested), 8 * len(tested))
-    assert equal_gallery(pair, [0, 1], controls=True) == (len(tested), 2 * len(tested))
+def test_gallery_classes_are_nested_seeded_and_as_many_as_asked_for(ladder: Ladder) -> None:
+    split = ladder.rungs[0]
+    three, five = gallery_classes_of(split, 3, 7), gallery_classes_of(split, 5, 7)
+    assert set(three) < set(five) < set(split.test_classes)
+    assert gallery_classes_of(split, 5, 7) == five != gallery_classes_of(split, 5, 8)
+    assert gallery_classes_of(split, 0, 7) == split.test_classes
+    with pytest.raises(UsageError, match="12 test classes"):
+        gallery_classes_of(split, 99, 0)
+
+
+def test_a_subsample_keeps_two_of_every_class() -> None:
+    labels = generator(0, "labels").integers(0, 6, 60)
+    labels[0] = 6  # a class of one
+    rows = subsample(labels, 20, 1)
+    assert len(rows) == 20 and (np.diff(rows) > 0).all()
+    counts = np.bincount(labels[rows], minlength=7)
+    assert counts[:6].min() >= 2 and counts[6] == 1
+    assert np.array_equal(subsample(labels, 0, 1), np.arange(60))
+    for count in (5, 61):
+        with pytest.raises(UsageError, match=r"13 .two a class. to 60"):
+            subsample(labels, count, 1)
+
+
+def test_the_equal_gallery_fits_every_rung(ladder: Ladder) -> None:
+    fewest = min(len(rung.test_classes) for rung in ladder.rungs)
+    assert equal_gallery(ladder, range(2)) == (fewest, fewest * 8)
+    rare = ladder.rungs[-1].test_classes[0]
+    uneven = replace(ladder, class_sizes={**ladder.class_sizes, rare: 3})
+    held = [
+        sum(uneven.class_sizes[name] for name in gallery_classes_of(rung, fewest, seed))
+        for rung in ladder.rungs
+        for seed in range(3)
+    ]
+    assert equal_gallery(uneven, range(3)) == (fewest, min(held)) and min(held) < fewest * 8
+    unknown = replace(ladder, class_sizes=dict.fromkeys(ladder.class_sizes, 0))
+    with pytest.raises(UsageError, match="how many images"):
+        equal_gallery(unknown, [0])

@@ -1,4 +1,4 @@
-"""Equal sizes: seeded subsamples of classes and of samples, so that size explains no difference."""
+"""Galleries of equal size: seeded subsamples of test classes and images, one size per ladder."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ Rows = npt.NDArray[np.int64]
 def gallery_classes_of(split: Split, count: int, seed: int) -> tuple[str, ...]:
     """`count` of the split's test classes, drawn by seed and split, sorted; all of them for 0.
 
-    Fewer are always part of more. Raises `UsageError` if the split has fewer.
+    Draws are nested: the classes of a smaller `count` are among those of a larger one. Raises
+    `UsageError` if the split has fewer.
     """
     names = split.test_classes
     if count == 0:
@@ -76,13 +77,12 @@ def gallery_of(features: Features, split: Split, classes: int, images: int, seed
     )
 
 
-def equal_gallery(ladder: Ladder, seeds: Sequence[int], controls: bool) -> tuple[int, int]:
-    """The largest gallery that every rung (and control) has under every seed: classes, images."""
-    splits = [*ladder.rungs, *(ladder.controls if controls else ())]
-    classes = min(len(split.test_classes) for split in splits)
+def equal_gallery(ladder: Ladder, seeds: Sequence[int]) -> tuple[int, int]:
+    """The largest gallery that every rung has under every seed: classes, images."""
+    classes = min(len(split.test_classes) for split in ladder.rungs)
     images = [
         ladder.images(gallery_classes_of(split, classes, seed))
-        for split in splits
+        for split in ladder.rungs
         for seed in seeds
     ]
     known = [count for count in images if count is not None]
