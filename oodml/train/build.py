@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from oodml.errors import DataError
-from oodml.features.backbones.assembly import at_size
+from oodml.features.backbones.network import at_size
 from oodml.features.features import Features
 from oodml.features.preprocessing import Preprocessing
 from oodml.runs.spec import RunSpec

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from oodml.errors import UsageError, unknown_name
-from oodml.features.backbones.cut import put
-from oodml.features.backbones.inception import MeanPool
+from oodml.features.backbones.network import MeanPool, put
 from oodml.features.backbones.registry import Backbone
 
 DEFAULT_POOLING = "default"

@@ -7,20 +7,70 @@ the FID variant repeats TensorFlow's graph of 2015-12-05, as pytorch-fid ported 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 from torch.nn import functional
 from torchvision.models import inception as blocks
 
-from oodml.errors import DataError
-
-if TYPE_CHECKING:
-    from oodml.features.weights import State
+from oodml.errors import DataError, UsageError, unknown_name
+from oodml.features.backbones.network import MeanPool, Weights, assembled
+from oodml.features.backbones.registry import Backbone
+from oodml.features.preprocessing import Preprocessing
+from oodml.features.weights import KnownWeights, State, load_state, read_state, resolve_weights
+from oodml.files import file_sha256
 
 CLASSES = {"inception_v3": 1000, "inception_fid": 1008}
 DIMENSION = 2048
+TORCHVISION_INCEPTION = KnownWeights(
+    "inception_v3",
+    ("inception_v3_google-0cc3c7bd.pth",),
+    "https://download.pytorch.org/models/inception_v3_google-0cc3c7bd.pth",
+)
+FID_INCEPTION = KnownWeights(
+    "inception_fid",
+    ("pt_inception-2015-12-05-6726825d.pth", "weights-inception-2015-12-05-6726825d.pth"),
+    "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
+    "pt_inception-2015-12-05-6726825d.pth",
+)
+# What each peer does between a decoded image and the network (fid.md, sections 1 and 6).
+FID_TRANSFORMS = {
+    "pytorch-fid": Preprocessing(299, None, "bilinear", False, (127.5,) * 3, (127.5,) * 3),
+    "torch-fidelity": Preprocessing(299, None, "bilinear_tf1", False, (128.0,) * 3, (128.0,) * 3),
+    "clean-fid": Preprocessing(299, None, "bicubic_float", True, (128.0,) * 3, (128.0,) * 3),
+}
+
+
+def inception_v3(weights: Weights, image_size: int | None) -> Backbone:
+    """Torchvision's Inception v3, resized to 342 and cropped to 299 as its weights expect."""
+    # [-1, 1] is what torchvision's `transform_input` makes of ImageNet-normalised pixels.
+    transform = Preprocessing(299, 342, "bilinear", True, (127.5,) * 3, (127.5,) * 3)
+    return _inception(TORCHVISION_INCEPTION, weights, transform, image_size)
+
+
+def inception_fid(weights: Weights, image_size: int | None, resize: str | None) -> Backbone:
+    """The FID network, with the input transform of the peer named by `resize`."""
+    if resize not in (None, *FID_TRANSFORMS):
+        raise unknown_name("resize", str(resize), FID_TRANSFORMS)
+    transform = FID_TRANSFORMS[resize or "pytorch-fid"]
+    return _inception(FID_INCEPTION, weights, transform, image_size)
+
+
+def _inception(
+    known: KnownWeights, weights: Weights, transform: Preprocessing, image_size: int | None
+) -> Backbone:
+    if image_size is not None:
+        # The last pooling needs 75 pixels to leave one position.
+        if image_size < 75:
+            raise UsageError(f"{known.backbone} needs at least 75 pixels, not {image_size}.")
+        transform = transform.at_size(image_size)
+    path = resolve_weights(known, weights)
+    # Without memory first: drawing 24 million random numbers to replace them takes half a second.
+    with torch.device("meta"):
+        module = Inception(known.backbone)
+    module = module.to_empty(device="cpu")
+    load_state(module, features_only(read_state(path), known.backbone, path), path, known.backbone)
+    return assembled(known.backbone, module, transform, DIMENSION, file_sha256(path), "pool")
 
 
 class AveragePool(nn.Module):
@@ -32,13 +82,6 @@ class AveragePool(nn.Module):
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         return functional.avg_pool2d(maps, 3, 1, 1, count_include_pad=self.count_padding)
-
-
-class MeanPool(nn.Module):
-    """The mean over all positions: (B, C, h, w) to (B, C, 1, 1)."""
-
-    def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        return maps.mean(dim=(2, 3), keepdim=True)
 
 
 class BlockA(blocks.InceptionA):  # type: ignore[misc]

@@ -23,6 +23,8 @@ _DESCRIPTIONS = {
     "efficientnet_lite0": "ImageNet weights without a download (extra demo), 224 pixels, 1280-d",
     "tiny": "19,000 random weights that never change, for tests and quick trials, 32 pixels, 48-d",
 }
+# The backbones with a module of their own.
+_HOMES = {"inception_v3": "inception", "efficientnet_lite0": "efficientnet_lite", "tiny": "tiny"}
 _FAMILIES = {
     "NAME": "any other classification network of torchvision, input of its last linear layer: "
     "resnet18, googlenet, convnext_tiny, vit_b_16, ...",
@@ -72,13 +74,11 @@ def load_backbone(
             f"image size {image_size}: give a side of {LEAST_SIDE} to {MOST_SIDE} pixels."
         )
     if name == "inception_fid":
-        return _builder("networks", name)(weights, image_size, resize)
+        return _builder("inception", name)(weights, image_size, resize)
     if resize is not None:
         raise UsageError(f"resize {resize!r} goes with backbone inception_fid only, not {name!r}.")
-    if name == "tiny":
-        return _builder("tiny", name)(weights, image_size)
-    if name in ("inception_v3", "efficientnet_lite0"):
-        return _builder("networks", name)(weights, image_size)
+    if name in _HOMES:
+        return _builder(_HOMES[name], name)(weights, image_size)
     if name.startswith("timm:"):
         return _builder("timm", "from_timm")(name, weights, image_size)
     return _builder("torchvision", "from_torchvision")(name, weights, image_size)

@@ -10,8 +10,7 @@ from importlib import import_module
 from typing import Any
 
 from oodml.errors import UsageError, unknown_name
-from oodml.features.backbones.assembly import Weights, assembled, checked
-from oodml.features.backbones.cut import pool_layer
+from oodml.features.backbones.network import Weights, assembled, checked, pool_layer
 from oodml.features.backbones.registry import Backbone
 from oodml.features.preprocessing import Preprocessing, times_255
 from oodml.features.weights import (

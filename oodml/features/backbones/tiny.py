@@ -7,9 +7,7 @@ import math
 import torch
 from torch import nn
 
-from oodml.features.backbones.assembly import Weights, assembled
-from oodml.features.backbones.cut import Pooled
-from oodml.features.backbones.inception import MeanPool
+from oodml.features.backbones.network import MeanPool, Pooled, Weights, assembled
 from oodml.features.backbones.registry import Backbone
 from oodml.features.preprocessing import Preprocessing
 from oodml.features.weights import (

@@ -9,8 +9,14 @@ from pathlib import Path
 import torch
 
 from oodml.errors import unknown_name
-from oodml.features.backbones.assembly import Weights, assembled, checked
-from oodml.features.backbones.cut import in_parts, pool_layer, without_classifier
+from oodml.features.backbones.network import (
+    Weights,
+    assembled,
+    checked,
+    in_parts,
+    pool_layer,
+    without_classifier,
+)
 from oodml.features.backbones.registry import Backbone, backbone_names
 from oodml.features.preprocessing import Preprocessing, times_255
 from oodml.features.weights import KnownWeights, load_state, read_state, resolve_weights

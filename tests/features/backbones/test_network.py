@@ -10,8 +10,13 @@ from torch import nn
 from torchvision import models
 
 from oodml.errors import UsageError
-from oodml.features.backbones.assembly import assembled, at_size, checked
-from oodml.features.backbones.cut import pool_layer, without_classifier
+from oodml.features.backbones.network import (
+    assembled,
+    at_size,
+    checked,
+    pool_layer,
+    without_classifier,
+)
 from oodml.features.backbones.registry import Backbone, load_backbone
 from oodml.features.preprocessing import Preprocessing
 
