@@ -6,16 +6,17 @@ import inspect
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from oodml.errors import OodmlError, UsageError, unknown_name
 from oodml.train.values import like, literal
 
 Build = Callable[..., Any]
+Registered = TypeVar("Registered", bound=Build)
 _REGISTRY: dict[str, MethodEntry] = {}
 # How a method comes to its embedding: by steps of an optimiser, by one fit in closed form on the
 # training features (or an algorithm of its own), or not at all.
@@ -153,6 +154,8 @@ class MethodEntry:
         if base is not None:
             of_base = {k[5:]: v for k, v in hyperparameters.items() if k.startswith("base.")}
             own["base"] = Base(base, of_base)
+        if _makes_objective(self.build):
+            return partial(self.build, num_classes=num_classes, **own)
         return self.build(num_classes, embedding_dim, **own)
 
 
@@ -167,17 +170,19 @@ def method(
     network: Mapping[str, Any] | None = None,
     recipes: Mapping[str, Recipe] | None = None,
     **settings: Any,
-) -> Callable[[Build], Build]:
+) -> Callable[[Registered], Registered]:
     """Register `build(num_classes, embedding_dim, *, hyperparameters...)` under a name.
 
-    `build` returns a `torch.nn.Module` criterion called with (embeddings, labels), a `Criterion`,
-    or, for a method with hooks of its own, a callable that makes its `Objective` from a spec and
-    a model. With `training="fit"` it returns a function from training features (n, C) and labels
-    (n,) to a module that maps features to embeddings; `training="none"` marks a method without
-    any. `paper` is an arXiv number or a DOI; `settings` are run settings that it prescribes, such
-    as `samples_per_class=2`, and `network` those for training whole networks. `heads` and `needs`
-    are for the table of methods: the heads, and what it asks for beyond a labelled batch. A
-    hyperparameter `base: Base` makes the method work on any other method's loss.
+    `build` returns a `torch.nn.Module` criterion called with (embeddings, labels), or a
+    `Criterion`. A method with hooks of its own is a class of `Objective`, whose `__init__` takes
+    (spec, model, num_classes, *, hyperparameters...), or a function that returns a callable from a
+    spec and a model to an `Objective`. With `training="fit"` `build` returns a function from
+    training features (n, C) and labels (n,) to a module that maps features to embeddings;
+    `training="none"` marks a method without any. `paper` is an arXiv number or a DOI; `settings`
+    are run settings that it prescribes, such as `samples_per_class=2`, and `network` those for
+    training whole networks. `heads` and `needs` are for the table of methods: the heads, and what
+    it asks for beyond a labelled batch. A hyperparameter `base: Base` makes the method work on any
+    other method's loss.
 
     >>> @method("margin", paper="arXiv:1706.07567")
     ... def margin(num_classes, embedding_dim, *, margin=0.2, beta=1.2): ...
@@ -189,7 +194,7 @@ def method(
         for setting in sorted(set(given) - set(PRESCRIBABLE)):
             raise unknown_name("method setting", setting, PRESCRIBABLE)
 
-    def register(build: Build) -> Build:
+    def register(build: Registered) -> Registered:
         existing = _REGISTRY.get(name)
         if existing is not None and _origin(existing.build) != _origin(build):
             raise UsageError(f"two methods are called {name!r}; rename one of them.")
@@ -204,8 +209,16 @@ def method(
     return register
 
 
+def _makes_objective(build: Build) -> bool:
+    """Whether the decorated thing is a class of objectives, not what returns a criterion."""
+    from oodml.train.objective import Objective
+
+    return isinstance(build, type) and issubclass(build, Objective)
+
+
 def _origin(build: Build) -> tuple[str, str]:
-    return build.__code__.co_filename, build.__qualname__
+    made = build.__init__ if isinstance(build, type) else build  # type: ignore[misc]
+    return made.__code__.co_filename, build.__qualname__
 
 
 def get_method(name: str) -> MethodEntry:

@@ -11,8 +11,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from oodml.train.stage import stage_features
-
 if TYPE_CHECKING:
     from oodml.train.data import Samples
     from oodml.train.objective import Objective
@@ -42,15 +40,13 @@ class Training:
     ) -> Tensor:
         """What the model makes of training samples, not augmented, in eval mode: (n, D) float32.
 
-        `what` is "embedding" (unit length, as retrieval sees it), "output" (the head's, as it is),
-        "pooled" (the trunk's features) or "stage" (those of its first stage, see `stage_features`).
-        `index` chooses samples; without it all are taken.
+        `what` is "embedding" (unit length, as retrieval sees it), "output" (the head's, as it is)
+        or "pooled" (the trunk's features). `index` chooses samples; without it all are taken.
         """
         functions: dict[str, Callable[[Tensor], Tensor]] = {
             "embedding": objective.embed,
             "output": objective.output,
             "pooled": lambda inputs: objective.model.trunk(inputs).float(),
-            "stage": lambda inputs: stage_features(objective.model.trunk, inputs),
         }
         rows = np.arange(len(self.labels)) if index is None else index
         return encoded_rows(objective, self.samples, rows, functions[what], self.device)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from oodml.train.adversary import Adversary
+from oodml.train.methods.parts.several_heads import Adversary
 
 
 def unit(*shape: int, seed: int = 0) -> Tensor:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from oodml.runs.spec import RunSpec
-from oodml.train import cluster_batches
-from oodml.train.cluster_batches import batches_in_turn, members_by_cluster
+from oodml.train.methods.parts import clusters
+from oodml.train.methods.parts.clusters import batches_in_turn, members_by_cluster
 
 CLASSES = np.repeat(np.arange(12), 6)
 # Clusters 0 and 2 share classes, 1 has two classes; class 0 has one sample in 2.
@@ -55,5 +55,5 @@ def test_clusters_without_two_classes_of_two_make_no_batches() -> None:
 
 
 def test_processes_get_equal_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster_batches, "world_size", lambda: 5)
+    monkeypatch.setattr(clusters, "world_size", lambda: 5)
     assert [len(index) for index in drawn(3)] == [10, 5, 10]

@@ -10,8 +10,9 @@ import pytest
 from sklearn.metrics import adjusted_rand_score
 
 from oodml.errors import DataError
-from oodml.train import clusters
-from oodml.train.clusters import clusters_of, halved, has_pairs, matched, with_company
+from oodml.train.methods import hierarchical_divide_and_conquer
+from oodml.train.methods.hierarchical_divide_and_conquer import halved
+from oodml.train.methods.parts.clusters import clusters_of, has_pairs, matched, with_company
 
 
 def blobs(count: int, size: int = 20, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -108,13 +109,13 @@ def test_a_cluster_is_split_again_until_both_halves_have_pairs(
         tried.append(seed)
         return np.arange(8) // (4 if len(tried) == 3 else 6)
 
-    monkeypatch.setattr(clusters, "clusters_of", split)
+    monkeypatch.setattr(hierarchical_divide_and_conquer, "clusters_of", split)
     nothing = np.zeros(8, dtype=np.int64)
     halves = halved(np.zeros((8, 1), np.float32), nothing, classes, seed=0)
     assert halves.tolist() == [0, 0, 0, 0, 1, 1, 1, 1] and len(set(tried)) == 3
     tried += [0] * 9
     halves = halved(np.zeros((8, 1), np.float32), nothing, classes, seed=0)
-    assert halves.tolist() == [0, 0, 0, 0, 0, 0, 1, 1] and len(tried) == 12 + clusters.TRIALS
+    assert halves.tolist() == [0, 0, 0, 0, 0, 0, 1, 1] and len(tried) == 22
 
 
 def test_a_sample_alone_in_its_class_and_cluster_has_no_company() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from oodml.train.reversal import reverse_gradient
+from oodml.train.methods.parts.several_heads import reverse_gradient
 
 
 def test_values_pass_and_gradients_turn_round() -> None:

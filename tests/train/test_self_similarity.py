@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from oodml.train.losses.self_similarity import distance_weighted_contrast
+from oodml.train.methods.diva import distance_weighted_contrast
 
 
 def unit(*shape: int, seed: int = 0) -> Tensor:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from oodml.train.losses.across_classes import SharedByClasses
-from oodml.train.mining import AcrossClasses, WithinClasses
+from oodml.train.methods.diva import WithinClasses
+from oodml.train.methods.parts.several_heads import AcrossClasses, SharedByClasses
 
 LABELS = torch.arange(7).repeat_interleave(4)
 

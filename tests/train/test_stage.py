@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from oodml.features.backbones.registry import load_backbone
-from oodml.runs.spec import RunSpec
-from oodml.train.data import FeatureSamples
-from oodml.train.model import EmbeddingModel, Standardize
-from oodml.train.objective import Criterion, Objective
-from oodml.train.stage import minus_class_means, stage_features
-from oodml.train.training import Training
+from oodml.train.methods.mic import minus_class_means, stage_features
+from oodml.train.model import Standardize
 from oodml.train.trunk import trunk
 
 
@@ -58,17 +53,6 @@ def test_without_a_map_the_trunk_s_own_features_are_taken() -> None:
     flat = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 6))
     images = torch.randn(2, 3, 8, 8)
     assert torch.equal(stage_features(flat, images), functional.normalize(flat(images), dim=1))
-
-
-def test_training_samples_are_encoded_by_their_stage() -> None:
-    values = np.random.default_rng(0).standard_normal((5, 7)).astype(np.float32)
-    samples = FeatureSamples(values, np.arange(5))
-    spec = RunSpec("d", "f", "s", "margin", "b", "w", "p")
-    model = EmbeddingModel(Standardize(samples.values), 7, 3)
-    objective = Objective(spec, model, Criterion(nn.Identity()))
-    found = Training(samples, 0).encode(objective, "stage", np.array([4, 1]))
-    expected = stage_features(model.trunk, samples.values)[[4, 1]]
-    assert torch.equal(found, expected)
 
 
 def test_what_class_means_leave_has_mean_zero_in_every_class() -> None:

@@ -7,13 +7,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from oodml.train.methods.parts.synthesis import (
-    constant,
-    loss_on,
-    n_pair_triplets,
-    pulled,
-    random_triplets,
-)
+from oodml.train.methods.daml import random_triplets
+from oodml.train.methods.hdml import n_pair_triplets, pulled
+from oodml.train.methods.parts.synthesis import constant, loss_on
 from oodml.train.registry import get_method
 
 CLASSES, DIMENSION = 6, 8

@@ -1,20 +1,18 @@
-"""Learners that are slices of one embedding, each trained on what those before it leave."""
+"""BIER: learners that are slices of one embedding, each trained on what those before it leave."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import combinations
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from oodml.errors import UsageError, unknown_name
 from oodml.runs.spec import RunSpec
-from oodml.train.decorrelation import (
-    ActivationDecorrelation,
-    AdversarialDecorrelation,
-    start_at_unit_rows,
-    unit_rows,
-)
+from oodml.train.methods.parts.over_pairs import cosines, mean_where, pairs_of
+from oodml.train.methods.parts.several_heads import reverse_gradient, slice_sizes, unit_slices
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import (
     Batch,
@@ -24,38 +22,59 @@ from oodml.train.objective import (
     groups,
     trainable,
 )
-from oodml.train.slices import unit_slices
+from oodml.train.registry import method
 
-Decorrelation = AdversarialDecorrelation | ActivationDecorrelation
-
-
-DECORRELATIONS: dict[str, Callable[[Sequence[int]], Decorrelation]] = {
-    "adversarial": AdversarialDecorrelation,
-    "activation": lambda sizes: ActivationDecorrelation(),
-}
+# The width of a regressor between two learners, from the code.
+HIDDEN = 512
+# Where the accumulated score starts, by the form of boosting (arXiv:1801.04815, its code).
+FORMS = {"shrinkage": 0.5, "eta": 0.0}
 
 
+@method(
+    "bier",
+    paper="arXiv:1801.04815",
+    source="arXiv:1801.04815, its code, Stanford Online Products",
+    heads="3 growing slices, boosted; all retrieve",
+    network={"batch_size": 128, "weight_decay": 2e-4},
+)
 class BoostedLearners(Objective):
-    """Learners in slices of the embedding, boosted one after the other and kept apart.
+    """BIER: learners in growing slices, each taught most on pairs that those before it got wrong.
 
-    Retrieval sees every learner at unit length times its share of the dimensions. What keeps them
-    apart moves the head alone, not the trunk.
+    `heads` is the ratio of the slices. `boosting` is the "shrinkage" form or the "eta" form of the
+    pairs' weights. `diversity` weighs the `decorrelation`, "adversarial" or "activation", and
+    `length_weight` within it how firmly the weights of each unit are held at unit length, those of
+    the regressors and of the heads. It moves the head alone, not the trunk. Where the trunk is
+    trained, the heads learn `head_rate` times as fast. Retrieval sees every learner at unit length
+    times its share of the dimensions. Means over positives leave out the pairs of a sample with
+    itself, which the code counts; the weights into a unit are held, where the code of the adversary
+    takes those out of an input.
     """
 
     def __init__(
         self,
         spec: RunSpec,
         model: EmbeddingModel,
+        num_classes: int,
         *,
-        criterion: Criterion,
-        sizes: Sequence[int],
-        decorrelation: str,
-        diversity: float,
-        length_weight: float,
-        head_rate: float,
+        heads: str = "3-5-8",
+        alpha: float = 2.0,
+        beta: float = 0.5,
+        cost: float = 25.0,
+        boosting: str = "shrinkage",
+        shrinkage: float = 0.06,
+        decorrelation: str = "adversarial",
+        diversity: float = 5e-5,
+        length_weight: float = 1e5,
+        head_rate: float = 10.0,
     ) -> None:
-        super().__init__(spec, model, criterion)
-        self.sizes = list(sizes)
+        if decorrelation not in DECORRELATIONS:
+            raise unknown_name("decorrelation", decorrelation, DECORRELATIONS)
+        sizes = slice_sizes(model.embedding_dim, shares_in(heads))
+        deviance = BoostedDeviance(
+            sizes, alpha=alpha, beta=beta, cost=cost, form=boosting, shrinkage=shrinkage
+        )
+        super().__init__(spec, model, Criterion(deviance))
+        self.sizes = sizes
         self.diversity, self.length_weight, self.head_rate = diversity, length_weight, head_rate
         self.decorrelation = (
             DECORRELATIONS[decorrelation](sizes) if diversity and len(sizes) > 1 else None
@@ -92,3 +111,152 @@ class BoostedLearners(Objective):
         common: Tensor = self.decorrelation([functional.linear(pooled, part) for part in rows])
         lengths = self.decorrelation.penalty() + torch.stack([unit_rows(x) for x in rows]).sum()
         return value + self.diversity * (common + self.length_weight * lengths)
+
+
+def shares_in(text: str) -> list[int]:
+    """The numbers of "3-5-8"; `UsageError` for anything else."""
+    parts = text.split("-")
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise UsageError(f"{text!r} is no ratio of heads: write whole numbers as 3-5-8.")
+    return [int(part) for part in parts]
+
+
+class BoostedDeviance(nn.Module):
+    """The mean over learners of the deviance log(1 + e^(-a)) of pairs, a = alpha (s - beta) m.
+
+    s is the cosine of a pair in the learner's slice of the embedding, m is 1 for positives and
+    minus `cost` for negatives; means over positives and over negatives are summed. A learner's
+    pairs are weighted, without gradient, by how wrong the learners before it were: by the logistic
+    function of minus the accumulated score, see `accumulated` and `pair_weights`.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        *,
+        alpha: float,
+        beta: float,
+        cost: float,
+        form: str,
+        shrinkage: float,
+    ) -> None:
+        super().__init__()
+        if form not in FORMS:
+            raise unknown_name("form of boosting", form, FORMS)
+        self.sizes = list(sizes)
+        self.alpha, self.beta, self.cost = alpha, beta, cost
+        self.form, self.shrinkage = form, shrinkage
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """The scalar loss of embeddings (B, D), of which every learner has its slice."""
+        positive, negative = pairs_of(labels)
+        signs = torch.where(negative, -self.cost, 1.0)
+        score = torch.full_like(signs, FORMS[self.form])
+        weights = torch.ones_like(signs)
+        value = embeddings.new_zeros(())
+        for number, part in enumerate(torch.split(embeddings, self.sizes, dim=1), 1):
+            unit = functional.normalize(part, dim=1)
+            margins = self.alpha * (cosines(unit, unit) - self.beta) * signs
+            deviance = weights * functional.softplus(-margins)
+            value = value + mean_where(deviance, positive) + mean_where(deviance, negative)
+            score = self.accumulated(score, margins.detach(), number)
+            weights = self.pair_weights(score, negative)
+        return value / len(self.sizes)
+
+    def accumulated(self, score: Tensor, margins: Tensor, number: int) -> Tensor:
+        """The score after learner `number`, from 1.
+
+        In the "shrinkage" form its margins are added, times the shrinkage. In the "eta" form the
+        score is a mean of the margins so far, in which the last has the share 2 / (number + 1).
+        """
+        if self.form == "shrinkage":
+            return score + self.shrinkage * margins
+        eta = 2 / (number + 1)
+        return (1 - eta) * score + eta * margins
+
+    def pair_weights(self, score: Tensor, negative: Tensor) -> Tensor:
+        """What the next learner's pairs weigh; in the "shrinkage" form negatives count twice."""
+        weights = torch.sigmoid(-score)
+        return torch.where(negative, 2 * weights, weights) if self.form == "shrinkage" else weights
+
+
+class AdversarialDecorrelation(nn.Module):
+    """One regressor for every two learners, from the larger to the smaller (arXiv:1801.04815).
+
+    It learns to make the squared product of its guess and the smaller learner's output large; the
+    gradients of both outputs are reversed, so the learners make it small. Unlike `Adversary`,
+    neither side has unit length, so `penalty` holds the weights.
+    """
+
+    def __init__(self, sizes: Sequence[int], hidden: int = HIDDEN) -> None:
+        super().__init__()
+        self.pairs = list(combinations(range(len(sizes)), 2))
+        self.regressors = nn.ModuleList(
+            nn.Sequential(
+                nn.Linear(sizes[source], hidden), nn.ReLU(), nn.Linear(hidden, sizes[target])
+            )
+            for target, source in self.pairs
+        )
+        for layer in self._layers():
+            start_at_unit_rows(layer)
+            nn.init.zeros_(layer.bias)
+
+    def _layers(self) -> list[nn.Linear]:
+        return [layer for layer in self.regressors.modules() if isinstance(layer, nn.Linear)]
+
+    def forward(self, parts: Sequence[Tensor]) -> Tensor:
+        """Minus the mean squared products of learners' outputs (B, d_m), summed over the pairs."""
+        value = parts[0].new_zeros(())
+        for (target, source), regressor in zip(self.pairs, self.regressors, strict=True):
+            guess = regressor(reverse_gradient(parts[source]))
+            value = value - (reverse_gradient(parts[target]) * guess).square().mean()
+        return value
+
+    def penalty(self) -> Tensor:
+        """What the regressors' weights and biases are away from the lengths they may have."""
+        away = [unit_rows(layer.weight) + short(layer.bias) for layer in self._layers()]
+        return torch.stack(away).sum()
+
+
+class ActivationDecorrelation(nn.Module):
+    """The same without an adversary: products of any two dimensions of two learners are small."""
+
+    def forward(self, parts: Sequence[Tensor]) -> Tensor:
+        """The mean squared product over samples and pairs of dimensions, summed over learners."""
+        # The mean over all pairs of dimensions of (f_k g_l)^2 is the product of the means.
+        energy = [part.square().mean(dim=1) for part in parts]
+        products = [(one * other).mean() for one, other in combinations(energy, 2)]
+        return torch.stack(products).sum()
+
+    def penalty(self) -> Tensor:
+        """Nothing: there are no weights."""
+        return torch.zeros(())
+
+
+Decorrelation = AdversarialDecorrelation | ActivationDecorrelation
+DECORRELATIONS: dict[str, Callable[[Sequence[int]], Decorrelation]] = {
+    "adversarial": AdversarialDecorrelation,
+    "activation": lambda sizes: ActivationDecorrelation(),
+}
+
+
+@torch.no_grad()
+def start_at_unit_rows(layer: nn.Linear) -> None:
+    """Bring every row of the weights to length 1, so that the penalty does not drown the start."""
+    layer.weight.copy_(functional.normalize(layer.weight, dim=1))
+
+
+def unit_rows(weight: Tensor) -> Tensor:
+    """The mean squared difference of the rows' squared lengths from 1.
+
+    `weight` is (k, d); the difference is a scalar.
+    """
+    return (weight.square().sum(dim=1) - 1).square().mean()
+
+
+def short(bias: Tensor) -> Tensor:
+    """By how much the squared length is above 1.
+
+    `bias` is (k,); the result is a scalar.
+    """
+    return (bias.square().sum() - 1).clamp(min=0)

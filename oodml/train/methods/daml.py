@@ -1,4 +1,4 @@
-"""Negatives that a generator makes against the metric that is being learned."""
+"""DAML: negatives that a generator makes against the metric that is being learned."""
 
 from __future__ import annotations
 
@@ -7,36 +7,60 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from oodml.runs.spec import RunSpec
-from oodml.train.methods.parts.synthesis import Triplets, constant, loss_on, random_triplets
+from oodml.train.methods.parts.mining import draw
+from oodml.train.methods.parts.synthesis import Triplets, check_base, constant, loss_on
 from oodml.train.model import EmbeddingModel
-from oodml.train.objective import Batch, Criterion, Encoded, Objective
+from oodml.train.objective import Batch, Encoded, Objective, as_criterion
+from oodml.train.registry import Base, Recipe, method
+
+_TRIPLET = Base("triplet")
 
 
+@method(
+    "daml",
+    paper="10.1109/CVPR.2018.00294",
+    source="powerful-benchmarker; weight of the generator's terms, triplets and its rate for short "
+    "runs chosen here",
+    needs="private optimiser",
+    recipes={
+        family: Recipe("powerful-benchmarker", {"triplets": 100, "generator_rate": 1e-6})
+        for family in ("cub200", "cars196", "sop")
+    },
+)
 class AdversarialNegatives(Objective):
-    """The base loss, plus `weight` times the same with a generator's negatives.
+    """DAML: a loss over triplets, also with negatives that a generator makes hard.
 
     The generator turns the features of a triplet into a negative that should lie near the anchor,
-    near the true negative, and under the head's metric nearer to the anchor than the positive. It
-    is trained by an optimiser of its own before the network's step, on features without gradient
-    and with the head's weights as constants. To the network its negatives are constants too: the
-    head learns from them, the trunk does not.
+    near the true negative, and under the head's metric nearer to the anchor than the positive:
+    `hard`, `regular` and `adversarial` weigh these terms, `hidden` is its width (0: that of the
+    features). It is trained by an optimiser of its own before the network's step, on features
+    without gradient and with the head's weights as constants. `weight` is that of the loss with
+    synthetic negatives, `triplets` of which are made an anchor. To the network they are constants
+    too: the head learns from them, the trunk does not. Works on cached features as they are,
+    standardised. Retrieval knows real features only.
     """
 
     def __init__(
         self,
         spec: RunSpec,
         model: EmbeddingModel,
+        num_classes: int,
         *,
-        criterion: Criterion,
-        weight: float,
-        triplets: int,
-        weights: tuple[float, float, float],
-        margin: float,
-        hidden: int,
-        generator_rate: float,
+        base: Base = _TRIPLET,
+        weight: float = 0.1,
+        hard: float = 1.0,
+        regular: float = 1.0,
+        adversarial: float = 1.0,
+        margin: float = 0.01,
+        triplets: int = 1,
+        hidden: int = 0,
+        generator_rate: float = 1e-3,
     ) -> None:
+        criterion = as_criterion(base.criterion(num_classes, model.embedding_dim))
+        check_base(criterion, model.embedding_dim, "daml", base.name)
         super().__init__(spec, model, criterion)
-        self.weight, self.triplets, self.weights, self.margin = weight, triplets, weights, margin
+        self.weight, self.triplets, self.margin = weight, triplets, margin
+        self.weights = (hard, regular, adversarial)
         size = model.dimension
         self.generator = nn.Sequential(
             nn.Linear(3 * size, hidden or size), nn.ReLU(), nn.Linear(hidden or size, size)
@@ -98,3 +122,15 @@ def nearer_than_positive(made: Tensor, anchors: Tensor, positives: Tensor, margi
     """Mean [D(made, anchor) - D(positive, anchor) - margin]+ of embeddings (T, d)."""
     reach = (positives - anchors).norm(dim=1)
     return functional.relu((made - anchors).norm(dim=1) - reach - margin).mean()
+
+
+@torch.no_grad()
+def random_triplets(labels: Tensor, per_anchor: int) -> Triplets:
+    """So many random triplets of every sample (B,) that has a positive and a negative."""
+    negative = labels[:, None] != labels[None, :]
+    positive = (~negative).fill_diagonal_(False)
+    anchors = torch.nonzero(positive.any(1) & negative.any(1)).flatten()
+    if not len(anchors):
+        return Triplets(anchors, anchors, anchors)
+    anchors = anchors.repeat_interleave(per_anchor)
+    return Triplets(anchors, draw(positive[anchors]), draw(negative[anchors]))

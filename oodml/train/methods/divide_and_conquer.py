@@ -1,18 +1,20 @@
-"""Division of the data and of the embedding: a learner for every cluster of training samples."""
+"""Divide and conquer the embedding space: a learner for every cluster of training samples."""
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
 
-from oodml.errors import UsageError, unknown_name
+from oodml.errors import UsageError
+from oodml.runs.spec import RunSpec
+from oodml.seeding import derive_seed
+from oodml.train.methods.parts.clusters import DividedTraining, Labels, clusters_of, matched
+from oodml.train.methods.parts.several_heads import slice_sizes, unit_slices
+from oodml.train.model import EmbeddingModel
+from oodml.train.objective import Encoded, ParameterGroup, as_criterion, groups, trainable
 from oodml.train.registry import Base, Recipe, method
-
-if TYPE_CHECKING:
-    from oodml.train.objective import MakeObjective
-
-
-MASKS = ("learned", "fixed")
+from oodml.train.training import Training
 
 
 @method(
@@ -29,102 +31,73 @@ MASKS = ("learned", "fixed")
         )
     },
 )
-def divide_and_conquer(
-    num_classes: int,
-    embedding_dim: int,
-    *,
-    base: Base = Base("margin"),  # noqa: B008 (a frozen record)
-    clusters: int = 4,
-    period: int = 2,
-    joint: float = 0.5,
-) -> MakeObjective:
+class DivideAndConquer(DividedTraining):
     """Divide and conquer: a slice of the embedding for each cluster of the training samples.
 
     The pooled features are clustered every `period` epochs; the last `joint` share of the training
     is for the whole embedding. Clusters keep their slices by an assignment to the clusters before.
-    The paper holds the margin loss's boundary fixed; here it is learned as in the base.
+    Retrieval sees each slice at unit length. The paper holds the margin loss's boundary fixed; here
+    it is learned as in the base.
     """
-    from oodml.train.objective import as_criterion
-    from oodml.train.slice_learners import SliceLearners
-    from oodml.train.slices import slice_sizes
 
-    _check("divide_and_conquer", clusters, period, joint)
-    sizes = slice_sizes(embedding_dim, [1] * clusters)
-    whole = as_criterion(base.criterion(num_classes, embedding_dim))
-    apart = sizes if clusters > 1 else []
-    return partial(
-        SliceLearners,
-        criterion=whole,
-        criteria=[as_criterion(base.criterion(num_classes, size)) for size in apart],
-        sizes=sizes,
-        period=period,
-        joint=joint,
-    )
+    def __init__(
+        self,
+        spec: RunSpec,
+        model: EmbeddingModel,
+        num_classes: int,
+        *,
+        base: Base = Base("margin"),  # noqa: B008 (a frozen record)
+        clusters: int = 4,
+        period: int = 2,
+        joint: float = 0.5,
+    ) -> None:
+        if clusters < 1:
+            raise UsageError(f"divide_and_conquer: clusters={clusters}: give 1 or more.")
+        sizes = slice_sizes(model.embedding_dim, [1] * clusters)
+        whole = as_criterion(base.criterion(num_classes, model.embedding_dim))
+        own = [
+            as_criterion(base.criterion(num_classes, size))
+            for size in (sizes if clusters > 1 else [])
+        ]
+        super().__init__(spec, model, criterion=whole, period=period, joint=joint)
+        self.sizes = sizes
+        # A criterion that is the same for any dimension is shared with the whole embedding.
+        self.criteria = [
+            self.criterion if same_shapes(each.loss, whole.loss) else each for each in own
+        ]
+        unshared = [each for each in self.criteria if each is not self.criterion]
+        self.slice_losses = nn.ModuleList(each.loss for each in unshared)
+        self.slice_miners = nn.ModuleList(each.miner for each in unshared if each.miner)
 
-
-@method(
-    "hierarchical_divide_and_conquer",
-    paper="arXiv:2109.04003",
-    source="arXiv:2109.04003, its code; period, joint, freeze and 4 clusters chosen here",
-    heads="one, under a mask a cluster; retrieves without",
-    needs="clusters of the training data",
-    recipes={
-        "sop": Recipe(
-            "arXiv:2109.04003, its code",
-            {"clusters": 32, "period": 2, "freeze": 1, "joint": 0.55},
-            {"batch_size": 80, "samples_per_class": 2, "weight_decay": 1e-4},
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """With the slices' losses at the losses' rate."""
+        rate = self.spec.criterion_learning_rate
+        return super().parameter_groups() + groups(
+            ParameterGroup(trainable(self.slice_losses), rate, 0.0)
         )
-    },
-)
-def hierarchical_divide_and_conquer(
-    num_classes: int,
-    embedding_dim: int,
-    *,
-    base: Base = Base("margin"),  # noqa: B008 (a frozen record)
-    clusters: int = 4,
-    period: int = 1,
-    joint: float = 0.4,
-    freeze: int = 0,
-    masks: str = "learned",
-    mask_rate: float = 1e-3,
-    orthogonality: float = 0.01,
-) -> MakeObjective:
-    """Hierarchical divide and conquer: clusters halved again and again, a learned mask for each.
 
-    Training begins with one cluster; every `period` epochs the samples are clustered anew and the
-    clusters halved until there are `clusters`, a power of two. The last `joint` share trains the
-    embedding without masks. Whole networks rest their trunk for `freeze` epochs after new clusters
-    (the paper: 1 of a period of 2). `masks` are "learned", at `mask_rate`, or "fixed": halves,
-    quarters, ... of the embedding. `orthogonality` weighs the mean cosine of two masks. The margin
-    loss learns its boundary, as in `divide_and_conquer`.
-    """
-    from oodml.train.methods.hierarchical_divide_and_conquer import MaskLearners
-    from oodml.train.objective import as_criterion
+    def unit(self, output: Tensor) -> Tensor:
+        """Every slice at unit length, then the whole: cosines are the means of the slices'."""
+        return unit_slices(output, self.sizes, [1.0] * len(self.sizes))
 
-    _check("hierarchical_divide_and_conquer", clusters, period, joint)
-    depth = clusters.bit_length() - 1
-    if clusters != 2**depth:
-        raise UsageError(
-            f"hierarchical_divide_and_conquer: clusters={clusters} is no power of two; "
-            f"give {2**depth} or {2 ** (depth + 1)}."
-        )
-    if masks not in MASKS:
-        raise unknown_name("kind of masks", masks, MASKS)
-    return partial(
-        MaskLearners,
-        criterion=as_criterion(base.criterion(num_classes, embedding_dim)),
-        depth=depth,
-        period=period,
-        joint=joint,
-        freeze=freeze,
-        masks=masks,
-        mask_rate=mask_rate,
-        overlap_weight=orthogonality,
-    )
+    def clustered(self, training: Training, epoch: int) -> Labels | None:
+        """As many clusters as slices, named as the ones before that they resemble."""
+        number = len(self.sizes)
+        if number == 1:
+            return None
+        seed = derive_seed(training.seed, "clusters", epoch)
+        new = clusters_of(self.directions(training), number, seed=seed)
+        return new if self.clusters is None else matched(new, self.clusters, number)
+
+    def learner_loss(self, encoded: Encoded, labels: Tensor, cluster: int) -> Tensor:
+        """The loss of the cluster's slice by itself."""
+        output = torch.split(encoded.output, self.sizes, dim=1)[cluster]
+        embedding = torch.split(encoded.embedding, self.sizes, dim=1)[cluster]
+        own = Encoded(encoded.pooled, output, functional.normalize(embedding, dim=1))
+        return self.criteria[cluster](own, labels)
 
 
-def _check(name: str, clusters: int, period: int, joint: float) -> None:
-    if clusters < 1 or period < 1:
-        raise UsageError(f"{name}: clusters={clusters}, period={period}: give 1 or more of both.")
-    if not 0 <= joint <= 1:
-        raise UsageError(f"{name}: joint={joint} is no share of the training: give 0 to 1.")
+def same_shapes(one: nn.Module, other: nn.Module) -> bool:
+    """Whether two modules hold tensors of the same names and shapes."""
+    shapes = [{k: v.shape for k, v in each.state_dict().items()} for each in (one, other)]
+    return shapes[0] == shapes[1]

@@ -1,22 +1,24 @@
-"""Groups and graphs: the samples of a batch decide together which class each belongs to."""
+"""Group Loss and Group Loss++: soft labels of a batch, refined by how alike its samples are."""
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from oodml.errors import UsageError
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from oodml.train.objective import Criterion
 from oodml.train.registry import Recipe, method
 
-if TYPE_CHECKING:
-    from oodml.train.objective import Criterion, MakeObjective
+# Added under the logarithm by the reference code (github.com/dvl-tum/group_loss).
+TINY = 1e-12
+# Vectors whose entries differ by less than this correlate with nothing.
+SMALLEST = 1e-6
+_CODE = "github.com/dvl-tum/group_loss"
 
 
-_GROUP_CODE = "github.com/dvl-tum/group_loss"
-_MESSAGE_CODE = "github.com/dvl-tum/intra_batch"
-
-
-def _network(
+def network(
     batch_size: int, samples_per_class: int, rate: float, weight_decay: float
 ) -> dict[str, Any]:
     """Whole networks as both papers train them, all at one rate, with Adam in place of RAdam.
@@ -36,23 +38,21 @@ def _network(
 
 
 # CUB200-2011's in both.
-_CUB = _network(54, 9, 1.56e-4, 6e-6)
-_GROUP_RECIPES = {
-    "cars196": Recipe(
-        _GROUP_CODE, {"anchors": 3, "temperature": 79.0}, _network(35, 7, 2e-4, 4.9e-7)
-    ),
-    "sop": Recipe(_GROUP_CODE, {"temperature": 54.0}, _network(60, 6, 6.08e-4, 5.3e-12)),
+CUB = network(54, 9, 1.56e-4, 6e-6)
+_RECIPES = {
+    "cars196": Recipe(_CODE, {"anchors": 3, "temperature": 79.0}, network(35, 7, 2e-4, 4.9e-7)),
+    "sop": Recipe(_CODE, {"temperature": 54.0}, network(60, 6, 6.08e-4, 5.3e-12)),
 }
-_GROUP_SOURCE = f"{_GROUP_CODE}, CUB200-2011"
+_SOURCE = f"{_CODE}, CUB200-2011"
 
 
 @method(
     "group_loss",
     paper="arXiv:1912.00385",
-    source=_GROUP_SOURCE,
+    source=_SOURCE,
     heads="class + embedding; embedding retrieves",
-    network=_CUB,
-    recipes=_GROUP_RECIPES,
+    network=CUB,
+    recipes=_RECIPES,
 )
 def group_loss(
     num_classes: int,
@@ -71,9 +71,6 @@ def group_loss(
     every batch, and leave one sample of each class to be labelled; the reference takes the first.
     It trains the network as a classifier for 10 epochs before, which is left out.
     """
-    from oodml.train.losses.replicator import GroupLoss
-    from oodml.train.objective import Criterion
-
     loss = GroupLoss(num_classes, embedding_dim, anchors, temperature, iterations, auxiliary_weight)
     return Criterion(loss, normalized=False)
 
@@ -81,10 +78,10 @@ def group_loss(
 @method(
     "group_loss_pp",
     paper="arXiv:2204.01509",
-    source=f"{_GROUP_SOURCE}; tricks of the evaluation set here",
+    source=f"{_SOURCE}; tricks of the evaluation set here",
     heads="class + embedding; embedding retrieves",
-    network={**_CUB, "flip": True},
-    recipes=_GROUP_RECIPES,
+    network={**CUB, "flip": True},
+    recipes=_RECIPES,
     mix=0.5,
 )
 def group_loss_pp(
@@ -113,61 +110,73 @@ def group_loss_pp(
     return trained
 
 
-@method(
-    "mpn",
-    paper="arXiv:2102.07753",
-    source=f"{_MESSAGE_CODE}, CUB200-2011",
-    heads="class + class after messages + embedding; embedding retrieves",
-    network=_CUB,
-    # The rate of heads on features: the paper trains everything at one.
-    criterion_learning_rate=1e-3,
-    recipes={
-        "cub200": Recipe(_MESSAGE_CODE, {"redraw": True}),
-        "cars196": Recipe(
-            _MESSAGE_CODE,
-            {"layers": 2, "heads": 8, "concatenated": True, "temperature": 0.111},
-            _network(70, 7, 3.67e-4, 2.6e-9),
-        ),
-        "sop": Recipe(
-            _MESSAGE_CODE,
-            {"heads": 8, "temperature": 0.605},
-            _network(90, 6, 2.47e-4, 2.8e-13),
-        ),
-    },
-)
-def mpn(
-    num_classes: int,
-    embedding_dim: int,
-    *,
-    layers: int = 1,
-    heads: int = 2,
-    concatenated: bool = False,
-    dropout: float = 0.1,
-    temperature: float = 0.2,
-    smoothing: float = 0.1,
-    redraw: bool = False,
-) -> MakeObjective:
-    """Intra-batch connections: samples attend to their batch before a second classifier.
+class GroupLoss(nn.Module):
+    """Cross-entropy of refined soft labels, plus `weight` times that of a linear classifier.
 
-    The attention is of training only; with `layers=0` it is left out. The code computes
-    correlations between samples and does not use them, nor are they here. Its configuration for
-    SOP names the first classifier alone; the paper's method has both. Random erasing, a part of
-    its augmentation, is left out.
+    `anchors` samples of a class start with their label, the others with the classifier's softmax
+    at a temperature, over all training classes (arXiv:1912.00385).
     """
-    from oodml.train.message_passing import MessageClassifier, MessagePassing
-    from oodml.train.methods.mpn import ClassifiedTwice, IntraBatchConnections
-    from oodml.train.objective import Criterion
 
-    if heads < 1 or embedding_dim % heads:
-        raise UsageError(
-            f"mpn: heads={heads} does not divide the embedding's {embedding_dim} dimensions; "
-            "give a number that does."
-        )
-    messages = None
-    if layers > 0:
-        network = MessagePassing(embedding_dim, layers, heads, dropout, concatenated=concatenated)
-        messages = MessageClassifier(num_classes, embedding_dim, network)
-    loss = ClassifiedTwice(num_classes, embedding_dim, messages, temperature, smoothing)
-    return partial(
-        IntraBatchConnections, criterion=Criterion(loss, normalized=False), redraw=redraw
-    )
+    def __init__(
+        self,
+        num_classes: int,
+        embedding_dim: int,
+        anchors: int,
+        temperature: float,
+        iterations: int,
+        weight: float,
+    ) -> None:
+        super().__init__()
+        self.classifier = nn.Linear(embedding_dim, num_classes)
+        self.anchors, self.temperature = anchors, temperature
+        self.iterations, self.weight = iterations, weight
+
+    def forward(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """The mean loss of a batch of outputs (B, D) of any length."""
+        logits = self.classifier(outputs)
+        own = functional.one_hot(labels, logits.shape[1]).to(logits.dtype)
+        soft = functional.softmax(logits / self.temperature, dim=1)
+        start = torch.where(drawn_anchors(labels, self.anchors)[:, None], own, soft)
+        refined = replicated(start, correlations(outputs), self.iterations)
+        value = functional.nll_loss(torch.log(refined + TINY), labels)
+        if not self.weight:
+            return value
+        return value + self.weight * functional.cross_entropy(logits, labels)
+
+
+def correlations(vectors: Tensor) -> Tensor:
+    """Pearson's correlation of each pair of vectors (B, D) over the dimensions: (B, B).
+
+    Negative ones count as 0. Each vector has 1 with itself, also one of equal entries.
+    """
+    centered = vectors - vectors.mean(dim=1, keepdim=True)
+    unit = functional.normalize(centered, dim=1, eps=SMALLEST)
+    itself = torch.eye(len(vectors), dtype=torch.bool, device=vectors.device)
+    return torch.where(itself, 1.0, (unit @ unit.T).relu())
+
+
+def drawn_anchors(labels: Tensor, per_class: int) -> Tensor:
+    """Which samples of a batch are anchors, drawn at random: (B,) bool.
+
+    Every class has `per_class` of them, but at least one of its samples is none.
+    """
+    order = torch.randperm(len(labels), device=labels.device)
+    order = order[labels[order].argsort(stable=True)]
+    sizes = torch.bincount(labels)
+    first = (sizes.cumsum(0) - sizes)[labels[order]]
+    place = torch.arange(len(labels), device=labels.device) - first
+    chosen = place < (sizes[labels[order]] - 1).clamp(max=per_class)
+    return torch.zeros_like(labels, dtype=torch.bool).scatter(0, order, chosen)
+
+
+def replicated(assignments: Tensor, similarity: Tensor, iterations: int) -> Tensor:
+    """Soft labels X (B, C) after steps X <- X * (W X) with rows brought back to sum 1.
+
+    W is `similarity` (B, B), nowhere negative. A row that W X gives no mass stays as it is.
+    """
+    for _ in range(iterations):
+        grown = assignments * (similarity @ assignments)
+        mass = grown.sum(dim=1, keepdim=True)
+        reached = mass > 0
+        assignments = torch.where(reached, grown / torch.where(reached, mass, 1.0), assignments)
+    return assignments

@@ -1,4 +1,4 @@
-"""Tuples with harder negatives, mapped back to features and judged as far as they are trusted."""
+"""HDML: tuples with harder negatives, mapped back to features and judged as they are trusted."""
 
 from __future__ import annotations
 
@@ -9,27 +9,49 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from oodml.runs.spec import RunSpec
-from oodml.train.methods.parts.synthesis import Triplets, constant, loss_on, n_pair_triplets, pulled
+from oodml.train.methods.parts.synthesis import Triplets, check_base, constant, loss_on
+from oodml.train.mining import OnePairPerClass
 from oodml.train.model import EmbeddingModel
-from oodml.train.objective import Batch, Criterion, Objective
+from oodml.train.objective import Batch, Objective, as_criterion
+from oodml.train.registry import Base, Recipe, method
 
+_CODE = "code of arXiv:1903.05503"
+_N_PAIR = Base("n_pair")
 # What stands for a running loss before the first step: no pull, full trust in real samples.
 _BEFORE = 1e6
 _SMALLEST = 1e-12
 
 
-class HardnessAware(Objective):
-    """The base loss of samples and of their synthetic, harder tuples, by trust in the generator.
+def _published(beta: float, weight_decay: float) -> Recipe:
+    settings = {"batch_size": 128, "learning_rate": 7e-5, "weight_decay": weight_decay}
+    return Recipe(_CODE, {"beta": beta, "negatives": 0}, settings)
 
-    Negatives are pulled to their anchor, the more the smaller the base loss was at the last step.
-    A generator maps outputs of the head back to features, a classifier of features keeps it to
-    their classes. The synthetic tuples, anchors and positives too, go from the head through the
-    generator and the same head; the weight of their loss grows as the generator's falls. It was
-    `generator_loss` at the last step, a number without gradient.
+
+@method(
+    "hdml",
+    paper="arXiv:1903.05503",
+    source=_CODE + "; negatives chosen here for short runs",
+    needs="private optimisers",
+    recipes={"cub200": _published(5e3, 1e-3), "cars196": _published(1e4, 5e-3)},
+)
+class HardnessAware(Objective):
+    """HDML: a loss over pairs, also on tuples whose negatives are pulled to their anchor.
+
+    Negatives are pulled the more the smaller the base loss was at the last step; `alpha` says how
+    far (0: not at all). A generator maps outputs of the head back to features, a classifier of
+    features keeps it to their classes; `balance` and `class_weight` weigh the two. The synthetic
+    tuples, anchors and positives too, go from the head through the generator and the same head; the
+    weight of their loss grows as the generator's loss at the last step falls. `beta` says how soon
+    they are trusted (0: never, which is the base loss alone; it belongs to the size of batch and
+    features).
 
     The network's gradient passes through the generator, whose weights are constants to it.
     Generator and classifier are trained by optimisers of their own, before the network's step,
     on outputs and features without gradient; the classifier on real features only.
+
+    Tuples are pairs of one class each with the positives of `negatives` others, 0 for all as in the
+    paper, which on cached features costs many times what a head does. Works on cached features as
+    they are, standardised; retrieval knows real ones only.
     """
 
     real_loss: Tensor
@@ -39,17 +61,20 @@ class HardnessAware(Objective):
         self,
         spec: RunSpec,
         model: EmbeddingModel,
-        *,
-        criterion: Criterion,
         num_classes: int,
-        alpha: float,
-        beta: float,
-        balance: float,
-        class_weight: float,
-        negatives: int,
-        hidden: int,
-        rates: tuple[float, float],
+        *,
+        base: Base = _N_PAIR,
+        alpha: float = 90.0,
+        beta: float = 1e4,
+        balance: float = 0.5,
+        class_weight: float = 1e4,
+        negatives: int = 1,
+        hidden: int = 512,
+        generator_rate: float = 1e-2,
+        classifier_rate: float = 1e-3,
     ) -> None:
+        criterion = as_criterion(base.criterion(num_classes, model.embedding_dim))
+        check_base(criterion, model.embedding_dim, "hdml", base.name)
         super().__init__(spec, model, criterion)
         self.alpha, self.beta = alpha, beta
         self.balance, self.class_weight, self.negatives = balance, class_weight, negatives
@@ -62,8 +87,8 @@ class HardnessAware(Objective):
         )
         self.classifier = nn.Linear(model.dimension, num_classes)
         self.optimizers = {
-            "generator": torch.optim.Adam(self.generator.parameters(), lr=rates[0]),
-            "classifier": torch.optim.Adam(self.classifier.parameters(), lr=rates[1]),
+            "generator": torch.optim.Adam(self.generator.parameters(), lr=generator_rate),
+            "classifier": torch.optim.Adam(self.classifier.parameters(), lr=classifier_rate),
         }
         self.register_buffer("real_loss", torch.tensor(_BEFORE))
         self.register_buffer("generator_loss", torch.tensor(_BEFORE))
@@ -120,3 +145,37 @@ class HardnessAware(Objective):
         for optimizer in self.optimizers.values():
             optimizer.step()
         self.generator_loss.copy_(value.detach())
+
+
+@torch.no_grad()
+def n_pair_triplets(labels: Tensor, negatives: int = 0) -> Triplets:
+    """A random pair of every class, each with the positives of that many other pairs.
+
+    0 takes those of all other pairs, in the structure of the N-pair loss; fewer are drawn. `labels`
+    is (B,).
+    """
+    anchors, positives, _, _ = OnePairPerClass()(labels, labels)
+    pairs = len(anchors)
+    others = torch.rand(pairs, pairs, device=labels.device).fill_diagonal_(2.0).argsort(1)
+    kept = others[:, : min(negatives or pairs, max(pairs - 1, 0))]
+    repeats = kept.shape[1]
+    return Triplets(
+        anchors.repeat_interleave(repeats),
+        positives.repeat_interleave(repeats),
+        positives[kept.flatten()],
+    )
+
+
+def pulled(anchors: Tensor, positives: Tensor, negatives: Tensor, kept: float) -> Tensor:
+    """Negatives (T, d) moved along their line to the anchor, arXiv:1903.05503.
+
+    Of the distance by which a negative is farther than the positive, the share `kept` stays. A
+    negative that is nearer than the positive stays where it is.
+    """
+    to_positive = (positives - anchors).norm(dim=1, keepdim=True)
+    to_negative = (negatives - anchors).norm(dim=1, keepdim=True)
+    beyond = to_negative > to_positive
+    wanted = to_positive + (to_negative - to_positive) * kept
+    # Where nothing moves, nothing is divided: a negative on its anchor has no direction.
+    share = torch.where(beyond, wanted, 1.0) / torch.where(beyond, to_negative, 1.0)
+    return torch.where(beyond, anchors + share * (negatives - anchors), negatives)

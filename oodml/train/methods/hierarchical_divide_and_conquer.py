@@ -1,26 +1,60 @@
-"""Learners that each have a mask over the embedding and a cluster in a growing hierarchy."""
+"""Hierarchical divide and conquer: clusters halved again and again, with a learned mask each."""
 
 from __future__ import annotations
 
+from itertools import pairwise
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from oodml.errors import UsageError, unknown_name
 from oodml.runs.spec import RunSpec
-from oodml.train.clusters import Labels, clusters_of, halved, matched
-from oodml.train.masks import halving_masks, mean_cosine
-from oodml.train.methods.parts.clusters import Divided, clustering_seed, directions
+from oodml.seeding import derive_seed
+from oodml.train.methods.parts.clusters import (
+    DividedTraining,
+    Labels,
+    Values,
+    clusters_of,
+    has_pairs,
+    matched,
+)
 from oodml.train.model import EmbeddingModel
-from oodml.train.objective import Criterion, Encoded, ParameterGroup, groups, trainable
+from oodml.train.objective import Encoded, ParameterGroup, as_criterion, groups, trainable
+from oodml.train.registry import Base, Recipe, method
 from oodml.train.training import Training
 
+MASKS = ("learned", "fixed")
+# How often a split of a cluster is tried before it is taken as it is.
+TRIALS = 10
 
-class MaskLearners(Divided):
-    """Clusters that are halved again and again, each with a mask over the whole embedding.
 
-    A cluster's learner sees normalise(z * [mask]+). Every level of the hierarchy has masks of its
-    own, which rest until their time: the optimiser knows them from the start, and theirs is the
-    only state that begins with them. Retrieval sees z without a mask.
+@method(
+    "hierarchical_divide_and_conquer",
+    paper="arXiv:2109.04003",
+    source="arXiv:2109.04003, its code; period, joint, freeze and 4 clusters chosen here",
+    heads="one, under a mask a cluster; retrieves without",
+    needs="clusters of the training data",
+    recipes={
+        "sop": Recipe(
+            "arXiv:2109.04003, its code",
+            {"clusters": 32, "period": 2, "freeze": 1, "joint": 0.55},
+            {"batch_size": 80, "samples_per_class": 2, "weight_decay": 1e-4},
+        )
+    },
+)
+class HierarchicalDivideAndConquer(DividedTraining):
+    """Hierarchical divide and conquer: clusters halved again and again, a learned mask for each.
+
+    Training begins with one cluster; every `period` epochs the samples are clustered anew and the
+    clusters halved until there are `clusters`, a power of two. The learner of a cluster sees
+    normalise(z * [mask]+); the last `joint` share trains z without masks, and retrieval sees it so.
+    Whole networks freeze their trunk for `freeze` epochs after new clusters (the paper: 1 of a
+    period of 2). `masks` are "learned", at `mask_rate`, or "fixed": halves, quarters, ... of the
+    embedding. Every level has masks of its own, frozen until their time: the optimiser knows them
+    from the start, and only their state begins with them. `orthogonality` weighs the mean cosine
+    of two masks. The margin loss learns its boundary, as in `divide_and_conquer`.
     """
 
     level: Tensor
@@ -30,21 +64,31 @@ class MaskLearners(Divided):
         self,
         spec: RunSpec,
         model: EmbeddingModel,
+        num_classes: int,
         *,
-        criterion: Criterion,
-        depth: int,
-        period: int,
-        joint: float,
-        freeze: int,
-        masks: str,
-        mask_rate: float,
-        overlap_weight: float,
+        base: Base = Base("margin"),  # noqa: B008 (a frozen record)
+        clusters: int = 4,
+        period: int = 1,
+        joint: float = 0.4,
+        freeze: int = 0,
+        masks: str = "learned",
+        mask_rate: float = 1e-3,
+        orthogonality: float = 0.01,
     ) -> None:
-        super().__init__(spec, model, criterion=criterion, period=period, joint=joint)
-        self.freeze, self.mask_rate = freeze, mask_rate
-        self.overlap_weight = overlap_weight
-        learned = masks == "learned"
+        depth = max(clusters, 1).bit_length() - 1
+        if clusters != 2**depth:
+            raise UsageError(
+                f"hierarchical_divide_and_conquer: clusters={clusters} is no power of two; "
+                f"give {2**depth} or {2 ** (depth + 1)}."
+            )
+        if masks not in MASKS:
+            raise unknown_name("kind of masks", masks, MASKS)
         dimension = model.embedding_dim
+        criterion = as_criterion(base.criterion(num_classes, dimension))
+        super().__init__(spec, model, criterion=criterion, period=period, joint=joint)
+        self.epochs_frozen, self.mask_rate = freeze, mask_rate
+        self.orthogonality = orthogonality
+        learned = masks == "learned"
         levels = (
             [torch.ones(2**level, dimension) for level in range(depth + 1)]
             if learned
@@ -64,13 +108,13 @@ class MaskLearners(Divided):
         """The clusters of the level anew, named as before, then each of them halved."""
         if self.clusters is None or len(self.masks) == 1:
             return torch.zeros_like(training.labels).numpy()
-        values, seed = directions(self, training), clustering_seed(training, epoch)
-        number = 2 ** int(self.level)
+        seed, number = derive_seed(training.seed, "clusters", epoch), 2 ** int(self.level)
+        values = self.directions(training)
         clusters = matched(clusters_of(values, number, seed=seed), self.clusters, number)
         if int(self.level) < len(self.masks) - 1:
             clusters = halved(values, clusters, training.labels.numpy(), seed=seed)
             self._descend()
-        self.frozen_until.fill_((epoch + self.freeze) * self.batches(training).batches)
+        self.frozen_until.fill_((epoch + self.epochs_frozen) * self.batches(training).batches)
         return clusters
 
     @torch.no_grad()
@@ -82,12 +126,12 @@ class MaskLearners(Divided):
         if children.requires_grad:
             children.copy_(parents.repeat_interleave(2, dim=0))
 
-    def before_loss(self, apart: bool) -> None:
-        """Let the masks of other levels rest, and the trunk after new clusters."""
-        awake = int(self.level) if apart else -1
-        self.rest(mask for level, mask in enumerate(self.masks) if level != awake)
-        if apart and self.step < self.frozen_until:
-            self.rest(self.model.trunk.parameters())
+    def before_loss(self, step: int, apart: bool) -> None:
+        """Freeze the masks of other levels, and the trunk after new clusters."""
+        trained = int(self.level) if apart else -1
+        self.freeze(mask for level, mask in enumerate(self.masks) if level != trained)
+        if apart and step < self.frozen_until:
+            self.freeze(self.model.trunk.parameters())
 
     def learner_loss(self, encoded: Encoded, labels: Tensor, cluster: int) -> Tensor:
         """The loss of the masked embedding, and how much the masks of the level overlap."""
@@ -97,4 +141,59 @@ class MaskLearners(Divided):
         value = self.criterion(own, labels)
         if len(masks) == 1:
             return value
-        return value + self.overlap_weight * mean_cosine(masks)
+        return value + self.orthogonality * mean_cosine(masks)
+
+
+def halving_masks(dimension: int, depth: int) -> list[Tensor]:
+    """Masks of 0 and 1 by level: (1, d) of ones, its halves (2, d), their halves (4, d), ...
+
+    The masks of a level are disjoint and cover all dimensions; rows 2 c and 2 c + 1 divide row c of
+    the level above. Raises `UsageError` for more masks than dimensions.
+    """
+    if 2**depth > dimension:
+        raise UsageError(
+            f"{2**depth} fixed masks do not divide an embedding of {dimension} dimensions; "
+            "give fewer clusters or a larger embedding_dim."
+        )
+    place = torch.arange(dimension)
+    borders = [0, dimension]
+    levels = []
+    for _ in range(depth + 1):
+        rows = [(place >= low) & (place < high) for low, high in pairwise(borders)]
+        levels.append(torch.stack(rows).float())
+        borders = [
+            *(b for low, high in pairwise(borders) for b in (low, (low + high) // 2)),
+            dimension,
+        ]
+    return levels
+
+
+def mean_cosine(masks: Tensor) -> Tensor:
+    """The mean cosine of two different masks (k, d), k at least 2: 0 if they are disjoint."""
+    unit = functional.normalize(masks, dim=1)
+    cosines = unit @ unit.T
+    number = len(masks)
+    return (cosines.sum() - cosines.diagonal().sum()) / (number * (number - 1))
+
+
+def halved(values: Values, clusters: Labels, classes: Labels, *, seed: int) -> Labels:
+    """Every cluster c split in two by k-means: 2 c and 2 c + 1 for every sample (n,).
+
+    So `halved // 2` are the clusters given. A cluster is split again, up to `TRIALS` times, until
+    both halves have two classes with two samples each; the last split counts where none is found.
+    One sample cannot be split and stays in 2 c. Source: arXiv:2109.04003, its code.
+    """
+    halves = 2 * clusters
+    for cluster in np.unique(clusters):
+        members = np.flatnonzero(clusters == cluster)
+        if len(members) > 1:
+            halves[members] += _split(values[members], classes[members], seed, int(cluster))
+    return halves
+
+
+def _split(values: Values, classes: Labels, seed: int, cluster: int) -> Labels:
+    for trial in range(TRIALS):
+        side = clusters_of(values, 2, seed=derive_seed(seed, "half", cluster, trial))
+        if all(has_pairs(classes[side == number]) for number in (0, 1)):
+            break
+    return side

@@ -1,153 +1,206 @@
-"""Characteristics that classes share, learned from clusters of what class means leave over."""
+"""MIC: characteristics that classes share, learned from clusters of what class means leave."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
 from oodml.errors import UsageError
 from oodml.runs.spec import RunSpec
 from oodml.seeding import derive_seed, generator
 from oodml.train.batches import BalancedBatches
-from oodml.train.clusters import clusters_of, matched
 from oodml.train.distributed import gathered
+from oodml.train.methods.parts.clusters import clusters_of, matched
 from oodml.train.methods.parts.several_heads import TwoHeads, of_output
 from oodml.train.model import EmbeddingModel
-from oodml.train.objective import Batch, Criterion, Encoded
-from oodml.train.stage import minus_class_means
+from oodml.train.objective import Batch, Encoded, as_criterion
+from oodml.train.registry import Base, Recipe, method
 from oodml.train.training import Training, encoded_rows
 
 Indices = npt.NDArray[np.int64]
+_CODE = "arXiv:1909.11574 and its code"
+# Maps of more than this share of the input's side; a residual network's first stage has 1/4.
+STAGE_SHARE = 1 / 8
+GRID = 2
 
 
-@dataclass(frozen=True)
-class Surrogates:
-    """How surrogate labels are made and drawn: so many `clusters`, made anew every so many epochs.
-
-    There are fewer clusters where they would have less than `samples_per_cluster` samples on the
-    average. A step has an auxiliary batch with probability `share`, with so many samples a
-    cluster; each is replaced by another one of its cluster with probability `substitution`.
-    """
-
-    clusters: int
-    share: float
-    update_every: int
-    samples_per_cluster: int
-    substitution: float
-
-    def __post_init__(self) -> None:
-        if self.clusters < 2 or self.update_every < 1 or self.samples_per_cluster < 1:
-            raise UsageError(
-                f"mic: clusters={self.clusters}, update_every={self.update_every}, "
-                f"samples_per_cluster={self.samples_per_cluster}: give at least 2, 1 and 1."
-            )
-
-    def number(self, samples: int) -> int:
-        """How many clusters so many samples are divided into, at least 2."""
-        return max(min(self.clusters, samples // self.samples_per_cluster), 2)
-
-
+@method(
+    "mic",
+    paper="arXiv:1909.11574",
+    source=f"{_CODE}, clusters and update_every chosen here for short runs",
+    heads="class + auxiliary; class head retrieves",
+    needs="clusters of the training data, a second batch",
+    samples_per_class=4,
+    recipes={
+        "cub200": Recipe(_CODE, {"clusters": 30, "decorrelation": 2500.0, "update_every": 3}),
+        "cars196": Recipe(_CODE, {"clusters": 150, "decorrelation": 500.0, "update_every": 3}),
+        "sop": Recipe(_CODE, {"clusters": 50, "auxiliary": 0.5, "update_every": 3}),
+    },
+)
 class InterclassMining(TwoHeads):
-    """A head for classes and one for clusters, driven apart; class batches and cluster batches.
+    """MIC: a second head learns clusters that classes have in common, and the first unlearns them.
 
-    The first clusters are those of the network's first stage, minus the means of the classes;
-    later ones those of the second embedding itself. A step's loss is the class loss of its class
-    batch plus the cluster loss of its auxiliary batch, plus the adversary's of each.
+    The base loss is taken on both heads, by class and by cluster; an adversary between the heads
+    drives them apart, `decorrelation` its weight for 128 dimensions, from which it is scaled by
+    (dimension / 128)^2. The first clusters are of what the network's first stage sees, minus the
+    means of the classes, later ones of the second embedding itself; `update_every` epochs pass
+    between two clusterings. There are fewer than `clusters` where they would have less than
+    `samples_per_cluster` samples on the average. `auxiliary` is how often a step has a batch of
+    clusters as well, with so many samples a cluster, each replaced by another one of its cluster
+    with probability `substitution`. Both batches of a step count in one update; the published code
+    takes two. On cached features the first clusters are of the pooled features minus class means:
+    a stage before them is not there.
     """
-
-    class_rows: Tensor
 
     def __init__(
         self,
         spec: RunSpec,
         model: EmbeddingModel,
+        num_classes: int,
         *,
-        criterion: Criterion,
-        other: Criterion,
-        decorrelation: float,
-        surrogates: Surrogates,
+        base: Base = Base("margin"),  # noqa: B008 (a frozen record)
+        clusters: int = 30,
+        decorrelation: float = 250.0,
+        auxiliary: float = 0.8,
+        update_every: int = 1,
+        samples_per_cluster: int = 4,
+        substitution: float = 0.2,
     ) -> None:
-        super().__init__(spec, model, criterion=criterion, other=other, decorrelation=decorrelation)
-        self.surrogates = surrogates
+        if clusters < 2 or update_every < 1 or samples_per_cluster < 1:
+            raise UsageError(
+                f"mic: clusters={clusters}, update_every={update_every}, "
+                f"samples_per_cluster={samples_per_cluster}: give at least 2, 1 and 1."
+            )
+        own, other = (
+            as_criterion(base.criterion(number, model.embedding_dim))
+            for number in (num_classes, clusters)
+        )
+        super().__init__(spec, model, criterion=own, other=other, decorrelation=decorrelation)
+        self.most_clusters, self.samples_per_cluster = clusters, samples_per_cluster
+        self.auxiliary, self.substitution = auxiliary, substitution
+        self.update_every = update_every
         self.clusters = torch.empty(0, dtype=torch.int64)
-        self.register_buffer("class_rows", torch.zeros((), dtype=torch.int64))
+        self.class_rows = 0
 
     def get_extra_state(self) -> Tensor:
         """The cluster of every training sample; how many there are is not known from the start."""
         return self.clusters
 
     def set_extra_state(self, state: Tensor) -> None:
+        """Take the clusters over."""
         self.clusters = state.cpu()
 
     def begin_epoch(self, training: Training, epoch: int) -> None:
         """Cluster the training samples, if it is time."""
-        self.class_rows.fill_(len(next(iter(self.batches(training).epoch(epoch)))))
-        if self.surrogates.share and epoch % self.surrogates.update_every == 0:
+        if self.auxiliary and epoch % self.update_every == 0:
             self.clusters = self._clustered(training, epoch)
 
     def _clustered(self, training: Training, epoch: int) -> Tensor:
         samples = len(training.labels)
-        number = self.surrogates.number(samples)
-        if len(self.clusters):
-            rows = np.arange(samples)
-            values = encoded_rows(self, training.samples, rows, self._second, training.device)
-        else:
-            values = minus_class_means(training.encode(self, "stage"), training.labels)
+        number = max(min(self.most_clusters, samples // self.samples_per_cluster), 2)
+        first = not len(self.clusters)
+        function = self._first_stage if first else self._second_embedding
+        rows = np.arange(samples)
+        values = encoded_rows(self, training.samples, rows, function, training.device)
+        if first:
+            values = minus_class_means(values, training.labels)
         seed = derive_seed(training.seed, "clusters", epoch)
         found = clusters_of(values.numpy(), number, seed=seed)
-        if len(self.clusters):
+        if not first:
             # A boundary belongs to a cluster, which therefore keeps its number.
             found = matched(found, self.clusters.numpy(), number)
         return torch.from_numpy(found)
 
-    def _second(self, inputs: Tensor) -> Tensor:
+    def _first_stage(self, inputs: Tensor) -> Tensor:
+        return stage_features(self.model.trunk, inputs)
+
+    def _second_embedding(self, inputs: Tensor) -> Tensor:
         pooled = self.model.trunk(inputs).float()
         return of_output(pooled, self.second(pooled)).embedding
 
     def loader(self, training: Training, epoch: int) -> Iterable[Indices]:
         """Class batches, most of them with an auxiliary batch behind."""
+        self.class_rows = len(next(iter(super().loader(training, epoch))))
         batches = super().loader(training, epoch)
         return self._with_auxiliary(batches, training, epoch) if len(self.clusters) else batches
 
     def _with_auxiliary(
         self, batches: Iterable[Indices], training: Training, epoch: int
     ) -> Iterator[Indices]:
-        surrogates, clusters = self.surrogates, self.clusters.numpy()
+        clusters = self.clusters.numpy()
         members = [np.flatnonzero(clusters == each) for each in range(clusters.max() + 1)]
         random = generator(training.seed, "auxiliary", epoch)
         auxiliary = BalancedBatches(
             clusters,
             self.spec.batch_size,
-            surrogates.samples_per_cluster,
+            self.samples_per_cluster,
             seed=derive_seed(training.seed, "auxiliary batches"),
             batches=self.batches(training).batches,
         ).epoch(epoch)
         for own, drawn in zip(batches, auxiliary, strict=True):
-            replaced = random.random(len(drawn)) < surrogates.substitution
+            replaced = random.random(len(drawn)) < self.substitution
             drawn[replaced] = [random.choice(members[clusters[row]]) for row in drawn[replaced]]
-            joined = random.random() < surrogates.share
+            joined = random.random() < self.auxiliary
             yield np.concatenate([own, drawn]) if joined else own
 
     def loss(self, batch: Batch) -> Tensor:
-        """The losses of both batches; without an auxiliary one that of the class batch."""
+        """The loss of the class batch, and that of the auxiliary one, each with the adversary's."""
         encoded = self.encode(batch.inputs)
         second = self.second_of(encoded)
-        border = int(self.class_rows) or len(batch.labels)
+        border = self.class_rows or len(batch.labels)
         parts = slice(0, border), slice(border, None)
-        value = self.criterion(cut(encoded, parts[0]), batch.labels[parts[0]])
-        value = value + self.shared_content(cut(encoded, parts[0]), [cut(second, parts[0])])
+        value = self.criterion(rows_of(encoded, parts[0]), batch.labels[parts[0]])
+        value = value + self.shared_content(rows_of(encoded, parts[0]), [rows_of(second, parts[0])])
         if border >= len(batch.labels):
             return value
         clusters = self.clusters.to(batch.index.device)[gathered(batch.index)]
-        value = value + self.others[0](cut(second, parts[1]), clusters[parts[1]])
-        return value + self.shared_content(cut(encoded, parts[1]), [cut(second, parts[1])])
+        value = value + self.others[0](rows_of(second, parts[1]), clusters[parts[1]])
+        return value + self.shared_content(rows_of(encoded, parts[1]), [rows_of(second, parts[1])])
 
 
-def cut(encoded: Encoded, rows: slice) -> Encoded:
+def rows_of(encoded: Encoded, rows: slice) -> Encoded:
     """Some rows of what has been encoded."""
     return Encoded(encoded.pooled[rows], encoded.output[rows], encoded.embedding[rows])
+
+
+def stage_features(trunk: nn.Module, inputs: Tensor) -> Tensor:
+    """Unit-length features (B, D) of a network's first stage, for inputs (B, ...), float32.
+
+    The stage's feature map is the last one whose side is more than an eighth of the image's,
+    averaged over 2 x 2 parts. Where there is none (transformers, cached features) these are the
+    trunk's own features.
+    """
+    seen: list[Tensor] = []
+
+    def keep(module: nn.Module, given: Any, output: Any) -> None:
+        if isinstance(output, Tensor) and output.ndim == 4 and _is_large(output, inputs):
+            seen[:] = [output]
+
+    handles = [module.register_forward_hook(keep) for module in trunk.modules()]
+    try:
+        pooled: Tensor = trunk(inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    found = functional.adaptive_avg_pool2d(seen[0], GRID).flatten(1) if seen else pooled
+    return functional.normalize(found.float(), dim=1)
+
+
+def _is_large(output: Tensor, inputs: Tensor) -> bool:
+    return inputs.ndim == 4 and output.shape[-1] > STAGE_SHARE * inputs.shape[-1]
+
+
+def minus_class_means(values: Tensor, labels: Tensor) -> Tensor:
+    """Rows (n, D) minus the mean of their class; `labels` (n,) count the classes from 0."""
+    classes = int(labels.max()) + 1
+    sums = torch.zeros(classes, values.shape[1], dtype=torch.float64).index_add_(
+        0, labels, values.double()
+    )
+    counts = torch.bincount(labels, minlength=classes).clamp(min=1)
+    return values - (sums / counts[:, None]).float()[labels]

@@ -1,4 +1,4 @@
-"""Features of the class beside features that classes share."""
+"""Sharing matters: features of the class beside features that classes share."""
 
 from __future__ import annotations
 
@@ -7,31 +7,61 @@ from torch import Tensor
 from torch.nn import functional
 
 from oodml.runs.spec import RunSpec
-from oodml.train.methods.parts.several_heads import TwoHeads
+from oodml.train.methods.parts.several_heads import (
+    SharedByClasses,
+    TwoHeads,
+    check_takes_triplets,
+)
 from oodml.train.model import EmbeddingModel
-from oodml.train.objective import Batch, Criterion
+from oodml.train.objective import Batch, Criterion, as_criterion
+from oodml.train.registry import Base, Recipe, method
+
+_CODE = "arXiv:2004.13458 and its code"
 
 
-class SharingFeatures(TwoHeads):
-    """A loss on an embedding of classes and on one of what they share.
+@method(
+    "sharing",
+    paper="arXiv:2004.05582",
+    source=f"{_CODE}, SOP: two of its features; weights published for these two alone not found",
+    heads="class + shared; class head retrieves",
+    recipes={
+        "cub200": Recipe(_CODE, {"alpha": 0.3, "decorrelation": 1500.0}),
+        "cars196": Recipe(_CODE, {"alpha": 0.15, "decorrelation": 100.0}),
+        "sop": Recipe(_CODE),
+    },
+)
+class Sharing(TwoHeads):
+    """Sharing matters: a second head learns from triplets whose samples are of three classes.
 
-    L = L_class + alpha L_shared + decorrelation * the adversary's loss. Retrieval uses the first
-    embedding, with the second one times `shared_weight` beside it if that is not 0.
+    L = L_class + alpha L_shared + decorrelation * the loss of an adversary between the heads.
+    `decorrelation` is for 128 dimensions, from which it is scaled by (dimension / 128)^2. Positives
+    are any samples of another class, or, if `permuted`, of the same label after the batch's labels
+    were shuffled. Retrieval uses the class head alone; a `shared_weight` puts the other one beside
+    it, and doubles the dimensions.
     """
 
     def __init__(
         self,
         spec: RunSpec,
         model: EmbeddingModel,
+        num_classes: int,
         *,
-        criterion: Criterion,
-        shared: Criterion,
-        alpha: float,
-        decorrelation: float,
-        shared_weight: float,
+        base: Base = Base("margin"),  # noqa: B008 (a frozen record)
+        alpha: float = 0.2,
+        decorrelation: float = 150.0,
+        permuted: bool = False,
+        shared_weight: float = 0.0,
     ) -> None:
+        size = model.embedding_dim
+        criterion = as_criterion(base.criterion(num_classes, size))
+        check_takes_triplets("sharing", base.name, criterion, size)
+        shared = as_criterion(base.criterion(num_classes, size))
         super().__init__(
-            spec, model, criterion=criterion, other=shared, decorrelation=decorrelation
+            spec,
+            model,
+            criterion=criterion,
+            other=Criterion(SharedByClasses(shared.loss, permuted), normalized=shared.normalized),
+            decorrelation=decorrelation,
         )
         self.alpha, self.shared_weight = alpha, shared_weight
 

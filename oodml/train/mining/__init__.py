@@ -17,20 +17,16 @@ from oodml.train.methods.parts.mining import (
     soft_hard,
 )
 from oodml.train.mining.distance_weighted import DistanceWeighted
-from oodml.train.mining.intra import WithinClasses
 from oodml.train.mining.pairs import OnePairPerClass
-from oodml.train.mining.shared import AcrossClasses
 from oodml.train.mining.spread import Spread
 
 __all__ = [
     "RULES",
-    "AcrossClasses",
     "AllTriplets",
     "DistanceWeighted",
     "OnePairPerClass",
     "Spread",
     "TripletPerAnchor",
-    "WithinClasses",
     "easy_positive",
     "easy_semi_hard",
     "hard",

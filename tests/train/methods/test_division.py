@@ -22,17 +22,19 @@ from oodml.splits.build import build_ladder
 from oodml.splits.ladder import Ladder
 from oodml.train import checkpoint
 from oodml.train.build import Resources, objective_of
-from oodml.train.clusters import matched
 from oodml.train.data import FeatureSamples
 from oodml.train.loop import fit
-from oodml.train.masks import halving_masks, mean_cosine
-from oodml.train.methods.hierarchical_divide_and_conquer import MaskLearners
-from oodml.train.methods.parts.clusters import Divided
+from oodml.train.methods.divide_and_conquer import same_shapes
+from oodml.train.methods.hierarchical_divide_and_conquer import (
+    HierarchicalDivideAndConquer,
+    halving_masks,
+    mean_cosine,
+)
+from oodml.train.methods.parts.clusters import DividedTraining, matched
 from oodml.train.objective import Batch, Objective, check_groups
 from oodml.train.plan import plan
 from oodml.train.registry import get_method
 from oodml.train.run import train_run
-from oodml.train.slice_learners import SliceLearners, same_shapes
 from oodml.train.training import Training
 
 CLASSES, PER_CLASS = 12, 6
@@ -69,13 +71,14 @@ def made(
 
 def divided(method: str, pool: Features, ladder: Ladder, **settings: Any) -> Any:
     objective = made(method, pool, ladder, **settings)
-    assert isinstance(objective, Divided)
+    assert isinstance(objective, DividedTraining)
     return objective
 
 
-def batch_of(training: Training, index: Any) -> Batch:
+def batch_of(training: Training, index: Any, step: int = 0) -> Batch:
     rows = torch.as_tensor(index)
-    return Batch((training.samples.evaluation(rows.numpy()),), training.labels[rows], rows)
+    inputs = training.samples.evaluation(rows.numpy())
+    return Batch((inputs,), training.labels[rows], rows, step)
 
 
 @pytest.mark.parametrize("base", ["margin", "proxy_anchor", "contrastive"])
@@ -101,6 +104,7 @@ def test_one_cluster_with_a_learned_mask_is_the_baseline_with_a_diagonal_scale(
 ) -> None:
     one = divided(f"{MASKS}:clusters=1,base=contrastive", pool, ladder)
     one.begin_epoch(training, 0)
+    one.loader(training, 0)
     scale = torch.rand(8) - 0.2
     with torch.no_grad():
         one.masks[0].copy_(scale[None])
@@ -127,9 +131,8 @@ def test_other_slices_get_a_gradient_of_exactly_0_until_the_joint_share(
         for gradient in (objective.model.head.weight.grad, objective.model.head.bias.grad):
             moved = gradient.reshape(4, -1).ne(0).any(dim=1)
             assert moved.tolist() == [each == cluster for each in range(4)]
-    objective.step.fill_(6)
     objective.zero_grad()
-    objective.loss(batch_of(training, np.arange(24))).backward()
+    objective.loss(batch_of(training, np.arange(24), step=6)).backward()
     assert objective.model.head.weight.grad.ne(0).any(dim=1).all()
 
 
@@ -185,7 +188,7 @@ def test_clusters_are_of_pooled_directions_without_augmentation(
         seen.append(values)
         return np.arange(len(values)) % number
 
-    monkeypatch.setattr("oodml.train.slice_learners.clusters_of", watched)
+    monkeypatch.setattr("oodml.train.methods.divide_and_conquer.clusters_of", watched)
     monkeypatch.setattr(FeatureSamples, "training", None)
     objective.begin_epoch(training, 0)
     with torch.no_grad():
@@ -198,7 +201,8 @@ def test_where_no_cluster_makes_a_batch_all_is_trained_together(
 ) -> None:
     objective = divided(SLICES, pool, ladder)
     monkeypatch.setattr(
-        "oodml.train.slice_learners.clusters_of", lambda values, number, *, seed: pool.labels
+        "oodml.train.methods.divide_and_conquer.clusters_of",
+        lambda values, number, *, seed: pool.labels,
     )
     objective.begin_epoch(training, 0)
     plain = made("margin", pool, ladder)
@@ -238,7 +242,7 @@ def test_the_hierarchy_doubles_and_children_start_with_their_parents_masks(
     pool: Features, ladder: Ladder, training: Training
 ) -> None:
     objective = divided(f"{MASKS}:joint=0", pool, ladder)
-    assert isinstance(objective, MaskLearners)
+    assert isinstance(objective, HierarchicalDivideAndConquer)
     parents = None
     for epoch, number in enumerate([1, 2, 4, 4]):
         objective.begin_epoch(training, epoch)
@@ -297,9 +301,8 @@ def test_the_overlap_of_masks_is_the_mean_of_their_cosines_and_enters_with_its_w
             objective.begin_epoch(training, epoch)
         with torch.no_grad():
             objective.masks[2].copy_(torch.linspace(-1, 2, 32).reshape(4, 8))
-        objective.step.fill_(6)
         index = next(iter(objective.loader(training, 2)))
-        values[weight] = objective.loss(batch_of(training, index)).item()
+        values[weight] = objective.loss(batch_of(training, index, step=6)).item()
     overlap = mean_cosine(torch.linspace(-1, 2, 32).reshape(4, 8).clamp(min=0)).item()
     assert values[0.5] - values[0.0] == pytest.approx(0.5 * overlap, abs=1e-5)
 
@@ -350,10 +353,12 @@ def test_masks_of_other_levels_are_out_of_sight_during_a_step(
     objective = divided(f"{MASKS}:joint=0.5", pool, ladder)
     for epoch in range(2):
         objective.begin_epoch(training, epoch)
+    objective.loader(training, 1)
     for step, expected in ((3, [False, True, False]), (6, [False, False, False])):
-        objective.after_step(training, replace(batch_of(training, np.arange(24)), step=step - 1))
-        objective.loss(batch_of(training, np.arange(24)))
+        batch = batch_of(training, np.arange(24), step)
+        objective.loss(batch)
         assert [mask.requires_grad for mask in objective.masks] == expected
+        objective.after_step(training, batch)
 
 
 class KilledError(Exception):
@@ -433,23 +438,24 @@ def test_whole_networks_train_on_images(method: str, image_folder: Path, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("method", "own", "message"),
+    ("method", "given"),
     [
-        (MASKS, {"clusters": 6}, "clusters=6 is no power of two; give 4 or 8"),
-        (MASKS, {"masks": "fix"}, "Did you mean 'fixed'"),
-        (SLICES, {"clusters": 0}, "give 1 or more of both"),
-        (SLICES, {"period": 0}, "give 1 or more of both"),
-        (SLICES, {"joint": 1.5}, "joint=1.5 is no share of the training"),
-        (SLICES, {"clusters": 9}, "has no 9 heads"),
+        (f"{MASKS}:clusters=6", "4 or 8"),
+        (f"{MASKS}:clusters=0", "clusters=0"),
+        (f"{MASKS}:masks=fix", "'fixed'"),
+        (f"{SLICES}:clusters=0", "clusters=0"),
+        (f"{SLICES}:period=0", "period=0"),
+        (f"{SLICES}:joint=1.5", "joint=1.5"),
+        (f"{SLICES}:clusters=9", "9 heads"),
     ],
 )
-def test_what_cannot_be_divided_is_refused(method: str, own: dict[str, Any], message: str) -> None:
-    with pytest.raises(UsageError, match=message):
-        get_method(method).build_with(CLASSES, 8, own)
+def test_what_cannot_be_divided_is_refused(
+    method: str, given: str, pool: Features, ladder: Ladder
+) -> None:
+    with pytest.raises(UsageError, match=given):
+        made(method, pool, ladder)
 
 
 def test_recipes_hold_what_the_published_code_sets() -> None:
     assert get_method(MASKS).recipes["sop"].hyperparameters["clusters"] == 32
     assert get_method(SLICES).recipes["sop"].hyperparameters == {"clusters": 8}
-    slices = get_method(SLICES).build_with(CLASSES, 8, {})
-    assert slices.func is SliceLearners

@@ -14,18 +14,19 @@ from torch.nn import functional
 
 from oodml.errors import UsageError
 from oodml.runs.spec import RunSpec
-from oodml.train.decorrelation import (
+from oodml.train.methods.bier import (
     ActivationDecorrelation,
     AdversarialDecorrelation,
+    BoostedDeviance,
+    BoostedLearners,
+    shares_in,
     short,
     unit_rows,
 )
-from oodml.train.losses.boosted import BoostedDeviance
-from oodml.train.methods.bier import BoostedLearners
+from oodml.train.methods.parts.several_heads import slice_sizes, unit_slices
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import Batch, check_groups, make_objective
 from oodml.train.registry import get_method
-from oodml.train.slices import shares_in, slice_sizes, unit_slices
 
 CLASSES, DIMENSION = 4, 16
 LABELS = torch.arange(CLASSES).repeat_interleave(3)

@@ -23,9 +23,15 @@ from oodml.splits.ladder import Ladder
 from oodml.train.build import Resources, objective_of
 from oodml.train.data import FeatureSamples
 from oodml.train.embed import Values, by_objective
-from oodml.train.losses.replicator import GroupLoss, correlations, drawn_anchors, replicated
-from oodml.train.message_passing import MessageClassifier, MessageLayer, MessagePassing
-from oodml.train.methods.mpn import ClassifiedTwice, IntraBatchConnections, class_numbers
+from oodml.train.methods.group_loss import GroupLoss, correlations, drawn_anchors, replicated
+from oodml.train.methods.mpn import (
+    ClassifiedTwice,
+    IntraBatchConnections,
+    MessageClassifier,
+    MessageLayer,
+    MessagePassing,
+    class_numbers,
+)
 from oodml.train.plan import plan
 from oodml.train.run import train_run
 from oodml.train.training import Training
@@ -369,7 +375,7 @@ def test_redrawn_batches_have_as_many_samples_of_other_numbers_of_classes(
     [
         ("mpn:heads=3", {}, "heads=3 does not divide the embedding's 8 dimensions"),
         ("mpn:heads=0", {}, "heads=0"),
-        ("mpn:redraw=true", {"batch_size": 13}, "another --train-batch-size"),
+        ("mpn:redraw=true", {"batch_size": 13}, "another batch_size"),
         ("mpn:redraw=true", {"batches": "shuffled"}, "not shuffled ones"),
     ],
 )

@@ -24,16 +24,20 @@ from oodml.splits.build import build_ladder
 from oodml.train import checkpoint
 from oodml.train.build import Resources
 from oodml.train.data import FeatureSamples
-from oodml.train.holdout import held_out
 from oodml.train.loop import fit, seeded
-from oodml.train.methods.learned_sampling import factors_in
-from oodml.train.methods.pads import LearnedSampling
-from oodml.train.mining.histogram import Histogram
+from oodml.train.methods.pads import (
+    Histogram,
+    History,
+    LearnedSampling,
+    ProximalPolicy,
+    factors_in,
+    figures_of,
+    held_out,
+    surrogate,
+)
 from oodml.train.model import EmbeddingModel, Standardize
 from oodml.train.objective import Batch, Criterion, Objective, make_objective
-from oodml.train.observation import History, figures_of
 from oodml.train.plan import plan
-from oodml.train.policy import ProximalPolicy, surrogate
 from oodml.train.registry import get_method
 from oodml.train.run import train_run
 from oodml.train.training import Training
@@ -299,7 +303,7 @@ class Static(Objective):
     """The same loss on the same batches, with a histogram that nobody changes."""
 
     def loader(self, training: Training, epoch: int) -> Iterable[Any]:
-        return self.like.batches(training).epoch(epoch)
+        return self.like.loader(training, epoch)
 
     like: LearnedSampling
 

@@ -18,15 +18,14 @@ from oodml.features.features import extract_features
 from oodml.runs.spec import RunSpec
 from oodml.splits.build import build_ladder
 from oodml.train import checkpoint
-from oodml.train.adversary import Adversary
 from oodml.train.build import Resources
 from oodml.train.data import CachedViews, FeatureSamples
 from oodml.train.loop import fit, seeded
-from oodml.train.losses.self_similarity import distance_weighted_contrast
-from oodml.train.methods.diva import DiverseFeatures
+from oodml.train.methods.diva import DiVA, WithinClasses, distance_weighted_contrast
 from oodml.train.methods.mic import InterclassMining
-from oodml.train.methods.sharing import SharingFeatures
-from oodml.train.mining import AcrossClasses, DistanceWeighted, WithinClasses
+from oodml.train.methods.parts.several_heads import AcrossClasses, Adversary
+from oodml.train.methods.sharing import Sharing
+from oodml.train.mining import DistanceWeighted
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import Batch, Encoded, Objective, check_groups, make_objective
 from oodml.train.plan import plan
@@ -134,7 +133,7 @@ def test_the_weight_of_decorrelation_follows_the_dimension() -> None:
 
 
 def test_sharing_adds_the_shared_loss_and_the_adversary_s() -> None:
-    ours = of(SharingFeatures, "sharing", alpha=0.3, decorrelation=500.0)
+    ours = of(Sharing, "sharing", alpha=0.3, decorrelation=500.0)
     given = batch()
     encoded = ours.encode(given.inputs)
     shared = functional.normalize(ours.second(given.inputs), dim=1)
@@ -150,7 +149,7 @@ def test_sharing_adds_the_shared_loss_and_the_adversary_s() -> None:
 
 
 def test_retrieval_may_weigh_the_shared_embedding_in() -> None:
-    alone, both = make("sharing"), of(SharingFeatures, "sharing", shared_weight=0.5)
+    alone, both = make("sharing"), of(Sharing, "sharing", shared_weight=0.5)
     inputs = batch().inputs
     first, second = alone.embed(inputs), functional.normalize(both.second(inputs), dim=1)
     assert alone.embed(inputs).shape == (12, 8) and both.embed(inputs).shape == (12, 16)
@@ -159,8 +158,9 @@ def test_retrieval_may_weigh_the_shared_embedding_in() -> None:
 
 
 def test_diva_adds_three_losses_and_three_adversaries() -> None:
-    ours = of(DiverseFeatures, "diva", dimension=32, alpha=0.3, decorrelation=500.0)
+    ours = of(DiVA, "diva", dimension=32, alpha=0.3, decorrelation=500.0)
     ours.begin_epoch(training(), 0)
+    ours.loader(training(), 0)
     given = batch()
     own, similar, shared, intra = (
         functional.normalize(part, dim=1) for part in ours.output(given.inputs).split(8, dim=1)
@@ -186,7 +186,7 @@ def test_diva_adds_three_losses_and_three_adversaries() -> None:
 
 
 def test_the_losses_of_diva_reach_their_own_slices_only() -> None:
-    ours = of(DiverseFeatures, "diva", dimension=32, decorrelation=0.0)
+    ours = of(DiVA, "diva", dimension=32, decorrelation=0.0)
     ours.begin_epoch(training(), 0)
     bare = make("diva", 32, **NOTHING["diva"])
     for objective in (ours, bare):
@@ -197,7 +197,7 @@ def test_the_losses_of_diva_reach_their_own_slices_only() -> None:
 
 
 def test_adversaries_reach_all_slices_and_no_boundary() -> None:
-    ours = of(DiverseFeatures, "diva", dimension=32, alpha=0.0, decorrelation=500.0)
+    ours = of(DiVA, "diva", dimension=32, alpha=0.0, decorrelation=500.0)
     value(ours, batch()).backward()
     assert all(ours.model.head.weight.grad[8 * i : 8 * i + 8].any() for i in range(4))
     assert all(loss.grad is None for loss in ours.other_losses.parameters())
@@ -215,14 +215,14 @@ def test_diva_retrieves_by_four_unit_embeddings_with_fixed_weights() -> None:
 
 
 def test_the_heads_of_diva_share_the_dimensions() -> None:
-    assert of(DiverseFeatures, "diva", dimension=512).sizes == [128] * 4
-    assert sorted(of(DiverseFeatures, "diva", dimension=6).sizes) == [1, 1, 2, 2]
+    assert of(DiVA, "diva", dimension=512).sizes == [128] * 4
+    assert sorted(of(DiVA, "diva", dimension=6).sizes) == [1, 1, 2, 2]
     with pytest.raises(UsageError, match="--embedding-dim"):
         make("diva", 3)
 
 
 def test_the_queue_of_diva_starts_with_training_samples_and_takes_the_keys_of_every_step() -> None:
-    ours = of(DiverseFeatures, "diva", dimension=32, queue_batches=3, momentum=0.5)
+    ours = of(DiVA, "diva", dimension=32, queue_batches=3, momentum=0.5)
     ours.begin_epoch(training(), 0)
     held = ours.queue.held()[0].clone()
     everything = functional.normalize(ours.output(samples().values)[:, 8:16], dim=1)
@@ -310,6 +310,7 @@ def test_samples_are_substituted_within_their_cluster() -> None:
 def test_the_loss_of_mic_is_that_of_both_batches() -> None:
     ours = of(InterclassMining, "mic", clusters=4, auxiliary=1.0, decorrelation=500.0)
     ours.begin_epoch(training(), 0)
+    ours.loader(training(), 0)
     given = batch(rows=24)
     encoded = ours.encode(given.inputs)
     second = functional.normalize(ours.second(given.inputs), dim=1)

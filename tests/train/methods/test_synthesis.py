@@ -27,14 +27,10 @@ from oodml.train.methods.daml import (
     AdversarialNegatives,
     hardness,
     nearer_than_positive,
-)
-from oodml.train.methods.hdml import HardnessAware
-from oodml.train.methods.parts.synthesis import (
-    loss_on,
-    n_pair_triplets,
-    pulled,
     random_triplets,
 )
+from oodml.train.methods.hdml import HardnessAware, n_pair_triplets, pulled
+from oodml.train.methods.parts.synthesis import loss_on
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import Batch, Objective, make_objective
 from oodml.train.plan import plan

@@ -1,36 +1,47 @@
-"""Divided training: batches from one cluster of the training samples at a time, then from all."""
+"""Clusters of the training samples: how they are made, and training on one of them at a time."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import cycle
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 from torch.nn import functional
 
+from oodml.errors import DataError, UsageError
+from oodml.eval.retrieval.clustering import k_means
 from oodml.runs.spec import RunSpec
 from oodml.seeding import derive_seed
-from oodml.train.cluster_batches import batches_in_turn, members_by_cluster
-from oodml.train.clusters import Labels, Values
+from oodml.train.batches import Batches, batches_for
+from oodml.train.distributed import world_size
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import Batch, Criterion, Encoded, Objective
 from oodml.train.training import Training
 
+Labels = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+Values = npt.NDArray[np.float32]
 
-class Divided(Objective):
+# Training clusters again and again: fewer starts than an evaluation takes.
+RESTARTS, ITERATIONS = 3, 20
+
+
+class DividedTraining(Objective):
     """An objective that trains a learner for every cluster, and in the end the whole embedding.
 
     Every `period` epochs the training samples are clustered. Each batch comes from one cluster and
     goes to `learner_loss`; the last `joint` share of all steps, and all of them as long as there is
     one cluster, take the run's usual batches. An epoch has as many batches as that of any method
     (the code of arXiv:1906.05990 takes as many as its largest cluster needs, times the clusters).
+    Raises `UsageError` for a period or a share out of range.
     """
-
-    step: Tensor
-    joint_from: Tensor
 
     def __init__(
         self,
@@ -42,11 +53,14 @@ class Divided(Objective):
         joint: float,
     ) -> None:
         super().__init__(spec, model, replace(criterion, samplewise=False))
+        if period < 1:
+            raise UsageError(f"{spec.method}: period={period}: give 1 or more.")
+        if not 0 <= joint <= 1:
+            raise UsageError(f"{spec.method}: joint={joint} is no share: give 0 to 1.")
         self.period, self.joint = period, joint
         self.clusters: Labels | None = None
-        self.resting: list[nn.Parameter] = []
-        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
-        self.register_buffer("joint_from", torch.zeros((), dtype=torch.int64))
+        self.joint_from = 0
+        self.frozen: list[nn.Parameter] = []
 
     @abstractmethod
     def clustered(self, training: Training, epoch: int) -> Labels | None:
@@ -56,24 +70,32 @@ class Divided(Objective):
     def learner_loss(self, encoded: Encoded, labels: Tensor, cluster: int) -> Tensor:
         """The loss of a batch from one cluster."""
 
+    def directions(self, training: Training) -> Values:
+        """The pooled features (n, C) of the training samples, not augmented, at unit length."""
+        return functional.normalize(training.encode(self, "pooled"), dim=1).numpy()
+
+    def before_loss(self, step: int, apart: bool) -> None:
+        """Called before a loss, of one cluster if `apart`; a place to `freeze` parameters."""
+
     def begin_epoch(self, training: Training, epoch: int) -> None:
-        """Cluster if it is time; where no cluster can make a batch, all is trained together."""
-        batches = self.batches(training).batches
-        total = self.total_steps(training)
-        self.joint_from.fill_(total - round(self.joint * total))
-        if epoch * batches >= int(self.joint_from):
-            return
-        if epoch % self.period == 0:
+        """Cluster the training samples if it is time."""
+        if epoch % self.period == 0 and self._first_step(training, epoch) < self._joint(training):
             self.clusters = self.clustered(training, epoch)
-        if self.clusters is None or not members_by_cluster(training.labels.numpy(), self.clusters):
-            self.joint_from.zero_()
 
     def loader(self, training: Training, epoch: int) -> Iterable[Any]:
-        """Batches of the clusters in turn until the joint share begins, then the usual ones."""
-        usual = self.batches(training)
-        first = epoch * usual.batches
+        """Batches of the clusters in turn until the joint share begins, then the usual ones.
+
+        Where no cluster can make a batch, all is trained together.
+        """
+        labels = training.labels.numpy()
+        able = self.clusters is not None and bool(members_by_cluster(labels, self.clusters))
+        self.joint_from = self._joint(training) if able else 0
+        return self._drawn(training, epoch)
+
+    def _drawn(self, training: Training, epoch: int) -> Iterator[Any]:
+        usual, first = self.batches(training), self._first_step(training, epoch)
         apart: Iterator[Labels] | None = None
-        if self.clusters is not None and self.clusters.any() and first < int(self.joint_from):
+        if self.clusters is not None and self.clusters.any() and first < self.joint_from:
             apart = batches_in_turn(
                 self.spec,
                 training.labels.numpy(),
@@ -83,32 +105,36 @@ class Divided(Objective):
                 epoch=epoch,
             )
         for step, index in enumerate(usual.epoch(epoch), first):
-            yield index if apart is None or step >= int(self.joint_from) else next(apart)
+            yield index if apart is None or step >= self.joint_from else next(apart)
+
+    def _first_step(self, training: Training, epoch: int) -> int:
+        return epoch * self.batches(training).batches
+
+    def _joint(self, training: Training) -> int:
+        """The first step of the joint share."""
+        total = self.total_steps(training)
+        return total - round(self.joint * total)
 
     def loss(self, batch: Batch) -> Tensor:
         """The loss of the batch's cluster's learner, or of the whole embedding."""
-        apart = self.clusters is not None and bool(self.step < self.joint_from)
-        self.before_loss(apart)
+        apart = self.clusters is not None and batch.step < self.joint_from
+        self.before_loss(batch.step, apart)
         encoded = self.encode(batch.inputs)
         if self.clusters is None or not apart:
             return self.criterion(encoded, batch.labels)
         return self.learner_loss(encoded, batch.labels, int(self.clusters[int(batch.index[0])]))
 
-    def before_loss(self, apart: bool) -> None:
-        """What a learner does before a loss, such as letting parameters rest."""
-
-    def rest(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Leave parameters alone for one step: the optimiser does not see them."""
-        self.resting += [p for p in parameters if p.requires_grad]
-        for parameter in self.resting:
+    def freeze(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Freeze parameters for one step: the optimiser does not see them."""
+        self.frozen += [p for p in parameters if p.requires_grad]
+        for parameter in self.frozen:
             parameter.requires_grad_(False)
 
     def after_step(self, training: Training, batch: Batch) -> None:
-        """Count the step, and wake what rested."""
-        self.step.fill_(batch.step + 1)
-        for parameter in self.resting:
+        """Unfreeze what was frozen for this step."""
+        for parameter in self.frozen:
             parameter.requires_grad_(True)
-        self.resting = []
+        self.frozen = []
 
     def get_extra_state(self) -> dict[str, Any]:
         """The clusters, which stay until they are made anew."""
@@ -120,11 +146,102 @@ class Divided(Objective):
         self.clusters = None if clusters is None else clusters.numpy()
 
 
-def directions(objective: Objective, training: Training) -> Values:
-    """The pooled features (n, C) of the training samples, not augmented, at unit length."""
-    return functional.normalize(training.encode(objective, "pooled"), dim=1).numpy()
+def members_by_cluster(classes: Labels, clusters: Labels) -> list[Labels]:
+    """The samples of every cluster that can make a batch, in the order of the clusters.
+
+    Samples alone in their class and cluster are left out; of what is left, a cluster needs two
+    classes. `classes` and `clusters` are (n,) int64.
+    """
+    kept = with_company(classes, clusters)
+    members = [np.flatnonzero(kept & (clusters == each)) for each in np.unique(clusters)]
+    return [each for each in members if has_pairs(classes[each])]
 
 
-def clustering_seed(training: Training, epoch: int) -> int:
-    """The seed of the clusters that are made before an epoch."""
-    return derive_seed(training.seed, "clusters", epoch)
+def batches_in_turn(
+    spec: RunSpec, classes: Labels, clusters: Labels, *, batches: int, seed: int, epoch: int
+) -> Iterator[Labels]:
+    """The index arrays of an epoch, the clusters taking turns for as long as they are asked for.
+
+    The settings are the run's. A cluster with fewer classes than a batch needs gives more samples
+    of each, up to what they have on average; if that is not enough, its batches are smaller.
+    Processes that train together get equally many samples of every batch; the last ones of a batch
+    that does not divide are left out. `classes` and `clusters` are (n,) int64.
+    """
+    members = members_by_cluster(classes, clusters)
+    sources = [
+        (each, _batches(spec, classes[each], batches, derive_seed(seed, "cluster", place)))
+        for place, each in enumerate(members)
+    ]
+    turns = cycle([(each, source.epoch(epoch)) for each, source in sources])
+    for each, drawn in turns:
+        index = each[next(drawn)]
+        yield index[: len(index) // world_size() * world_size()]
+
+
+def _batches(spec: RunSpec, classes: Labels, batches: int, seed: int) -> Batches:
+    number = len(np.unique(classes))
+    fill = min(spec.batch_size, len(classes)) // number
+    # In multiples, so that what divides among processes still does.
+    samples_per_class = max(1, fill // spec.samples_per_class) * spec.samples_per_class
+    return batches_for(
+        spec.batches, classes, spec.batch_size, samples_per_class, seed=seed, batches=batches
+    )
+
+
+def clusters_of(values: Values, k: int, *, seed: int) -> Labels:
+    """The cluster (n,) int64, from 0, of every row of `values` (n, d) float32, by k-means.
+
+    The rows are taken as they are: bring them to unit length first where directions are meant. The
+    same for the same values and seed, whatever the number of threads. No cluster is empty, even
+    where fewer than `k` rows differ: what lies farthest from the mean of its cluster moves to one
+    that got nothing. Raises `DataError` for more clusters than rows.
+    """
+    labels = k_means(values, k, restarts=RESTARTS, iterations=ITERATIONS, seed=seed, threads=1)
+    for empty in np.setdiff1d(np.arange(k), labels):
+        labels[_farthest(values, labels, k)] = empty
+    return labels
+
+
+def _farthest(values: Values, labels: Labels, k: int) -> int:
+    """The sample farthest from the mean of its cluster, in which it is not alone."""
+    counts = np.bincount(labels, minlength=k)
+    sums = np.zeros((k, values.shape[1]))
+    np.add.at(sums, labels, values)
+    means = sums / np.maximum(counts, 1)[:, None]
+    distances = np.square(values - means[labels]).sum(axis=1)
+    distances[counts[labels] < 2] = -1
+    return int(distances.argmax())
+
+
+def matched(new: Labels, old: Labels, k: int) -> Labels:
+    """The clusters `new` (n,), renamed so that they share as many samples as possible with `old`.
+
+    Both number from 0 to k - 1. Of all renamings the one with the smallest differences of the sets,
+    summed over the clusters, is taken (Hungarian assignment, arXiv:1906.05990), so that a cluster
+    keeps its name from one clustering to the next. Raises `DataError` for labels outside.
+    """
+    if len(new) != len(old) or not all(_within(labels, k) for labels in (new, old)):
+        raise DataError(f"clusters of the same samples, numbered below {k}, can be matched.")
+    shared = np.zeros((k, k), dtype=np.int64)
+    np.add.at(shared, (new, old), 1)
+    # |A - B| + |B - A| = |A| + |B| - 2 |A and B|, of which only the last depends on the renaming.
+    return np.asarray(linear_sum_assignment(shared, maximize=True)[1], dtype=np.int64)[new]
+
+
+def _within(labels: Labels, k: int) -> bool:
+    return not len(labels) or (int(labels.min()) >= 0 and int(labels.max()) < k)
+
+
+def has_pairs(classes: Labels) -> bool:
+    """Whether two classes have two samples or more: enough for a positive and a negative pair.
+
+    `classes` is (n,) int64.
+    """
+    return int((np.unique(classes, return_counts=True)[1] > 1).sum()) > 1
+
+
+def with_company(classes: Labels, clusters: Labels) -> Flags:
+    """Which samples (n,) share their class and their cluster with another sample."""
+    both = np.stack([classes, clusters])
+    _, place, counts = np.unique(both, axis=1, return_inverse=True, return_counts=True)
+    return np.asarray(counts[place.reshape(-1)] > 1)

@@ -1,10 +1,13 @@
-"""Objectives with several embeddings of one image, each with a loss of its own."""
+"""Several heads in one network: slices of one output, and adversaries that keep them apart."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
+from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +15,8 @@ from torch.nn import functional
 
 from oodml.errors import UsageError
 from oodml.runs.spec import RunSpec
-from oodml.train.adversary import Adversary
+from oodml.train.methods.parts.mining import Triplets, draw, unit_distances
+from oodml.train.mining import DistanceWeighted
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import (
     Criterion,
@@ -26,6 +30,37 @@ from oodml.train.objective import (
 # The weight decay of the regressors and the dimension of the embeddings in arXiv:1909.11574.
 REGRESSOR_DECAY = 1e-6
 PUBLISHED_DIMENSION = 128
+HIDDEN = 512
+
+
+def slice_sizes(dimension: int, shares: Sequence[int]) -> list[int]:
+    """The sizes of slices in the ratio of `shares` that make up `dimension`, as near as can be.
+
+    Raises `UsageError` where a slice would have no dimension.
+
+    >>> slice_sizes(512, [3, 5, 8])
+    [96, 160, 256]
+    """
+    total = sum(shares)
+    borders = [dimension * sum(shares[:number]) / total for number in range(len(shares) + 1)]
+    sizes = [round(after) - round(before) for before, after in pairwise(borders)]
+    if not sizes or min(sizes) < 1:
+        raise UsageError(
+            f"an embedding of {dimension} dimensions has no {len(shares)} heads in the ratio "
+            f"{'-'.join(map(str, shares))}; give fewer, or a larger --embedding-dim."
+        )
+    return sizes
+
+
+def unit_slices(output: Tensor, sizes: Sequence[int], weights: Sequence[float]) -> Tensor:
+    """Each slice of an output (B, D) at unit length times its weight, the whole at unit length.
+
+    The cosine of two of them is the mean of the slices' cosines weighted by the squared weights.
+    The gradient of a slice comes from that slice alone.
+    """
+    length = math.hypot(*weights)
+    units = [functional.normalize(part, dim=1) for part in torch.split(output, list(sizes), dim=1)]
+    return torch.cat([w / length * unit for w, unit in zip(weights, units, strict=True)], dim=1)
 
 
 class SeveralHeads(Objective):
@@ -113,6 +148,107 @@ def of_output(pooled: Tensor, output: Tensor) -> Encoded:
     `pooled` is (B, k), `output` (B, d).
     """
     return Encoded(pooled, output, functional.normalize(output, dim=1))
+
+
+class Adversary(nn.Module):
+    """A regressor from one embedding to another, and how well the two fit.
+
+    The regressor learns to make the loss small, which is to find what the embeddings have in
+    common; their gradients are reversed, so the embeddings learn to have nothing in common. One
+    backward trains both sides (arXiv:1909.11574, arXiv:2004.13458).
+    """
+
+    def __init__(self, source: int, target: int, hidden: int = HIDDEN) -> None:
+        super().__init__()
+        self.regressor = nn.Sequential(
+            nn.Linear(source, hidden), nn.ReLU(), nn.Linear(hidden, target)
+        )
+
+    def forward(self, target: Tensor, source: Tensor) -> Tensor:
+        """Minus the mean squared product of target (B, d) and its regression from source (B, s).
+
+        Both are unit vectors and the regression is brought to unit length. The mean goes over
+        dimensions too: it is at most 0 and falls with 1/d^2 or so.
+        """
+        regressed = functional.normalize(self.regressor(reverse_gradient(source)), dim=1)
+        return -(reverse_gradient(target) * regressed).square().mean()
+
+
+def reverse_gradient(inputs: Tensor) -> Tensor:
+    """The inputs as they are, any shape; their gradient comes back with the other sign.
+
+    Source: arXiv:1505.07818.
+    """
+    reversed_inputs: Tensor = _Reversed.apply(inputs)
+    return reversed_inputs
+
+
+class _Reversed(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, inputs: Tensor) -> Tensor:
+        return inputs.view_as(inputs)
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> Tensor:
+        return -gradients[0]
+
+
+class SharedByClasses(nn.Module):
+    """A loss over triplets, on triplets whose samples are of three different classes.
+
+    A boundary of the loss belongs to the anchor's class. With `permuted` the labels of the batch
+    are shuffled, once for the miner and the boundaries together, so that samples of one such group
+    attract each other (as in the code of arXiv:2004.13458, which lets true classes coincide).
+    """
+
+    def __init__(self, loss: nn.Module, permuted: bool) -> None:
+        super().__init__()
+        self.loss = loss
+        self.miner = AcrossClasses()
+        self.permuted = permuted
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """The scalar loss of unit-length embeddings (B, D)."""
+        groups = None
+        if self.permuted:
+            groups = labels[torch.randperm(len(labels)).to(labels.device)]
+        triplets = self.miner(embeddings.detach(), labels, groups)
+        value: Tensor = self.loss(embeddings, labels if groups is None else groups, triplets)
+        return value
+
+
+class AcrossClasses(nn.Module):
+    """One triplet an anchor, its three samples of three different classes (arXiv:2004.05582).
+
+    The positive is any sample of another class, the negative a distance-weighted one of a third
+    class. With `groups`, labels that are not the true ones, the positive has the anchor's group
+    and the negative another one, the three true classes being different all the same.
+    """
+
+    def __init__(self, cutoff: float = 0.5, upper: float = 2.0) -> None:
+        super().__init__()
+        self.weighted = DistanceWeighted(cutoff, upper)
+
+    @torch.no_grad()
+    def forward(self, embeddings: Tensor, labels: Tensor, groups: Tensor | None = None) -> Triplets:
+        """Indices (T,) of anchors, positives and negatives in the batch (B, d)."""
+        distances = unit_distances(embeddings)
+        other = labels[:, None] != labels[None, :]
+        alike = other if groups is None else other & (groups[:, None] == groups[None, :])
+        anchors = torch.nonzero(alike.any(1)).flatten()
+        if not len(anchors):
+            return anchors, anchors, anchors
+        positives = draw(alike[anchors])
+        allowed = other[anchors] & other[positives] & (distances[anchors] < self.weighted.upper)
+        if groups is not None:
+            allowed &= groups[anchors][:, None] != groups[None, :]
+        kept = allowed.any(1)
+        anchors, positives, allowed = anchors[kept], positives[kept], allowed[kept]
+        if not len(anchors):
+            return anchors, anchors, anchors
+        logits = self.weighted.log_weights(distances[anchors], embeddings.shape[1])
+        weights = functional.softmax(logits.masked_fill(~allowed, -torch.inf), dim=1)
+        return anchors, positives, torch.multinomial(weights, 1).flatten()
 
 
 def check_takes_triplets(method: str, base: str, criterion: Criterion, dimension: int) -> None:

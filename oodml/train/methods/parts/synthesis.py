@@ -11,8 +11,6 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from oodml.errors import UsageError
-from oodml.train.methods.parts.mining import draw
-from oodml.train.mining import OnePairPerClass
 from oodml.train.objective import Criterion
 
 
@@ -26,52 +24,6 @@ class Triplets:
 
     def __len__(self) -> int:
         return len(self.anchors)
-
-
-@torch.no_grad()
-def random_triplets(labels: Tensor, per_anchor: int) -> Triplets:
-    """So many random triplets of every sample (B,) that has a positive and a negative."""
-    negative = labels[:, None] != labels[None, :]
-    positive = (~negative).fill_diagonal_(False)
-    anchors = torch.nonzero(positive.any(1) & negative.any(1)).flatten()
-    if not len(anchors):
-        return Triplets(anchors, anchors, anchors)
-    anchors = anchors.repeat_interleave(per_anchor)
-    return Triplets(anchors, draw(positive[anchors]), draw(negative[anchors]))
-
-
-@torch.no_grad()
-def n_pair_triplets(labels: Tensor, negatives: int = 0) -> Triplets:
-    """A random pair of every class, each with the positives of that many other pairs.
-
-    0 takes those of all other pairs, in the structure of the N-pair loss; fewer are drawn. `labels`
-    is (B,).
-    """
-    anchors, positives, _, _ = OnePairPerClass()(labels, labels)
-    pairs = len(anchors)
-    others = torch.rand(pairs, pairs, device=labels.device).fill_diagonal_(2.0).argsort(1)
-    kept = others[:, : min(negatives or pairs, max(pairs - 1, 0))]
-    repeats = kept.shape[1]
-    return Triplets(
-        anchors.repeat_interleave(repeats),
-        positives.repeat_interleave(repeats),
-        positives[kept.flatten()],
-    )
-
-
-def pulled(anchors: Tensor, positives: Tensor, negatives: Tensor, kept: float) -> Tensor:
-    """Negatives (T, d) moved along their line to the anchor, arXiv:1903.05503.
-
-    Of the distance by which a negative is farther than the positive, the share `kept` stays. A
-    negative that is nearer than the positive stays where it is.
-    """
-    to_positive = (positives - anchors).norm(dim=1, keepdim=True)
-    to_negative = (negatives - anchors).norm(dim=1, keepdim=True)
-    beyond = to_negative > to_positive
-    wanted = to_positive + (to_negative - to_positive) * kept
-    # Where nothing moves, nothing is divided: a negative on its anchor has no direction.
-    share = torch.where(beyond, wanted, 1.0) / torch.where(beyond, to_negative, 1.0)
-    return torch.where(beyond, anchors + share * (negatives - anchors), negatives)
 
 
 def constant(module: nn.Module, inputs: Tensor) -> Tensor:
