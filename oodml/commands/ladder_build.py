@@ -167,7 +167,7 @@ def build(
             **settings,
         )
     if null_draws:
-        ladder = add_null(ladder, features, null_draws, settings["seed"])
+        ladder = add_null(ladder, features, null_draws)
     ladder.save(output)
     show_ladder(ladder, "text", 3)
     echo(f"written to {output}")

@@ -45,10 +45,10 @@ def compare(
     if table_format == "json":
         echo(json_text(agreement.to_json()))
         return
-    _print(agreement)
+    _print(agreement, keys)
 
 
-def _print(agreement: LadderAgreement) -> None:
+def _print(agreement: LadderAgreement, keys: bool) -> None:
     columns = ["rung", "height", "other rung", "other height", "train", "test", "moved", "chance"]
     rows = [
         [r.rung, r.height, r.other_rung, r.other_height, r.jaccard_train, r.jaccard_test,
@@ -57,15 +57,16 @@ def _print(agreement: LadderAgreement) -> None:
     ]  # fmt: skip
     echo(f"first   {agreement.labels[0]}\nother   {agreement.labels[1]}\n")
     echo(Table(columns, rows).render("text"))
-    start = "the same split" if agreement.same_start else "different splits"
+    starts = {True: "the same split", False: "different splits", None: "splits not both known"}
     correlation = agreement.key_correlation
     echo(
-        "\nheight: FID scaled to [0, 1] over a ladder's rungs, beside the rung of nearest height.\n"
-        "train, test, moved: Jaccard index of the class lists, moved since the first rung; chance: "
-        f"of random splits.\nThe ladders start from {start}. Root mean square distance of the "
-        f"scaled FID curves: {agreement.curve_distance:.3f}."
+        "\nheight: FID scaled to [0, 1] over a ladder's own trajectory, beside the rung of nearest "
+        "height.\ntrain, test, moved: Jaccard index of the class lists, moved since the start; "
+        f"chance: of random splits.\nThe ladders start from {starts[agreement.same_start]}. Root "
+        "mean square distance of the scaled FID curves: "
+        f"{agreement.curve_distance:.3f}."
     )
     if correlation is not None:
-        echo(f"Spearman correlation of the classes' keys on rung 0: {correlation:.3f}.")
-    else:
+        echo(f"Spearman correlation of the classes' keys at the start: {correlation:.3f}.")
+    elif not keys:
         echo("Add --keys to correlate the classes' keys (reads both ladders' features).")

@@ -13,6 +13,7 @@ from oodml.fid.shift import shift_of
 from oodml.fid.side_by_side import each, side_by_side
 from oodml.fid.terms import split_terms
 from oodml.splits.ladder import Ladder, Step
+from oodml.splits.ladder_null import add_null
 from oodml.splits.pool import Pool
 from oodml.splits.procedure import PAIRS_A_STEP
 from oodml.splits.rungs import choose_rungs
@@ -116,18 +117,26 @@ def build_ladder(
 
 
 def rebuild_ladder(ladder: Ladder, features: Features) -> Ladder:
-    """The ladder that the recorded settings give on `features`: byte for byte the same one.
+    """The ladder that the recorded settings give on `features`, null included: the same bytes.
 
-    Raises `DataError` if the features are of other images or another network.
+    Raises `DataError` if the features are of other images or another network, or if the ladder was
+    not built: imported splits and pairs of collections follow from no settings.
     """
+    settings = ladder.settings
+    if settings.start != "random" and not settings.start_train:
+        raise DataError(
+            f"this ladder was not built but made of given splits (start {settings.start!r}), which "
+            "no settings give again; import or pair them anew."
+        )
     if features.source != ladder.features:
         raise DataError("the features are not those that the ladder was built on.")
-    settings = ladder.settings
     given: dict[str, Any] = settings.to_json()
     train, test = given.pop("start_train"), given.pop("start_test")
     given["start_name"] = given.pop("start")
     start = Split(tuple(train), tuple(test)) if train else None
-    return build_ladder(features, start=start, source=ladder.source, **given)
+    rebuilt = build_ladder(features, start=start, source=ladder.source, **given)
+    null = ladder.rungs[0].shift
+    return add_null(rebuilt, features, null.null_draws) if null and null.null_draws else rebuilt
 
 
 def _reporter(on_step: OnStep | None) -> Accept:

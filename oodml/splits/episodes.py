@@ -84,9 +84,9 @@ def validation_fold(split: Split, *, fraction: float = 0.25, seed: int = 0) -> F
 
 
 def validation_of(ladder: Ladder, rung: int, *, fraction: float = 0.25, seed: int = 0) -> Fold:
-    """The validation fold of a rung: the published one if the ladder came with it, else drawn."""
+    """The validation fold of a rung: the published one if the rung came with it, else drawn."""
     split = ladder.rungs[rung]
-    if not ladder.validation:
+    if not ladder.validation or not ladder.validation[rung]:
         return validation_fold(split, fraction=fraction, seed=seed)
     held_out = set(ladder.validation[rung])
     return _fold(

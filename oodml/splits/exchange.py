@@ -94,7 +94,7 @@ def imported_ladder(splits: Sequence[PublishedSplit], name: str) -> Ladder:
         rung_steps=tuple(range(len(rungs))),
         rungs=tuple(rungs),
         validation=tuple(tuple(sorted(s.validation_classes)) for s in splits)
-        if all(s.validation_classes for s in splits)
+        if any(s.validation_classes for s in splits)
         else (),
         episodes=tuple(s.episodes for s in splits) if any(s.episodes for s in splits) else (),
     )

@@ -48,8 +48,8 @@ class Ladder:
     accepted step, of which `rung_steps` names those that became `rungs`; `stopped` the reason
     why the trajectory ended. `source` is a hint where the data was found, not an identity.
     `validation` and `episodes`, if any, hold the validation classes and few-shot episodes that
-    came with published splits, one set per rung (`validation_of` and `episodes_of` give or draw
-    them). `class_sizes` of 0 are unknown ones.
+    came with published splits, one set per rung, empty for a rung that came without
+    (`validation_of` and `episodes_of` give or draw them). `class_sizes` of 0 are unknown ones.
     """
 
     features: FeatureSource

@@ -21,18 +21,20 @@ _Key = tuple[frozenset[str], int, int]
 
 
 @side_by_side()
-def add_null(ladder: Ladder, features: Features, draws: int = 20, seed: int = 0) -> Ladder:
+def add_null(ladder: Ladder, features: Features, draws: int = 20) -> Ladder:
     """The ladder with a null beside the FID of every rung.
 
     `null_mean` and `null_sd` are those of the FID over `draws` random splits of the rung's own
-    classes into sides of the same sizes; `excess = fid - null_mean`, `z = excess / null_sd`.
-    Rungs of the same classes and sizes share one null. Raises `UsageError` for fewer than 2
-    draws, `DataError` if `features` are not those that the ladder was measured on.
+    classes into sides of the same sizes, drawn with the ladder's own seed; `excess = fid -
+    null_mean`, `z = excess / null_sd`. Rungs of the same classes and sizes share one null. Raises
+    `UsageError` for fewer than 2 draws, `DataError` if `features` are not those that the ladder
+    was measured on.
     """
     if draws < 2:
         raise UsageError(f"draws={draws}: a standard deviation needs at least 2 random splits.")
     _check_source(ladder, features)
     statistics = ClassMoments.from_features(features, level=ladder.settings.level)
+    seed = ladder.settings.seed
     nulls: dict[_Key, Null] = {}
     rungs = [_with_null(split, statistics, nulls, draws, seed) for split in ladder.rungs]
     return replace(ladder, rungs=tuple(rungs))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from oodml.errors import DataError
 from oodml.fid.between import concatenated
-from oodml.fid.shift import shift_of
+from oodml.fid.null import class_null, split_distance
+from oodml.fid.shift import shift_of, with_null
 from oodml.fid.side_by_side import side_by_side
 from oodml.fid.statistics import ClassMoments
 from oodml.fid.terms import split_terms
@@ -19,6 +20,8 @@ from oodml.splits.split import MIN_CLASSES_PER_SIDE, Split
 
 if TYPE_CHECKING:
     from oodml.features.features import Features, FeatureSource
+
+T = TypeVar("T")
 
 
 @side_by_side()
@@ -33,17 +36,17 @@ def pair_ladder(
     """A ladder with the rung that trains on one collection and tests on the other.
 
     Classes of the same name in both are left out of that rung. With `beside`, a ladder of either
-    collection, its rungs stand beside it in the order of FID. Raises `DataError` where networks,
-    levels or collections differ, or too few classes remain.
+    collection, its rungs stand beside it in the order of FID, with their validation classes and
+    episodes, and the new rung gets a null of as many draws as theirs. Raises `DataError` where
+    networks, dimensions, levels or collections differ, or too few classes remain.
     """
     _check_network(train, test)
     shared = set(train.class_names) & set(test.class_names)
-    rung = _measured(train, test, shared, level)
-    rungs = [rung]
-    own = train, test
-    if beside is not None:
-        own = _around(train, test, beside, level)
-        rungs = sorted([rung, *beside.rungs], key=lambda split: split.fid)
+    own = (train, test) if beside is None else _around(train, test, beside, level)
+    rung = _measured(train, test, shared, level, beside)
+    others = () if beside is None else beside.rungs
+    place = sum(other.fid < rung.fid for other in others)
+    rungs = (*others[:place], rung, *others[place:])
     sizes = _sizes(own[0]) | {k: v for k, v in _sizes(own[1]).items() if k not in shared}
     if beside is None:
         sizes = {name: size for name, size in sizes.items() if name not in shared}
@@ -54,7 +57,7 @@ def pair_ladder(
         class_sizes=dict(sorted(sizes.items())),
         settings=BuildSettings(
             rungs=len(rungs),
-            seed=0,
+            seed=0 if beside is None else beside.settings.seed,
             level=level,
             train_fraction=classes[0] / sum(classes),
             swap_size=min(classes),
@@ -65,7 +68,9 @@ def pair_ladder(
         trajectory=tuple(Step("pair" if r is rung else "beside", r.fid) for r in rungs),
         stopped=f"a pair of collections, {len(shared)} shared classes left out",
         rung_steps=tuple(range(len(rungs))),
-        rungs=tuple(rungs),
+        rungs=rungs,
+        validation=_with_gap(beside.validation, place, ()) if beside else (),
+        episodes=_with_gap(beside.episodes, place, {}) if beside else (),
     )
 
 
@@ -75,6 +80,7 @@ def pair_pool(train: Features, test: Features, *, beside: Ladder | None = None) 
     With `beside` the classes of its collection are all there; a class of the other collection that
     bears the same name as one of them is left out.
     """
+    _check_network(train, test)
     first, second = (
         (train, test) if beside is None else _around(train, test, beside, beside.settings.level)
     )
@@ -102,7 +108,13 @@ def _check_network(train: Features, test: Features) -> None:
     if train.source.network != test.source.network:
         raise DataError(
             f"the two collections were seen through different networks ({train.source.network} "
-            f"and {test.source.network}); extract both with the same --backbone and --precision."
+            f"and {test.source.network}); extract both with the same backbone and precision."
+        )
+    dimensions = train.values.shape[1], test.values.shape[1]
+    if dimensions[0] != dimensions[1]:
+        raise DataError(
+            f"the training collection has features of {dimensions[0]} dimensions, the test "
+            f"collection of {dimensions[1]}; extract both in the same way."
         )
 
 
@@ -112,8 +124,8 @@ def _around(
     """The two collections, that of the ladder first: its classes keep their names."""
     if beside.settings.level != level:
         raise DataError(
-            f"the ladder is at {beside.settings.level} level, the pair at {level} level; give "
-            f"--level {beside.settings.level}."
+            f"the ladder is at {beside.settings.level} level, the pair at {level} level; measure "
+            f"both at level {beside.settings.level!r}."
         )
     if beside.features.network != train.source.network:
         raise DataError(
@@ -129,7 +141,14 @@ def _around(
     )
 
 
-def _measured(train: Features, test: Features, shared: set[str], level: str) -> Split:
+def _with_gap(values: tuple[T, ...], place: int, gap: T) -> tuple[T, ...]:
+    """One value a rung where a ladder has any, and `gap` for the new rung at `place`."""
+    return (*values[:place], gap, *values[place:]) if values else ()
+
+
+def _measured(
+    train: Features, test: Features, shared: set[str], level: str, beside: Ladder | None
+) -> Split:
     names = [tuple(sorted(set(features.class_names) - shared)) for features in (train, test)]
     if min(len(side) for side in names) < MIN_CLASSES_PER_SIDE:
         raise DataError(
@@ -140,6 +159,12 @@ def _measured(train: Features, test: Features, shared: set[str], level: str) -> 
     statistics = ClassMoments.from_features(pool, level)
     sides = statistics.indices(names[0]), statistics.indices(names[1])
     shift = shift_of(statistics, *sides, split_terms(statistics, *sides))
+    drawn = [rung.shift.null_draws for rung in beside.rungs if rung.shift] if beside else []
+    draws = max((count for count in drawn if count), default=0)
+    if beside is not None and draws:
+        distance = split_distance(statistics, *sides)
+        null = class_null(*sides, distance, draws, beside.settings.seed)
+        shift = with_null(shift, null.mean, null.sd, null.draws)
     return Split(names[0], names[1], shift)
 
 

@@ -61,7 +61,7 @@ def test_compare_prints_text_and_json(files: Path) -> None:
     ladder = files / "ladder.json"
     text = oodml("ladder", "compare", ladder, ladder, "--keys")
     assert text.exit_code == 0, text.output
-    assert "keys on rung 0: 1.000" in text.stdout and "same split" in text.stdout
+    assert "keys at the start: 1.000" in text.stdout and "same split" in text.stdout
     record = json.loads(oodml("ladder", "compare", ladder, ladder, "--format", "json").stdout)
     assert record["curve_distance"] == 0 and record["key_correlation"] is None
     assert [rung["jaccard_test"] for rung in record["rungs"]] == [1, 1, 1]

@@ -4,12 +4,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 
 from oodml.errors import DataError
 from oodml.features.features import Features
 from oodml.splits.build import build_ladder
-from oodml.splits.compare import compare_ladders, published_keys
+from oodml.splits.compare import compare_ladders, published_keys, start_split
 from oodml.splits.ladder import Ladder
+from oodml.splits.pool import Pool
+from oodml.splits.split import Split, random_split
+from oodml.splits.start import drawn_split
 
 
 def turned(features: Features, noise: float, seed: int = 0) -> Features:
@@ -67,3 +71,61 @@ def test_ladders_of_other_classes_do_not_compare(ladder: Ladder, features: Featu
     fewer = build_ladder(features.subset(features.class_names[2:]), rungs=2, swap_size=2)
     with pytest.raises(DataError, match="2 only in the first, 0 only in the second"):
         compare_ladders(ladder, fewer)
+
+
+def test_the_start_is_that_of_the_walk_and_not_the_easiest_rung(
+    ladder: Ladder, features: Features
+) -> None:
+    other = turned(features, 12)
+    second = build_ladder(other, rungs=3, swap_size=2)
+    assert ladder.rungs[0].id != second.rungs[0].id
+    start = random_split(features.class_names)
+    agreement = compare_ladders(ladder, second, (features, other))
+    assert agreement.same_start is True
+    own, others = ladder.rungs[-1], second.rungs[agreement.rungs[-1].other_rung]
+    moved = [
+        (set(start.train_classes) - set(rung.train_classes))
+        | (set(start.test_classes) - set(rung.test_classes))
+        for rung in (own, others)
+    ]
+    expected = len(moved[0] & moved[1]) / len(moved[0] | moved[1])
+    assert agreement.rungs[-1].jaccard_moved == expected
+    keys = published_keys(features, start), published_keys(other, start)
+    assert agreement.key_correlation == spearmanr(*keys).statistic
+    elsewhere = compare_ladders(ladder, build_ladder(features, rungs=3, swap_size=2, seed=1))
+    assert elsewhere.same_start is False
+
+
+def test_a_start_is_found_wherever_the_rungs_are(features: Features) -> None:
+    grouped = replace(features, groups=tuple(f"group {i % 8}" for i in range(24)))
+    for options in ({"rungs": 3}, {"steps": (1, 2)}, {"steps": (-1, 0)}):
+        for by in ("class", "group"):
+            built = build_ladder(grouped, by=by, swap_size=1, seed=3, **options)  # type: ignore[arg-type]
+            drawn = drawn_split(Pool.of(grouped, by=by), by=by, train_fraction=0.5, seed=3)
+            found = start_split(built)
+            assert found is not None and found.id == drawn.id
+    given = Split(features.class_names[:9], features.class_names[9:])
+    built = build_ladder(features, start=given, rungs=2, swap_size=2)
+    assert start_split(built) == given
+
+
+def test_a_start_that_is_unknown_agrees_with_none(ladder: Ladder, features: Features) -> None:
+    imported = replace(ladder, settings=replace(ladder.settings, start="published"))
+    agreement = compare_ladders(imported, ladder, (features, features))
+    assert (agreement.same_start, agreement.key_correlation) == (None, None)
+    assert [rung.jaccard_moved for rung in agreement.rungs] == [None] * 3
+    grouped = replace(features, groups=tuple(f"group {i % 8}" for i in range(24)))
+    built = build_ladder(grouped, by="group", rungs=3, swap_size=1, min_classes=4)
+    removal = next(number for number, step in enumerate(built.trajectory) if step.removed)
+    late = replace(built, rungs=built.rungs[-1:], rung_steps=built.rung_steps[-1:])
+    assert late.rung_steps[0] >= removal and start_split(late) is None
+
+
+def test_heights_are_on_the_scale_of_the_trajectory(ladder: Ladder) -> None:
+    upper = replace(ladder, rungs=ladder.rungs[1:], rung_steps=ladder.rung_steps[1:])
+    agreement = compare_ladders(upper, ladder)
+    assert [rung.other_rung for rung in agreement.rungs] == [1, 2]
+    fids = [step.fid for step in ladder.trajectory]
+    for rung, own in zip(agreement.rungs, upper.rungs, strict=True):
+        assert rung.height == rung.other_height
+        assert rung.height == pytest.approx((own.fid - fids[0]) / (fids[-1] - fids[0]))

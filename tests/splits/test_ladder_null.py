@@ -16,7 +16,7 @@ from oodml.splits.ladder_null import add_null
 
 @pytest.fixture(scope="module")
 def with_null(ladder: Ladder, features: Features) -> Ladder:
-    return add_null(ladder, features, 6, seed=3)
+    return add_null(ladder, features, 6)
 
 
 def values(features: Features, names: tuple[str, ...]) -> np.ndarray:
@@ -31,7 +31,7 @@ def test_the_null_is_that_of_random_splits_of_the_rungs_own_classes(
     sides = [[names.index(n) for n in side] for side in (rung.train_classes, rung.test_classes)]
     drawn = [
         frechet_distance(*(values(features, tuple(names[i] for i in side)) for side in split))
-        for split in random_class_splits(*sides, 6, 3)
+        for split in random_class_splits(*sides, 6, with_null.settings.seed)
     ]
     shift = rung.shift
     assert shift is not None
@@ -44,7 +44,7 @@ def test_the_null_is_that_of_random_splits_of_the_rungs_own_classes(
 
 def test_the_null_agrees_with_the_shift_report(with_null: Ladder, features: Features) -> None:
     for rung in with_null.rungs:
-        report = measure_shift(features, rung, null=6, seed=3, kid=False)
+        report = measure_shift(features, rung, null=6, seed=with_null.settings.seed, kid=False)
         assert rung.shift is not None and report.null_mean is not None
         assert rung.shift.null_mean == pytest.approx(report.null_mean, rel=1e-6)
 

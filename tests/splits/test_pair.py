@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from conftest import make_features
 
 from oodml.errors import DataError
 from oodml.features.features import Features
+from oodml.fid.shift import measure_shift
 from oodml.splits.build import build_ladder
+from oodml.splits.episodes import validation_fold, validation_of
+from oodml.splits.ladder_null import add_null
 from oodml.splits.pair import joint_fingerprint, pair_ladder, pair_pool
 
 
@@ -83,3 +87,38 @@ def test_a_ladder_of_another_network_does_not_stand_beside() -> None:
     strange = replace(ladder, features=replace(ladder.features, weights="2" * 64))
     with pytest.raises(DataError, match="their FIDs do not compare"):
         pair_ladder(FIRST, SECOND, beside=strange)
+
+
+def test_beside_a_ladder_nothing_that_goes_with_its_rungs_is_lost() -> None:
+    ladder = add_null(build_ladder(FIRST, rungs=2, min_classes=2, seed=5), FIRST, 4)
+    ladder = replace(
+        ladder,
+        validation=tuple(rung.train_classes[:1] for rung in ladder.rungs),
+        episodes=tuple({2: {0: {rung.test_classes[0]: ("a.png",)}}} for rung in ladder.rungs),
+    )
+    pair = pair_ladder(FIRST, SECOND, beside=ladder)
+    for number, rung in enumerate(ladder.rungs):
+        place = pair.rung_of(rung.id)
+        assert place is not None
+        assert pair.validation[place] == ladder.validation[number]
+        assert pair.episodes[place] == ladder.episodes[number]
+    own = [step.kind for step in pair.trajectory].index("pair")
+    assert pair.validation[own] == () and pair.episodes[own] == {}
+    fold = validation_of(pair, own, seed=2)
+    assert fold == validation_fold(pair.rungs[own], seed=2) and fold.validation_classes
+    report = measure_shift(
+        pair_pool(FIRST, SECOND, beside=ladder), pair.rungs[own], null=4, seed=5, kid=False
+    )
+    shift = pair.rungs[own].shift
+    assert shift is not None and shift.null_draws == 4
+    assert shift.null_mean == pytest.approx(report.null_mean, rel=1e-9)
+    bare = pair_ladder(FIRST, SECOND, beside=build_ladder(FIRST, rungs=2, min_classes=2))
+    assert all(rung.shift and rung.shift.null_mean is None for rung in bare.rungs)
+    assert (bare.validation, bare.episodes) == ((), ())
+
+
+def test_collections_of_other_dimensions_are_refused_by_their_numbers() -> None:
+    wide = replace(SECOND, values=np.tile(SECOND.values, 2))
+    for make in (pair_ladder, pair_pool):
+        with pytest.raises(DataError, match=r"4 dimensions.*8"):
+            make(FIRST, wide)

@@ -15,7 +15,10 @@ from oodml.errors import DataError, UsageError
 from oodml.features.features import Features
 from oodml.fid.frechet import frechet_distance
 from oodml.splits.build import build_ladder, rebuild_ladder
+from oodml.splits.exchange import imported_ladder, remeasured
+from oodml.splits.export import published_splits
 from oodml.splits.ladder import Ladder
+from oodml.splits.ladder_null import add_null
 from oodml.splits.pair import pair_ladder
 from oodml.splits.pool import Pool
 from oodml.splits.rungs import choose_nearest, choose_steps
@@ -151,6 +154,21 @@ def test_a_given_start_is_recorded_and_other_features_are_refused(grouped: Featu
         rebuild_ladder(ladder, replace(grouped, source=replace(grouped.source, weights="1" * 64)))
 
 
+def test_a_null_is_rebuilt_with_its_ladder(grouped: Features) -> None:
+    ladder = add_null(build_ladder(grouped, rungs=2, seed=7), grouped, 3)
+    assert rebuild_ladder(ladder, grouped) == ladder
+
+
+def test_what_was_not_built_is_not_rebuilt(grouped: Features) -> None:
+    built = build_ladder(grouped, rungs=3, level="class")
+    measured = remeasured(imported_ladder(published_splits(built), "pool"), grouped)
+    assert measured.features == grouped.source
+    pair = pair_ladder(grouped, other_collection(), level="class", beside=built)
+    for ladder in (measured, pair):
+        with pytest.raises(DataError, match="not built"):
+            rebuild_ladder(ladder, replace(grouped, source=ladder.features))
+
+
 def other_collection() -> Features:
     other = make_features(classes=10, per_class=7, dimension=5, seed=9)
     names = ("class 000", "class 001", *(f"kind {i}" for i in range(8)))
@@ -182,7 +200,7 @@ def test_pairs_that_do_not_compare_are_refused(grouped: Features) -> None:
     for train, test, options, words in (
         (grouped, strange, {}, "different networks"),
         (grouped, grouped, {}, "0 and 0 remain"),
-        (grouped, other, {"beside": ladder, "level": "class"}, "--level sample"),
+        (grouped, other, {"beside": ladder, "level": "class"}, "level 'sample'"),
         (other, replace(other, source=replace(other.source, fingerprint="e" * 16),
                         class_names=tuple(f"x{i}" for i in range(10))),
          {"beside": ladder}, "neither"),
