@@ -25,9 +25,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from oodml.data import load_dataset, read_image
-from oodml.data.check.look import look_at
-from oodml.data.check.nearby import near_pairs
-from oodml.data.check.perceptual import perceptual_hash, small_colours
+from oodml.data.check.duplicates import near_pairs
+from oodml.data.check.images import look_at, perceptual_hash, small_colours
 
 RESULT = Path(__file__).parent / "results" / "duplicates.md"
 COPIES = ("JPEG 75", "JPEG 40", "half", "half, JPEG 75", "double, JPEG 75")

@@ -10,8 +10,8 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from oodml.data.collections import collection
-from oodml.data.collections.verified import load_collection
+from oodml.data.collections import registry as collection
+from oodml.data.collections.download import load_collection
 from oodml.data.load import load_dataset
 from oodml.errors import DataError, UsageError
 from oodml.eval.retrieval import metrics

@@ -21,9 +21,8 @@ def download_command(name: str, root: Path | None) -> None:
 
     A download that was cut off goes on where it stopped. `oodml list datasets` gives the names.
     """
-    from oodml.data.collections.download import download_collection
+    from oodml.data.collections.download import download_collection, load_collection
     from oodml.data.collections.registry import find_collection
-    from oodml.data.collections.verified import load_collection
     from oodml.errors import DataError
 
     collection = find_collection(name)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from oodml.data.broken import broken_images, broken_images_error
-from oodml.data.dataset import Dataset
-from oodml.data.images import read_image
+from oodml.data.dataset import Dataset, broken_images, broken_images_error
+from oodml.data.image import read_image
 from oodml.data.load import collection_names, load_dataset
 
 __all__ = [

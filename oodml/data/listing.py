@@ -1,9 +1,10 @@
-"""From columns that list files, however many, to a checked Dataset."""
+"""From a list of image files, of any length, to a checked Dataset."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, pairwise
 from pathlib import Path
@@ -11,15 +12,56 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from oodml.data.dataset import Dataset
-from oodml.data.names import as_text
-from oodml.data.paths import Paths
-from oodml.data.samples import Refuse, check_class_sizes, first_few, refuse_at_once
+from oodml.data.dataset import Dataset, Paths, Refuse, check_class_sizes, refuse_at_once
 from oodml.errors import DataError
+from oodml.text import as_text, first_few
 
 logger = logging.getLogger("oodml")
 
 _AT_ONCE = 1 << 16
+
+
+@dataclass(frozen=True, order=True)
+class Sample:
+    """One image file of one class; `name` is relative, `size` in bytes."""
+
+    class_name: str
+    name: str
+    path: Path
+    size: int
+
+
+def dataset_of(
+    samples: Iterable[Sample],
+    *,
+    name: str,
+    source: str,
+    groups: Mapping[str, str] | None = None,
+    skipped: Sequence[str] = (),
+    empty_classes: Sequence[str] = (),
+    refuse: Refuse = refuse_at_once,
+) -> Dataset:
+    """The samples as a Dataset, sorted by class name, then sample name.
+
+    `groups` maps class names to superclasses. Raises `DataError` if a class has a single image,
+    or hands it to `refuse`; `empty_classes` are then listed too.
+    """
+    ordered = sorted(samples)
+    counts = Counter(sample.class_name for sample in ordered)
+    check_class_sizes(counts, source, refuse)
+    class_names = tuple(sorted({*counts, *empty_classes}))
+    index = {class_name: number for number, class_name in enumerate(class_names)}
+    return Dataset(
+        name=name,
+        class_names=class_names,
+        labels=np.array([index[sample.class_name] for sample in ordered], np.int64),
+        sample_names=tuple(sample.name for sample in ordered),
+        paths=tuple(sample.path for sample in ordered),
+        sizes=np.array([sample.size for sample in ordered], np.int64),
+        groups=None if groups is None else tuple(groups[each] for each in class_names),
+        source=source,
+        skipped=tuple(skipped),
+    )
 
 
 @dataclass(frozen=True, eq=False)

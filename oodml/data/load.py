@@ -6,13 +6,11 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from oodml.data.broken import without_broken
+from oodml.data.collections.download import load_collection
 from oodml.data.collections.registry import all_collections, find_collection
-from oodml.data.collections.verified import load_collection
-from oodml.data.dataset import Dataset
+from oodml.data.dataset import Dataset, Refuse, refuse_at_once, without_broken
 from oodml.data.folder import load_folder
 from oodml.data.hugging_face import PREFIX, load_hugging_face
-from oodml.data.samples import Refuse, refuse_at_once
 from oodml.data.table import TABLE_SUFFIXES, load_table
 from oodml.errors import DataError, UsageError, unknown_name
 

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, JpegImagePlugin
 
-from oodml.data.image import open_image
-from oodml.data.images import read_image
+from oodml.data.image import open_image, read_image
 
 # Aspect ratios and number of tries of torchvision's RandomResizedCrop (arXiv:1409.4842).
 RATIOS = (3 / 4, 4 / 3)

@@ -16,7 +16,7 @@ from PIL import Image
 from oodml.cli import main
 from oodml.commands.dataset_check import check_command
 from oodml.data import load_dataset
-from oodml.data.check.nearby import MAX_DISTANCE
+from oodml.data.check.duplicates import MAX_DISTANCE
 from oodml.splits.ladder import Ladder
 from oodml.splits.split import Split
 

@@ -15,9 +15,8 @@ from PIL import Image
 from oodml.data import broken_images, load_dataset
 from oodml.data.folder import load_images
 from oodml.data.load import list_dataset
-from oodml.data.names import as_text
-from oodml.data.samples import first_few
 from oodml.errors import DataError
+from oodml.text import as_text, first_few
 
 ODD_NAMES = (
     "two words",
@@ -291,10 +290,27 @@ def test_images_without_classes_can_skip_broken_ones(tmp_path):
 
 
 def test_broken_images_are_found_in_every_block(tmp_path, monkeypatch):
-    monkeypatch.setattr("oodml.data.broken._BLOCK", 3)
+    monkeypatch.setattr("oodml.data.dataset._BLOCK", 3)
     for number in range(8):
         draw(tmp_path / "a" / f"{number}.png")
     for number in (1, 4, 7):
         (tmp_path / "a" / f"{number}.png").write_bytes(b"")
     broken = broken_images(load_dataset(tmp_path))
     assert [name for name, _ in broken] == ["a/1.png", "a/4.png", "a/7.png"]
+
+
+def test_class_folders_whose_names_begin_with_a_dot_are_never_left_out_in_silence(tmp_path, caplog):
+    for name in ("asp", ".net", ".git", ".empty"):
+        (tmp_path / name).mkdir()
+    for name in ("asp/0.png", "asp/1.png", ".git/0.png"):
+        Image.new("RGB", (2, 2)).save(tmp_path / name)
+    with caplog.at_level(logging.WARNING, "oodml"):
+        assert load_dataset(tmp_path).class_names == ("asp",)
+    assert all(name in caplog.text for name in (".git", ".empty", ".net"))
+    (tmp_path / ".net" / "deep").mkdir()
+    Image.new("RGB", (2, 2)).save(tmp_path / ".net" / "deep" / "0.png")
+    with pytest.raises(DataError, match=r"'\.net'\. ") as error:
+        load_dataset(tmp_path)
+    assert ".git" not in str(error.value)
+    dataset, refused = list_dataset(tmp_path)
+    assert len(dataset) == 2 and len(refused) == 1

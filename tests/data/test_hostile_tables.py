@@ -81,7 +81,7 @@ def test_the_ways_programs_write_csv_give_one_dataset(photos, tmp_path, content)
         ),
         (ROWS + '"zebra/0.png,zebra\n' + "x\n" * 70_000, "is a quote left open"),
         (ROWS + '"a"b,c\n', "after line 3: .*is a quote left open"),
-        (ROWS + "x," * 600_000, "a line of more than 1,048,576 characters"),
+        (ROWS + "x," * 600_000, "line 4: more fields than columns"),
         (ROWS + "\n" * 999 + "zebra/0.png\0,zebra\n", "1 of 3 files do not exist.*x00"),
         (ROWS + "," * 1000 + "\n", "line 4: more fields than columns"),
         (ROWS + "  ,zebra\n", "line 4: the path is empty"),
@@ -148,9 +148,8 @@ def test_every_fault_is_listed_where_none_is_refused(photos, tmp_path):
 
 @pytest.mark.parametrize("block", [1, 2, 3, 1 << 11])
 def test_faults_have_their_lines_however_the_rows_are_cut(photos, tmp_path, monkeypatch, block):
-    monkeypatch.setattr("oodml.data.rows.FIRST", block)
-    monkeypatch.setattr("oodml.data.rows._BLOCK", block)
-    monkeypatch.setattr("oodml.data.sizes._AT_ONCE", 1)
+    monkeypatch.setattr("oodml.data.table._FIRST", block)
+    monkeypatch.setattr("oodml.data.table._BLOCK", block)
     table = tmp_path / "list.csv"
     table.write_text(
         "path,label,group\nape/0.png,ape,x\n\nape/1.png,ape,y\n,ape,x\n"
@@ -218,7 +217,7 @@ def test_files_are_asked_for_side_by_side(tmp_path, monkeypatch):
         return stat(place, **options)
 
     stat = os.stat
-    monkeypatch.setattr("oodml.data.sizes.os.stat", slow)
+    monkeypatch.setattr("oodml.data.table.os.stat", slow)
     dataset = load_dataset(table)
     monkeypatch.undo()
     assert max(most) > 4

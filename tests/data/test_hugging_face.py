@@ -11,9 +11,7 @@ from PIL import Image
 
 from oodml.data import load_dataset
 from oodml.data.check import check_dataset
-from oodml.data.columns import choose_columns
-from oodml.data.content import stored
-from oodml.data.hugging_face import Address, parse_address
+from oodml.data.hugging_face import Address, choose_columns, parse_address, stored
 from oodml.errors import DataError, UsageError
 
 os.environ["HF_HUB_OFFLINE"] = "1"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from oodml.data.images import decoding_error, read_image
+from oodml.data.image import decoding_error, read_image
 from oodml.errors import DataError
 
 

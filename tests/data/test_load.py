@@ -24,7 +24,7 @@ def photos(tmp_path):
 
 
 def test_folder_is_sorted_by_class_then_sample(photos):
-    draw(photos / ".hidden" / "1.png")
+    draw(photos / ".ipynb_checkpoints" / "1.png")
     draw(photos / "ape" / ".thumb.png")
     draw(photos / "ape" / ".cache" / "1.png")
     (photos / "ape" / "notes.txt").write_text("no image")

@@ -123,7 +123,7 @@ def test_every_fault_is_listed_where_none_is_refused(photos, tmp_path):
 
 
 def test_rows_are_counted_across_batches(photos, tmp_path, monkeypatch):
-    monkeypatch.setattr("oodml.data.parquet._BATCH", 2)
+    monkeypatch.setattr("oodml.data.table._BATCH", 2)
     columns = {"path": [*PATHS, "ape/2.png"], "label": [*LABELS, ""]}
     with pytest.raises(DataError, match="row 5: the label is empty"):
         load(photos, tmp_path, columns)

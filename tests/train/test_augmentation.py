@@ -11,7 +11,7 @@ from PIL import Image
 from scipy.stats import ks_2samp
 from torchvision.transforms import v2
 
-from oodml.data.images import read_image
+from oodml.data.image import read_image
 from oodml.errors import DataError
 from oodml.train import augmentation
 from oodml.train.augmentation import augmented, random_crop

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from oodml.data.check.leakage import Leak, leaks
-from oodml.data.check.pool import PoolCheck, check_dataset
-from oodml.data.check.report import PoolReport
-from oodml.data.check.text import report_lines
+from oodml.data.check.duplicates import Leak, leaks
+from oodml.data.check.report import PoolCheck, PoolReport, check_dataset, report_lines
 
 __all__ = ["Leak", "PoolCheck", "PoolReport", "check_dataset", "leaks", "report_lines"]

@@ -12,10 +12,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from oodml.data.collections.pool import Listed, pool, read_text
-from oodml.data.collections.registry import Archive, collection
-from oodml.data.dataset import Dataset
-from oodml.data.groups import groups_of
+from oodml.data.collections.registry import Archive, Listed, collection, pool, read_text
+from oodml.data.dataset import Dataset, groups_of
 from oodml.errors import DataError
 
 _PARTS = ("train", "test")

@@ -17,10 +17,16 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-from oodml.data.collections.registry import Archive
-from oodml.data.collections.state import is_extracted, is_tar, is_zip, mark_extracted, staging_of
-from oodml.data.samples import first_few
+from oodml.data.collections.registry import (
+    Archive,
+    is_extracted,
+    is_tar,
+    is_zip,
+    mark_extracted,
+    staging_of,
+)
 from oodml.errors import DataError
+from oodml.text import first_few
 
 _DAMAGE = (
     tarfile.TarError,

@@ -1,8 +1,6 @@
 import numpy as np
 
-from oodml.data.check.duplicates import Duplicates
-from oodml.data.check.leakage import leaks
-from oodml.data.check.nearby import NearPairs
+from oodml.data.check.duplicates import Duplicates, NearPairs, leaks
 
 
 def rows(*numbers: int) -> np.ndarray:

@@ -2,7 +2,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from oodml.data.check.nearby import near_pairs
+from oodml.data.check.duplicates import near_pairs
 
 Bytes = npt.NDArray[np.uint8]
 

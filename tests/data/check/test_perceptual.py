@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 from scipy.fft import dctn
 
-from oodml.data.check.nearby import MAX_DISTANCE
-from oodml.data.check.perceptual import is_blank, perceptual_hash
+from oodml.data.check.duplicates import MAX_DISTANCE
+from oodml.data.check.images import is_blank, perceptual_hash
 
 Picture = Callable[..., Image.Image]
 

@@ -13,9 +13,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from oodml.data.collections.download import download_collection
+from oodml.data.collections.download import download_collection, load_collection
 from oodml.data.collections.registry import Archive, Collection, find_collection
-from oodml.data.collections.verified import load_collection
 from oodml.data.dataset import Dataset
 
 # What stands in a file; None stands for an image of noise.

@@ -9,8 +9,8 @@ import pytest
 from published import downloaded, lay_out, small
 from scipy.io import savemat
 
-from oodml.data.collections.cars196 import maker_of
-from oodml.data.collections.verified import load_collection
+from oodml.data.collections.download import load_collection
+from oodml.data.collections.matlab_lists import maker_of
 from oodml.errors import DataError
 
 NAMES = ("AM General Hummer SUV 2000", "Land Rover LR2 SUV 2012", "Ram C/V Cargo Van Minivan 2012")

@@ -13,9 +13,8 @@ from published import archive_of, lay_out, pack
 from test_cub200 import birds
 
 from oodml.data.collections import download
-from oodml.data.collections.download import download_collection
+from oodml.data.collections.download import download_collection, load_collection
 from oodml.data.collections.registry import Collection, find_collection
-from oodml.data.collections.verified import load_collection
 from oodml.errors import DataError
 
 

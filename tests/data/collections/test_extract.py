@@ -14,8 +14,7 @@ from published import archive_of, pack
 
 from oodml.data.collections import extract as module
 from oodml.data.collections.extract import extract
-from oodml.data.collections.registry import Archive, Collection
-from oodml.data.collections.state import is_extracted, unfinished
+from oodml.data.collections.registry import Archive, Collection, is_extracted, unfinished
 from oodml.errors import DataError
 
 NAMES = ("birds.tar", "birds.tgz", "birds.tar.gz", "birds.zip")

@@ -1,8 +1,8 @@
 import pytest
 from published import downloaded, small
 
+from oodml.data.collections.download import load_collection
 from oodml.data.collections.registry import find_collection
-from oodml.data.collections.verified import load_collection
 from oodml.errors import DataError
 
 VARIANTS = {

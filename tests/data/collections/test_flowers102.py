@@ -5,9 +5,9 @@ import pytest
 from published import downloaded, small
 from scipy.io import savemat
 
-from oodml.data.collections.flowers102 import NAMES
+from oodml.data.collections.download import load_collection
+from oodml.data.collections.matlab_lists import FLOWER_NAMES
 from oodml.data.collections.registry import find_collection
-from oodml.data.collections.verified import load_collection
 from oodml.errors import DataError
 
 HOME = "flowers-102"
@@ -38,10 +38,10 @@ def test_images_are_numbered_from_one_and_labels_too(flowers, tmp_path):
 
 
 def test_the_names_are_those_of_the_published_labels():
-    assert len(set(NAMES)) == 102
+    assert len(set(FLOWER_NAMES)) == 102
     # Pairs from the category list that is passed on with the collection.
     known = {1: "pink primrose", 21: "fire lily", 45: "bolero deep blue", 102: "blackberry lily"}
-    assert {label: NAMES[label - 1] for label in known} == known
+    assert {label: FLOWER_NAMES[label - 1] for label in known} == known
 
 
 def test_published_counts_are_demanded(flowers, tmp_path):

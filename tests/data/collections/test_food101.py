@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from published import downloaded, lay_out, small
 
-from oodml.data.collections.verified import load_collection
+from oodml.data.collections.download import load_collection
 from oodml.errors import DataError
 
 TRAIN = {"apple_pie": ["apple_pie/1005649", "apple_pie/1011328"], "waffles": ["waffles/1"]}

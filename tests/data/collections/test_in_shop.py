@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 from published import archive_of, lay_out, pack, small
 
-from oodml.data.collections.download import download_collection
-from oodml.data.collections.verified import load_collection
+from oodml.data.collections.download import download_collection, load_collection
 from oodml.errors import DataError
 
 ROWS = (

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from published import downloaded, lay_out, small
 
-from oodml.data.collections.verified import load_collection
+from oodml.data.collections.download import load_collection
 from oodml.errors import DataError
 
 HIDDEN = {

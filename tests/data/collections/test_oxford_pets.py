@@ -1,8 +1,8 @@
 import pytest
 from published import downloaded, picture, small
 
+from oodml.data.collections.download import load_collection
 from oodml.data.collections.registry import find_collection
-from oodml.data.collections.verified import load_collection
 from oodml.errors import DataError
 
 # As the published file begins, with its six lines of explanation.

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from published import downloaded, lay_out, small
 
-from oodml.data.collections.verified import load_collection
+from oodml.data.collections.download import load_collection
 from oodml.errors import DataError
 
 HEADER = "image_id class_id super_class_id path\n"

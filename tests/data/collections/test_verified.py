@@ -9,14 +9,15 @@ import pytest
 from published import lay_out
 
 from oodml.data import collection_names, load_dataset
-from oodml.data.collections.pool import Listed, pool
+from oodml.data.collections.download import Counts, check_counts, count, load_collection
 from oodml.data.collections.registry import (
     Collection,
+    Listed,
     all_collections,
     find_collection,
+    pool,
     root_of,
 )
-from oodml.data.collections.verified import Counts, check_counts, count, load_collection
 from oodml.data.dataset import Dataset
 from oodml.errors import DataError, UsageError
 

@@ -1,4 +1,4 @@
-"""The iNaturalist competitions of 2018 and 2021, read from their JSON lists."""
+"""Collections that list their images in JSON: iNaturalist and Food-101."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from oodml.data.collections.pool import Listed, pool
-from oodml.data.collections.registry import Archive, collection
+from oodml.data.collections.registry import Archive, Listed, collection, pool
 from oodml.data.dataset import Dataset
 from oodml.errors import DataError
+from oodml.files import read_json
 
 Key = int | str | None
 
-_HOME = "https://github.com/visipedia/inat_comp/tree/master"
-_LICENCE = "iNaturalist's terms; non-commercial research and education"
+_INATURALIST_HOME = "https://github.com/visipedia/inat_comp/tree/master"
+_INATURALIST_LICENCE = "iNaturalist's terms; non-commercial research and education"
 
 
 def _archives(year: int, checksums: Mapping[str, str]) -> tuple[Archive, ...]:
@@ -45,8 +45,8 @@ def _archives(year: int, checksums: Mapping[str, str]) -> tuple[Archive, ...]:
     ),
     landmarks=("train2018.json", "val2018.json", "categories.json", "train_val2018"),
     groups="the 14 super-categories, such as Aves",
-    homepage=f"{_HOME}/2018",
-    licence=_LICENCE,
+    homepage=f"{_INATURALIST_HOME}/2018",
+    licence=_INATURALIST_LICENCE,
 )
 def load_inaturalist2018(home: Path) -> Dataset:
     """8,142 species, train and val together; class names read `Geum urbanum`, groups `Plantae`.
@@ -90,8 +90,8 @@ collection(
     ),
     landmarks=("train.json", "val.json", "train", "val"),
     groups="the 11 super-categories, such as Birds",
-    homepage=f"{_HOME}/2021",
-    licence=_LICENCE,
+    homepage=f"{_INATURALIST_HOME}/2021",
+    licence=_INATURALIST_LICENCE,
 )(partial(_load_2021, "inaturalist2021", ("train.json", "val.json")))
 
 collection(
@@ -110,8 +110,8 @@ collection(
     ),
     landmarks=("train_mini.json", "val.json", "train_mini", "val"),
     groups="the 11 super-categories, such as Birds",
-    homepage=f"{_HOME}/2021",
-    licence=_LICENCE,
+    homepage=f"{_INATURALIST_HOME}/2021",
+    licence=_INATURALIST_LICENCE,
 )(partial(_load_2021, "inaturalist2021_mini", ("train_mini.json", "val.json")))
 
 
@@ -160,3 +160,38 @@ def _read(path: Path) -> Any:
         return json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} is not a readable JSON file ({error}).") from None
+
+
+_FOOD_LISTS = ("meta/train.json", "meta/test.json")
+
+
+@collection(
+    "food101",
+    "Food-101: 101 dishes, 101,000 photographs",
+    classes=101,
+    images=101_000,
+    archives=(
+        Archive(
+            "http://data.vision.ee.ethz.ch/cvl/food-101.tar.gz",
+            "food-101.tar.gz",
+            # As in torchvision.datasets.Food101.
+            checksum="85eeb15f3717b99a5da872d97d918f87",
+        ),
+    ),
+    folder="food-101",
+    landmarks=(*_FOOD_LISTS, "images"),
+    homepage="https://data.vision.ee.ethz.ch/cvl/datasets_extra/food-101/",
+    licence="the photographs belong to their authors (Foodspotting); research",
+)
+def load_food101(home: Path) -> Dataset:
+    """101 dishes of 1,000 photographs; class names read `apple pie`. There are no groups."""
+    return pool("food101", home, (each for name in _FOOD_LISTS for each in _dishes(home / name)))
+
+
+def _dishes(path: Path) -> Iterator[Listed]:
+    for dish, images in read_json(path, "list of Food-101").items():
+        if not isinstance(images, list):
+            raise DataError(f"{path}: the images of {dish!r} are no list.")
+        for number, image in enumerate(images, start=1):
+            place = f"{path.name}, {dish}, image {number}"
+            yield Listed(dish.replace("_", " "), f"images/{image}.jpg", place)

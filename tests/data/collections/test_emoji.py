@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from oodml.data import emoji, load_dataset
+from oodml.data import load_dataset
+from oodml.data.collections import folders as emoji
 from oodml.errors import DataError
 
 
