@@ -54,31 +54,60 @@ class Encoded:
     embedding: Tensor
 
 
-@dataclass(frozen=True)
-class Criterion:
-    """A loss called as loss(embeddings, labels[, tuples]) and the miner of those tuples.
+class Criterion(nn.Module):
+    """A loss, called as criterion(embeddings, labels), that declares what it takes.
 
-    The loss gets unit-length embeddings (B, D), or the head's outputs as they are if not
-    `normalized`; the miner always gets unit-length ones, without gradient. `samplewise` says that
-    the loss of a batch is the mean of the losses of its samples, each by itself, so that a batch
-    may be divided.
+    Embeddings (B, D) have unit length if it is `normalized`, else they are the head's outputs as
+    they are; labels are (B,). A criterion that `takes_pairs` is also given index tuples, of
+    triplets (anchors, positives, negatives) or of pairs (anchors, positives, anchors, negatives):
+    those of its `miner`, or of a method that chooses them itself. One that `takes_references` may
+    be given reference embeddings (R, D) and their labels (R,) after the tuples, which then point
+    from the batch into the references. `samplewise` says that the loss of a batch is the mean of
+    the losses of its samples, each by itself, so that a batch may be divided.
+
+    Give a loss, such as one of pytorch-metric-learning, or override `forward`.
     """
 
-    loss: nn.Module
-    miner: nn.Module | None = None
-    normalized: bool = True
-    samplewise: bool = False
+    def __init__(
+        self,
+        loss: nn.Module | None = None,
+        miner: nn.Module | None = None,
+        *,
+        normalized: bool = True,
+        samplewise: bool = False,
+        takes_pairs: bool = False,
+        takes_references: bool = False,
+    ) -> None:
+        super().__init__()
+        self.loss = loss
+        self.miner = miner
+        self.normalized, self.samplewise = normalized, samplewise
+        self.takes_pairs = takes_pairs or takes_references or miner is not None
+        self.takes_references = takes_references
 
-    def __call__(self, encoded: Encoded, labels: Tensor) -> Tensor:
-        """The scalar loss of a batch."""
-        embeddings = encoded.embedding if self.normalized else encoded.output
-        if self.miner is None:
-            value: Tensor = self.loss(embeddings, labels)
-        else:
-            with torch.no_grad():
-                tuples = self.miner(encoded.embedding.detach(), labels)
-            value = self.loss(embeddings, labels, tuples)
+    def forward(self, embeddings: Tensor, labels: Tensor, *given: Any) -> Tensor:
+        """The scalar loss of a batch, of given tuples and of given references."""
+        if self.loss is None:
+            raise NotImplementedError(f"{type(self).__name__} has no loss and no forward.")
+        value: Tensor = self.loss(embeddings, labels, *given)
         return value
+
+    def of(self, encoded: Encoded, labels: Tensor) -> Tensor:
+        """The scalar loss of what the model made of a batch, with the tuples of the miner.
+
+        The miner gets unit-length embeddings, without gradient.
+        """
+        embeddings = self.compared(encoded)
+        given: tuple[Any, ...] = ()
+        if self.miner is not None:
+            with torch.no_grad():
+                given = (self.miner(encoded.embedding.detach(), labels),)
+        value: Tensor = self(embeddings, labels, *given)
+        return value
+
+    def compared(self, encoded: Encoded) -> Tensor:
+        """The embeddings that the loss compares: of unit length, or as the head made them."""
+        return encoded.embedding if self.normalized else encoded.output
 
 
 @dataclass(frozen=True)
@@ -111,9 +140,6 @@ class Objective(nn.Module):
         self.spec = spec
         self.model = model
         self.criterion = criterion
-        # Registered, so that their parameters and buffers are saved, moved and found.
-        self.loss_module = criterion.loss
-        self.miner_module = criterion.miner
         self.observed: Tensor | None = None
 
     def loader(self, training: Training, epoch: int) -> Iterable[Any]:
@@ -141,7 +167,7 @@ class Objective(nn.Module):
 
     def loss(self, batch: Batch) -> Tensor:
         """The scalar to minimise, computed in float32."""
-        return self.criterion(self.encode(batch.inputs), batch.labels)
+        return self.criterion.of(self.encode(batch.inputs), batch.labels)
 
     def after_step(self, training: Training, batch: Batch) -> None:
         """Called after every step of the optimiser."""
@@ -166,7 +192,7 @@ class Objective(nn.Module):
         return groups(
             ParameterGroup(trainable(self.model.trunk), rate, decay, warm=False),
             ParameterGroup(trainable(self.model.head), rate, decay),
-            ParameterGroup(trainable(self.loss_module), spec.criterion_learning_rate, 0.0),
+            ParameterGroup(trainable(self.criterion), spec.criterion_learning_rate, 0.0),
         )
 
     def private_optimizers(self) -> dict[str, torch.optim.Optimizer]:
@@ -205,15 +231,15 @@ MakeObjective = Callable[[RunSpec, EmbeddingModel], Objective]
 
 def make_objective(built: Any, spec: RunSpec, model: EmbeddingModel) -> Objective:
     """The objective from what a method's function returned."""
-    if isinstance(built, nn.Module | Criterion):
+    if isinstance(built, nn.Module):
         return Objective(spec, model, as_criterion(built))
     made: Objective = built(spec, model)
     return made
 
 
-def as_criterion(built: nn.Module | Criterion) -> Criterion:
-    """What a loss-only method's function returned, as a `Criterion`."""
-    return Criterion(built) if isinstance(built, nn.Module) else built
+def as_criterion(built: nn.Module) -> Criterion:
+    """What a loss-only method's function returned; a plain module takes embeddings and labels."""
+    return built if isinstance(built, Criterion) else Criterion(built)
 
 
 def groups(*given: ParameterGroup) -> list[ParameterGroup]:

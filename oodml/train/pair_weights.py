@@ -32,15 +32,15 @@ def pair_weights(
     whatever the loss looks like inside. Pairs whose partner is a learned vector of a class (a
     proxy) are found the same way. Raises `DataError` for a loss that inner products do not explain.
     """
-    criterion = deepcopy(criterion)
-    loss = criterion.loss.double().eval()
+    loss = deepcopy(criterion).eval()
     vectors = output.detach().double()
     unit = functional.normalize(vectors, dim=1)
-    vectors = unit if criterion.normalized else vectors
+    vectors = unit if loss.normalized else vectors
     tuples: tuple[object, ...] = ()
-    if criterion.miner is not None:
+    if loss.miner is not None:
         with torch.no_grad():
-            tuples = (criterion.miner(unit.float(), labels),)
+            tuples = (loss.miner(unit.float(), labels),)
+    loss.double()
     proxies = _class_vectors(loss, unit.shape[1])
     if proxies is None:
         weight = _weights(_gradient(loss, _extended(vectors), labels, tuples), vectors)

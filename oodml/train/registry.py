@@ -10,10 +10,13 @@ from functools import cache, partial
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from oodml.errors import OodmlError, UsageError, unknown_name
 from oodml.train.values import like, literal
+
+if TYPE_CHECKING:
+    from oodml.train.objective import Criterion
 
 Build = Callable[..., Any]
 Registered = TypeVar("Registered", bound=Build)
@@ -61,9 +64,9 @@ class Base:
     name: str
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
 
-    def criterion(self, num_classes: int, embedding_dim: int) -> Any:
-        """What the base method's function returns: an `nn.Module` or a `Criterion`."""
-        return get_method(self.name).build(num_classes, embedding_dim, **self.hyperparameters)
+    def criterion(self, num_classes: int, embedding_dim: int) -> Criterion:
+        """The base method's criterion; `UsageError` for a method that is more than a loss."""
+        return get_method(self.name).criterion(num_classes, embedding_dim, self.hyperparameters)
 
 
 @dataclass(frozen=True)
@@ -157,6 +160,24 @@ class MethodEntry:
         if _makes_objective(self.build):
             return partial(self.build, num_classes=num_classes, **own)
         return self.build(num_classes, embedding_dim, **own)
+
+    def criterion(
+        self, num_classes: int, embedding_dim: int, hyperparameters: Mapping[str, Any]
+    ) -> Criterion:
+        """The method as a loss; `UsageError` if it is more than that, or not trained."""
+        from torch import nn
+
+        from oodml.train.objective import as_criterion
+
+        built = None
+        if self.trains:
+            built = self.build_with(num_classes, embedding_dim, hyperparameters)
+        if not isinstance(built, nn.Module):
+            raise UsageError(
+                f"{self.name} is more than a loss; give a method that is only a loss, such as "
+                "margin or multi_similarity."
+            )
+        return as_criterion(built)
 
 
 def method(

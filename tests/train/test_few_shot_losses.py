@@ -71,7 +71,7 @@ def test_losses_and_gradients_equal_those_of_the_method(name: str) -> None:
             kept = mined.kept[episode]
             anchors = torch.arange(SIZE)[kept]
             tuples = anchors, mined.positive[episode][kept], mined.negative[episode][kept]
-        expected = criterion.loss(own, labels[episode], tuples)
+        expected = criterion(own, labels[episode], tuples)
         expected.backward()
         assert float(expected.detach()) > 0
         torch.testing.assert_close(found[episode], expected, atol=1e-5, rtol=1e-5)

@@ -60,7 +60,7 @@ def test_a_parameter_outside_the_groups_or_in_two_is_named(training: Training) -
 
     built = get_method("margin").build(3, 4)
     objective = Forgetful(SPEC, EmbeddingModel(nn.Identity(), 8, 4), built)
-    with pytest.raises(ValueError, match=r"loss_module\.beta stands in 0 groups"):
+    with pytest.raises(ValueError, match=r"criterion\.loss\.beta stands in 0 groups"):
         check_groups(objective)
     more.append(ParameterGroup(list(objective.parameters()), 1.0, 0.0))
     with pytest.raises(ValueError, match="stands in 2 groups"):
@@ -74,7 +74,7 @@ def test_a_batch_carries_its_step_and_the_share_of_the_run_that_is_done(
     seen: list[tuple[int, float, float]] = []
 
     def note(training: Training, batch: Batch) -> None:
-        seen.append((batch.step, batch.progress, float(objective.loss_module.plain_share)))
+        seen.append((batch.step, batch.progress, float(objective.criterion.loss.plain_share)))
 
     objective.after_step = note  # type: ignore[method-assign]
     fit(objective, training, tmp_path)
@@ -260,7 +260,7 @@ def test_accumulated_parts_of_a_samplewise_loss_equal_the_whole_batch(
     def trained(parts: int) -> Objective:
         spec = replace(SPEC, steps=3, optimizer="sgd", learning_rate=0.1, accumulation=parts)
         with loop.seeded(0, "weights"):
-            built = replace(get_method("arcface").build(12, 4), samplewise=True)
+            built = get_method("arcface").build(12, 4)
         objective = objective_with(built, spec)
         (tmp_path / str(parts)).mkdir()
         fit(objective, training, tmp_path / str(parts))

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from oodml.train.methods.diva import WithinClasses
 from oodml.train.methods.parts.several_heads import AcrossClasses, SharedByClasses
+from oodml.train.objective import Criterion
 
 LABELS = torch.arange(7).repeat_interleave(4)
 
@@ -97,7 +98,7 @@ def test_two_samples_a_class_have_no_triplet_within() -> None:
     assert [len(part) for part in found] == [0, 0, 0]
 
 
-class Watched(torch.nn.Module):
+class Watched(Criterion):
     """A loss that keeps what it was called with."""
 
     def forward(self, embeddings: Tensor, labels: Tensor, triplets: tuple[Tensor, ...]) -> Tensor:

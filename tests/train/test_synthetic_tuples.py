@@ -70,7 +70,7 @@ class TestTuples:
         triplets = random_triplets(LABELS, 1)
         copies = outputs[triplets.negatives]
         places = (triplets.anchors, triplets.positives, triplets.negatives)
-        expected = criterion.loss(functional.normalize(outputs, dim=1), LABELS, places)
+        expected = criterion(functional.normalize(outputs, dim=1), LABELS, places)
         assert float(expected) > 0.1
         torch.testing.assert_close(loss_on(criterion, outputs, LABELS, copies, triplets), expected)
 

@@ -58,21 +58,20 @@ def adapt(
     `batches` (steps, batch) are positions in the support. Every step draws from the task's seed
     and its own number. Raises `DataError` when the weights run away.
     """
-    left_out = {id(p) for module in (model.loss_module, model.miner_module) if module is not None
-                for p in module.parameters()}  # fmt: skip
+    left_out = {id(p) for p in model.criterion.parameters()}
     adapted = [p for p in trainable(model) if id(p) not in left_out]
     optimizer = torch.optim.Adam(
-        rates_of(model.spec).groups(adapted, trainable(criterion.loss.to(device))), fused=True
+        rates_of(model.spec).groups(adapted, trainable(criterion.to(device))), fused=True
     )
     model.train()
     labels = torch.from_numpy(task.labels)
-    scheduled = [m for m in criterion.loss.modules() if isinstance(m, Scheduled)]
+    scheduled = [m for m in criterion.modules() if isinstance(m, Scheduled)]
     for step, inputs in enumerate(_inputs(support, task, batches)):
         for module in scheduled:
             module.begin_step(step)
         with seeded(task.seed, "step", step):
             encoded = _encoded(model, criterion, inputs.to(device))
-            loss = criterion(encoded, labels[torch.from_numpy(batches[step])].to(device))
+            loss = criterion.of(encoded, labels[torch.from_numpy(batches[step])].to(device))
         optimizer.zero_grad(set_to_none=True)
         if loss.requires_grad:
             loss.backward()  # type: ignore[no-untyped-call]

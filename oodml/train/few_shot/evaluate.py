@@ -9,7 +9,6 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import nn
 
 from oodml.errors import UsageError
 from oodml.eval.retrieval.evaluate import evaluate
@@ -24,7 +23,7 @@ from oodml.train.few_shot.many_heads import adapt_together, together
 from oodml.train.few_shot.start import Pooled, StartingPoint
 from oodml.train.few_shot.support import Chosen, Shape, Task, batch_shape, batches_of, task_of
 from oodml.train.loop import seeded
-from oodml.train.objective import Criterion, Objective, as_criterion
+from oodml.train.objective import Criterion, Objective
 from oodml.train.registry import get_method, parse_method
 
 if TYPE_CHECKING:
@@ -159,13 +158,7 @@ def _alone(spec: RunSpec, task: Task, shape: Shape, steps: int, start: StartingP
 def _criterion(spec: RunSpec, task: Task, dimension: int) -> Criterion:
     name, hyperparameters = parse_method(spec.few_shot_criterion)
     with seeded(task.seed, "criterion"):
-        built = get_method(name).build_with(task.classes, dimension, hyperparameters)
-    if not isinstance(built, nn.Module | Criterion):
-        raise UsageError(
-            f"--few-shot-criterion {name}: this method is more than a loss; give one that is, "
-            "such as margin or multi_similarity."
-        )
-    return as_criterion(built)
+        return get_method(name).criterion(task.classes, dimension, hyperparameters)
 
 
 def _figures(

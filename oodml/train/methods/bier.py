@@ -103,7 +103,7 @@ class BoostedLearners(Objective):
     def loss(self, batch: Batch) -> Tensor:
         """The boosted deviance, and what the learners have in common."""
         encoded = self.encode(batch.inputs)
-        value = self.criterion(encoded, batch.labels)
+        value = self.criterion.of(encoded, batch.labels)
         if self.decorrelation is None:
             return value
         rows = torch.split(self.model.head.weight, self.sizes)

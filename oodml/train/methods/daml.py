@@ -10,7 +10,7 @@ from oodml.runs.spec import RunSpec
 from oodml.train.methods.parts.mining import draw
 from oodml.train.methods.parts.synthesis import Triplets, check_base, constant, loss_on
 from oodml.train.model import EmbeddingModel
-from oodml.train.objective import Batch, Encoded, Objective, as_criterion
+from oodml.train.objective import Batch, Encoded, Objective
 from oodml.train.registry import Base, Recipe, method
 
 _TRIPLET = Base("triplet")
@@ -56,8 +56,8 @@ class AdversarialNegatives(Objective):
         hidden: int = 0,
         generator_rate: float = 1e-3,
     ) -> None:
-        criterion = as_criterion(base.criterion(num_classes, model.embedding_dim))
-        check_base(criterion, model.embedding_dim, "daml", base.name)
+        criterion = base.criterion(num_classes, model.embedding_dim)
+        check_base(criterion, "daml", base.name)
         super().__init__(spec, model, criterion)
         self.weight, self.triplets, self.margin = weight, triplets, margin
         self.weights = (hard, regular, adversarial)
@@ -74,7 +74,7 @@ class AdversarialNegatives(Objective):
     def loss(self, batch: Batch) -> Tensor:
         """The base loss of the batch, and of its triplets with the negatives made anew."""
         encoded = self.encode(batch.inputs)
-        value = self.criterion(encoded, batch.labels)
+        value = self.criterion.of(encoded, batch.labels)
         triplets = random_triplets(batch.labels, self.triplets)
         if not len(triplets):
             return value

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from oodml.runs.spec import RunSpec
 from oodml.seeding import generator
 from oodml.train.distributed import gathered
-from oodml.train.methods.parts.mining import Triplets
+from oodml.train.methods.parts.mining import TripletMiner, Triplets
 from oodml.train.methods.parts.queue import Queue
 from oodml.train.methods.parts.several_heads import (
     SeveralHeads,
@@ -22,7 +22,7 @@ from oodml.train.methods.parts.several_heads import (
 from oodml.train.mining import DistanceWeighted
 from oodml.train.model import EmbeddingModel
 from oodml.train.momentum import MomentumCopy
-from oodml.train.objective import Batch, Criterion, as_criterion
+from oodml.train.objective import Batch, Criterion
 from oodml.train.published import STUDY
 from oodml.train.registry import Base, Recipe, method
 from oodml.train.training import Training, encoded_rows
@@ -93,11 +93,11 @@ class DiVA(SeveralHeads):
         queue_batches: int = 30,
     ) -> None:
         sizes = slice_sizes(model.embedding_dim, SHARES)
-        own, _, shared, intra = (as_criterion(base.criterion(num_classes, size)) for size in sizes)
-        check_takes_triplets("diva", base.name, own, sizes[0])
+        own, _, shared, intra = (base.criterion(num_classes, size) for size in sizes)
+        check_takes_triplets("diva", base.name, own)
         others = [
-            Criterion(SharedByClasses(shared.loss, True), normalized=shared.normalized),
-            Criterion(intra.loss, WithinClasses(), normalized=intra.normalized),
+            SharedByClasses(shared, True),
+            Criterion(intra, WithinClasses(), normalized=intra.normalized),
         ]
         super().__init__(
             spec, model, criterion=own, others=others, sizes=sizes, decorrelation=decorrelation
@@ -132,11 +132,11 @@ class DiVA(SeveralHeads):
             of_output(encoded.pooled, part)
             for part in torch.split(encoded.output, self.sizes, dim=1)
         )
-        value = self.criterion(own, batch.labels)
+        value = self.criterion.of(own, batch.labels)
         if self.alpha:
             of_others = self._of_itself(similar.embedding, batch)
             for criterion, part in zip(self.others, (shared, intra), strict=True):
-                of_others = of_others + criterion(part, batch.labels)
+                of_others = of_others + criterion.of(part, batch.labels)
             value = value + self.alpha * of_others
         return value + self.shared_content(own, (similar, shared, intra))
 
@@ -196,7 +196,7 @@ def _weights(cosines: Tensor, dimension: int, cutoff: float, upper: float) -> Te
     return (logits - largest.nan_to_num(neginf=0.0)).exp()
 
 
-class WithinClasses(nn.Module):
+class WithinClasses(TripletMiner):
     """One triplet for every sample whose class has two others in the batch, drawn at random.
 
     The code of arXiv:2004.13458 draws the three with replacement, so that with two samples a class

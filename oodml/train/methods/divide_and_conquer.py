@@ -12,7 +12,7 @@ from oodml.seeding import derive_seed
 from oodml.train.methods.parts.clusters import DividedTraining, Labels, clusters_of, matched
 from oodml.train.methods.parts.several_heads import slice_sizes, unit_slices
 from oodml.train.model import EmbeddingModel
-from oodml.train.objective import Encoded, ParameterGroup, as_criterion, groups, trainable
+from oodml.train.objective import Encoded, ParameterGroup, groups, trainable
 from oodml.train.registry import Base, Recipe, method
 from oodml.train.training import Training
 
@@ -54,26 +54,20 @@ class DivideAndConquer(DividedTraining):
         if clusters < 1:
             raise UsageError(f"divide_and_conquer: clusters={clusters}: give 1 or more.")
         sizes = slice_sizes(model.embedding_dim, [1] * clusters)
-        whole = as_criterion(base.criterion(num_classes, model.embedding_dim))
-        own = [
-            as_criterion(base.criterion(num_classes, size))
-            for size in (sizes if clusters > 1 else [])
-        ]
+        whole = base.criterion(num_classes, model.embedding_dim)
+        own = [base.criterion(num_classes, size) for size in (sizes if clusters > 1 else [])]
         super().__init__(spec, model, criterion=whole, period=period, joint=joint)
         self.sizes = sizes
         # A criterion that is the same for any dimension is shared with the whole embedding.
-        self.criteria = [
-            self.criterion if same_shapes(each.loss, whole.loss) else each for each in own
-        ]
+        self.criteria = [self.criterion if same_shapes(each, whole) else each for each in own]
         unshared = [each for each in self.criteria if each is not self.criterion]
-        self.slice_losses = nn.ModuleList(each.loss for each in unshared)
-        self.slice_miners = nn.ModuleList(each.miner for each in unshared if each.miner)
+        self.slice_criteria = nn.ModuleList(unshared)
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """With the slices' losses at the losses' rate."""
         rate = self.spec.criterion_learning_rate
         return super().parameter_groups() + groups(
-            ParameterGroup(trainable(self.slice_losses), rate, 0.0)
+            ParameterGroup(trainable(self.slice_criteria), rate, 0.0)
         )
 
     def unit(self, output: Tensor) -> Tensor:
@@ -94,7 +88,7 @@ class DivideAndConquer(DividedTraining):
         output = torch.split(encoded.output, self.sizes, dim=1)[cluster]
         embedding = torch.split(encoded.embedding, self.sizes, dim=1)[cluster]
         own = Encoded(encoded.pooled, output, functional.normalize(embedding, dim=1))
-        return self.criteria[cluster](own, labels)
+        return self.criteria[cluster].of(own, labels)
 
 
 def same_shapes(one: nn.Module, other: nn.Module) -> bool:

@@ -12,7 +12,7 @@ from oodml.runs.spec import RunSpec
 from oodml.train.methods.parts.synthesis import Triplets, check_base, constant, loss_on
 from oodml.train.mining import OnePairPerClass
 from oodml.train.model import EmbeddingModel
-from oodml.train.objective import Batch, Objective, as_criterion
+from oodml.train.objective import Batch, Objective
 from oodml.train.registry import Base, Recipe, method
 
 _CODE = "code of arXiv:1903.05503"
@@ -73,8 +73,8 @@ class HardnessAware(Objective):
         generator_rate: float = 1e-2,
         classifier_rate: float = 1e-3,
     ) -> None:
-        criterion = as_criterion(base.criterion(num_classes, model.embedding_dim))
-        check_base(criterion, model.embedding_dim, "hdml", base.name)
+        criterion = base.criterion(num_classes, model.embedding_dim)
+        check_base(criterion, "hdml", base.name)
         super().__init__(spec, model, criterion)
         self.alpha, self.beta = alpha, beta
         self.balance, self.class_weight, self.negatives = balance, class_weight, negatives
@@ -100,11 +100,11 @@ class HardnessAware(Objective):
     def loss(self, batch: Batch) -> Tensor:
         """The base loss of the batch and that of its synthetic tuples, weighed by trust."""
         encoded, labels = self.encode(batch.inputs), batch.labels
-        value = self.criterion(encoded, labels)
+        value = self.criterion.of(encoded, labels)
         triplets = n_pair_triplets(labels, self.negatives)
         if not len(triplets):
             return value
-        outputs = encoded.output if not self.criterion.normalized else encoded.embedding
+        outputs = self.criterion.compared(encoded)
         tuples = torch.cat([outputs, self._pulled(outputs, triplets)])
         trust = self.trust()
         self._train_generator(tuples.detach(), encoded.pooled.detach(), labels, triplets)

@@ -21,7 +21,7 @@ from oodml.train.methods.parts.clusters import (
     matched,
 )
 from oodml.train.model import EmbeddingModel
-from oodml.train.objective import Encoded, ParameterGroup, as_criterion, groups, trainable
+from oodml.train.objective import Encoded, ParameterGroup, groups, trainable
 from oodml.train.registry import Base, Recipe, method
 from oodml.train.training import Training
 
@@ -84,7 +84,7 @@ class HierarchicalDivideAndConquer(DividedTraining):
         if masks not in MASKS:
             raise unknown_name("kind of masks", masks, MASKS)
         dimension = model.embedding_dim
-        criterion = as_criterion(base.criterion(num_classes, dimension))
+        criterion = base.criterion(num_classes, dimension)
         super().__init__(spec, model, criterion=criterion, period=period, joint=joint)
         self.epochs_frozen, self.mask_rate = freeze, mask_rate
         self.orthogonality = orthogonality
@@ -138,7 +138,7 @@ class HierarchicalDivideAndConquer(DividedTraining):
         masks = functional.relu(self.masks[int(self.level)])
         output = encoded.output * masks[cluster]
         own = Encoded(encoded.pooled, output, functional.normalize(output, dim=1))
-        value = self.criterion(own, labels)
+        value = self.criterion.of(own, labels)
         if len(masks) == 1:
             return value
         return value + self.orthogonality * mean_cosine(masks)

@@ -19,7 +19,7 @@ from oodml.train.distributed import gathered
 from oodml.train.methods.parts.clusters import clusters_of, matched
 from oodml.train.methods.parts.several_heads import TwoHeads, of_output
 from oodml.train.model import EmbeddingModel
-from oodml.train.objective import Batch, Encoded, as_criterion
+from oodml.train.objective import Batch, Encoded
 from oodml.train.registry import Base, Recipe, method
 from oodml.train.training import Training, encoded_rows
 
@@ -78,8 +78,7 @@ class InterclassMining(TwoHeads):
                 f"samples_per_cluster={samples_per_cluster}: give at least 2, 1 and 1."
             )
         own, other = (
-            as_criterion(base.criterion(number, model.embedding_dim))
-            for number in (num_classes, clusters)
+            base.criterion(number, model.embedding_dim) for number in (num_classes, clusters)
         )
         super().__init__(spec, model, criterion=own, other=other, decorrelation=decorrelation)
         self.most_clusters, self.samples_per_cluster = clusters, samples_per_cluster
@@ -155,12 +154,12 @@ class InterclassMining(TwoHeads):
         second = self.second_of(encoded)
         border = self.class_rows or len(batch.labels)
         parts = slice(0, border), slice(border, None)
-        value = self.criterion(rows_of(encoded, parts[0]), batch.labels[parts[0]])
+        value = self.criterion.of(rows_of(encoded, parts[0]), batch.labels[parts[0]])
         value = value + self.shared_content(rows_of(encoded, parts[0]), [rows_of(second, parts[0])])
         if border >= len(batch.labels):
             return value
         clusters = self.clusters.to(batch.index.device)[gathered(batch.index)]
-        value = value + self.others[0](rows_of(second, parts[1]), clusters[parts[1]])
+        value = value + self.others[0].of(rows_of(second, parts[1]), clusters[parts[1]])
         return value + self.shared_content(rows_of(encoded, parts[1]), [rows_of(second, parts[1])])
 
 

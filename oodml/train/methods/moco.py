@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from oodml.errors import UsageError
@@ -20,7 +20,7 @@ from oodml.train.registry import method
 from oodml.train.training import Training
 
 
-class AgainstQueue(nn.Module):
+class AgainstQueue(Criterion):
     """The mean loss of queries against their own keys and older keys of other classes.
 
     Older keys of the query's class are left out or, if `supervised`, are positives of their own.
@@ -30,10 +30,9 @@ class AgainstQueue(nn.Module):
         super().__init__()
         self.temperature, self.supervised = temperature, supervised
 
-    def forward(
-        self, queries: Tensor, labels: Tensor, keys: Tensor, older: Tensor, older_labels: Tensor
-    ) -> Tensor:
+    def forward(self, queries: Tensor, labels: Tensor, *given: Tensor) -> Tensor:
         """The scalar loss of queries and keys (B, D) and `older` keys (K, D), unit vectors."""
+        keys, older, older_labels = given
         same = labels[:, None] == older_labels[None, :]
         logits = queries @ older.T / self.temperature
         against = log_sum_exp(logits, ~same)
@@ -71,7 +70,7 @@ class MomentumContrast(Objective):
             raise UsageError(
                 f"moco: memory_size={memory_size} is less than a batch of {spec.batch_size}."
             )
-        super().__init__(spec, model, Criterion(AgainstQueue(temperature, supervised)))
+        super().__init__(spec, model, AgainstQueue(temperature, supervised))
         self.slow = MomentumCopy(model, momentum)
         self.queue = Queue(memory_size, model.embedding_dim)
 
@@ -79,7 +78,7 @@ class MomentumContrast(Objective):
         """The queries' loss against their own keys and the queue, which then takes the keys."""
         queries = self.encode(batch.views[0]).embedding
         keys = self.keys(batch.views[1])
-        value: Tensor = self.loss_module(queries, batch.labels, keys, *self.queue.held())
+        value: Tensor = self.criterion(queries, batch.labels, keys, *self.queue.held())
         self.queue.push(keys, batch.labels)
         return value
 

@@ -19,9 +19,9 @@ from oodml.runs.spec import RunSpec
 from oodml.seeding import generator
 from oodml.train.batches import Batches
 from oodml.train.few_shot.support import Chosen
-from oodml.train.methods.parts.mining import Triplets, draw, unit_distances
+from oodml.train.methods.parts.mining import TripletMiner, Triplets, draw, unit_distances
 from oodml.train.model import EmbeddingModel
-from oodml.train.objective import Batch, Criterion, Objective, as_criterion
+from oodml.train.objective import Batch, Criterion, Objective
 from oodml.train.registry import Base, Recipe, method
 from oodml.train.training import Training
 
@@ -101,13 +101,14 @@ class LearnedSampling(Objective):
             raise UsageError(f"pads: holdout={holdout}: give a share of the training samples.")
         if holdout_size < 4:
             raise UsageError(f"pads: holdout_size={holdout_size}: give 4 samples or more.")
-        criterion = as_criterion(base.criterion(num_classes, model.embedding_dim))
-        if not mines_triplets(criterion):
+        criterion = base.criterion(num_classes, model.embedding_dim)
+        if not isinstance(criterion.miner, TripletMiner):
             raise UsageError(
                 f"pads: base={base.name} is no loss over mined triplets; give one, such as margin."
             )
         histogram = Histogram(self_regularized)
-        super().__init__(spec, model, replace(criterion, miner=histogram, samplewise=False))
+        mined = Criterion(criterion, histogram, normalized=criterion.normalized)
+        super().__init__(spec, model, mined)
         self.histogram = histogram
         self.every, self.holdout, self.holdout_size, self.nmi = every, holdout, holdout_size, nmi
         self.history = History(figures=7 if nmi else 6)
@@ -183,15 +184,7 @@ def factors_in(text: str) -> list[float]:
     return factors
 
 
-def mines_triplets(criterion: Criterion) -> bool:
-    """Whether a criterion's miner gives triplets, tried on four points."""
-    if criterion.miner is None:
-        return False
-    points = functional.normalize(torch.eye(4) + 0.5, dim=1)
-    return len(criterion.miner(points, torch.tensor([0, 0, 1, 1]))) == 3
-
-
-class Histogram(nn.Module):
+class Histogram(TripletMiner):
     """One triplet an anchor: a random positive, a negative by the weight of its distance's bin.
 
     Candidate k of anchor i is drawn with a chance proportional to `weights[bin(D_ik)]`. A distance

@@ -9,8 +9,6 @@ from oodml.train.published import STUDY, reality_check
 from oodml.train.registry import Base, Recipe, method
 
 if TYPE_CHECKING:
-    from pytorch_metric_learning import losses
-
     from oodml.train.methods.parts.over_pairs import OverPairs
     from oodml.train.objective import Criterion
 
@@ -115,17 +113,19 @@ def multi_similarity(
     from oodml.train.objective import Criterion
 
     loss = losses.MultiSimilarityLoss(alpha, beta, base)
-    return Criterion(loss, miners.MultiSimilarityMiner(epsilon))
+    return Criterion(loss, miners.MultiSimilarityMiner(epsilon), takes_references=True)
 
 
 @method("circle", paper="arXiv:2002.10857", source="arXiv:2002.10857, fine-grained retrieval")
 def circle(
     num_classes: int, embedding_dim: int, *, relaxation: float = 0.4, scale: float = 80.0
-) -> losses.CircleLoss:
+) -> Criterion:
     """Circle loss: every similarity is pulled with a weight that grows with its own error."""
     from pytorch_metric_learning import losses
 
-    return losses.CircleLoss(relaxation, scale)
+    from oodml.train.objective import Criterion
+
+    return Criterion(losses.CircleLoss(relaxation, scale), takes_references=True)
 
 
 @method("ranked_list", paper="arXiv:1903.03238", source="arXiv:1903.03238, its simpler variant")
@@ -175,7 +175,7 @@ def threshold_consistent_margin(
     The hinges go over all pairs of the batch, whatever the other loss mines.
     """
     from oodml.train.losses import hinges
-    from oodml.train.losses.added import added
+    from oodml.train.losses.added import Added
     from oodml.train.methods.parts.over_pairs import OverPairs, cosines
 
     regularizer = OverPairs(
@@ -186,7 +186,7 @@ def threshold_consistent_margin(
         positive_weight=positive_weight,
         negative_weight=negative_weight,
     )
-    return added(base, num_classes, embedding_dim, regularizer, weight)
+    return Added(base, num_classes, embedding_dim, regularizer, weight)
 
 
 @method(
@@ -206,7 +206,7 @@ def intra_pair_variance(
     """Another loss plus the spread of the positives' and of the negatives' similarities."""
     from pytorch_metric_learning import losses
 
-    from oodml.train.losses.added import added
+    from oodml.train.losses.added import Added
 
     regularizer = losses.IntraPairVarianceLoss(positive_epsilon, negative_epsilon)
-    return added(base, num_classes, embedding_dim, regularizer, weight)
+    return Added(base, num_classes, embedding_dim, regularizer, weight)

@@ -9,9 +9,8 @@ from oodml.train.published import reality_check
 from oodml.train.registry import method
 
 if TYPE_CHECKING:
-    from pytorch_metric_learning import losses
-
     from oodml.train.methods.parts.over_pairs import OverPairs
+    from oodml.train.objective import Criterion
 
 
 @method(
@@ -24,11 +23,13 @@ if TYPE_CHECKING:
         "sop": reality_check(bins=16),
     },
 )
-def fast_ap(num_classes: int, embedding_dim: int, *, bins: int = 10) -> losses.FastAPLoss:
+def fast_ap(num_classes: int, embedding_dim: int, *, bins: int = 10) -> Criterion:
     """FastAP: average precision from soft histograms of squared distances on the unit sphere."""
     from pytorch_metric_learning import losses
 
-    return losses.FastAPLoss(bins)
+    from oodml.train.objective import Criterion
+
+    return Criterion(losses.FastAPLoss(bins), takes_pairs=True)
 
 
 @method("smooth_ap", paper="arXiv:2007.12163", source="arXiv:2007.12163")

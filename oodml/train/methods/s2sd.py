@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 
 import torch
@@ -20,7 +19,6 @@ from oodml.train.objective import (
     MakeObjective,
     Objective,
     ParameterGroup,
-    as_criterion,
     groups,
     trainable,
 )
@@ -50,14 +48,13 @@ class SelfDistillation(Objective):
         temperature: float,
         feature_delay: int,
     ) -> None:
-        super().__init__(spec, model, replace(criterion, samplewise=False))
+        super().__init__(spec, model, criterion)
         self.weight, self.feature_weight = weight, feature_weight
         self.temperature, self.feature_delay = temperature, feature_delay
         self.target_criteria = tuple(target_criteria)
-        self.targets = nn.ModuleList(target_head(model.dimension, size) for size in sizes)
         # Registered, so that their parameters and buffers are saved, moved and found.
-        self.target_losses = nn.ModuleList(each.loss for each in target_criteria)
-        self.target_miners = nn.ModuleList(each.miner for each in target_criteria if each.miner)
+        self.registered = nn.ModuleList(target_criteria)
+        self.targets = nn.ModuleList(target_head(model.dimension, size) for size in sizes)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def parameter_groups(self) -> list[ParameterGroup]:
@@ -65,19 +62,19 @@ class SelfDistillation(Objective):
         spec = self.spec
         return super().parameter_groups() + groups(
             ParameterGroup(trainable(self.targets), spec.learning_rate, spec.weight_decay),
-            ParameterGroup(trainable(self.target_losses), spec.criterion_learning_rate, 0.0),
+            ParameterGroup(trainable(self.registered), spec.criterion_learning_rate, 0.0),
         )
 
     def loss(self, batch: Batch) -> Tensor:
         """The losses of all heads and what the base head has yet to imitate."""
         encoded = self.encode(batch.inputs)
         own = similarities(encoded.embedding)
-        value = self.criterion(encoded, batch.labels)
+        value = self.criterion.of(encoded, batch.labels)
         number = len(self.targets)
         for head, criterion in zip(self.targets, self.target_criteria, strict=True):
             output = head(encoded.pooled)
             target = Encoded(encoded.pooled, output, functional.normalize(output, dim=1))
-            value = value + criterion(target, batch.labels) / number
+            value = value + criterion.of(target, batch.labels) / number
             if self.weight:
                 distilled = divergence(similarities(target.embedding), own, self.temperature)
                 value = value + 2 * self.weight * distilled / number
@@ -166,8 +163,8 @@ def s2sd(
     sizes = sizes_in(targets)
     return partial(
         SelfDistillation,
-        criterion=as_criterion(base.criterion(num_classes, embedding_dim)),
-        target_criteria=[as_criterion(base.criterion(num_classes, size)) for size in sizes],
+        criterion=base.criterion(num_classes, embedding_dim),
+        target_criteria=[base.criterion(num_classes, size) for size in sizes],
         sizes=sizes,
         weight=weight,
         feature_weight=feature_weight,

@@ -13,7 +13,7 @@ from oodml.train.methods.parts.several_heads import (
     check_takes_triplets,
 )
 from oodml.train.model import EmbeddingModel
-from oodml.train.objective import Batch, Criterion, as_criterion
+from oodml.train.objective import Batch
 from oodml.train.registry import Base, Recipe, method
 
 _CODE = "arXiv:2004.13458 and its code"
@@ -53,14 +53,14 @@ class Sharing(TwoHeads):
         shared_weight: float = 0.0,
     ) -> None:
         size = model.embedding_dim
-        criterion = as_criterion(base.criterion(num_classes, size))
-        check_takes_triplets("sharing", base.name, criterion, size)
-        shared = as_criterion(base.criterion(num_classes, size))
+        criterion = base.criterion(num_classes, size)
+        check_takes_triplets("sharing", base.name, criterion)
+        shared = base.criterion(num_classes, size)
         super().__init__(
             spec,
             model,
             criterion=criterion,
-            other=Criterion(SharedByClasses(shared.loss, permuted), normalized=shared.normalized),
+            other=SharedByClasses(shared, permuted),
             decorrelation=decorrelation,
         )
         self.alpha, self.shared_weight = alpha, shared_weight
@@ -69,9 +69,9 @@ class Sharing(TwoHeads):
         """The losses of both embeddings and what the adversary finds in common."""
         encoded = self.encode(batch.inputs)
         shared = self.second_of(encoded)
-        value = self.criterion(encoded, batch.labels)
+        value = self.criterion.of(encoded, batch.labels)
         if self.alpha:
-            value = value + self.alpha * self.others[0](shared, batch.labels)
+            value = value + self.alpha * self.others[0].of(shared, batch.labels)
         return value + self.shared_content(encoded, [shared])
 
     def embed(self, inputs: Tensor) -> Tensor:

@@ -8,8 +8,6 @@ from oodml.train.published import REVISITING, reality_check
 from oodml.train.registry import Recipe, method
 
 if TYPE_CHECKING:
-    from pytorch_metric_learning import losses
-
     from oodml.train.methods.parts.over_pairs import OverPairs
     from oodml.train.objective import Criterion
 
@@ -56,7 +54,7 @@ def generalized_lifted_structure(
     from oodml.train.objective import Criterion
 
     loss = OverPairs(distances, exponentials.generalized_lifted_structure, margin=margin)
-    return Criterion(WithLengths(loss, regularizer), normalized=normalized)
+    return Criterion(WithLengths(loss, regularizer), normalized=normalized, takes_references=True)
 
 
 @method(
@@ -115,11 +113,13 @@ def nt_xent(num_classes: int, embedding_dim: int, *, temperature: float = 0.07) 
 
 
 @method("sup_con", paper="arXiv:2004.11362", source="arXiv:2004.11362")
-def sup_con(num_classes: int, embedding_dim: int, *, temperature: float = 0.1) -> losses.SupConLoss:
+def sup_con(num_classes: int, embedding_dim: int, *, temperature: float = 0.1) -> Criterion:
     """Supervised contrastive loss: all positives of an anchor in one softmax with the others."""
     from pytorch_metric_learning import losses
 
-    return losses.SupConLoss(temperature)
+    from oodml.train.objective import Criterion
+
+    return Criterion(losses.SupConLoss(temperature), takes_references=True)
 
 
 @method(

@@ -56,7 +56,7 @@ def triplet(
         smooth_loss=soft,
         distance=LpDistance(power=2 if squared else 1),
     )
-    return Criterion(loss, _miner(mining, margin, squared))
+    return Criterion(loss, _miner(mining, margin, squared), takes_references=True)
 
 
 def _miner(name: str, margin: float, squared: bool) -> nn.Module:
@@ -95,7 +95,7 @@ def easy_positive(
     if negatives not in rules:
         raise unknown_name("choice of negatives", negatives, rules)
     loss = OverPairs(cosines, nt_xent, temperature=temperature)
-    return Criterion(loss, mining.TripletPerAnchor(rules[negatives]))
+    return Criterion(loss, mining.TripletPerAnchor(rules[negatives]), takes_references=True)
 
 
 _BETA_RATE = {"criterion_learning_rate": 5e-4}
@@ -131,7 +131,7 @@ def margin(
     from oodml.train.objective import Criterion
 
     loss = _boundaries(margin, beta, nu, num_classes if per_class else None)
-    return Criterion(loss, mining.DistanceWeighted(cutoff, upper_cutoff))
+    return Criterion(loss, mining.DistanceWeighted(cutoff, upper_cutoff), takes_references=True)
 
 
 def _boundaries(margin: float, beta: float, nu: float, classes: int | None) -> losses.MarginLoss:
@@ -172,7 +172,11 @@ def r_margin(
     from oodml.train.objective import Criterion
 
     loss = _boundaries(margin, beta, nu, num_classes if per_class else None)
-    return Criterion(loss, mining.Spread(mining.DistanceWeighted(cutoff, upper_cutoff), rho))
+    return Criterion(
+        loss,
+        mining.Spread(mining.DistanceWeighted(cutoff, upper_cutoff), rho),
+        takes_references=True,
+    )
 
 
 @method(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 
 import torch
@@ -19,7 +18,6 @@ from oodml.train.objective import (
     Encoded,
     MakeObjective,
     Objective,
-    as_criterion,
     trainable,
 )
 from oodml.train.registry import Base, Recipe, method
@@ -51,7 +49,7 @@ class UniformPrior(Objective):
         hidden: int,
         on: str,
     ) -> None:
-        super().__init__(spec, model, replace(criterion, samplewise=False))
+        super().__init__(spec, model, criterion)
         self.weight, self.every = weight, every
         self.pooled = _is_pooled(on, model)
         size = _chunk(model.dimension) if self.pooled else model.embedding_dim
@@ -75,7 +73,7 @@ class UniformPrior(Objective):
     def loss(self, batch: Batch) -> Tensor:
         """The base loss plus that of features that are told from noise."""
         encoded = self.encode(batch.inputs)
-        value = self.criterion(encoded, batch.labels)
+        value = self.criterion.of(encoded, batch.labels)
         features = self._judged(encoded)
         if self.steps % self.every == 0:
             self._train_discriminator(features.detach())
@@ -158,7 +156,7 @@ def uniform_prior(
     "auto": pooled where the trunk is trained, else the output, which alone can be moved then.
     """
 
-    criterion = as_criterion(base.criterion(num_classes, embedding_dim))
+    criterion = base.criterion(num_classes, embedding_dim)
     return partial(
         UniformPrior, criterion=criterion, weight=weight, every=every, hidden=hidden, on=on
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 
 import torch
@@ -10,9 +9,9 @@ from torch import Tensor
 
 from oodml.errors import UsageError
 from oodml.runs.spec import RunSpec
-from oodml.train.methods.parts.queue import Queue, compares_with_references, loss_against
+from oodml.train.methods.parts.queue import Queue, loss_against
 from oodml.train.model import EmbeddingModel
-from oodml.train.objective import Batch, Criterion, MakeObjective, Objective, as_criterion
+from oodml.train.objective import Batch, Criterion, MakeObjective, Objective
 from oodml.train.registry import Base, Recipe, method
 from oodml.train.training import Training
 
@@ -37,7 +36,7 @@ class CrossBatchMemory(Objective):
         memory_size: int,
         warmup: float,
     ) -> None:
-        super().__init__(spec, model, replace(criterion, samplewise=False))
+        super().__init__(spec, model, criterion)
         if memory_size < spec.batch_size:
             raise UsageError(
                 f"xbm: memory_size={memory_size} is less than a batch of {spec.batch_size}."
@@ -54,11 +53,11 @@ class CrossBatchMemory(Objective):
     def loss(self, batch: Batch) -> Tensor:
         """The base loss, and after the warm-up that against the queue."""
         encoded = self.encode(batch.inputs)
-        value = self.criterion(encoded, batch.labels)
+        value = self.criterion.of(encoded, batch.labels)
         self.seen += 1
         if not self.weight or self.seen <= self.start:
             return value
-        vectors = encoded.embedding if self.criterion.normalized else encoded.output
+        vectors = self.criterion.compared(encoded)
         rows = self.queue.push(vectors, batch.labels)
         older = self.queue.without(rows)
         return value + self.weight * loss_against(self.criterion, vectors, batch.labels, *older)
@@ -94,8 +93,8 @@ def xbm(
     together, which takes (batch + memory_size)^2 numbers.
     """
 
-    criterion = as_criterion(base.criterion(num_classes, embedding_dim))
-    if not compares_with_references(criterion.loss, embedding_dim):
+    criterion = base.criterion(num_classes, embedding_dim)
+    if not criterion.takes_references:
         raise UsageError(
             f"xbm: base={base.name} compares no batch with a queue; give a loss over pairs, such "
             "as contrastive."

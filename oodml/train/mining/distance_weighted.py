@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from oodml.train.methods.parts.mining import Triplets, unit_distances
+from oodml.train.methods.parts.mining import TripletMiner, Triplets, unit_distances
 
 
-class DistanceWeighted(nn.Module):
+class DistanceWeighted(TripletMiner):
     """One triplet an anchor: a random positive and a distance-weighted negative (arXiv:1706.07567).
 
     On the unit sphere in d dimensions distances D of random pairs have density

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from oodml.train.methods.parts.mining import Triplets
+from oodml.train.methods.parts.mining import TripletMiner, Triplets
 
 
-class Spread(nn.Module):
+class Spread(TripletMiner):
     """The triplets of a miner, each (a, p, n) replaced by (a, a, p) with probability rho.
 
     The pull of such a triplet vanishes and its push acts on two samples of one class, which

@@ -110,7 +110,7 @@ def test_one_cluster_with_a_learned_mask_is_the_baseline_with_a_diagonal_scale(
         one.masks[0].copy_(scale[None])
     batch = batch_of(training, np.arange(24))
     scaled = functional.normalize(one.model(batch.inputs) * scale.clamp(min=0), dim=1)
-    expected = one.criterion.loss(scaled, batch.labels)
+    expected = one.criterion(scaled, batch.labels)
     value = one.loss(batch)
     assert torch.allclose(value, expected)
     value.backward()
@@ -226,13 +226,13 @@ def test_slices_share_a_loss_that_knows_no_dimension_and_have_their_own_otherwis
     pool: Features, ladder: Ladder
 ) -> None:
     shared = divided(SLICES, pool, ladder)
-    assert all(each is shared.criterion for each in shared.criteria) and not shared.slice_losses
+    assert all(each is shared.criterion for each in shared.criteria) and not shared.slice_criteria
     own = divided(f"{SLICES}:base=proxy_anchor", pool, ladder)
-    shapes = [tuple(p.shape) for p in own.slice_losses.parameters()]
+    shapes = [tuple(p.shape) for p in own.slice_criteria.parameters()]
     assert shapes == [(CLASSES, 2)] * 4
     encoded = own.encode(torch.from_numpy(pool.values))
     own.learner_loss(encoded, torch.from_numpy(pool.labels), 2).backward()
-    moved = [next(iter(each.parameters())).grad is not None for each in own.slice_losses]
+    moved = [next(iter(each.parameters())).grad is not None for each in own.slice_criteria]
     assert moved == [False, False, True, False]
     check_groups(own)
     assert same_shapes(own.criteria[0].loss, own.criteria[1].loss)

@@ -339,7 +339,7 @@ def test_no_message_is_passed_in_tests(
 
 
 def test_the_neck_has_no_shift(pool: Features, small_ladder: Ladder) -> None:
-    loss = mpn(pool, small_ladder).loss_module
+    loss = mpn(pool, small_ladder).criterion.loss
     assert isinstance(loss, ClassifiedTwice) and loss.messages is not None
     assert not loss.messages.neck.bias.requires_grad and not loss.messages.neck.bias.any()
     assert loss.messages.classifier.bias is None

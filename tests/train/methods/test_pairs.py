@@ -31,7 +31,7 @@ def build(name: str, **hyperparameters: object) -> torch.nn.Module:
 def value(built: torch.nn.Module | Criterion, embeddings: Tensor, labels: Tensor) -> Tensor:
     if isinstance(built, Criterion):
         unit = functional.normalize(embeddings, dim=1)
-        return built(Encoded(embeddings, embeddings, unit), labels)
+        return built.of(Encoded(embeddings, embeddings, unit), labels)
     return built(embeddings, labels)
 
 

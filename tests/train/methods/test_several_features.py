@@ -138,9 +138,9 @@ def test_sharing_adds_the_shared_loss_and_the_adversary_s() -> None:
     encoded = ours.encode(given.inputs)
     shared = functional.normalize(ours.second(given.inputs), dim=1)
     with seeded(0, "value"):
-        own = ours.criterion(encoded, given.labels)
+        own = ours.criterion.of(encoded, given.labels)
         triplets = AcrossClasses()(shared.detach(), given.labels)
-        across = ours.others[0].loss.loss(shared, given.labels, triplets)
+        across = ours.others[0].base(shared, given.labels, triplets)
     (adversary,) = ours.adversaries
     weight = 500.0 * (DIMENSION / 128) ** 2
     expected = own + 0.3 * across + weight * adversary(encoded.embedding, shared)
@@ -167,10 +167,10 @@ def test_diva_adds_three_losses_and_three_adversaries() -> None:
     )
     keys = functional.normalize(ours.output(given.views[1])[:, 8:16], dim=1)
     with seeded(0, "value"):
-        classes = ours.criterion(Encoded(own, own, own), given.labels)
+        classes = ours.criterion.of(Encoded(own, own, own), given.labels)
         groups = given.labels[torch.randperm(12)]
         triplets = AcrossClasses()(shared.detach(), given.labels, groups)
-        across = ours.others[0].loss.loss(shared, groups, triplets)
+        across = ours.others[0].base(shared, groups, triplets)
         triplets = WithinClasses()(intra.detach(), given.labels)
         within = ours.others[1].loss(intra, given.labels, triplets)
     queue = ours.queue.held()[0]
@@ -200,7 +200,7 @@ def test_adversaries_reach_all_slices_and_no_boundary() -> None:
     ours = of(DiVA, "diva", dimension=32, alpha=0.0, decorrelation=500.0)
     value(ours, batch()).backward()
     assert all(ours.model.head.weight.grad[8 * i : 8 * i + 8].any() for i in range(4))
-    assert all(loss.grad is None for loss in ours.other_losses.parameters())
+    assert all(loss.grad is None for loss in ours.other_criteria.parameters())
     assert all(p.grad is not None for p in ours.adversaries.parameters())
 
 

@@ -30,7 +30,7 @@ def value(name: str, outputs: Tensor, labels: Tensor, **hyperparameters: object)
     built = get_method(name).build(5, outputs.shape[1], **hyperparameters)
     criterion = built if isinstance(built, Criterion) else Criterion(built)
     unit = functional.normalize(outputs, dim=1)
-    return float(criterion(Encoded(outputs, outputs, unit), labels).detach())
+    return float(criterion.of(Encoded(outputs, outputs, unit), labels).detach())
 
 
 def test_lifted_structure_of_three_points_at_distance_one() -> None:

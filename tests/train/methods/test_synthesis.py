@@ -32,7 +32,7 @@ from oodml.train.methods.daml import (
 from oodml.train.methods.hdml import HardnessAware, n_pair_triplets, pulled
 from oodml.train.methods.parts.synthesis import loss_on
 from oodml.train.model import EmbeddingModel
-from oodml.train.objective import Batch, Objective, make_objective
+from oodml.train.objective import Batch, Criterion, Encoded, Objective, make_objective
 from oodml.train.plan import plan
 from oodml.train.registry import get_method
 from oodml.train.run import train_run
@@ -133,7 +133,7 @@ class TestAdversarialNegatives:
         places = (triplets.anchors, triplets.positives, triplets.negatives)
         ordinary = objective.criterion.loss(unit, LABELS, places)
         with seeded(0, "test"):
-            base = objective.criterion(objective.encode(batch.inputs), LABELS)
+            base = objective.criterion.of(objective.encode(batch.inputs), LABELS)
         torch.testing.assert_close(loss(objective, batch), base + 0.7 * ordinary)
 
     def test_the_adversarial_term_by_hand(self) -> None:
@@ -165,7 +165,7 @@ class TestAdversarialNegatives:
     def test_the_trunk_takes_synthetic_negatives_as_constants(self, batch: Batch) -> None:
         """Its gradient is that of anchors and positives alone."""
         objective = daml(nn.Linear(SIZE, SIZE), weight=1.0, generator_rate=1e-12)
-        objective.criterion = _Silent(objective.criterion)
+        objective.criterion = _Silent(objective.criterion, takes_pairs=True)
         triplets = random_triplets(LABELS, 1)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("oodml.train.methods.daml.random_triplets", lambda *given: triplets)
@@ -192,13 +192,10 @@ class TestAdversarialNegatives:
         assert end < 0.3 * start
 
 
-class _Silent:
+class _Silent(Criterion):
     """A criterion whose value on real samples is nothing."""
 
-    def __init__(self, criterion: Any) -> None:
-        self.loss, self.normalized = criterion.loss, criterion.normalized
-
-    def __call__(self, encoded: Any, labels: Tensor) -> Tensor:
+    def of(self, encoded: Encoded, labels: Tensor) -> Tensor:
         return 0 * encoded.embedding.sum()
 
 
@@ -246,7 +243,7 @@ class TestHardnessAware:
         value = loss(objective, batch)
         with torch.no_grad(), seeded(0, "test"):
             encoded = before.encode(batch.inputs)
-            real = before.criterion(encoded, LABELS)
+            real = before.criterion.of(encoded, LABELS)
             z = encoded.output
             parts = (z[triplets.anchors], z[triplets.positives], z[triplets.negatives])
             tuples = torch.cat([z, pulled(*parts, exp(-2 / 3))])

@@ -31,7 +31,7 @@ def build(name: str, **hyperparameters: object) -> Criterion:
 
 
 def value(criterion: Criterion, embeddings: Tensor, labels: Tensor) -> Tensor:
-    return criterion(Encoded(embeddings, embeddings, embeddings), labels)
+    return criterion.of(Encoded(embeddings, embeddings, embeddings), labels)
 
 
 def number(scalar: Tensor) -> float:

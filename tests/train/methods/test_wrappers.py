@@ -168,7 +168,7 @@ def test_the_loss_is_that_of_its_formula() -> None:
     objective = s2sd(weight=3.0, feature_weight=2.0, temperature=0.7)
     encoded = objective.encode(batch().inputs)
     own = encoded.embedding @ encoded.embedding.T
-    contrastive = make("contrastive").criterion.loss
+    contrastive = make("contrastive").criterion
     targets, distilled = [], []
     for head in objective.targets:
         embedding = functional.normalize(head(encoded.pooled), dim=1)
@@ -211,7 +211,7 @@ def test_the_features_join_after_their_delay() -> None:
 def test_every_head_has_a_loss_of_its_own_and_every_parameter_a_rate() -> None:
     objective = s2sd(base="proxy_anchor", targets="16-24")
     check_groups(objective)
-    shapes = sorted(tuple(p.shape) for p in objective.target_losses.parameters())
+    shapes = sorted(tuple(p.shape) for p in objective.registered.parameters())
     assert shapes == [(CLASSES, 16), (CLASSES, 24)]
     value(objective, batch()).backward()
     assert all(p.grad is not None for p in objective.parameters())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from itertools import cycle
 from typing import Any
 
@@ -52,7 +51,7 @@ class DividedTraining(Objective):
         period: int,
         joint: float,
     ) -> None:
-        super().__init__(spec, model, replace(criterion, samplewise=False))
+        super().__init__(spec, model, criterion)
         if period < 1:
             raise UsageError(f"{spec.method}: period={period}: give 1 or more.")
         if not 0 <= joint <= 1:
@@ -121,7 +120,7 @@ class DividedTraining(Objective):
         self.before_loss(batch.step, apart)
         encoded = self.encode(batch.inputs)
         if self.clusters is None or not apart:
-            return self.criterion(encoded, batch.labels)
+            return self.criterion.of(encoded, batch.labels)
         return self.learner_loss(encoded, batch.labels, int(self.clusters[int(batch.index[0])]))
 
     def freeze(self, parameters: Iterable[nn.Parameter]) -> None:

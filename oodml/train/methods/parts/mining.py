@@ -18,7 +18,16 @@ Triplets = tuple[Tensor, Tensor, Tensor]
 Rule = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
-class AllTriplets(nn.Module):
+class TripletMiner(nn.Module):
+    """A miner of triplets, which is called as (embeddings, labels).
+
+    Embeddings (B, D) have unit length; what it returns are indices into the batch: (anchors,
+    positives, negatives). It draws from torch's default generator, which the training loop seeds
+    at every step.
+    """
+
+
+class AllTriplets(TripletMiner):
     """Every triplet of the batch ("batch-all")."""
 
     @torch.no_grad()
@@ -30,7 +39,7 @@ class AllTriplets(nn.Module):
         return anchors[pairs], positives[pairs], negatives
 
 
-class TripletPerAnchor(nn.Module):
+class TripletPerAnchor(TripletMiner):
     """One triplet for every anchor that has a positive and a negative, chosen by a rule.
 
     With `squared` the rule compares squared distances, as a loss on them does.

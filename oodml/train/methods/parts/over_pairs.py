@@ -10,12 +10,14 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from oodml.train.objective import Criterion
 
 Masks = tuple[Tensor, Tensor]
 
 
-class OverPairs(nn.Module):
+class OverPairs(Criterion):
     """A loss as a function of the matrix of a batch's pairs.
 
     `matrix(anchors, references)` gives the value of every pair, `of_pairs(values, positive,
@@ -34,21 +36,15 @@ class OverPairs(nn.Module):
         within: bool = False,
         **hyperparameters: Any,
     ) -> None:
-        super().__init__()
+        super().__init__(takes_pairs=True, takes_references=not within)
         self.matrix = matrix
         self.of_pairs = of_pairs
         self.within = within
         self.hyperparameters = hyperparameters
 
-    def forward(
-        self,
-        embeddings: Tensor,
-        labels: Tensor,
-        tuples: tuple[Tensor, ...] | None = None,
-        references: Tensor | None = None,
-        reference_labels: Tensor | None = None,
-    ) -> Tensor:
+    def forward(self, embeddings: Tensor, labels: Tensor, *given: Any) -> Tensor:
         """The scalar loss of embeddings (B, D) with labels (B,)."""
+        tuples, references, reference_labels = (*given, None, None, None)[:3]
         if self.within and references is not None:
             raise NotImplementedError("this loss compares samples of one batch only.")
         values = self.matrix(embeddings, embeddings if references is None else references)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -75,7 +73,7 @@ def loss_against(
     else:
         unit = functional.normalize(references, dim=1)
         tuples = _anchored(criterion.miner(unit, reference_labels), len(labels))
-    value: Tensor = criterion.loss(embeddings, labels, tuples, references, reference_labels)
+    value: Tensor = criterion(embeddings, labels, tuples, references, reference_labels)
     return value
 
 
@@ -91,15 +89,3 @@ def _anchored(tuples: Tuples, batch_size: int) -> Tuples:
     """The triplets (3 index arrays) or pairs (2 and 2) whose anchor lies in the batch."""
     parts = [tuples] if len(tuples) == 3 else [tuples[:2], tuples[2:]]
     return tuple(each[part[0] < batch_size] for part in parts for each in part)
-
-
-def compares_with_references(loss: nn.Module, dimension: int) -> bool:
-    """Whether a loss takes references (embeddings and labels) beside the batch, tried on a copy."""
-    points = functional.normalize(torch.eye(4, dimension) + 0.5, dim=1)
-    labels = torch.tensor([0, 0, 1, 1])
-    try:
-        with torch.no_grad():
-            deepcopy(loss)(points, labels, _all_pairs(labels, labels), points.flip(0), labels)
-    except (TypeError, ValueError, NotImplementedError):
-        return False
-    return True

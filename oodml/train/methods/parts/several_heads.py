@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from copy import deepcopy
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -15,7 +13,7 @@ from torch.nn import functional
 
 from oodml.errors import UsageError
 from oodml.runs.spec import RunSpec
-from oodml.train.methods.parts.mining import Triplets, draw, unit_distances
+from oodml.train.methods.parts.mining import TripletMiner, Triplets, draw, unit_distances
 from oodml.train.mining import DistanceWeighted
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import (
@@ -80,11 +78,10 @@ class SeveralHeads(Objective):
         sizes: Sequence[int],
         decorrelation: float,
     ) -> None:
-        super().__init__(spec, model, replace(criterion, samplewise=False))
+        super().__init__(spec, model, criterion)
         self.others = tuple(others)
         # Registered, so that their parameters and buffers are saved, moved and found.
-        self.other_losses = nn.ModuleList(each.loss for each in others)
-        self.other_miners = nn.ModuleList(each.miner for each in others if each.miner)
+        self.other_criteria = nn.ModuleList(others)
         self.adversaries = nn.ModuleList(Adversary(size, sizes[0]) for size in sizes[1:])
         self.decorrelation = decorrelation * (sizes[0] / PUBLISHED_DIMENSION) ** 2
 
@@ -92,7 +89,7 @@ class SeveralHeads(Objective):
         """The base's, the other losses' with the losses' rate, the adversaries with their decay."""
         spec = self.spec
         return super().parameter_groups() + groups(
-            ParameterGroup(trainable(self.other_losses), spec.criterion_learning_rate, 0.0),
+            ParameterGroup(trainable(self.other_criteria), spec.criterion_learning_rate, 0.0),
             ParameterGroup(trainable(self.adversaries), spec.learning_rate, REGRESSOR_DECAY),
         )
 
@@ -193,7 +190,7 @@ class _Reversed(torch.autograd.Function):
         return -gradients[0]
 
 
-class SharedByClasses(nn.Module):
+class SharedByClasses(Criterion):
     """A loss over triplets, on triplets whose samples are of three different classes.
 
     A boundary of the loss belongs to the anchor's class. With `permuted` the labels of the batch
@@ -201,23 +198,23 @@ class SharedByClasses(nn.Module):
     attract each other (as in the code of arXiv:2004.13458, which lets true classes coincide).
     """
 
-    def __init__(self, loss: nn.Module, permuted: bool) -> None:
-        super().__init__()
-        self.loss = loss
-        self.miner = AcrossClasses()
+    def __init__(self, base: Criterion, permuted: bool) -> None:
+        super().__init__(normalized=base.normalized)
+        self.base = base
+        self.across_classes = AcrossClasses()
         self.permuted = permuted
 
-    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+    def forward(self, embeddings: Tensor, labels: Tensor, *given: Any) -> Tensor:
         """The scalar loss of unit-length embeddings (B, D)."""
         groups = None
         if self.permuted:
             groups = labels[torch.randperm(len(labels)).to(labels.device)]
-        triplets = self.miner(embeddings.detach(), labels, groups)
-        value: Tensor = self.loss(embeddings, labels if groups is None else groups, triplets)
+        triplets = self.across_classes(embeddings.detach(), labels, groups)
+        value: Tensor = self.base(embeddings, labels if groups is None else groups, triplets)
         return value
 
 
-class AcrossClasses(nn.Module):
+class AcrossClasses(TripletMiner):
     """One triplet an anchor, its three samples of three different classes (arXiv:2004.05582).
 
     The positive is any sample of another class, the negative a distance-weighted one of a third
@@ -251,22 +248,9 @@ class AcrossClasses(nn.Module):
         return anchors, positives, torch.multinomial(weights, 1).flatten()
 
 
-def check_takes_triplets(method: str, base: str, criterion: Criterion, dimension: int) -> None:
-    """Raise `UsageError` naming a base whose loss does not follow the triplets of a miner."""
-    turns = torch.deg2rad(torch.tensor([0.0, 100.0, 20.0, 120.0]))
-    points = torch.zeros(4, max(dimension, 2))
-    points[:, 0], points[:, 1] = turns.cos(), turns.sin()
-    points = functional.normalize(points[:, :dimension], dim=1)
-    labels = torch.tensor([0, 0, 1, 1])
-    anchors, near, far = torch.tensor([0, 3]), torch.tensor([2, 1]), torch.tensor([1, 0])
-    try:
-        with torch.no_grad():
-            loss = deepcopy(criterion.loss)
-            easy = float(loss(points, labels, (anchors, near, far)))
-            follows = easy != float(loss(points, labels, (anchors, far, near)))
-    except (TypeError, ValueError, NotImplementedError):
-        follows = False
-    if not follows:
+def check_takes_triplets(method: str, base: str, criterion: Criterion) -> None:
+    """Raise `UsageError` naming a base whose loss takes no tuples that a method chose."""
+    if not criterion.takes_pairs:
         raise UsageError(
             f"{method}: base={base} takes no triplets; give a loss over triplets, such as margin."
         )
