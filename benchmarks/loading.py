@@ -77,11 +77,10 @@ def oodml_pass(folder: Path, threads: int) -> Pass:
     dataset = load_dataset(folder)
     scale = [tuple(255 * value for value in values) for values in (MEAN, DEVIATION)]
     preprocessing = Preprocessing(SIZE, 256, "bilinear", True, *scale)
-    rows = np.arange(len(dataset))
-    samples = ImageSamples(dataset, rows, dataset.labels, preprocessing, threads=threads)
+    samples = ImageSamples(dataset.paths, dataset.labels, preprocessing, threads=threads)
 
     def batches(seed: int) -> Iterable[torch.Tensor]:
-        order = np.random.default_rng(seed).permutation(rows)
+        order = np.random.default_rng(seed).permutation(len(dataset))
         parts = [order[at : at + BATCH] for at in range(0, len(order), BATCH)]
         return prefetched(((part, Draw(seed, at)) for at, part in enumerate(parts)), samples)
 

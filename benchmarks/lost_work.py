@@ -84,8 +84,7 @@ def train(size: str, directory: str) -> None:
     from oodml.train.build import Resources, objective_of
     from oodml.train.data import FeatureSamples
     from oodml.train.loop import fit
-    from oodml.train.objective import Batch
-    from oodml.train.training import Training
+    from oodml.train.objective import Batch, Training
 
     torch.set_num_threads(1)
     dimension, embedding_dim = SIZES[size]

@@ -31,15 +31,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from oodml.data.dataset import chosen
 from oodml.features.features import Features, FeatureSource
 from oodml.runs.spec import RunSpec
 from oodml.train.build import Resources, objective_of
-from oodml.train.data import CachedViews, FeatureSamples, ImageSamples
+from oodml.train.data import FeatureSamples, ImageSamples
 from oodml.train.loop import fit
-from oodml.train.objective import Batch, Objective
+from oodml.train.objective import Batch, Objective, Training
 from oodml.train.registry import all_methods, get_method, parse_method, prescribed
 from oodml.train.settings import applying
-from oodml.train.training import Training
 
 CLASSES, PER_CLASS, DIMENSION = 900, 7, 1280
 STEPS = 60
@@ -144,8 +144,8 @@ def head_of(name: str, pool: Features) -> tuple[RunSpec, Training]:
     """The run of a method on heads, and its samples, with as many views as it asks for."""
     spec = RunSpec("d", "f", "s", name, "b", "w", "p", **{**applied(name), "steps": STEPS})
     values = np.broadcast_to(pool.values, (spec.cached_views, *pool.values.shape))
-    views = CachedViews(values, np.arange(len(pool))) if spec.cached_views else None
-    return spec, Training(FeatureSamples(pool.values, pool.labels, views), 0)
+    samples = FeatureSamples(pool.values, pool.labels, values if spec.cached_views else None)
+    return spec, Training(samples, 0)
 
 
 def measured(name: str, pool: Features, repeats: int) -> Row:
@@ -311,7 +311,9 @@ class Network:
             **{**settings, "learning_rate": 1e-5, "warmup_epochs": 0},
             hyperparameters=hyperparameters,
         )  # fmt: skip
-        samples = ImageSamples(self.dataset, self.rows, self.labels, self.backbone.transform)
+        samples = ImageSamples(
+            chosen(self.dataset.paths, self.rows), self.labels, self.backbone.transform
+        )
         training = Training(samples, 0)
         source = FeatureSource("emoji", "0" * 16, "none", "0" * 64, "none", "fp32")
         names = tuple(f"class {i:02d}" for i in range(20))

@@ -10,17 +10,17 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from oodml.data.dataset import chosen
 from oodml.errors import DataError
 from oodml.features.backbones.network import at_size
 from oodml.features.features import Features
 from oodml.features.preprocessing import Preprocessing
 from oodml.runs.spec import RunSpec
-from oodml.train.data import CachedViews, FeatureSamples, ImageSamples, Samples
+from oodml.train.data import FeatureSamples, ImageSamples, Samples
 from oodml.train.loop import seeded
-from oodml.train.model import EmbeddingModel, Standardize
+from oodml.train.model import EmbeddingModel, Standardize, trunk
 from oodml.train.objective import Objective, make_objective
 from oodml.train.registry import get_method
-from oodml.train.trunk import trunk
 
 if TYPE_CHECKING:
     from oodml.data.dataset import Dataset
@@ -79,32 +79,38 @@ class Resources:
         return self.dataset, self.backbone
 
 
-def samples_of(spec: RunSpec, class_names: Sequence[str], resources: Resources) -> Samples:
-    """The samples of the named classes as a run reads them, labelled from 0 in that order."""
+def samples_of(
+    spec: RunSpec, class_names: Sequence[str], resources: Resources, *, views: bool = False
+) -> Samples:
+    """The samples of the named classes, labelled from 0 in sorted order; they hold no other row.
+
+    With `views`, as for training, features come with the cached views that the run asks for.
+    """
     features = resources.features.subset(tuple(class_names))
     if spec.train != "all":
-        return FeatureSamples(
-            features.values, features.labels, _views(spec, class_names, resources)
-        )
+        rows = resources.features.of_classes(tuple(class_names))
+        cached = _views(spec, rows, resources) if views else None
+        return FeatureSamples(features.values, features.labels, cached)
     dataset, _ = resources.images()
     transform = backbone_of(spec, resources).transform
     if not isinstance(transform, Preprocessing):
         raise DataError(f"the input transform of {spec.backbone} has no training counterpart.")
-    rows = dataset.of_classes(tuple(class_names))
-    return ImageSamples(dataset, rows, features.labels, transform, crop_scale=spec.crop_scale)
+    paths = chosen(dataset.paths, dataset.of_classes(tuple(class_names)))
+    return ImageSamples(paths, features.labels, transform, crop_scale=spec.crop_scale)
 
 
-def _views(spec: RunSpec, class_names: Sequence[str], resources: Resources) -> CachedViews | None:
+def _views(
+    spec: RunSpec, rows: npt.NDArray[np.int64], resources: Resources
+) -> npt.NDArray[np.float32] | None:
     if not spec.cached_views:
         return None
     given = 0 if resources.views is None else len(resources.views)
     if resources.views is None or given < spec.cached_views:
         raise DataError(
             f"{spec.label} trains on {spec.cached_views} cached views of every image and {given} "
-            "are at hand; they need the images, so name a folder with --data, not features."
+            "are at hand; they need the images, so give a folder of them, not features."
         )
-    rows = resources.features.of_classes(tuple(class_names))
-    return CachedViews(resources.views[: spec.cached_views], rows)
+    return np.ascontiguousarray(resources.views[: spec.cached_views, rows])
 
 
 def backbone_of(spec: RunSpec, resources: Resources) -> Backbone:

@@ -17,8 +17,7 @@ from oodml.features.extraction import check_precision, extract_rows
 from oodml.features.features import FeatureSource
 from oodml.features.preprocessing import Preprocessing
 from oodml.seeding import generator
-from oodml.train.augmentation import augmented
-from oodml.train.data import CROP_SCALE
+from oodml.train.data import CROP_SCALE, augmented
 
 if TYPE_CHECKING:
     from oodml.data.dataset import Dataset

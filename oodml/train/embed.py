@@ -15,8 +15,7 @@ from torch.nn import functional
 from oodml.features.features import Features, FeatureSource
 from oodml.runs.spec import RunSpec
 from oodml.train.build import Resources, samples_of
-from oodml.train.objective import Objective
-from oodml.train.training import encoded_rows
+from oodml.train.objective import Objective, encoded_rows
 
 if TYPE_CHECKING:
     from oodml.train.data import FeatureSamples, Samples
@@ -84,7 +83,11 @@ def embedded(
 ) -> Features:
     """The embeddings of all samples of the named classes."""
     features = resources.features.subset(tuple(class_names))
-    values = embed(samples_of(spec, class_names, resources))
+    return with_embeddings(spec, features, embed(samples_of(spec, class_names, resources)))
+
+
+def with_embeddings(spec: RunSpec, features: Features, values: Values) -> Features:
+    """Embeddings (n, D) of a run in the place of the features (n, C) of the same samples."""
     if spec.train == "none":
         return replace(features, values=values)
     source = FeatureSource(**{**asdict(features.source), "backbone": f"run {spec.id}"})

@@ -19,10 +19,9 @@ from oodml.train.checkpoint import Checkpoint, Progress
 from oodml.train.data import Draw, prefetched
 from oodml.train.distributed import any_process, share_of, sum_gradients, world_size
 from oodml.train.epochs import DIAGNOSED, EpochLog, diagnostics, has_collapsed
-from oodml.train.objective import Batch, Objective, Scheduled
+from oodml.train.objective import Batch, Objective, Scheduled, Training
 from oodml.train.stopping import StoppedError, stop_requested
 from oodml.train.tracking import Curves
-from oodml.train.training import Training
 from oodml.train.updates import Updates
 
 Validate = Callable[[Objective], float]

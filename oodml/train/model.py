@@ -1,25 +1,17 @@
-"""Embedding models: a backbone or standardised features, then a linear head."""
+"""The embedding model: a backbone's trunk or standardised features, then a linear head."""
 
 from __future__ import annotations
+
+from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
 
+from oodml.errors import UsageError, unknown_name
+from oodml.features.backbones.network import MeanPool, put
+from oodml.features.backbones.registry import Backbone
 
-class Standardize(nn.Module):
-    """Features (B, C) minus the training mean, over the training standard deviation."""
-
-    mean: Tensor
-    scale: Tensor
-
-    def __init__(self, features: Tensor) -> None:
-        super().__init__()
-        deviation, mean = torch.std_mean(features, dim=0, correction=0)
-        self.register_buffer("mean", mean)
-        self.register_buffer("scale", torch.where(deviation > 0, deviation, 1.0))
-
-    def forward(self, features: Tensor) -> Tensor:
-        return (features - self.mean) / self.scale
+DEFAULT_POOLING = "default"
 
 
 class EmbeddingModel(nn.Module):
@@ -38,3 +30,113 @@ class EmbeddingModel(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         output: Tensor = self.head(self.trunk(inputs))
         return output
+
+
+class Standardize(nn.Module):
+    """Features (B, C) minus the training mean, over the training standard deviation."""
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, features: Tensor) -> None:
+        super().__init__()
+        deviation, mean = torch.std_mean(features, dim=0, correction=0)
+        self.register_buffer("mean", mean)
+        self.register_buffer("scale", torch.where(deviation > 0, deviation, 1.0))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return (features - self.mean) / self.scale
+
+
+def trunk(
+    backbone: Backbone, *, pooling: str = DEFAULT_POOLING, freeze_batchnorm: bool = True
+) -> tuple[nn.Module, int]:
+    """A trainable copy of a backbone, (B, 3, H, W) to (B, C) pooled features, and C.
+
+    `pooling` is "default" (the network's own) or one of `POOLINGS`, put in the place of the
+    network's own; layers behind it, such as ConvNeXt's last normalisation, stay. With
+    `freeze_batchnorm` statistics and scales of BatchNorm stay as they are, also after `train()`.
+    Raises `UsageError` for an unknown pooling and for networks that pool no feature map
+    (transformers of tokens, attention pooling, layers that read positions).
+    """
+    module = deepcopy(backbone.module)
+    if pooling != DEFAULT_POOLING:
+        put(module, _pool_of(backbone, pooling), POOLINGS[pooling]())
+    return (FrozenBatchNorm(module) if freeze_batchnorm else module), backbone.dimension
+
+
+class MaxPool(nn.Module):
+    """The maximum over all positions: (B, C, h, w) to (B, C, 1, 1)."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return nn.functional.adaptive_max_pool2d(maps, 1)
+
+
+class MeanAndMaxPool(nn.Module):
+    """The sum of mean and maximum over all positions, as Proxy Anchor pools (arXiv:2003.13911)."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return maps.mean(dim=(2, 3), keepdim=True) + nn.functional.adaptive_max_pool2d(maps, 1)
+
+
+class GeneralizedMeanPool(nn.Module):
+    """(mean of u^p)^(1/p) over all positions, p trainable from 3 (GeM, arXiv:1711.02512).
+
+    p = 1 is the mean and a large p the maximum. Values below 1e-6 count as 1e-6; computed in
+    float32, since powers leave the range of half precision.
+    """
+
+    def __init__(self, power: float = 3.0, smallest: float = 1e-6) -> None:
+        super().__init__()
+        self.power = nn.Parameter(torch.tensor(power))
+        self.smallest = smallest
+
+    def forward(self, maps: Tensor) -> Tensor:
+        with torch.autocast(maps.device.type, enabled=False):
+            powers = maps.float().clamp(min=self.smallest).pow(self.power)
+            return powers.mean(dim=(2, 3), keepdim=True).pow(1 / self.power).to(maps.dtype)
+
+
+POOLINGS: dict[str, type[nn.Module]] = {
+    "avg": MeanPool,
+    "max": MaxPool,
+    "avg+max": MeanAndMaxPool,
+    "gem": GeneralizedMeanPool,
+}
+
+
+class FrozenBatchNorm(nn.Module):
+    """A backbone whose BatchNorm layers keep their statistics and scales, also in training."""
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+        for layer in self._layers():
+            for parameter in layer.parameters():
+                parameter.requires_grad_(False)
+        self.train(self.training)
+
+    def _layers(self) -> list[nn.Module]:
+        kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+        return [layer for layer in self.backbone.modules() if isinstance(layer, kinds)]
+
+    def train(self, mode: bool = True) -> FrozenBatchNorm:
+        super().train(mode)
+        for layer in self._layers():
+            layer.eval()
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = self.backbone(images)
+        return features
+
+
+def _pool_of(backbone: Backbone, pooling: str) -> str:
+    if pooling not in POOLINGS:
+        raise unknown_name("pooling", pooling, [DEFAULT_POOLING, *POOLINGS])
+    if backbone.pool is None:
+        raise UsageError(
+            f"backbone {backbone.name!r} pools no feature map, so pooling={pooling!r} has no "
+            f"place in it; use pooling={DEFAULT_POOLING!r}."
+        )
+    return backbone.pool

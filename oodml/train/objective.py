@@ -1,11 +1,13 @@
-"""Objective: what a method optimises, as five hooks that the training loop calls."""
+"""The objective: what a method optimises, as hooks of the loop, and what the hooks are given."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -14,7 +16,51 @@ from oodml.runs.spec import RunSpec
 from oodml.train.batches import Batches, batches_for
 from oodml.train.distributed import gathered
 from oodml.train.model import EmbeddingModel
-from oodml.train.training import Training
+
+if TYPE_CHECKING:
+    from oodml.train.data import Samples
+
+EMBED_BATCH = 256
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """What a method's hooks see of a run: its fitting samples, the `seed` of its draws, the device.
+
+    The samples hold the rows of the fitting classes alone; no validation class and no test class
+    can be reached from here.
+    """
+
+    samples: Samples
+    seed: int
+    device: str = "cpu"
+
+    @property
+    def labels(self) -> Tensor:
+        """The labels (n,) int64 of the training samples, from 0, on the CPU."""
+        return self.samples.labels
+
+    def encode(
+        self,
+        objective: Objective,
+        what: str | Callable[[Tensor], Tensor] = "embedding",
+        index: Indices | None = None,
+    ) -> Tensor:
+        """What the model makes of training samples, not augmented, in eval mode: (n, D) float32.
+
+        `what` is "embedding" (unit length, as retrieval sees it), "output" (the head's, as it is),
+        "pooled" (the trunk's features), or a function of a batch of inputs. `index` chooses
+        samples; without it all are taken.
+        """
+        functions: dict[str, Callable[[Tensor], Tensor]] = {
+            "embedding": objective.embed,
+            "output": objective.output,
+            "pooled": lambda inputs: objective.model.trunk(inputs).float(),
+        }
+        rows = np.arange(len(self.labels)) if index is None else index
+        function = functions[what] if isinstance(what, str) else what
+        return encoded_rows(objective, self.samples, rows, function, self.device)
 
 
 @dataclass(frozen=True)
@@ -148,15 +194,7 @@ class Objective(nn.Module):
 
     def batches(self, training: Training) -> Batches:
         """The batches that the run's settings ask for."""
-        spec = self.spec
-        return batches_for(
-            spec.batches,
-            training.labels.numpy(),
-            spec.batch_size,
-            spec.samples_per_class,
-            seed=training.seed,
-            batches=spec.epoch_steps,
-        )
+        return spec_batches(self.spec, training.labels.numpy(), training.seed)
 
     def total_steps(self, training: Training) -> int:
         """The steps of the whole run, if patience does not end it before."""
@@ -226,6 +264,18 @@ class Scheduled(nn.Module):
         raise NotImplementedError
 
 
+def spec_batches(spec: RunSpec, labels: Indices, seed: int) -> Batches:
+    """The batches that a run's settings ask for, of samples with labels (n,)."""
+    return batches_for(
+        spec.batches,
+        labels,
+        spec.batch_size,
+        spec.samples_per_class,
+        seed=seed,
+        batches=spec.epoch_steps,
+    )
+
+
 MakeObjective = Callable[[RunSpec, EmbeddingModel], Objective]
 
 
@@ -270,3 +320,29 @@ def check_groups(objective: Objective) -> None:
                 f"{objective.spec.method}: parameter {name} stands in "
                 f"{seen.count(id(parameter))} groups; declare it in exactly one."
             )
+
+
+@torch.no_grad()
+def encoded_rows(
+    objective: Objective,
+    samples: Samples,
+    index: Indices,
+    function: Callable[[Tensor], Tensor],
+    device: str,
+    flip: bool = False,
+) -> Tensor:
+    """`function` of the samples `index`, block by block in eval mode: (n, D) on the CPU.
+
+    `flip` mirrors images from left to right.
+    """
+    training = objective.training
+    objective.eval()
+    mirrored = {"flip": True} if flip else {}
+    parts = [
+        function(
+            samples.evaluation(index[start : start + EMBED_BATCH], **mirrored).to(device)
+        ).cpu()
+        for start in range(0, len(index), EMBED_BATCH)
+    ]
+    objective.train(training)
+    return torch.cat(parts)

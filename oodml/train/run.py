@@ -26,16 +26,22 @@ from oodml.runs.spec import RunSpec
 from oodml.splits.equal_size import gallery_of
 from oodml.train.build import Resources, objective_of, samples_of
 from oodml.train.distributed import rank
-from oodml.train.embed import Embed, as_they_are, by_module, by_objective, concatenated
+from oodml.train.embed import (
+    Embed,
+    as_they_are,
+    by_module,
+    by_objective,
+    concatenated,
+    with_embeddings,
+)
 from oodml.train.embed import embedded as embedded_classes
 from oodml.train.few_shot.evaluate import few_shot
-from oodml.train.loop import fit, seeded
+from oodml.train.loop import Validate, fit, seeded
 from oodml.train.members import Member, check_measured_on, measured_classes, members_of
-from oodml.train.objective import Objective
+from oodml.train.objective import Objective, Training
 from oodml.train.pair_weights import pair_weights
 from oodml.train.registry import get_method
 from oodml.train.tracking import Curves, Tracked, tracked
-from oodml.train.training import Training
 
 if TYPE_CHECKING:
     from oodml.splits.episodes import Episode, Fold
@@ -151,28 +157,43 @@ def train_member(
     way = get_method(spec.method).training if spec.train != "none" else "none"
     if way == "none":
         return Trained(as_they_are, {})
-    samples = samples_of(spec, member.fit_classes, resources)
+    samples = samples_of(spec, member.fit_classes, resources, views=True)
     if way == "fit":
         return Trained(by_module(_fitted(spec, member, samples)), {})
     directory.mkdir(parents=True, exist_ok=True)
     device = resources.device
     objective = objective_of(spec, samples, len(member.fit_classes), resources, member.seed)
-
-    def validate(current: Objective) -> float:
-        embed = by_objective(current, device, samples)
-        found = embedded_classes(spec, member.validation_classes, embed, resources)
-        metric = spec.selection_metric
-        return evaluate(found, metrics=(metric,), memory=resources.memory, device=device)[metric]
-
+    training = Training(samples, member.seed, device)
     figures = fit(
         objective,
-        Training(samples, member.seed, device),
+        training,
         directory,
-        validate=validate if member.validation_classes else None,
+        validate=_validation(spec, member, samples, resources),
         tracker=tracker,
     )
-    _keep_pairs(objective, Training(samples, member.seed, device), directory)
+    _keep_pairs(objective, training, directory)
     return Trained(by_objective(objective, device, samples), figures, objective)
+
+
+def _validation(
+    spec: RunSpec, member: Member, fitting: Samples, resources: Resources
+) -> Validate | None:
+    """What measures an objective on the validation classes: it holds their rows, and no others.
+
+    It is the loop's alone; nothing that a hook is given leads to it.
+    """
+    if not member.validation_classes:
+        return None
+    held_out = samples_of(spec, member.validation_classes, resources)
+    labelled = resources.features.subset(member.validation_classes)
+    metric, memory, device = spec.selection_metric, resources.memory, resources.device
+
+    def validate(objective: Objective) -> float:
+        values = by_objective(objective, device, fitting)(held_out)
+        found = with_embeddings(spec, labelled, values)
+        return evaluate(found, metrics=(metric,), memory=memory, device=device)[metric]
+
+    return validate
 
 
 def _keep_pairs(objective: Objective, training: Training, directory: Path) -> None:

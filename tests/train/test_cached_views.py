@@ -17,9 +17,8 @@ from oodml.features.features import extract_features
 from oodml.seeding import generator
 from oodml.train import cached_views as module
 from oodml.train import samples
-from oodml.train.augmentation import augmented
 from oodml.train.cached_views import Views, cached_views
-from oodml.train.data import Draw
+from oodml.train.data import Draw, augmented
 
 SAMPLES = 40
 

@@ -21,11 +21,10 @@ from oodml.train.build import Resources, objective_of, samples_of
 from oodml.train.cached_views import Views
 from oodml.train.data import FeatureSamples
 from oodml.train.loop import fit, seeded
-from oodml.train.objective import Batch, Objective, check_groups
+from oodml.train.objective import Batch, Objective, Training, check_groups
 from oodml.train.plan import plan
 from oodml.train.registry import all_methods
 from oodml.train.run import train_run
-from oodml.train.training import Training
 
 METHODS = all_methods()
 TRAINED = [name for name, entry in METHODS.items() if entry.trains]

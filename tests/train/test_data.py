@@ -14,8 +14,7 @@ from oodml.data import load_dataset
 from oodml.data.dataset import Dataset
 from oodml.errors import DataError, UsageError
 from oodml.features.preprocessing import Preprocessing
-from oodml.train.augmentation import augmented
-from oodml.train.data import Draw, FeatureSamples, ImageSamples, Indices, prefetched
+from oodml.train.data import Draw, FeatureSamples, ImageSamples, Indices, augmented, prefetched
 
 PREPROCESSING = Preprocessing(16, 18, "bilinear", True, (120.0,) * 3, (60.0,) * 3)
 INDEX = np.array([5, 0, 7, 7, 20, 33])
@@ -35,8 +34,7 @@ def dataset(image_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Dat
 
 
 def samples(dataset: Dataset, **options: float) -> ImageSamples:
-    rows = np.arange(len(dataset))
-    return ImageSamples(dataset, rows, dataset.labels, PREPROCESSING, **options)
+    return ImageSamples(dataset.paths, dataset.labels, PREPROCESSING, **options)
 
 
 def test_augmentation_depends_on_no_thread(dataset: Dataset) -> None:
@@ -68,7 +66,7 @@ def test_the_share_of_the_area_that_is_kept(dataset: Dataset) -> None:
     whole = samples(dataset, crop_scale=1.0).training(INDEX, Draw(0, 0))
     part = samples(dataset, crop_scale=0.08).training(INDEX, Draw(0, 0))
     assert not torch.equal(whole, part)
-    with pytest.raises(UsageError, match="--crop-scale 0"):
+    with pytest.raises(UsageError, match="crop_scale=0"):
         samples(dataset, crop_scale=0.0)
 
 
@@ -85,13 +83,23 @@ def test_a_mirrored_image_mirrored_again_is_the_image(dataset: Dataset) -> None:
     assert not torch.equal(mirrored, plain)
 
 
-def test_rows_choose_among_the_images(dataset: Dataset) -> None:
+def of_features() -> FeatureSamples:
+    values = np.random.default_rng(0).standard_normal((3, 50, 4)).astype(np.float32)
+    return FeatureSamples(values[0], np.arange(50), values[1:])
+
+
+@pytest.mark.parametrize("kind", ["images", "features"])
+def test_what_is_taken_are_these_samples_and_no_others(kind: str, dataset: Dataset) -> None:
     rows = np.array([40, 3, 11])
-    some = ImageSamples(dataset, rows, dataset.labels[rows], PREPROCESSING)
-    whole = samples(dataset)
+    whole = samples(dataset) if kind == "images" else of_features()
+    some = whole.take(rows)
     index, draw = np.array([2, 0]), Draw(0, 0)
+    assert torch.equal(some.labels, whole.labels[rows])
     assert torch.equal(some.evaluation(index), whole.evaluation(rows[index]))
     assert torch.equal(some.training(index, draw), whole.training(rows[index], draw))
+    for read in (some.evaluation, lambda beyond: some.training(beyond, draw)):
+        with pytest.raises(IndexError):
+            read(np.array([3]))
 
 
 def requests(count: int, seen: list[int]) -> Iterator[tuple[Indices, Draw]]:

@@ -18,8 +18,7 @@ from oodml.train import distributed
 from oodml.train.build import Resources, objective_of
 from oodml.train.data import FeatureSamples
 from oodml.train.loop import fit
-from oodml.train.objective import Batch
-from oodml.train.training import Training
+from oodml.train.objective import Batch, Training
 
 METHODS = ("margin", "multi_similarity", "arcface", "proxy_anchor", "s2sd", "uniform_prior", "xbm")
 SPEC = RunSpec(

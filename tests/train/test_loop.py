@@ -26,11 +26,11 @@ from oodml.train.objective import (
     Criterion,
     Objective,
     ParameterGroup,
+    Training,
     check_groups,
     make_objective,
 )
 from oodml.train.registry import get_method
-from oodml.train.training import Training
 from oodml.train.updates import Updates, rate_factor
 
 SPEC = RunSpec("d", "f", "s", "margin", "b", "w", "p", embedding_dim=4, batch_size=24, steps=13)

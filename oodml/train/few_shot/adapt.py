@@ -11,8 +11,8 @@ from torch.nn import functional
 
 from oodml.errors import DataError
 from oodml.runs.spec import RunSpec
-from oodml.train.data import Draw, prefetched
-from oodml.train.few_shot.support import Chosen, Indices, Task
+from oodml.train.data import Draw, Samples, prefetched
+from oodml.train.few_shot.support import Indices, Task
 from oodml.train.loop import seeded
 from oodml.train.objective import Criterion, Encoded, Objective, Scheduled, trainable
 
@@ -48,7 +48,7 @@ def rates_of(spec: RunSpec) -> Rates:
 def adapt(
     model: Objective,
     criterion: Criterion,
-    support: Chosen,
+    support: Samples,
     task: Task,
     batches: Indices,
     device: str,
@@ -92,7 +92,7 @@ def check_finite(adapted: Iterable[Tensor], spec: RunSpec, task: Task) -> None:
         )
 
 
-def _inputs(support: Chosen, task: Task, batches: Indices) -> Iterator[Tensor]:
+def _inputs(support: Samples, task: Task, batches: Indices) -> Iterator[Tensor]:
     for start in range(0, len(batches), AHEAD):
         wanted = [
             (index, Draw(task.seed, start + place))

@@ -21,7 +21,7 @@ from oodml.train.few_shot.adapt import adapt
 from oodml.train.few_shot.losses import episodes_loss, pairs_of_blocks
 from oodml.train.few_shot.many_heads import adapt_together, together
 from oodml.train.few_shot.start import Pooled, StartingPoint
-from oodml.train.few_shot.support import Chosen, Shape, Task, batch_shape, batches_of, task_of
+from oodml.train.few_shot.support import Shape, Task, batch_shape, batches_of, task_of
 from oodml.train.loop import seeded
 from oodml.train.objective import Criterion, Objective
 from oodml.train.registry import get_method, parse_method
@@ -150,7 +150,7 @@ def _together(
 def _alone(spec: RunSpec, task: Task, shape: Shape, steps: int, start: StartingPoint) -> Objective:
     model = start.model(task)
     criterion = _criterion(spec, task, start.features.values.shape[1])
-    support = Chosen(start.samples, task.support)
+    support = start.samples.take(task.support)
     adapt(model, criterion, support, task, batches_of(task, shape, steps), start.device)
     return model
 
@@ -165,8 +165,8 @@ def _figures(
     spec: RunSpec, task: Task, model: Objective, start: StartingPoint
 ) -> dict[str, Figures]:
     """The metrics of an episode's queries before and after its adaptation."""
-    query = Chosen(start.samples, task.query)
-    support = Chosen(start.samples, task.support)
+    query = start.samples.take(task.query)
+    support = start.samples.take(task.support)
     after = by_objective(model, start.device, support)(query)
     before = start.features.values[task.query]
     return {

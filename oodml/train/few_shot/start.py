@@ -16,9 +16,8 @@ from oodml.train.build import Resources, samples_of
 from oodml.train.data import Pending
 from oodml.train.embed import Embed, Values
 from oodml.train.few_shot.identity_head import identity_objective
-from oodml.train.few_shot.support import Chosen, Indices, Task
-from oodml.train.objective import Objective
-from oodml.train.training import encoded_rows
+from oodml.train.few_shot.support import Indices, Task
+from oodml.train.objective import Objective, encoded_rows
 
 if TYPE_CHECKING:
     from oodml.splits.split import Split
@@ -81,8 +80,7 @@ class StartingPoint:
         """A model of its own for one episode; it may see the episode's support."""
         if self.trained is not None:
             return copied(self.trained).to(self.device)
-        support = Chosen(self.samples, task.support)
-        values = support.evaluation(np.arange(len(task.support)))
+        values = self.samples.evaluation(task.support)
         return identity_objective(self.spec, values).to(self.device)
 
 
@@ -115,6 +113,11 @@ class Pooled:
     def evaluation(self, index: Indices, *, flip: bool = False) -> Tensor:
         values = self.mirrored if flip and self.mirrored is not None else self.values
         return values[torch.from_numpy(index)]
+
+    def take(self, rows: Indices) -> Pooled:
+        at = torch.from_numpy(rows)
+        mirrored = None if self.mirrored is None else self.mirrored[at]
+        return Pooled(self.values[at], self.labels[at], mirrored)
 
 
 def copied(objective: Objective) -> Objective:

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from oodml.errors import DataError, UsageError
 from oodml.seeding import derive_seed, generator
@@ -17,28 +15,9 @@ from oodml.seeding import derive_seed, generator
 if TYPE_CHECKING:
     from oodml.runs.spec import RunSpec
     from oodml.splits.episodes import Episode
-    from oodml.train.data import Draw, Pending, Samples
 
 Indices = npt.NDArray[np.int64]
 log = logging.getLogger("oodml")
-
-
-class Chosen:
-    """The given rows of other samples, in that order; nothing else of them is within reach."""
-
-    def __init__(self, samples: Samples, rows: Indices) -> None:
-        self.samples = samples
-        self.rows = rows
-        self.labels = samples.labels[torch.from_numpy(rows)]
-
-    def training(self, index: Indices, draw: Draw) -> Tensor:
-        return self.samples.training(self.rows[index], draw)
-
-    def begin(self, index: Indices, draw: Draw) -> Pending:
-        return self.samples.begin(self.rows[index], draw)
-
-    def evaluation(self, index: Indices, *, flip: bool = False) -> Tensor:
-        return self.samples.evaluation(self.rows[index], flip=flip)
 
 
 @dataclass(frozen=True, eq=False)

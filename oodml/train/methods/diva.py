@@ -22,10 +22,9 @@ from oodml.train.methods.parts.several_heads import (
 from oodml.train.mining import DistanceWeighted
 from oodml.train.model import EmbeddingModel
 from oodml.train.momentum import MomentumCopy
-from oodml.train.objective import Batch, Criterion
+from oodml.train.objective import Batch, Criterion, Training
 from oodml.train.published import STUDY
 from oodml.train.registry import Base, Recipe, method
-from oodml.train.training import Training, encoded_rows
 
 # Classes, self-similarity, shared, intra-class: of equal size.
 SHARES = (1, 1, 1, 1)
@@ -114,7 +113,7 @@ class DiVA(SeveralHeads):
             return
         order = generator(training.seed, "queue").permutation(len(training.labels))
         rows = order[: len(self.queue.labels)]
-        keys = encoded_rows(self, training.samples, rows, self._keys, training.device)
+        keys = training.encode(self, self._keys, rows)
         self.queue.push(keys.to(training.device), training.labels[rows].to(training.device))
 
     def _keys(self, inputs: Tensor) -> Tensor:

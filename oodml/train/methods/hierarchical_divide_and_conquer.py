@@ -21,9 +21,8 @@ from oodml.train.methods.parts.clusters import (
     matched,
 )
 from oodml.train.model import EmbeddingModel
-from oodml.train.objective import Encoded, ParameterGroup, groups, trainable
+from oodml.train.objective import Encoded, ParameterGroup, Training, groups, trainable
 from oodml.train.registry import Base, Recipe, method
-from oodml.train.training import Training
 
 MASKS = ("learned", "fixed")
 # How often a split of a cluster is tried before it is taken as it is.

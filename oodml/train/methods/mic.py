@@ -19,9 +19,8 @@ from oodml.train.distributed import gathered
 from oodml.train.methods.parts.clusters import clusters_of, matched
 from oodml.train.methods.parts.several_heads import TwoHeads, of_output
 from oodml.train.model import EmbeddingModel
-from oodml.train.objective import Batch, Encoded
+from oodml.train.objective import Batch, Encoded, Training
 from oodml.train.registry import Base, Recipe, method
-from oodml.train.training import Training, encoded_rows
 
 Indices = npt.NDArray[np.int64]
 _CODE = "arXiv:1909.11574 and its code"
@@ -106,7 +105,7 @@ class InterclassMining(TwoHeads):
         first = not len(self.clusters)
         function = self._first_stage if first else self._second_embedding
         rows = np.arange(samples)
-        values = encoded_rows(self, training.samples, rows, function, training.device)
+        values = training.encode(self, function, rows)
         if first:
             values = minus_class_means(values, training.labels)
         seed = derive_seed(training.seed, "clusters", epoch)

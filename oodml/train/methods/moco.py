@@ -15,9 +15,8 @@ from oodml.train.methods.parts.over_pairs import log_sum_exp
 from oodml.train.methods.parts.queue import Queue
 from oodml.train.model import EmbeddingModel
 from oodml.train.momentum import MomentumCopy
-from oodml.train.objective import Batch, Criterion, MakeObjective, Objective
+from oodml.train.objective import Batch, Criterion, MakeObjective, Objective, Training
 from oodml.train.registry import method
-from oodml.train.training import Training
 
 
 class AgainstQueue(Criterion):

@@ -15,9 +15,8 @@ from oodml.seeding import generator
 from oodml.train.batches import batches_for
 from oodml.train.methods.group_loss import CUB, network
 from oodml.train.model import EmbeddingModel
-from oodml.train.objective import Criterion, Objective
+from oodml.train.objective import Criterion, Objective, Training
 from oodml.train.registry import Recipe, method
-from oodml.train.training import Training
 
 _CODE = "github.com/dvl-tum/intra_batch"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from copy import deepcopy
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,12 +17,10 @@ from oodml.eval.retrieval.clustering import cluster, normalized_mutual_informati
 from oodml.runs.spec import RunSpec
 from oodml.seeding import generator
 from oodml.train.batches import Batches
-from oodml.train.few_shot.support import Chosen
 from oodml.train.methods.parts.mining import TripletMiner, Triplets, draw, unit_distances
 from oodml.train.model import EmbeddingModel
-from oodml.train.objective import Batch, Criterion, Objective
+from oodml.train.objective import Batch, Criterion, Objective, Training, spec_batches
 from oodml.train.registry import Base, Recipe, method
-from oodml.train.training import Training
 
 Indices = npt.NDArray[np.int64]
 _SOURCE = "arXiv:2003.11113 and the runs published with its code"
@@ -136,9 +133,8 @@ class LearnedSampling(Objective):
 
     def batches(self, training: Training) -> Batches:
         """Batches of what is not held out, as places among those samples."""
-        return super().batches(
-            replace(training, samples=Chosen(training.samples, self._rest(training)))
-        )
+        labels = training.labels.numpy()[self._rest(training)]
+        return spec_batches(self.spec, labels, training.seed)
 
     def loader(self, training: Training, epoch: int) -> Iterable[Any]:
         """The same as index arrays into the training samples."""

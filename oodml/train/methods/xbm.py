@@ -11,9 +11,8 @@ from oodml.errors import UsageError
 from oodml.runs.spec import RunSpec
 from oodml.train.methods.parts.queue import Queue, loss_against
 from oodml.train.model import EmbeddingModel
-from oodml.train.objective import Batch, Criterion, MakeObjective, Objective
+from oodml.train.objective import Batch, Criterion, MakeObjective, Objective, Training
 from oodml.train.registry import Base, Recipe, method
-from oodml.train.training import Training
 
 
 class CrossBatchMemory(Objective):

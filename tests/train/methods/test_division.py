@@ -31,11 +31,10 @@ from oodml.train.methods.hierarchical_divide_and_conquer import (
     mean_cosine,
 )
 from oodml.train.methods.parts.clusters import DividedTraining, matched
-from oodml.train.objective import Batch, Objective, check_groups
+from oodml.train.objective import Batch, Objective, Training, check_groups
 from oodml.train.plan import plan
 from oodml.train.registry import get_method
 from oodml.train.run import train_run
-from oodml.train.training import Training
 
 CLASSES, PER_CLASS = 12, 6
 SLICES, MASKS = "divide_and_conquer", "hierarchical_divide_and_conquer"

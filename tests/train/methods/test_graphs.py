@@ -32,9 +32,9 @@ from oodml.train.methods.mpn import (
     MessagePassing,
     class_numbers,
 )
+from oodml.train.objective import Training
 from oodml.train.plan import plan
 from oodml.train.run import train_run
-from oodml.train.training import Training
 
 CLASSES, PER_CLASS, DIMENSION = 12, 6, 8
 LABELS = torch.arange(4).repeat_interleave(3)

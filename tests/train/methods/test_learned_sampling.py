@@ -36,11 +36,10 @@ from oodml.train.methods.pads import (
     surrogate,
 )
 from oodml.train.model import EmbeddingModel, Standardize
-from oodml.train.objective import Batch, Criterion, Objective, make_objective
+from oodml.train.objective import Batch, Criterion, Objective, Training, make_objective
 from oodml.train.plan import plan
 from oodml.train.registry import get_method
 from oodml.train.run import train_run
-from oodml.train.training import Training
 
 CLASSES, PER_CLASS, DIMENSION = 8, 10, 6
 BINS = 29

@@ -22,11 +22,10 @@ from oodml.train.build import Resources
 from oodml.train.data import FeatureSamples
 from oodml.train.methods.moco import AgainstQueue, MomentumContrast
 from oodml.train.model import EmbeddingModel
-from oodml.train.objective import Batch, check_groups, make_objective
+from oodml.train.objective import Batch, Training, check_groups, make_objective
 from oodml.train.plan import plan
 from oodml.train.registry import get_method
 from oodml.train.run import train_run
-from oodml.train.training import Training
 
 LABELS = torch.arange(4).repeat_interleave(2)
 TRAINING = Training(FeatureSamples(np.zeros((8, 6), np.float32), LABELS.numpy()), 0)

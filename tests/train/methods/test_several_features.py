@@ -19,7 +19,7 @@ from oodml.runs.spec import RunSpec
 from oodml.splits.build import build_ladder
 from oodml.train import checkpoint
 from oodml.train.build import Resources
-from oodml.train.data import CachedViews, FeatureSamples
+from oodml.train.data import FeatureSamples
 from oodml.train.loop import fit, seeded
 from oodml.train.methods.diva import DiVA, WithinClasses, distance_weighted_contrast
 from oodml.train.methods.mic import InterclassMining
@@ -27,11 +27,10 @@ from oodml.train.methods.parts.several_heads import AcrossClasses, Adversary
 from oodml.train.methods.sharing import Sharing
 from oodml.train.mining import DistanceWeighted
 from oodml.train.model import EmbeddingModel
-from oodml.train.objective import Batch, Encoded, Objective, check_groups, make_objective
+from oodml.train.objective import Batch, Encoded, Objective, Training, check_groups, make_objective
 from oodml.train.plan import plan
 from oodml.train.registry import get_method, prescribed
 from oodml.train.run import train_run
-from oodml.train.training import Training
 
 CLASSES, PER_CLASS, SIZE, DIMENSION = 6, 8, 10, 8
 LABELS = np.arange(CLASSES).repeat(PER_CLASS)
@@ -60,7 +59,7 @@ def samples() -> FeatureSamples:
     random = np.random.default_rng(0)
     values = random.standard_normal((4, len(LABELS), SIZE)).astype(np.float32)
     values += np.eye(CLASSES, SIZE, dtype=np.float32)[LABELS]
-    return FeatureSamples(values[0], LABELS, CachedViews(values, np.arange(len(LABELS))))
+    return FeatureSamples(values[0], LABELS, values)
 
 
 def training() -> Training:

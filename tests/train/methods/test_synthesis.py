@@ -32,11 +32,10 @@ from oodml.train.methods.daml import (
 from oodml.train.methods.hdml import HardnessAware, n_pair_triplets, pulled
 from oodml.train.methods.parts.synthesis import loss_on
 from oodml.train.model import EmbeddingModel
-from oodml.train.objective import Batch, Criterion, Encoded, Objective, make_objective
+from oodml.train.objective import Batch, Criterion, Encoded, Objective, Training, make_objective
 from oodml.train.plan import plan
 from oodml.train.registry import get_method
 from oodml.train.run import train_run
-from oodml.train.training import Training
 
 CLASSES, SIZE, DIMENSION = 6, 10, 8
 LABELS = torch.arange(CLASSES).repeat_interleave(2)

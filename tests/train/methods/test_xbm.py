@@ -16,9 +16,8 @@ from oodml.train.data import FeatureSamples
 from oodml.train.methods.parts.queue import Queue, loss_against
 from oodml.train.methods.xbm import CrossBatchMemory
 from oodml.train.model import EmbeddingModel
-from oodml.train.objective import Batch, Objective, as_criterion, make_objective
+from oodml.train.objective import Batch, Objective, Training, as_criterion, make_objective
 from oodml.train.registry import get_method
-from oodml.train.training import Training
 
 CLASSES, SIZE, DIMENSION = 6, 10, 8
 LABELS = torch.arange(CLASSES).repeat_interleave(2)

@@ -21,8 +21,7 @@ from oodml.seeding import derive_seed
 from oodml.train.batches import Batches, batches_for
 from oodml.train.distributed import world_size
 from oodml.train.model import EmbeddingModel
-from oodml.train.objective import Batch, Criterion, Encoded, Objective
-from oodml.train.training import Training
+from oodml.train.objective import Batch, Criterion, Encoded, Objective, Training
 
 Labels = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]

@@ -8,8 +8,7 @@ from torch.nn import functional
 
 from oodml.features.backbones.registry import load_backbone
 from oodml.train.methods.mic import minus_class_means, stage_features
-from oodml.train.model import Standardize
-from oodml.train.trunk import trunk
+from oodml.train.model import Standardize, trunk
 
 
 class Residual(nn.Module):
