@@ -208,10 +208,10 @@ def compare(sizes: list[tuple[int, int]], repeats: int, limit: float, folder: Pa
 
 
 def ladder_rows(dimension: int, limit: float, quick: bool, folder: Path) -> list[str]:
-    from oodml.features.features import Features, FeatureSource
     from oodml.fid.candidates import PooledGram
-    from oodml.fid.statistics import ClassMoments
-    from oodml.fid.terms import split_terms
+
+    from oodml.features.features import Features, FeatureSource
+    from oodml.fid.class_moments import ClassMoments, split_terms
 
     clock = time.process_time if ONE_THREAD in os.environ else time.perf_counter
     rng = np.random.default_rng(0)

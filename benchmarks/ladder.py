@@ -22,16 +22,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from oodml.splits.ahead import Ahead
 
 from oodml.features.features import Features, FeatureSource
+from oodml.fid.class_moments import split_terms
 from oodml.fid.side_by_side import side_by_side
-from oodml.fid.terms import split_terms
-from oodml.splits.ahead import Ahead
 from oodml.splits.build import build_ladder
-from oodml.splits.pool import Pool
-from oodml.splits.sides import Sides
 from oodml.splits.split import random_split
-from oodml.splits.swap import swap_step
+from oodml.splits.state import Pool, Sides
+from oodml.splits.walk import swap_step
 
 RESULT = Path(__file__).parent / "results" / "ladder.md"
 FIDS = 110

@@ -22,13 +22,12 @@ from oodml.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from oodml.features.features import Features
-    from oodml.fid.peer_statistics import GaussianStatistics
     from oodml.fid.shift import Shift
+    from oodml.fid.statistics_files import GaussianStatistics
 
 _WORDS = {
     "null": "random class splits of the same pool: is this harder than a random split?",
     "excess": "FID - null mean; compare splits of different sizes by this, not by FID",
-    "image null": "images dealt out at random: is this more than sampling noise?",
     "KID": "unbiased kernel distance x 1000, in brackets over random class splits",
     "MMD": "squared, x 1000, in brackets over random class splits",
     "FID infinity": "extrapolated to infinitely many images of these classes",
@@ -46,13 +45,6 @@ _WORDS = {
     "--null",
     type=Draws(),
     help="Random class splits to compare with  [default: 20, 100 at class level]",
-)
-@click.option(
-    "--image-null",
-    type=Draws(),
-    default=0,
-    show_default=True,
-    help="Random deals of the images to compare with.",
 )
 @click.option("--kid/--no-kid", default=None, help="Kernel distance  [default: if it is quick]")
 @click.option("--mmd", is_flag=True, help="Maximum mean discrepancy, Gaussian kernel.")
@@ -83,7 +75,6 @@ def fid_command(
     save_stats: Path | None,
     level: str,
     null: int | None,
-    image_null: int,
     kid: bool | None,
     mmd: bool,
     infinity: bool,
@@ -104,12 +95,12 @@ def fid_command(
         raise UsageError("a distance needs two collections: oodml fid A B.")
     one, other = _open(a, options), _open(b, options)
     if _are_features(one) and _are_features(other):
-        extras = {"image_null_draws": image_null, "kid": kid, "mmd": mmd, "infinity": infinity,
+        extras = {"kid": kid, "mmd": mmd, "infinity": infinity,
                   "bootstrap": bootstrap, "seed": seed}  # fmt: skip
         shift = _measured(one, other, level, null, extras)
         _print_shift(shift, one.source.network, text_format)
         return
-    asked = level != "sample" or null or image_null or kid or mmd or infinity or bootstrap
+    asked = level != "sample" or null or kid or mmd or infinity or bootstrap
     if asked:
         raise UsageError(
             "statistics files hold no samples: only the distance can be measured from them."
@@ -121,7 +112,7 @@ def _open(source: str, options: dict[str, Any]) -> Any:
     """Features, or statistics if that is what a `.npz` holds."""
     from oodml.data.folder import has_class_folders, load_images
     from oodml.features.features import extract_features
-    from oodml.fid.peer_statistics import holds_statistics, read_statistics
+    from oodml.fid.statistics_files import holds_statistics, read_statistics
 
     if source.endswith(".npz") and holds_statistics(source):
         return read_statistics(source)
@@ -139,7 +130,7 @@ def _are_features(value: Any) -> bool:
 
 
 def _statistics(value: Any) -> GaussianStatistics:
-    from oodml.fid.peer_statistics import GaussianStatistics
+    from oodml.fid.statistics_files import GaussianStatistics
 
     if _are_features(value):
         return GaussianStatistics.of(value.values, value.source.network)
@@ -148,7 +139,7 @@ def _statistics(value: Any) -> GaussianStatistics:
 
 
 def _save_statistics(a: str, b: str | None, path: Path, options: dict[str, Any]) -> None:
-    from oodml.fid.peer_statistics import write_statistics
+    from oodml.fid.statistics_files import write_statistics
 
     if b is not None:
         raise UsageError("--save-stats takes one collection: oodml fid A --save-stats FILE.")
@@ -198,8 +189,6 @@ def _additions(shift: Shift) -> dict[str, str]:
         z = f", z {shift.z:.1f}" if shift.z is not None else ""
         shown["null"] = f"{shift.null_mean:.4f} (sd {shift.null_sd:.4f}, {shift.null_draws} draws)"
         shown["excess"] = f"{shift.excess:.4f}{z}"
-    if shift.image_null_mean is not None:
-        shown["image null"] = f"{shift.image_null_mean:.4f} (sd {shift.image_null_sd:.4f})"
     for name, value, mean, sd in (
         ("KID", shift.kid, shift.kid_null_mean, shift.kid_null_sd),
         ("MMD", shift.mmd, shift.mmd_null_mean, shift.mmd_null_sd),
@@ -217,7 +206,7 @@ def _additions(shift: Shift) -> dict[str, str]:
 
 
 def _print_terms(one: GaussianStatistics, other: GaussianStatistics, text_format: str) -> None:
-    from oodml.fid.peer_statistics import statistics_terms
+    from oodml.fid.statistics_files import statistics_terms
 
     terms = statistics_terms(one, other)
     counts = [one.count, other.count]

@@ -21,7 +21,6 @@ from oodml.commands.options import (
     resolved_source,
 )
 from oodml.commands.terminal import echo
-from oodml.errors import UsageError
 
 if TYPE_CHECKING:
     from oodml.splits.ladder import Step
@@ -86,18 +85,11 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]
     help="Gaussians of all images, or of the class means  [default: sample; class for milbich2021]",
 )
 @click.option(
-    "--procedure",
-    type=click.Choice(["oodml", "milbich2021"]),
-    default="oodml",
-    show_default=True,
-    help="How splits change; milbich2021 is the published construction.",
-)
-@click.option(
     "--search",
-    type=click.Choice(["published", "gain", "best"]),
-    default="published",
+    type=click.Choice(["means", "transport", "best", "milbich2021"]),
+    default="means",
     show_default=True,
-    help="Move by the published key, then on by gain, then look for the best.",
+    help="What moves: by means, on by transport, the best found; or the published way.",
 )
 @click.option(
     "--budget", type=click.IntRange(0), help="Distances that --search best may take  [default: 400]"
@@ -139,43 +131,43 @@ def build(
     from tqdm import tqdm
 
     from oodml.commands.ladder_show import show_ladder
-    from oodml.splits.build import build_ladder, check_names, default_level
-    from oodml.splits.ladder_null import add_null
+    from oodml.splits.build import build_ladder, check_choices
     from oodml.splits.start import check_start, read_start
 
-    if sum(given is not None for given in (rungs, fids, steps)) > 1:
-        raise UsageError("of --rungs, --fids and --steps give one.")
     settings = {name: options.pop(name) for name in _SETTINGS}
     # What can be said without the images is said before hours go into them.
     refuse_features_as_images(source)
     refuse_to_replace(output, source)
-    level = settings["level"] or default_level(settings["procedure"])
-    check_names(settings["procedure"], settings["search"], level, settings["by"])
+    chosen: dict[str, Any] = {
+        "rungs": rungs,
+        "fids": fids or (),
+        "steps": steps or (),
+        "null": null_draws,
+    }
+    check_choices(
+        settings["search"], settings["level"], settings["by"], budget=settings["budget"], **chosen
+    )
     if start is not None:
         check_start(start)
     features = open_features(source, **options)
     with tqdm(desc="ladder", unit=" steps") as bar:
         ladder = build_ladder(
             features,
-            rungs=8 if rungs is None else rungs,
-            fids=fids or (),
-            steps=steps or (),
             start=None if start is None else read_start(start, features.class_names),
             start_name=start or "random",
             source=resolved_source(source),
             on_step=lambda step: advance(bar, step),
+            **chosen,
             **settings,
         )
-    if null_draws:
-        ladder = add_null(ladder, features, null_draws)
     ladder.save(output)
     show_ladder(ladder, "text", 3)
     echo(f"written to {output}")
 
 
 _SETTINGS = (
-    "seed", "train_fraction", "by", "level", "procedure", "search", "budget", "easier",
-    "swap_size", "min_classes",
+    "seed", "train_fraction", "by", "level", "search", "budget", "easier", "swap_size",
+    "min_classes",
 )  # fmt: skip
 
 

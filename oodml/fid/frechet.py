@@ -15,9 +15,9 @@ import numpy as np
 
 from oodml.errors import DataError, OodmlError
 from oodml.fid.arrays import Matrix, Real, covariance_array, mean_array, real_array, sample_array
-from oodml.fid.centred import CentredSample
-from oodml.fid.trace import (
+from oodml.fid.matrix_root import (
     EPSILON,
+    CentredSample,
     RootTrace,
     cholesky_trace,
     factored_trace,

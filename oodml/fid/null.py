@@ -12,11 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from oodml.errors import UsageError
-from oodml.fid.candidates import PooledGram
-from oodml.fid.frechet import frechet_distance, terms_of_covariances
+from oodml.fid.class_moments import ClassMoments, Indices, Moments, PooledGram, split_terms
 from oodml.fid.side_by_side import each, side_by_side
-from oodml.fid.statistics import ClassMoments, Indices, Moments
-from oodml.fid.terms import split_terms
 from oodml.seeding import generator
 
 Classes = npt.NDArray[np.int64]
@@ -67,49 +64,21 @@ def class_null(
         return Null.of(each(lambda split: distance(*split), splits))
 
 
-def image_null(
-    statistics: ClassMoments, train: Indices, test: Indices, draws: int, seed: int
-) -> Null:
-    """The Frechet distance after images were dealt out at random, class or not, to both sides.
-
-    The answer to 'is this more than sampling noise?'. Between sets of different classes it almost
-    always is; for 'is this a hard split?' take the class null. Raises UsageError at class level,
-    where images are not the points.
-    """
-    if statistics.level != "sample":
-        raise UsageError("an image-level null exists at level 'sample' only.")
-    count = statistics.size(train)
-    rows = np.sort(np.concatenate([statistics.rows(train), statistics.rows(test)]))
-
-    def distance(index: int) -> float:
-        order = generator(seed, "image null", index).permutation(rows)
-        return _row_distance(statistics, np.sort(order[:count]), np.sort(order[count:]))
-
-    with side_by_side():
-        return Null.of(each(distance, range(draws)))
-
-
-def _row_distance(statistics: ClassMoments, first: Classes, second: Classes) -> float:
-    if min(len(first), len(second)) <= statistics.dimension:
-        return frechet_distance(statistics.values[first], statistics.values[second])
-    a, b = statistics.of_rows(first), statistics.of_rows(second)
-    return terms_of_covariances(a.mean - b.mean, a.covariance, b.covariance).value
-
-
 @side_by_side()
 def split_distance(
-    statistics: ClassMoments, train: Indices, test: Indices
+    statistics: ClassMoments, train: Indices, test: Indices, pool: Moments | None = None
 ) -> Callable[[Indices, Indices], float]:
     """The Frechet distance of splits of the classes of `train` and `test`, for many draws.
 
     A small pool is measured from its inner products; of a large one the smaller side is summed from
-    its points and the other is the rest.
+    its points and the other is the rest of `pool`, the moments of all these classes if known.
     """
     if len(statistics.values) <= GRAM_POOL:
         gram = PooledGram.of(statistics)
         return lambda first, second: gram.terms(first, second).value
-    pool: Moments | None = None
-    if min(statistics.size(train), statistics.size(test)) > statistics.dimension:
+    if min(statistics.size(train), statistics.size(test)) <= statistics.dimension:
+        pool = None
+    elif pool is None:
         pool = statistics.of(np.concatenate([np.asarray(train), np.asarray(test)]))
 
     def distance(first: Indices, second: Indices) -> float:

@@ -7,26 +7,20 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-
 from oodml.errors import DataError
-from oodml.fid.bias import SAMPLES_PER_DIMENSION, expected_bias, infinite_sample_distance
+from oodml.fid.class_moments import ClassMoments, Indices, Moments, split_terms
 from oodml.fid.frechet import FrechetTerms
-from oodml.fid.kernels import kid_sums, mmd_sums
-from oodml.fid.null import (
-    bootstrap_interval,
-    class_null,
-    image_null,
-    split_distance,
+from oodml.fid.kernel_distance import kid_sums, mmd_sums
+from oodml.fid.null import bootstrap_interval, class_null, split_distance
+from oodml.fid.sampling_bias import (
+    SAMPLES_PER_DIMENSION,
+    expected_bias,
+    infinite_sample_distance,
 )
-from oodml.fid.statistics import ClassMoments, Indices
-from oodml.fid.terms import split_terms
 from oodml.records import checked_fields
 
 if TYPE_CHECKING:
     from oodml.features.features import Features
-
-__all__ = ["ClassSplit", "Shift", "measure_shift", "shift_of", "split_terms"]
 
 LOG = logging.getLogger("oodml")
 # Draws cost milliseconds at class level, about a second each at sample level and d = 2048.
@@ -60,8 +54,6 @@ class Shift:
       side. `excess = fid - null_mean` and `z = excess / null_sd` say how much harder than a random
       split this one is. FID alone grows as classes are removed; the excess does not: compare splits
       of different sizes by it.
-    - `image_null_mean`, `image_null_sd`: FID after dealing out the images at random. Whether a
-      distance is more than sampling noise.
     - `kid`, `kid_null_mean`, `kid_null_sd`: the unbiased kernel distance and its class null. A
       check that does not lean on Gaussians.
     - `mmd`, `mmd_null_mean`, `mmd_null_sd`: the same with the kernel that `mmd_kernel` spells out.
@@ -84,8 +76,6 @@ class Shift:
     null_draws: int | None = None
     excess: float | None = None
     z: float | None = None
-    image_null_mean: float | None = None
-    image_null_sd: float | None = None
     kid: float | None = None
     kid_null_mean: float | None = None
     kid_null_sd: float | None = None
@@ -114,7 +104,6 @@ def measure_shift(
     *,
     level: str = "sample",
     null: int | None = None,
-    image_null_draws: int = 0,
     kid: bool | None = None,
     mmd: bool = False,
     bandwidth: float | None = None,
@@ -125,26 +114,26 @@ def measure_shift(
     """The shift between the train and test classes of `split`, with its null (see `Shift`).
 
     `null` is the number of random class splits (default 100 at class level, 20 at sample level; 0
-    leaves the null, and those of KID and MMD, out); `image_null_draws`, `mmd` (with its `bandwidth`
-    in feature units), `infinity` and `bootstrap` (draws) add the values of those names. KID and MMD
-    take one pass over all pairs of points; by default KID is measured where that takes about a
-    minute at most, and the log says where not. Raises DataError when a class has no features or
+    leaves the null, and those of KID and MMD, out); `mmd` (with its `bandwidth` in feature units),
+    `infinity` and `bootstrap` (draws) add the values of those names. KID and MMD take one pass over
+    all pairs of points; by default KID is measured where that takes about a minute at most, and the
+    log says where not. Raises DataError when a class has no features or
     stands on both sides, UsageError where an addition is impossible at this level or size.
     """
     statistics = ClassMoments.from_features(features, level)
     train, test = _sides(statistics, split)
-    shift = shift_of(statistics, train, test, split_terms(statistics, train, test))
-    shift = replace(shift, bias_estimate=_bias(statistics, train, test, shift.fid))
+    # Summed once, for the distance, the bias and the null.
+    first, second = statistics.of(train), statistics.of(test)
+    terms = split_terms(statistics, train, test, train_moments=first, test_moments=second)
+    shift, pool = shift_between(statistics, train, test, terms), first + second
+    shift = replace(shift, bias_estimate=_bias(shift, pool))
     draws = NULL_DRAWS[level] if null is None else null
     if draws:
-        drawn = class_null(train, test, split_distance(statistics, train, test), draws, seed)
+        drawn = class_null(train, test, split_distance(statistics, train, test, pool), draws, seed)
         shift = with_null(shift, drawn.mean, drawn.sd, drawn.draws)
     for name, wanted in (("kid", _affordable(statistics) if kid is None else kid), ("mmd", mmd)):
         if wanted:
             shift = _with_kernel(shift, statistics, train, test, name, bandwidth, draws, seed)
-    if image_null_draws:
-        drawn = image_null(statistics, train, test, image_null_draws, seed)
-        shift = replace(shift, image_null_mean=drawn.mean, image_null_sd=drawn.sd)
     if infinity:
         value = infinite_sample_distance(statistics, train, test, seed=seed)
         shift = replace(shift, fid_infinity=value)
@@ -154,11 +143,22 @@ def measure_shift(
     return shift
 
 
-def shift_of(statistics: ClassMoments, train: Indices, test: Indices, terms: FrechetTerms) -> Shift:
-    """The record of `terms` measured between the classes `train` and `test`, without a null.
+def measure(statistics: ClassMoments, split: ClassSplit) -> Shift:
+    """The shift between the train and test classes of `split`, without a null.
 
-    The classes are indices (c,).
+    Raises DataError when a class has no features or stands on both sides.
     """
+    return shift_between(statistics, *_sides(statistics, split))
+
+
+def shift_between(
+    statistics: ClassMoments, train: Indices, test: Indices, terms: FrechetTerms | None = None
+) -> Shift:
+    """The shift between the classes of index `train` and `test` (c,), without a null.
+
+    `terms` are those of the two sides, where they are known already.
+    """
+    terms = terms or split_terms(statistics, train, test)
     return Shift(
         level=statistics.level,
         fid=terms.value,
@@ -194,19 +194,18 @@ def _sides(statistics: ClassMoments, split: ClassSplit) -> tuple[Indices, Indice
     return statistics.indices(split.train_classes), statistics.indices(split.test_classes)
 
 
-def _bias(statistics: ClassMoments, train: Indices, test: Indices, fid: float) -> float:
-    sizes = statistics.size(train), statistics.size(test)
-    pool = statistics.of(np.concatenate([np.asarray(train), np.asarray(test)]))
+def _bias(shift: Shift, pool: Moments) -> float:
+    sizes = shift.n_train, shift.n_test
     bias = expected_bias(pool.covariance, *sizes)
-    if min(sizes) < SAMPLES_PER_DIMENSION * statistics.dimension or bias > BIAS_PART * fid:
+    if min(sizes) < SAMPLES_PER_DIMENSION * shift.dimension or bias > BIAS_PART * shift.fid:
         LOG.warning(
             "FID %.4g contains a finite-sample bias of about %.3g%s (%d and %d points in %d"
             " dimensions); compare its excess over the null, not FID itself.",
-            fid,
+            shift.fid,
             bias,
-            "" if min(sizes) >= SAMPLES_PER_DIMENSION * statistics.dimension else " or more",
+            "" if min(sizes) >= SAMPLES_PER_DIMENSION * shift.dimension else " or more",
             *sizes,
-            statistics.dimension,
+            shift.dimension,
         )
     return bias
 

@@ -10,18 +10,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from threading import Lock
+from typing import Any, TypeVar
 
-from threadpoolctl import threadpool_limits
+import threadpoolctl
 
 Given = TypeVar("Given")
 Result = TypeVar("Result")
 
-# A distance in 2,048 dimensions under way holds about 0.25 GiB.
+# A distance in 2,048 dimensions takes about 0.25 GiB while it is computed.
 MOST = 4
 
 
@@ -34,46 +35,22 @@ class _Workers:
 _WORKERS: ContextVar[_Workers | None] = ContextVar("workers", default=None)
 
 
-class Task(Generic[Result]):
-    """A piece of work, under way where a worker is free, else done when its result is asked for."""
-
-    def __init__(self, work: Callable[[], Result], future: Future[Result] | None) -> None:
-        self._work = work
-        self._future = future
-
-    def result(self) -> Result:
-        """What the work returns, or the error that it raises; to be asked for once."""
-        if self._future is None:
-            return self._work()
-        try:
-            return self._future.result()
-        except CancelledError:
-            return self._work()
-
-    def cancel(self) -> None:
-        """Spare the work if it has not begun; a result that is asked for anyway is still given."""
-        if self._future is not None:
-            self._future.cancel()
-
-
 @contextmanager
 def side_by_side(workers: int | None = None) -> Iterator[None]:
     """Within it BLAS uses one thread, and tasks run on `workers` threads (default: cores, to 4).
 
-    What is within it already stays as it is. The limit holds for the whole process meanwhile.
+    What is within it already stays as it is. The limit holds for the whole process meanwhile, and
+    until the last of several threads that ask for it has left.
     """
     if _WORKERS.get() is not None:
         yield
         return
     count = workers or min(MOST, len(os.sched_getaffinity(0)))
-    executor = ThreadPoolExecutor(count)
-    token = _WORKERS.set(_Workers(executor, count))
-    with threadpool_limits(limits=1, user_api="blas"):
+    with _LIMIT.held(), ThreadPoolExecutor(count) as executor:
+        token = _WORKERS.set(_Workers(executor, count))
         try:
             yield
         finally:
-            # Tasks that nobody waits for any more still need the limit until they end.
-            executor.shutdown(cancel_futures=True)
             _WORKERS.reset(token)
 
 
@@ -83,17 +60,49 @@ def worker_count() -> int:
     return 1 if workers is None else workers.count
 
 
-def begin(work: Callable[[], Result]) -> Task[Result]:
-    """`work` as a task; it starts at once within `side_by_side` with more than one worker."""
-    workers = _WORKERS.get()
-    if workers is None or workers.count == 1:
-        return Task(work, None)
-    return Task(work, workers.executor.submit(work))
-
-
 def each(work: Callable[[Given], Result], given: Iterable[Given]) -> list[Result]:
     """`work` on each of `given`, in their order."""
     workers = _WORKERS.get()
     if workers is None:
         return [work(item) for item in given]
     return list(workers.executor.map(work, given))
+
+
+class _BlasLimit:
+    """One BLAS thread while anybody needs it: the number belongs to the process, not to a thread.
+
+    A limit for each of two threads would be lifted for both when the first leaves, and the second
+    would put back the one thread that it found.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._holders = 0
+        self._limits: threadpoolctl.threadpool_limits | None = None
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        with self._lock:
+            if self._holders == 0:
+                _let_any_thread_set_the_number()
+                self._limits = threadpoolctl.threadpool_limits(limits=1, user_api="blas")
+            self._holders += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._holders -= 1
+                if self._holders == 0 and self._limits is not None:
+                    _let_any_thread_set_the_number()
+                    self._limits.restore_original_limits()
+                    _let_any_thread_set_the_number()
+
+
+def _let_any_thread_set_the_number() -> None:
+    """Since 3.8 threadpoolctl ignores, in silence, all threads but the first that set a number."""
+    controller: Any = getattr(threadpoolctl, "OpenBLASController", None)
+    if hasattr(controller, "clear_controlling_thread"):
+        controller.clear_controlling_thread(force=True)
+
+
+_LIMIT = _BlasLimit()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -9,20 +10,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from oodml.errors import DataError, UsageError, unknown_name
-from oodml.fid.shift import shift_of
+from oodml.fid.shift import shift_between
 from oodml.fid.side_by_side import each, side_by_side
-from oodml.fid.terms import split_terms
 from oodml.splits.ladder import Ladder, Step
 from oodml.splits.ladder_null import add_null
-from oodml.splits.pool import Pool
-from oodml.splits.procedure import PAIRS_A_STEP
+from oodml.splits.milbich2021 import PAIRS_A_STEP, published_easier, published_harder
 from oodml.splits.rungs import choose_rungs
-from oodml.splits.settings import PROCEDURES, SEARCHES, BuildSettings
-from oodml.splits.sides import Sides, is_tight
+from oodml.splits.search import hardest_split
+from oodml.splits.settings import SEARCHES, BuildSettings
 from oodml.splits.split import MIN_CLASSES_PER_SIDE, Split
 from oodml.splits.start import drawn_split
-from oodml.splits.trajectory import trajectory
-from oodml.splits.walk import Accept, State, forget
+from oodml.splits.state import Pool, Sides, State, is_tight
+from oodml.splits.transport_gain import Gains, by_gain
+from oodml.splits.walk import (
+    EASIER,
+    HARDER,
+    Accept,
+    by_nearness,
+    remove_until_fewest,
+    swap_until_saturated,
+    walk_to,
+)
 
 if TYPE_CHECKING:
     from oodml.features.features import Features
@@ -31,6 +39,8 @@ if TYPE_CHECKING:
 SWAP_FRACTION = 0.02
 # Cars, the only published ladder with known removals, ends at 62 of 98 classes a side.
 KEPT_FRACTION = 0.6
+# Rungs, unless their FIDs or steps are named.
+RUNGS = 8
 # Exact distances that the search "best" may spend: some minutes on 1,800 classes of images.
 BUDGET = 400
 
@@ -41,7 +51,7 @@ OnStep = Callable[[Step], None]
 def build_ladder(
     features: Features,
     *,
-    rungs: int = 8,
+    rungs: int | None = None,
     fids: Sequence[float] = (),
     steps: Sequence[int] = (),
     start: Split | None = None,
@@ -50,12 +60,12 @@ def build_ladder(
     train_fraction: float = 0.5,
     by: str = "class",
     level: str | None = None,
-    procedure: str = "oodml",
-    search: str = "published",
+    search: str = "means",
     budget: int | None = None,
     easier: bool = True,
     swap_size: int | None = None,
     min_classes: int | None = None,
+    null: int = 20,
     source: str = "",
     on_step: OnStep | None = None,
 ) -> Ladder:
@@ -66,45 +76,48 @@ def build_ladder(
     towards easier splits (unless `easier` is False) and towards harder ones. Then units are removed
     from both sides in the same way until `min_classes` classes a side are left.
 
-    `search` is "published" (the key of arXiv:2107.09562), "gain" (on from where that saturates, by
-    the first-order change of FID under optimal transport) or "best" (then other starts, annealing
-    and pairwise local search with `budget` more exact distances). `procedure` "milbich2021" takes
-    the published way instead. `rungs` are evenly spaced in FID, or nearest to `fids`, or at `steps`
-    counted from the start.
+    `search` says what decides which classes move: "means" (the key of arXiv:2107.09562),
+    "transport" (on from where that saturates, by the first-order change of FID under optimal
+    transport), "best" (then other starts, annealing and pairwise local search with `budget` more
+    exact distances) or "milbich2021" (the published construction instead of this walk).
+
+    Eight `rungs` are evenly spaced in FID, or another number of them; or they lie nearest to
+    `fids`, or at `steps` counted from the start. Each rung is compared with `null` random splits
+    of its own classes; 0 leaves that out.
 
     `level` is "sample" (Gaussians fitted to all samples) or "class" (to the class means; the
-    default of milbich2021). `on_step` hears of every accepted split. Defaults: 2% of the smaller
-    side a step, at least 60% of its classes kept. Raises `UsageError` for settings out of range.
+    default of milbich2021). `on_step` is called with every accepted split. Defaults: 2% of the
+    smaller side a step, at least 60% of its classes kept. Raises `UsageError` for settings out of
+    range, and for those that would have no effect beside others.
     """
-    level = level or default_level(procedure)
-    check_names(procedure, search, level, by)
+    level = level or ("class" if search == "milbich2021" else "sample")
+    check_choices(search, level, by, rungs=rungs, fids=fids, steps=steps, budget=budget, null=null)
     pool = Pool.of(features, level=level, by=by)
     drawn = start is None
     split = start or drawn_split(pool, by=by, train_fraction=train_fraction, seed=seed)
     begin = Sides.of(pool, pool.units(split.train_classes), pool.units(split.test_classes))
     settings = BuildSettings(
-        rungs=len(fids) or len(steps) or rungs,
+        rungs=len(fids) or len(steps) or (RUNGS if rungs is None else rungs),
         seed=seed,
         level=level,
         train_fraction=train_fraction,
-        swap_size=_swap_size(begin, procedure) if swap_size is None else swap_size,
+        swap_size=_swap_size(begin, search) if swap_size is None else swap_size,
         min_classes=_min_classes(split) if min_classes is None else min_classes,
         search=search,
         budget=(BUDGET if budget is None else budget) if search == "best" else 0,
         easier=easier,
         by=by,
-        procedure=procedure,
         fids=tuple(sorted(map(float, fids))),
         steps=tuple(sorted(steps)),
         start="random" if drawn else start_name,
         start_train=() if drawn else split.train_classes,
         start_test=() if drawn else split.test_classes,
     )
-    _check_ranges(settings, begin, split)
-    states, origin, stopped = trajectory(begin, settings, _reporter(on_step))
+    _check_sizes(settings, begin, split)
+    states, origin, stopped = trajectory(begin, settings, on_step)
     chosen = choose_rungs([state.fid for state in states], origin, settings)
     splits = each(lambda i: _measured(pool, states[i]), chosen)
-    return Ladder(
+    ladder = Ladder(
         features=features.source,
         source=source,
         class_sizes=_class_sizes(features),
@@ -114,6 +127,7 @@ def build_ladder(
         rung_steps=tuple(chosen),
         rungs=tuple(splits),
     )
+    return add_null(ladder, features, null) if null else ladder
 
 
 def rebuild_ladder(ladder: Ladder, features: Features) -> Ladder:
@@ -133,20 +147,115 @@ def rebuild_ladder(ladder: Ladder, features: Features) -> Ladder:
     given: dict[str, Any] = settings.to_json()
     train, test = given.pop("start_train"), given.pop("start_test")
     given["start_name"] = given.pop("start")
+    if settings.fids or settings.steps:
+        del given["rungs"]
+    if settings.search != "best":
+        del given["budget"]
     start = Split(tuple(train), tuple(test)) if train else None
-    rebuilt = build_ladder(features, start=start, source=ladder.source, **given)
-    null = ladder.rungs[0].shift
-    return add_null(rebuilt, features, null.null_draws) if null and null.null_draws else rebuilt
+    shift = ladder.rungs[0].shift
+    null = (shift.null_draws if shift else None) or 0
+    return build_ladder(features, start=start, source=ladder.source, null=null, **given)
 
 
-def _reporter(on_step: OnStep | None) -> Accept:
-    if on_step is None:
-        return forget
-    return lambda state: on_step(Step(state.kind, state.fid))
+def trajectory(
+    begin: Sides, settings: BuildSettings, on_step: OnStep | None = None
+) -> tuple[list[State], int, str]:
+    """All states from the easiest to the hardest, the index of the start, and why it ended."""
+    easy: list[State] = []
+    hard: list[State] = []
+
+    def record(states: list[State]) -> Accept:
+        def accept(state: State) -> None:
+            states.append(state)
+            if on_step is not None:
+                on_step(Step(state.kind, state.fid))
+
+        return accept
+
+    record(hard)(State.of("start", begin))
+    size, fewest = settings.swap_size, settings.min_classes
+    if settings.search == "milbich2021":
+        if settings.easier:
+            published_easier(begin, size, record(easy))
+        stopped = published_harder(begin, size, fewest, record(hard))
+    else:
+        end = _swaps(begin, settings, record(easy), record(hard))
+        stopped = remove_until_fewest(end, size, fewest, record(hard))
+    return [*reversed(easy), *hard], len(easy), stopped
 
 
-def _swap_size(begin: Sides, procedure: str) -> int:
-    if procedure == "milbich2021":
+def check_choices(
+    search: str,
+    level: str | None,
+    by: str,
+    *,
+    rungs: int | None = None,
+    fids: Sequence[float] = (),
+    steps: Sequence[int] = (),
+    budget: int | None = None,
+    null: int = 0,
+) -> None:
+    """Raise `UsageError` for arguments of `build_ladder` that are wrong on any features.
+
+    Unknown names, numbers out of range, and what would have no effect beside the rest.
+    """
+    if search not in SEARCHES:
+        raise unknown_name("search", search, SEARCHES)
+    if level not in (None, "sample", "class"):
+        raise UsageError(f"FID level {level!r}: allowed are 'sample' and 'class'.")
+    if search == "milbich2021" and (level == "sample" or by != "class"):
+        raise UsageError(
+            "search milbich2021 moves single classes at class level; leave level and by out."
+        )
+    chosen = {"rungs": rungs is not None, "fids": len(fids) > 0, "steps": len(steps) > 0}
+    named = [name for name, given in chosen.items() if given]
+    if len(named) > 1:
+        raise UsageError(f"{' and '.join(named)} were given; rungs are chosen by one of them.")
+    if rungs is not None and rungs < 2:
+        raise UsageError(f"{rungs} rungs: a ladder needs at least 2.")
+    if not all(map(math.isfinite, fids)):
+        raise UsageError(f"fids {tuple(fids)}: allowed are finite numbers.")
+    if len(set(steps)) != len(steps):
+        raise UsageError(f"steps {tuple(steps)}: a step is named twice; name each once.")
+    if budget is not None and (search != "best" or budget < 0):
+        raise UsageError(f"budget {budget}, search {search!r}: only 'best' has one, from 0.")
+    if null < 0 or null == 1:
+        raise UsageError(f"null {null}: give 0 for none, or at least 2 random splits.")
+
+
+def _swaps(begin: Sides, settings: BuildSettings, easier: Accept, harder: Accept) -> Sides:
+    size, gains = settings.swap_size, None
+    if settings.search != "means":
+        fewest = min(int(begin.pool.sizes[side].sum()) for side in (begin.train, begin.test))
+        gains = Gains.of(begin.pool, fewest)
+    if settings.easier:
+        _climb(begin, size, gains, EASIER, easier)
+    if gains is None or settings.search != "best":
+        return _climb(begin, size, gains, HARDER, harder)
+    climbed: list[State] = []
+    end = _climb(begin, size, gains, HARDER, climbed.append)
+    hardest = hardest_split(end, size, gains, seed=settings.seed, budget=settings.budget)
+    if hardest is not end:
+        climbed = []
+        end = walk_to(begin, hardest, size, by_nearness, climbed.append)
+    for state in climbed:
+        harder(state)
+    return end
+
+
+def _climb(sides: Sides, size: int, gains: Gains | None, sign: int, accept: Accept) -> Sides:
+    """By the published key, and on by gain from where that saturates.
+
+    In this order because gain alone, a local rule, ends lower from a random start.
+    """
+    sides = swap_until_saturated(sides, size, by_nearness, sign, accept=accept)
+    if gains is None:
+        return sides
+    return swap_until_saturated(sides, size, by_gain(gains), sign, accept=accept)
+
+
+def _swap_size(begin: Sides, search: str) -> int:
+    if search == "milbich2021":
         return PAIRS_A_STEP
     return max(1, round(SWAP_FRACTION * min(len(begin.train), len(begin.test))))
 
@@ -156,33 +265,7 @@ def _min_classes(start: Split) -> int:
     return max(MIN_CLASSES_PER_SIDE, round(KEPT_FRACTION * fewest))
 
 
-def default_level(procedure: str) -> str:
-    """The FID level of a procedure: that of the published code for its own, else "sample"."""
-    return "class" if procedure == "milbich2021" else "sample"
-
-
-def check_names(procedure: str, search: str, level: str, by: str) -> None:
-    """Raise `UsageError` for unknown names, and for those that do not go together."""
-    if procedure not in PROCEDURES:
-        raise unknown_name("procedure", procedure, PROCEDURES)
-    if search not in SEARCHES:
-        raise unknown_name("search", search, SEARCHES)
-    if level not in ("sample", "class"):
-        raise UsageError(f"FID level {level!r}: allowed are 'sample' and 'class'.")
-    if procedure == "milbich2021" and (search, level, by) != ("published", "class", "class"):
-        raise UsageError(
-            "procedure milbich2021 is the published search of classes at class level; leave "
-            "--search, --level and --by out."
-        )
-
-
-def _check_ranges(settings: BuildSettings, begin: Sides, start: Split) -> None:
-    if settings.fids and settings.steps:
-        raise UsageError("both --fids and --steps were given; rungs are chosen by one of them.")
-    if settings.rungs < 2 and not (settings.fids or settings.steps):
-        raise UsageError(f"{settings.rungs} rungs: a ladder needs at least 2.")
-    if settings.budget < 0 or not np.isfinite(settings.fids).all():
-        raise UsageError("budget and FIDs must be finite and not negative.")
+def _check_sizes(settings: BuildSettings, begin: Sides, start: Split) -> None:
     fewest = min(len(start.train_classes), len(start.test_classes))
     if fewest < MIN_CLASSES_PER_SIDE:
         raise UsageError(f"a side with {fewest} classes: at least {MIN_CLASSES_PER_SIDE}.")
@@ -216,10 +299,8 @@ def _steps(pool: Pool, states: Sequence[State]) -> tuple[Step, ...]:
 
 
 def _measured(pool: Pool, state: State) -> Split:
-    terms = state.terms
-    if not is_tight(terms):
-        terms = split_terms(pool.statistics, state.train, state.test)
-    shift = shift_of(pool.statistics, state.train, state.test, terms)
+    terms = state.terms if is_tight(state.terms) else None
+    shift = shift_between(pool.statistics, state.train, state.test, terms)
     return Split(pool.names(state.train), pool.names(state.test), shift)
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from scipy.stats import spearmanr
 
 from oodml.errors import DataError
-from oodml.fid.statistics import ClassMoments
+from oodml.fid.class_moments import ClassMoments
 from oodml.splits.ladder import Ladder
 from oodml.splits.split import Split, random_split
 

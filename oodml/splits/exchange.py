@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from oodml.errors import DataError
 from oodml.features.features import FeatureSource
-from oodml.fid.shift import shift_of, split_terms
+from oodml.fid.class_moments import ClassMoments
+from oodml.fid.shift import measure
 from oodml.fid.side_by_side import each, side_by_side
-from oodml.fid.statistics import ClassMoments
 from oodml.splits.class_table import read_class_table
 from oodml.splits.episodes import LabelledSamples
 from oodml.splits.ladder import Ladder, Step
@@ -86,7 +86,7 @@ def imported_ladder(splits: Sequence[PublishedSplit], name: str) -> Ladder:
             train_fraction=sides[0][0] / (sides[0][0] + sides[1][0]),
             swap_size=2,
             min_classes=min(sides[0] + sides[1]),
-            procedure="milbich2021",
+            search="milbich2021",
             start="published",
         ),
         trajectory=_trajectory(rungs),
@@ -164,7 +164,7 @@ def remeasured(ladder: Ladder, features: Features, level: str = "class") -> Ladd
     without features or equal shifts.
     """
     statistics = ClassMoments.from_features(features, level=level)
-    measured = each(lambda rung: _measured(statistics, rung), ladder.rungs)
+    measured = each(lambda rung: replace(rung, shift=measure(statistics, rung)), ladder.rungs)
     order = sorted(range(len(measured)), key=lambda number: measured[number].fid)
     rungs = [measured[number] for number in order]
     return replace(
@@ -177,12 +177,6 @@ def remeasured(ladder: Ladder, features: Features, level: str = "class") -> Ladd
         validation=tuple(ladder.validation[number] for number in order if ladder.validation),
         episodes=tuple(ladder.episodes[number] for number in order if ladder.episodes),
     )
-
-
-def _measured(statistics: ClassMoments, rung: Split) -> Split:
-    train, test = (statistics.indices(names) for names in (rung.train_classes, rung.test_classes))
-    shift = shift_of(statistics, train, test, split_terms(statistics, train, test))
-    return replace(rung, shift=shift)
 
 
 def _trajectory(rungs: Sequence[Split]) -> tuple[Step, ...]:

@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from oodml.errors import DataError, UsageError
+from oodml.fid.class_moments import ClassMoments
 from oodml.fid.null import Null, class_null, split_distance
 from oodml.fid.shift import with_null
 from oodml.fid.side_by_side import side_by_side
-from oodml.fid.statistics import ClassMoments
 from oodml.splits.ladder import Ladder
 from oodml.splits.split import Split
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from oodml.errors import DataError
 from oodml.fid.between import concatenated
+from oodml.fid.class_moments import ClassMoments
 from oodml.fid.null import class_null, split_distance
-from oodml.fid.shift import shift_of, with_null
+from oodml.fid.shift import measure, with_null
 from oodml.fid.side_by_side import side_by_side
-from oodml.fid.statistics import ClassMoments
-from oodml.fid.terms import split_terms
 from oodml.files import digest
 from oodml.splits.ladder import Ladder, Step
 from oodml.splits.settings import BuildSettings
@@ -62,7 +62,7 @@ def pair_ladder(
             train_fraction=classes[0] / sum(classes),
             swap_size=min(classes),
             min_classes=min(classes),
-            procedure="pair",
+            search="pair",
             start=f"pair {train.source.fingerprint} {test.source.fingerprint}",
         ),
         trajectory=tuple(Step("pair" if r is rung else "beside", r.fid) for r in rungs),
@@ -157,15 +157,16 @@ def _measured(
         )
     pool = concatenated(train.subset(names[0]), test.subset(names[1]), train.source)
     statistics = ClassMoments.from_features(pool, level)
-    sides = statistics.indices(names[0]), statistics.indices(names[1])
-    shift = shift_of(statistics, *sides, split_terms(statistics, *sides))
+    rung = Split(names[0], names[1])
+    shift = measure(statistics, rung)
     drawn = [rung.shift.null_draws for rung in beside.rungs if rung.shift] if beside else []
     draws = max((count for count in drawn if count), default=0)
     if beside is not None and draws:
+        sides = statistics.indices(names[0]), statistics.indices(names[1])
         distance = split_distance(statistics, *sides)
         null = class_null(*sides, distance, draws, beside.settings.seed)
         shift = with_null(shift, null.mean, null.sd, null.draws)
-    return Split(names[0], names[1], shift)
+    return replace(rung, shift=shift)
 
 
 def _sizes(features: Features) -> dict[str, int]:

@@ -30,7 +30,7 @@ def choose_evenly(fids: Sequence[float], rungs: int) -> list[int]:
     Raises `UsageError` if there are fewer FIDs than rungs.
     """
     if rungs > len(fids):
-        fewer = f"--rungs {len(fids)} at most, or a smaller --swap-size"
+        fewer = f"rungs={len(fids)} at most, or a smaller swap_size"
         advice = fewer if len(fids) > 1 else "classes that differ"
         raise UsageError(
             f"{rungs} rungs were asked for, but the trajectory has only {len(fids)} distinct "

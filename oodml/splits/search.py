@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 
 from oodml.seeding import generator
-from oodml.splits.gain import Gains
-from oodml.splits.pool import Units
-from oodml.splits.sides import Sides
-from oodml.splits.swap import HARDER, by_gain, by_nearness
-from oodml.splits.walk import climbs, swap_until_saturated
+from oodml.splits.state import Sides, Units, measured
+from oodml.splits.transport_gain import Gains, by_gain
+from oodml.splits.walk import HARDER, by_nearness, climbs, swap_until_saturated
 
 # Pairs of the units with the largest gains, of which the subspace bound picks those to verify.
 SCREENED_UNITS, VERIFIED = 12, 3
@@ -50,7 +48,7 @@ def hardest_split(climbed: Sides, size: int, gains: Gains, *, seed: int, budget:
 def refine_pairs(sides: Sides, gains: Gains, tickets: Iterator[int]) -> Sides:
     """Where no exchange of one screened pair of units raises FID any more."""
     while True:
-        for candidate in _under_way(sides.exchange(*pair) for pair in _promising(sides, gains)):
+        for candidate in measured(sides.exchange(*pair) for pair in _promising(sides, gains)):
             if next(tickets, None) is None:
                 return sides
             if climbs(sides, candidate, HARDER):
@@ -58,14 +56,6 @@ def refine_pairs(sides: Sides, gains: Gains, tickets: Iterator[int]) -> Sides:
                 break
         else:
             return sides
-
-
-def _under_way(candidates: Iterable[Sides]) -> list[Sides]:
-    """All of them, so that the measurement of one does not wait for another's."""
-    made = list(candidates)
-    for candidate in made:
-        candidate.measurement  # noqa: B018
-    return made
 
 
 def _promising(sides: Sides, gains: Gains) -> list[tuple[Units, Units]]:

@@ -7,8 +7,7 @@ from typing import Any
 
 from oodml.records import checked_fields
 
-SEARCHES = ("published", "gain", "best")
-PROCEDURES = ("oodml", "milbich2021")
+SEARCHES = ("means", "transport", "best", "milbich2021")
 UNITS = ("class", "group")
 
 
@@ -18,9 +17,10 @@ class BuildSettings:
 
     `rungs` are chosen evenly, or nearest to `fids`, or at `steps` (counted from the start split,
     negative towards easier). `swap_size` counts units of exchange a side, classes or groups (`by`);
-    `min_classes` always counts classes. `budget` is the number of exact distances that the search
-    "best" may spend beyond the walk. `start` says in words where the start split comes from; if it
-    was given and not drawn, `start_train` and `start_test` hold its classes.
+    `min_classes` always counts classes. `search` is one of `SEARCHES`, or "pair" for a ladder of
+    two collections. `budget` is the number of exact distances that the search "best" may spend
+    beyond the walk. `start` says in words where the start split comes from; if it was given and not
+    drawn, `start_train` and `start_test` hold its classes.
     """
 
     rungs: int
@@ -29,11 +29,10 @@ class BuildSettings:
     train_fraction: float
     swap_size: int
     min_classes: int
-    search: str = "published"
+    search: str = "means"
     budget: int = 0
     easier: bool = True
     by: str = "class"
-    procedure: str = "oodml"
     fids: tuple[float, ...] = ()
     steps: tuple[int, ...] = ()
     start: str = "random"

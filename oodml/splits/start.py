@@ -8,8 +8,8 @@ from pathlib import Path
 
 from oodml.errors import DataError, UsageError
 from oodml.seeding import generator
-from oodml.splits.pool import Pool
 from oodml.splits.split import MIN_CLASSES_PER_SIDE, Split, random_split
+from oodml.splits.state import Pool
 
 SIDES = ("train", "test")
 
@@ -25,13 +25,13 @@ def drawn_split(pool: Pool, *, by: str, train_fraction: float, seed: int) -> Spl
     sizes = pool.classes[order].cumsum()
     misses = abs(sizes[:-1] - train_fraction * sizes[-1])
     if not len(misses):
-        raise UsageError("all classes are in one group; --by group needs at least 2 groups.")
+        raise UsageError("all classes are in one group; to move groups takes at least 2 of them.")
     cut = int(misses.argmin()) + 1
     split = Split(pool.names(order[:cut]), pool.names(order[cut:]))
     if min(len(split.train_classes), len(split.test_classes)) < MIN_CLASSES_PER_SIDE:
         raise UsageError(
             f"{len(pool.members)} groups with a train fraction of {train_fraction} leave a side "
-            f"with fewer than {MIN_CLASSES_PER_SIDE} classes; give another --seed or fraction."
+            f"with fewer than {MIN_CLASSES_PER_SIDE} classes; give another seed or fraction."
         )
     return split
 

@@ -4,61 +4,23 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
-from oodml.fid.frechet import FrechetTerms
-from oodml.splits.ahead import Ahead
-from oodml.splits.pool import Units
-from oodml.splits.removal import most_removable, removal_step
-from oodml.splits.sides import Sides
-from oodml.splits.swap import HARDER, Ranking, swap_step
+from oodml.fid.arrays import Matrix
+from oodml.splits.state import Sides, State, Units, measured
 
+# Units of both sides in the order in which they should move; the second argument is +1 for a
+# harder split and -1 for an easier one.
+Ranking = Callable[[Sides, int], tuple[Units, Units]]
+Accept = Callable[[State], None]
+HARDER, EASIER = 1, -1
 # A step counts when it moves FID by more than what accumulated rounding can.
 LEAST_CHANGE = 1e-9
 
 
-@dataclass(frozen=True, eq=False)
-class State:
-    """A split on the trajectory: its units and exact terms, without the moments behind them."""
-
-    kind: str
-    train: Units
-    test: Units
-    terms: FrechetTerms
-
-    @classmethod
-    def of(cls, kind: str, sides: Sides) -> State:
-        """The lasting part of `sides`."""
-        return cls(kind, sides.train, sides.test, sides.terms)
-
-    @property
-    def fid(self) -> float:
-        """The exact Frechet distance, in squared feature units."""
-        return self.terms.value
-
-
-Accept = Callable[[State], None]
-
-
 def forget(state: State) -> None:
     """An `Accept` for walks whose way does not matter."""
-
-
-def moves(before: float, after: float, sign: int) -> bool:
-    """Whether a step from one FID to another goes the way of `sign`, beyond rounding."""
-    return sign * (after - before) > LEAST_CHANGE * before
-
-
-def climbs(before: Sides, after: Sides, sign: int) -> bool:
-    """Whether a step moves the exact FID the way of `sign`.
-
-    The quick distances decide where they differ by more than their bounds, else the exact ones.
-    """
-    if abs(after.fid - before.fid) > before.terms.bound + after.terms.bound:
-        return moves(before.fid, after.fid, sign)
-    return moves(before.exact_terms.value, after.exact_terms.value, sign)
 
 
 def swap_until_saturated(
@@ -78,36 +40,29 @@ def swap_until_saturated(
     kind = "swap" if sign == HARDER else "easier"
     tickets = itertools.count() if tickets is None else tickets
     size = min(size, len(sides.train), len(sides.test))
-    ahead = Ahead(lambda sides, size: swap_step(sides, size, ranking, sign)[0])
-    while size and next(tickets, None) is not None:
-        candidate = ahead.candidate(sides, size)
-        if candidate is not None and climbs(sides, candidate, sign):
+    while size:
+        for candidate in measured(_swaps(sides, size, ranking, sign)):
+            if next(tickets, None) is None:
+                return sides
+            if not climbs(sides, candidate, sign):
+                break
             sides = candidate
             accept(State.of(kind, sides))
-        else:
-            size //= 2
-    ahead.drop()
+        size //= 2
     return sides
 
 
 def remove_until_fewest(sides: Sides, size: int, min_classes: int, accept: Accept) -> str:
     """Remove units while that raises FID; the reason why it ended."""
-
-    def propose(sides: Sides, size: int) -> Sides | None:
-        allowed = most_removable(sides, size, min_classes)
-        return removal_step(sides, allowed)[0] if allowed else None
-
-    ahead = Ahead(propose)
     while size:
-        candidate = ahead.candidate(sides, size)
-        if candidate is None:
-            return f"min classes {min_classes} reached"
-        if climbs(sides, candidate, HARDER):
+        for candidate in measured(_removals(sides, size, min_classes)):
+            if not climbs(sides, candidate, HARDER):
+                size = (len(sides.train) - len(candidate.train)) // 2
+                break
             sides = candidate
             accept(State.of("removal", sides))
         else:
-            size = (len(sides.train) - len(candidate.train)) // 2
-    ahead.drop()
+            return f"min classes {min_classes} reached"
     return "saturated"
 
 
@@ -122,13 +77,76 @@ def walk_to(start: Sides, target: Sides, size: int, ranking: Ranking, accept: Ac
     if len(target.train) == len(target.test):
         near = len(np.intersect1d(start.train, target.train))
         train = target.train if 2 * near >= len(target.train) else target.test
-    sides = best = start
+    best = start
+    for sides in measured(_towards(start, train, size, ranking)):
+        if climbs(best, sides, HARDER):
+            best = sides
+            accept(State.of("swap", sides))
+    return best
+
+
+def moves(before: float, after: float, sign: int) -> bool:
+    """Whether a step from one FID to another goes the way of `sign`, beyond rounding."""
+    return sign * (after - before) > LEAST_CHANGE * before
+
+
+def climbs(before: Sides, after: Sides, sign: int) -> bool:
+    """Whether a step moves the exact FID the way of `sign`.
+
+    The quick distances decide where they differ by more than their bounds, else the exact ones.
+    """
+    if abs(after.fid - before.fid) > before.terms.bound + after.terms.bound:
+        return moves(before.fid, after.fid, sign)
+    return moves(before.exact_terms.value, after.exact_terms.value, sign)
+
+
+def by_nearness(sides: Sides, sign: int = HARDER) -> tuple[Units, Units]:
+    """Train and test units in the published order (arXiv:2107.09562), ties by index.
+
+    Those nearest to the other side first for a harder split; for an easier one the opposite.
+    """
+    train, test = sides.nearness
+    return in_order(sides.train, sign * train), in_order(sides.test, sign * test)
+
+
+def in_order(units: Units, key: Matrix) -> Units:
+    """`units` by rising `key`, ties in their own order."""
+    ordered: Units = units[np.argsort(key, kind="stable")]
+    return ordered
+
+
+def most_removable(sides: Sides, size: int, min_classes: int) -> int:
+    """How many of `size` units a removal may take from each side and leave `min_classes` there."""
+    train_ranked, test_ranked = by_nearness(sides)
+    spare = size
+    for ranked in (train_ranked, test_ranked):
+        left = np.cumsum(sides.pool.classes[ranked[::-1]])[::-1]
+        # left[k] classes stay when k units go.
+        spare = min(spare, int(np.count_nonzero(left[1:] >= min_classes)))
+    return spare
+
+
+def _swaps(sides: Sides, size: int, ranking: Ranking, sign: int) -> Iterator[Sides]:
+    """The splits after one, two, ... swaps of the `size` units that come first on each side."""
+    while True:
+        train_ranked, test_ranked = ranking(sides, sign)
+        sides = sides.exchange(train_ranked[:size], test_ranked[:size])
+        yield sides
+
+
+def _removals(sides: Sides, size: int, min_classes: int) -> Iterator[Sides]:
+    """The splits after one, two, ... removals, by the same key as swaps (arXiv:2107.09562)."""
+    while allowed := most_removable(sides, size, min_classes):
+        train_ranked, test_ranked = by_nearness(sides)
+        sides = sides.without(train_ranked[:allowed], test_ranked[:allowed])
+        yield sides
+
+
+def _towards(sides: Sides, train: Units, size: int, ranking: Ranking) -> Iterator[Sides]:
+    """The splits on the way to that with these train units."""
     while len(np.setdiff1d(sides.train, train)):
         train_ranked, test_ranked = ranking(sides, HARDER)
         leave = train_ranked[~np.isin(train_ranked, train)][:size]
         come = test_ranked[np.isin(test_ranked, train)][:size]
         sides = sides.exchange(leave, come)
-        if climbs(best, sides, HARDER):
-            best = sides
-            accept(State.of("swap", sides))
-    return best
+        yield sides

@@ -49,11 +49,11 @@ def test_the_distance_of_two_feature_files_with_its_null(files: tuple[Path, Path
 
 def test_every_addition_is_printed_with_its_meaning(files: tuple[Path, Path]) -> None:
     result = fid(
-        *files, "--null", "5", "--image-null", "5", "--kid", "--mmd", "--infinity",
+        *files, "--null", "5", "--kid", "--mmd", "--infinity",
         "--bootstrap", "20",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
-    for name in ("null", "excess", "image null", "KID", "MMD", "FID infinity", "interval", "bias"):
+    for name in ("null", "excess", "KID", "MMD", "FID infinity", "interval", "bias"):
         assert f"\n{name}" in result.output
     shown = json.loads(fid(*files, "--level", "class", "--format", "json").output)
     assert shown["level"] == "class" and shown["n_train"] == 12 and shown["null_draws"] == 100

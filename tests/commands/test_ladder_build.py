@@ -29,10 +29,10 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("options", "rungs"),
     [
         (["--rungs", "3", "--null", "0"], 3),
-        (["--steps", "-1,0,2", "--search", "gain", "--null", "3"], 3),
+        (["--steps", "-1,0,2", "--search", "transport", "--null", "3"], 3),
         (["--fids", "5,20", "--search", "best", "--budget", "10", "--null", "3"], 2),
         (["--by", "group", "--rungs", "2", "--null", "0", "--train-fraction", "0.4"], 2),
-        (["--procedure", "milbich2021", "--rungs", "3", "--null", "0"], 3),
+        (["--search", "milbich2021", "--rungs", "3", "--null", "0"], 3),
         (["--rungs", "3", "--no-easier", "--null", "2", "--level", "class"], 3),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
@@ -52,12 +52,12 @@ def test_every_way_of_building_writes_a_ladder(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--rungs", "3", "--steps", "0,1"], "give one"),
+        (["--rungs", "3", "--steps", "0,1"], "rungs and steps"),
         (["--fids", "1,x"], "20,40,60"),
         (["--fids", "1000000"], "out of reach"),
         (["--steps", "0,1000"], "out of reach: 1000"),
         (["--start", "nothing.csv"], "no split at"),
-        (["--procedure", "milbich2021", "--search", "best"], "leave"),
+        (["--search", "milbich2021", "--level", "sample"], "leave"),
     ],
 )
 def test_what_cannot_be_built_is_said_in_one_line(

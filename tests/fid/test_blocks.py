@@ -9,16 +9,16 @@ import pytest
 from conftest import make_features
 
 from oodml.errors import DataError
-from oodml.fid import statistics
+from oodml.fid import class_moments
 from oodml.fid.arrays import ROWS_NAMED, require_finite
-from oodml.fid.statistics import ClassMoments
+from oodml.fid.class_moments import ClassMoments
 
 
 @pytest.mark.parametrize("rows_a_block", [1, 7, 24, 25, 1000])
 def test_moments_of_many_blocks_equal_numpy(
     rows_a_block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(statistics, "BLOCK_ROWS", rows_a_block)
+    monkeypatch.setattr(class_moments, "BLOCK_ROWS", rows_a_block)
     features = make_features(classes=6, per_class=8, dimension=5)
     classes = [0, 2, 5]
     values = features.values[np.isin(features.labels, classes)].astype(np.float64)

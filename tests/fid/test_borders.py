@@ -7,10 +7,10 @@ import pytest
 from conftest import make_features
 
 from oodml.errors import UsageError
-from oodml.fid import kernels
-from oodml.fid.bias import infinite_sample_distance
-from oodml.fid.statistics import ClassMoments
-from oodml.fid.trace import eigenvector_factor
+from oodml.fid import kernel_distance
+from oodml.fid.class_moments import ClassMoments
+from oodml.fid.matrix_root import eigenvector_factor
+from oodml.fid.sampling_bias import infinite_sample_distance
 
 
 def test_two_samples_per_dimension_are_enough_to_extrapolate_from() -> None:
@@ -31,7 +31,7 @@ def test_a_factor_keeps_every_direction_at_any_scale(scale: float) -> None:
 
 
 def test_a_class_larger_than_a_block_is_a_block_of_its_own() -> None:
-    starts = np.array([0, 3, kernels.ROWS + 9, kernels.ROWS + 12])
-    spans = kernels._spans(starts)
+    starts = np.array([0, 3, kernel_distance.ROWS + 9, kernel_distance.ROWS + 12])
+    spans = kernel_distance._spans(starts)
     assert [next(spans) for _ in range(3)] == [(0, 1), (1, 2), (2, 3)]
     assert next(spans, None) is None

@@ -1,18 +1,14 @@
 """Many candidates: cached inner products are exact, bounds are bounds, the best one is found."""
 
-import itertools
-
 import numpy as np
 import pytest
 from test_statistics import pool
 
 from oodml.errors import DataError, UsageError
-from oodml.fid.candidates import PooledGram, PrincipalSubspace, best_candidates
+from oodml.fid.class_moments import ClassMoments, PooledGram, split_terms
 from oodml.fid.frechet import frechet_distance_from_moments
 from oodml.fid.null import random_class_splits
-from oodml.fid.statistics import ClassMoments
-from oodml.fid.terms import split_terms
-from oodml.fid.transport import exchange_lower_bounds, transport_map
+from oodml.splits.transport_gain import PrincipalSubspace, transport_map
 
 
 def splits(classes, count):
@@ -34,8 +30,8 @@ def test_inner_products_equal_features(level, classes):
 
 
 def test_too_many_points_for_inner_products_are_refused(monkeypatch):
-    monkeypatch.setattr("oodml.fid.candidates.GRAM_POINTS", 50)
-    with pytest.raises(UsageError, match="PrincipalSubspace"):
+    monkeypatch.setattr("oodml.fid.class_moments.GRAM_POINTS", 50)
+    with pytest.raises(UsageError, match="at most 50"):
         PooledGram.of(ClassMoments.from_features(pool()))
 
 
@@ -77,19 +73,6 @@ def test_moments_inside_the_subspace_may_be_handed_over():
     assert given.lower == pytest.approx(subspace.interval(train, test).lower, rel=1e-9)
 
 
-@pytest.mark.parametrize(("level", "per_class"), [("class", 12), ("sample", 12)])
-def test_the_hardest_candidates_are_found(monkeypatch, level, per_class):
-    monkeypatch.setattr("oodml.fid.candidates.COARSE", 24)
-    monkeypatch.setattr("oodml.fid.candidates.FINE", 40)
-    statistics = ClassMoments.from_features(pool(per_class=per_class), level)
-    candidates = splits(40, 60)
-    exact = [split_terms(statistics, *pair).value for pair in candidates]
-    best = best_candidates(statistics, candidates)
-    assert best[0].index == int(np.argmax(exact))
-    for candidate in best:
-        assert candidate.terms.value == pytest.approx(exact[candidate.index], rel=1e-9)
-
-
 def test_the_transport_map_carries_one_covariance_to_the_other():
     statistics = ClassMoments.from_features(pool())
     a, b = statistics.of(range(20)).covariance, statistics.of(range(20, 40)).covariance
@@ -101,27 +84,6 @@ def test_the_transport_map_carries_one_covariance_to_the_other():
     assert terms.covariance == pytest.approx(expected, rel=1e-8)
     with pytest.raises(DataError, match="spread"):
         transport_map(np.zeros((3, 3)), np.eye(3))
-
-
-def test_exchange_bounds_lie_below_the_exact_distances():
-    statistics = ClassMoments.from_features(pool(classes=24, per_class=20, d=16))
-    train, test = np.arange(0, 24, 2), np.arange(1, 24, 2)
-    a, b = statistics.of(train), statistics.of(test)
-    t = transport_map(a.covariance, b.covariance)
-    bounds = exchange_lower_bounds(statistics, train, test, t)
-    exact = np.empty((12, 12))
-    for i, j in itertools.product(range(12), range(12)):
-        leaving, entering = statistics.of([train[i]]), statistics.of([test[j]])
-        first, second = a - leaving + entering, b - entering + leaving
-        pair = np.r_[np.delete(train, i), test[j]], np.r_[np.delete(test, j), train[i]]
-        exact[i, j] = split_terms(statistics, *pair).value
-        roots = np.trace(t @ first.covariance) * np.trace(np.linalg.inv(t) @ second.covariance)
-        expected = np.sum((first.mean - second.mean) ** 2) - 2 * np.sqrt(roots)
-        expected += np.trace(first.covariance) + np.trace(second.covariance)
-        assert bounds[i, j] == pytest.approx(expected, rel=1e-8)
-    assert (bounds <= exact * (1 + 1e-9)).all()
-    ranks = [x.ravel().argsort().argsort() for x in (bounds, exact)]
-    assert np.corrcoef(ranks)[0, 1] > 0.6
 
 
 def test_the_transport_map_gives_the_first_order_change():

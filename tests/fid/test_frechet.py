@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from oodml.errors import OodmlError
-from oodml.fid.centred import CentredSample
 from oodml.fid.frechet import (
     assemble,
     frechet_distance,
     frechet_terms,
     frechet_terms_from_moments,
 )
-from oodml.fid.trace import (
+from oodml.fid.matrix_root import (
+    CentredSample,
     RootTrace,
     cholesky_trace,
     factored_trace,

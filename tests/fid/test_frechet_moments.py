@@ -15,7 +15,7 @@ from oodml.fid.frechet import (
     frechet_terms,
     frechet_terms_from_moments,
 )
-from oodml.fid.trace import eigenvector_factor
+from oodml.fid.matrix_root import eigenvector_factor
 from oodml.seeding import generator
 
 

@@ -5,8 +5,8 @@ import pytest
 from test_statistics import pool
 
 from oodml.errors import DataError
-from oodml.fid.kernels import kid_sums, median_distance, mmd_sums
-from oodml.fid.statistics import ClassMoments
+from oodml.fid.class_moments import ClassMoments
+from oodml.fid.kernel_distance import kid_sums, median_distance, mmd_sums
 from oodml.seeding import generator
 
 
@@ -61,7 +61,7 @@ def test_median_distance_is_the_median():
 def test_sums_over_many_blocks_equal_one_block(monkeypatch):
     statistics = ClassMoments.from_features(pool(classes=9, per_class=5, d=8))
     whole = kid_sums(statistics)
-    monkeypatch.setattr("oodml.fid.kernels.ROWS", 11)
+    monkeypatch.setattr("oodml.fid.kernel_distance.ROWS", 11)
     blocks = kid_sums(statistics)
     np.testing.assert_allclose(blocks.pairs, whole.pairs, rtol=1e-10)
     np.testing.assert_allclose(blocks.own, whole.own, rtol=1e-10)

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from conftest import make_features
 
 from oodml.errors import OodmlError, UsageError
-from oodml.fid import candidates, frechet, null
-from oodml.fid.candidates import PrincipalSubspace
-from oodml.fid.carried import CarriedProduct
-from oodml.fid.centred import CentredSample
+from oodml.fid import class_moments, frechet, null
+from oodml.fid.class_moments import ClassMoments, rows_of
 from oodml.fid.frechet import assemble, frechet_distance, frechet_distance_from_moments
+from oodml.fid.matrix_root import (
+    EPSILON,
+    CentredSample,
+    RootTrace,
+    cholesky_trace,
+    gram_trace,
+    nuclear_norm,
+    root_sum,
+)
 from oodml.fid.null import split_distance
-from oodml.fid.statistics import ClassMoments, rows_of
-from oodml.fid.trace import EPSILON, RootTrace, cholesky_trace, gram_trace, nuclear_norm, root_sum
-from oodml.fid.transport import transport_map
+from oodml.splits.transport_gain import PrincipalSubspace, transport_map
 
 
 @pytest.mark.parametrize("classes", [(2, 10), (5, 7), (10, 2)])
@@ -222,17 +225,8 @@ def test_the_bound_of_a_cholesky_factor_counts_both_norms() -> None:
 
 def test_inner_products_are_cached_up_to_their_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     statistics = ClassMoments.from_features(make_features(classes=6, per_class=5, dimension=4))
-    monkeypatch.setattr(candidates, "GRAM_POINTS", 30)
-    assert candidates.PooledGram.of(statistics).products.shape == (30, 30)
-    monkeypatch.setattr(candidates, "GRAM_POINTS", 29)
+    monkeypatch.setattr(class_moments, "GRAM_POINTS", 30)
+    assert class_moments.PooledGram.of(statistics).products.shape == (30, 30)
+    monkeypatch.setattr(class_moments, "GRAM_POINTS", 29)
     with pytest.raises(UsageError, match="at most 29"):
-        candidates.PooledGram.of(statistics)
-
-
-def test_a_carried_product_that_went_wrong_is_not_measured() -> None:
-    statistics = ClassMoments.from_features(make_features(classes=8, per_class=9, dimension=5))
-    product = CarriedProduct.of(statistics.of(range(4)), statistics.of(range(4, 8)))
-    assert product is not None and product.terms(1.0) is not None
-    values = np.linalg.eigvalsh(product.product, UPLO="L")
-    wrong = replace(product, product=product.product - 1.001 * values[0] * np.eye(5))
-    assert wrong.terms(1.0) is None
+        class_moments.PooledGram.of(statistics)

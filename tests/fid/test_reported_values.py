@@ -7,11 +7,11 @@ import pytest
 from conftest import make_features
 
 from oodml.fid import shift
-from oodml.fid.bias import expected_bias
-from oodml.fid.kernels import kid_sums, mmd_sums
+from oodml.fid.class_moments import ClassMoments
+from oodml.fid.kernel_distance import kid_sums, mmd_sums
 from oodml.fid.null import bootstrap_interval, class_null
+from oodml.fid.sampling_bias import expected_bias
 from oodml.fid.shift import measure_shift, with_null
-from oodml.fid.statistics import ClassMoments
 from oodml.splits.split import Split
 
 

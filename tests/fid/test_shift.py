@@ -9,12 +9,12 @@ from test_statistics import SOURCE, pool
 
 from oodml.errors import DataError, UsageError
 from oodml.features.features import Features
-from oodml.fid.bias import expected_bias, infinite_sample_distance
+from oodml.fid import null
+from oodml.fid.class_moments import ClassMoments, split_terms
 from oodml.fid.frechet import frechet_distance
 from oodml.fid.null import Null, bootstrap_interval, random_class_splits
+from oodml.fid.sampling_bias import expected_bias, infinite_sample_distance
 from oodml.fid.shift import Shift, measure_shift
-from oodml.fid.statistics import ClassMoments
-from oodml.fid.terms import split_terms
 from oodml.seeding import generator
 
 
@@ -43,7 +43,6 @@ def test_the_report_holds_what_was_asked_for_and_survives_json():
         features,
         halves(features),
         null=10,
-        image_null_draws=5,
         mmd=True,
         infinity=True,
         bootstrap=20,
@@ -52,7 +51,6 @@ def test_the_report_holds_what_was_asked_for_and_survives_json():
     assert shift.n_train + shift.n_test == len(features)
     assert None not in vars(shift).values()
     assert shift.low <= shift.fid <= shift.high
-    assert shift.image_null_mean < shift.null_mean
     assert Shift.from_json(shift.to_json()) == shift
     plain = measure_shift(features, halves(features), null=0, kid=False)
     assert plain.fid == shift.fid
@@ -60,6 +58,24 @@ def test_the_report_holds_what_was_asked_for_and_survives_json():
         "level", "fid", "mean_term", "covariance_term", "n_train", "n_test", "dimension", "bound",
         "bias_estimate",
     }  # fmt: skip
+
+
+def test_every_point_is_summed_once_for_distance_bias_and_null(monkeypatch):
+    features, summed = pool(), []
+    of_rows = ClassMoments.of_rows
+
+    def counted(statistics, rows):
+        summed.append(len(rows))
+        return of_rows(statistics, rows)
+
+    monkeypatch.setattr(ClassMoments, "of_rows", counted)
+    monkeypatch.setattr(null, "GRAM_POOL", 10)
+    measure_shift(features, halves(features), null=0, kid=True)
+    assert sum(summed) == len(features)
+    summed.clear()
+    # Of each random split only the smaller side is summed.
+    measure_shift(features, halves(features), null=3, kid=True)
+    assert len(features) < sum(summed) <= len(features) * 2.5
 
 
 def test_a_tampered_record_is_refused():
@@ -194,8 +210,6 @@ def test_impossible_requests_get_one_clear_line():
     unknown = SimpleNamespace(train_classes=("nobody",), test_classes=names[:3])
     with pytest.raises(DataError, match="'nobody'"):
         measure_shift(features, unknown)
-    with pytest.raises(UsageError, match="level 'sample' only"):
-        measure_shift(features, halves(features), level="class", image_null_draws=3)
     with pytest.raises(UsageError, match="2 per dimension"):
         measure_shift(features, halves(features), level="class", infinity=True)
     with pytest.raises(UsageError, match="at least 2"):

@@ -10,9 +10,9 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from oodml.errors import DataError
 from oodml.features.features import Features, FeatureSource
+from oodml.fid.class_moments import ClassMoments
 from oodml.fid.null import class_null, split_distance
-from oodml.fid.side_by_side import begin, each, side_by_side, worker_count
-from oodml.fid.statistics import ClassMoments
+from oodml.fid.side_by_side import each, side_by_side, worker_count
 
 
 def blas_threads() -> set[int]:
@@ -43,26 +43,34 @@ def test_each_keeps_the_order_and_hands_errors_on(workers):
         assert each(unless_seven, range(7)) == [0, 1, 4, 9, 16, 25, 36]
         with pytest.raises(DataError, match="seven"):
             each(unless_seven, range(8))
-        with pytest.raises(DataError, match="seven"):
-            begin(lambda: unless_seven(7)).result()
     assert each(unless_seven, range(3)) == [0, 1, 4]
 
 
-def test_tasks_run_beside_each_other_and_cancelled_ones_not_at_all():
+def test_tasks_run_beside_each_other():
     met = threading.Barrier(2, timeout=5)
-    gate = threading.Event()
-    ran: list[int] = []
     with side_by_side(2):
-        pair = [begin(met.wait), begin(met.wait)]
-        assert sorted(task.result() for task in pair) == [0, 1]
-        busy = [begin(gate.wait), begin(gate.wait)]
-        spared = begin(lambda: ran.append(1))
-        spared.cancel()
-        gate.set()
-        assert all(task.result() for task in busy)
-    assert ran == []
-    spared.result()
-    assert ran == [1]
+        assert sorted(each(lambda _: met.wait(), range(2))) == [0, 1]
+
+
+def test_two_threads_at_once_give_blas_its_threads_back_when_both_have_left():
+    entered, leave = threading.Event(), threading.Event()
+    seen = []
+
+    def first():
+        with side_by_side(1):
+            entered.set()
+            leave.wait(10)
+
+    with threadpool_limits(limits=2, user_api="blas"):
+        thread = threading.Thread(target=first)
+        thread.start()
+        assert entered.wait(10)
+        with side_by_side(1):
+            leave.set()
+            thread.join()
+            seen.append(blas_threads())
+        assert seen == [{1}], "the first to leave must not lift the limit of the second"
+        assert blas_threads() == {2}
 
 
 def test_a_task_may_use_tasks_of_its_own():

@@ -9,15 +9,14 @@ from test_frechet import sample, traces
 
 from oodml.errors import DataError, UsageError
 from oodml.features.features import Features, FeatureSource
+from oodml.fid.class_moments import ClassMoments, Moments, moments_of, split_terms
 from oodml.fid.frechet import frechet_terms
-from oodml.fid.peer_statistics import (
+from oodml.fid.statistics_files import (
     GaussianStatistics,
     read_statistics,
     statistics_terms,
     write_statistics,
 )
-from oodml.fid.statistics import ClassMoments, Moments, moments_of
-from oodml.fid.terms import split_terms
 from oodml.seeding import generator
 
 SOURCE = FeatureSource("made", "0" * 16, "none", "0" * 64, "none", "fp32")

@@ -20,7 +20,7 @@ from oodml.commands.run import run_command
 from oodml.errors import DataError, UsageError
 from oodml.eval.embedding_files import read_embeddings
 from oodml.features.features import Features
-from oodml.fid.peer_statistics import read_statistics
+from oodml.fid.statistics_files import read_statistics
 from oodml.files import digest, read_json, write_json
 from oodml.runs.claim import ClaimWatch
 from oodml.runs.record import RunRecord

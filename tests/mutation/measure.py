@@ -55,7 +55,7 @@ def prepare(folder: Path) -> None:
         path.write_text(path.read_text().replace(DECORATOR, ""))
     command = Path(sys.executable).with_name("mutmut")
     # Of one mutant only; making all of them and seeing which tests reach them comes first.
-    one = "oodml.fid.terms.x_split_terms__mutmut_1"
+    one = "oodml.fid.class_moments.x_split_terms__mutmut_1"
     with (folder / "mutmut.log").open("w") as log:
         arguments = [str(command), "run", "--max-children", "2", one]
         code = subprocess.run(arguments, cwd=folder, stdout=log, stderr=log).returncode

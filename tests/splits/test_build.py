@@ -15,12 +15,10 @@ from oodml.features.features import Features
 from oodml.fid.frechet import frechet_distance
 from oodml.splits.build import build_ladder
 from oodml.splits.ladder import Ladder
-from oodml.splits.pool import Pool
-from oodml.splits.removal import removal_step
 from oodml.splits.rungs import choose_evenly
-from oodml.splits.sides import Sides
 from oodml.splits.split import Split, random_split
-from oodml.splits.swap import swap_step
+from oodml.splits.state import Pool, Sides
+from oodml.splits.walk import HARDER, _removals, _swaps, by_nearness
 
 
 def published_keys(features: Features, split: Split, level: str) -> tuple[list[str], list[str]]:
@@ -64,21 +62,21 @@ def test_the_first_swaps_equal_the_published_rule(level: str) -> None:
     split = random_split(features.class_names)
     for _ in range(3):
         train_ranked, test_ranked = published_keys(features, split, level)
-        sides, to_test, to_train = swap_step(sides_of(features, split, level), 2)
+        sides = next(_swaps(sides_of(features, split, level), 2, by_nearness, HARDER))
         names = features.class_names
-        assert {names[i] for i in to_test} == set(train_ranked[:2])
-        assert {names[i] for i in to_train} == set(test_ranked[:2])
-        split = Split(tuple(names[i] for i in sides.train), tuple(names[i] for i in sides.test))
-        assert set(train_ranked[:2]) <= set(split.test_classes)
+        after = Split(tuple(names[i] for i in sides.train), tuple(names[i] for i in sides.test))
+        assert set(split.train_classes) - set(after.train_classes) == set(train_ranked[:2])
+        assert set(split.test_classes) - set(after.test_classes) == set(test_ranked[:2])
+        split = after
 
 
 def test_a_removal_takes_the_classes_nearest_to_the_other_side() -> None:
     features = unbalanced()
     split = random_split(features.class_names)
     train_ranked, test_ranked = published_keys(features, split, "sample")
-    sides, removed = removal_step(sides_of(features, split, "sample"), 3)
-    named = {features.class_names[i] for i in removed}
-    assert named == {*train_ranked[:3], *test_ranked[:3]}
+    sides = next(_removals(sides_of(features, split, "sample"), 3, 2))
+    kept = {features.class_names[i] for i in (*sides.train, *sides.test)}
+    assert set(features.class_names) - kept == {*train_ranked[:3], *test_ranked[:3]}
     assert (len(sides.train), len(sides.test)) == (7, 7)
 
 
@@ -169,7 +167,7 @@ def test_rungs_are_the_best_choice_for_even_spacing() -> None:
     ("given_settings", "words"),
     [
         ({"rungs": 1}, "at least 2"),
-        ({"rungs": 500}, "at most, or a smaller --swap-size"),
+        ({"rungs": 500}, "at most, or a smaller swap_size"),
         ({"level": "image"}, "'sample' and 'class'"),
         ({"swap_size": 0}, "swap size 0"),
         ({"swap_size": 99}, "swap size 99"),

@@ -17,9 +17,9 @@ from oodml.splits.episodes import class_folds, few_shot_episodes, validation_fol
 from oodml.splits.ladder import Ladder, Step
 from oodml.splits.ladder_null import add_null
 from oodml.splits.pair import pair_ladder
-from oodml.splits.pool import Pool
 from oodml.splits.rungs import choose_evenly, choose_nearest
 from oodml.splits.split import Split
+from oodml.splits.state import Pool
 
 
 def test_what_was_not_asked_for_is_recorded_as_it_was_done(
@@ -27,7 +27,7 @@ def test_what_was_not_asked_for_is_recorded_as_it_was_done(
 ) -> None:
     plain = build_ladder(features).settings
     assert (plain.rungs, plain.easier, plain.budget, plain.seed) == (8, True, 0, 0)
-    assert (plain.level, plain.search, plain.procedure) == ("sample", "published", "oodml")
+    assert (plain.level, plain.search) == ("sample", "means")
     assert (plain.by, plain.train_fraction) == ("class", 0.5)
     assert (plain.start, plain.start_train, plain.fids, plain.steps) == ("random", (), (), ())
     start = Split(features.class_names[:12], features.class_names[12:])
@@ -37,7 +37,7 @@ def test_what_was_not_asked_for_is_recorded_as_it_was_done(
     monkeypatch.setattr(build, "BUDGET", 6)
     assert build_ladder(features, rungs=2, search="best").settings.budget == 6
     assert build_ladder(features, rungs=2, search="best", budget=4).settings.budget == 4
-    assert build_ladder(features, rungs=2, search="gain", budget=4).settings.budget == 0
+    assert build_ladder(features, rungs=2, search="transport").settings.budget == 0
 
 
 def test_every_accepted_split_is_reported_as_it_will_be_recorded(features: Features) -> None:

@@ -9,8 +9,8 @@ import pytest
 from conftest import make_features
 
 from oodml.fid.frechet import frechet_distance_from_moments
-from oodml.splits.gain import Gains
-from oodml.splits.pool import Pool
+from oodml.splits.state import Pool
+from oodml.splits.transport_gain import Gains
 
 
 def weighted_distance(values: np.ndarray, train: np.ndarray, test: np.ndarray) -> float:

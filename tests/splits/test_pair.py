@@ -33,7 +33,7 @@ def test_a_pair_records_how_it_was_made(level: str) -> None:
     assert pair.source == "a + b" and pair.rung_steps == (0,)
     assert pair.stopped == "a pair of collections, 2 shared classes left out"
     settings = pair.settings
-    assert (settings.level, settings.rungs, settings.procedure) == (level, 1, "pair")
+    assert (settings.level, settings.rungs, settings.search) == (level, 1, "pair")
     assert settings.train_fraction == 6 / 10
     assert (settings.swap_size, settings.min_classes, settings.seed) == (4, 4, 0)
     assert settings.start == f"pair {'1' * 16} {'2' * 16}"
@@ -112,7 +112,7 @@ def test_beside_a_ladder_nothing_that_goes_with_its_rungs_is_lost() -> None:
     shift = pair.rungs[own].shift
     assert shift is not None and shift.null_draws == 4
     assert shift.null_mean == pytest.approx(report.null_mean, rel=1e-9)
-    bare = pair_ladder(FIRST, SECOND, beside=build_ladder(FIRST, rungs=2, min_classes=2))
+    bare = pair_ladder(FIRST, SECOND, beside=build_ladder(FIRST, rungs=2, min_classes=2, null=0))
     assert all(rung.shift and rung.shift.null_mean is None for rung in bare.rungs)
     assert (bare.validation, bare.episodes) == ((), ())
 

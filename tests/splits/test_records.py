@@ -9,12 +9,11 @@ from conftest import make_features
 
 from oodml.features.features import Features
 from oodml.splits.build import build_ladder
-from oodml.splits.gain import Gains
-from oodml.splits.pool import Pool
 from oodml.splits.rungs import choose_rungs
 from oodml.splits.settings import BuildSettings
-from oodml.splits.sides import Sides
-from oodml.splits.swap import EASIER, HARDER, by_gain
+from oodml.splits.state import Pool, Sides
+from oodml.splits.transport_gain import Gains, by_gain
+from oodml.splits.walk import EASIER, HARDER
 
 
 def test_a_ladder_names_its_source_and_counts_its_images(features: Features) -> None:

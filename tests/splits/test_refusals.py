@@ -16,9 +16,9 @@ from oodml.splits.build import build_ladder, rebuild_ladder
 from oodml.splits.class_table import parse_class_table
 from oodml.splits.ladder import Ladder
 from oodml.splits.ladder_null import add_null
-from oodml.splits.pool import Pool
 from oodml.splits.split import Split
 from oodml.splits.start import drawn_split, read_sides
+from oodml.splits.state import Pool
 
 GROUPED = replace(make_features(classes=6, per_class=4, dimension=3), groups=tuple("aabbcc"))
 GROUPS = Pool.of(GROUPED, by="group")
@@ -39,9 +39,9 @@ def other_features(ladder: Ladder, features: Features) -> object:
 REQUESTS: dict[str, tuple[Callable[[Ladder, Features], object], type[Exception], str]] = {
     "other features": (other_features, DataError, "not those that the ladder was built on"),
     "one rung": (lambda _, f: build_ladder(f, rungs=1), UsageError, "1 rungs.*at least 2"),
-    "both": (lambda _, f: build_ladder(f, fids=[1], steps=[1]), UsageError, "--fids and --steps"),
+    "both": (lambda _, f: build_ladder(f, fids=[1], steps=[1]), UsageError, "fids and steps"),
     "budget": (
-        lambda _, f: build_ladder(f, search="best", budget=-1), UsageError, "not negative",
+        lambda _, f: build_ladder(f, search="best", budget=-1), UsageError, "budget -1",
     ),
     "endless": (lambda _, f: build_ladder(f, fids=[float("inf")]), UsageError, "finite"),
     "no shift": (unmeasured, DataError, "carries no shift"),

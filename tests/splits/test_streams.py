@@ -9,11 +9,11 @@ import pytest
 from conftest import make_features
 
 from oodml.features.features import Features
-from oodml.fid import bias, null
-from oodml.fid.bias import infinite_sample_distance
-from oodml.fid.null import bootstrap_interval, class_null, image_null
+from oodml.fid import null, sampling_bias
+from oodml.fid.class_moments import ClassMoments
+from oodml.fid.null import bootstrap_interval, class_null
+from oodml.fid.sampling_bias import infinite_sample_distance
 from oodml.fid.shift import measure_shift
-from oodml.fid.statistics import ClassMoments
 from oodml.seeding import generator
 from oodml.splits import episodes, equal_size, search, split, start
 from oodml.splits.build import build_ladder
@@ -32,7 +32,7 @@ def streams(monkeypatch: pytest.MonkeyPatch) -> Streams:
         asked.append((seed, *purpose))
         return generator(seed, *purpose)
 
-    for module in (bias, null, episodes, equal_size, search, split, start):
+    for module in (sampling_bias, null, episodes, equal_size, search, split, start):
         monkeypatch.setattr(module, "generator", listening)
     return asked
 
@@ -42,9 +42,6 @@ def test_nulls_and_intervals(streams: Streams) -> None:
     statistics, sides = ClassMoments.from_features(features), (range(3), range(3, 8))
     class_null(*sides, lambda train, test: float(train[0]), 2, SEED)
     assert sorted(streams) == [(SEED, "class null", 3, 0), (SEED, "class null", 3, 1)]
-    streams.clear()
-    image_null(statistics, *sides, 2, SEED)
-    assert sorted(streams) == [(SEED, "image null", 0), (SEED, "image null", 1)]
     streams.clear()
     bootstrap_interval(statistics, *sides, 1.0, 20, SEED)
     assert sorted(streams) == [(SEED, "class bootstrap", draw) for draw in range(20)]
@@ -57,17 +54,15 @@ def test_nulls_and_intervals(streams: Streams) -> None:
 def test_a_report_hands_its_seed_on(streams: Streams) -> None:
     features = make_features(classes=8, per_class=6, dimension=2)
     halves = split.Split(features.class_names[:3], features.class_names[3:])
-    measure_shift(
-        features, halves, null=2, image_null_draws=2, infinity=True, bootstrap=20, seed=SEED
-    )
+    measure_shift(features, halves, null=2, infinity=True, bootstrap=20, seed=SEED)
     assert {purpose[0] for purpose in streams} == {SEED}
-    named = {"class null", "image null", "infinite samples", "class bootstrap"}
+    named = {"class null", "infinite samples", "class bootstrap"}
     assert {purpose[1] for purpose in streams} == named
 
 
 def test_starts_and_searches(streams: Streams) -> None:
     features = make_features(classes=12, per_class=6, dimension=4)
-    build_ladder(features, rungs=2, search="best", budget=40, seed=SEED)
+    build_ladder(features, rungs=2, search="best", budget=40, seed=SEED, null=0)
     assert streams[0] == (SEED, "split")
     fresh = [purpose for purpose in streams if "fresh start" in purpose]
     kicks = [purpose for purpose in streams if "kick" in purpose]
@@ -76,7 +71,7 @@ def test_starts_and_searches(streams: Streams) -> None:
     assert len(fresh) > 1 < len(kicks) and len(streams) == 1 + len(fresh) + len(kicks)
     streams.clear()
     grouped = replace(features, groups=tuple("aabbccddeeff"))
-    build_ladder(grouped, rungs=2, by="group", seed=SEED)
+    build_ladder(grouped, rungs=2, by="group", seed=SEED, null=0)
     assert streams == [(SEED, "group split")]
 
 

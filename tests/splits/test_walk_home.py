@@ -6,12 +6,10 @@ import numpy as np
 import pytest
 from conftest import make_features
 
-from oodml.splits import trajectory
+from oodml.splits import build
 from oodml.splits.build import build_ladder
-from oodml.splits.pool import Pool, Units
-from oodml.splits.sides import Sides
-from oodml.splits.swap import by_nearness
-from oodml.splits.walk import forget, walk_to
+from oodml.splits.state import Pool, Sides, Units
+from oodml.splits.walk import by_nearness, forget, walk_to
 
 
 def test_the_mirror_image_is_taken_where_it_is_nearer() -> None:
@@ -33,14 +31,19 @@ def test_the_mirror_image_is_taken_where_it_is_nearer() -> None:
 def test_removals_go_on_from_what_the_search_found() -> None:
     features = make_features(classes=12, per_class=6, dimension=3, seed=7)
     fids = {}
-    for search in ("gain", "best"):
+    for search in ("transport", "best"):
         ladder = build_ladder(
-            features, search=search, budget=60, rungs=2, swap_size=3, min_classes=4
+            features,
+            search=search,
+            budget=60 if search == "best" else None,
+            rungs=2,
+            swap_size=3,
+            min_classes=4,
         )
         fids[search] = max(s.fid for s in ladder.trajectory if s.kind != "removal")
         assert ladder.trajectory[-1].kind == "removal"
         assert ladder.trajectory[-1].fid > fids[search]
-    assert fids["best"] > 1.001 * fids["gain"]
+    assert fids["best"] > 1.001 * fids["transport"]
 
 
 def test_the_way_to_what_the_search_found_takes_steps_of_the_size_asked_for(
@@ -52,7 +55,7 @@ def test_the_way_to_what_the_search_found_takes_steps_of_the_size_asked_for(
         asked.append(size)
         return walk_to(start, target, size, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(trajectory, "walk_to", listening)
+    monkeypatch.setattr(build, "walk_to", listening)
     features = make_features(classes=12, per_class=6, dimension=3, seed=7)
     build_ladder(features, search="best", budget=60, rungs=2, swap_size=3, min_classes=4)
     assert asked == [3]

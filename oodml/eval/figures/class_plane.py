@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from oodml.errors import UsageError, unknown_name
 from oodml.eval.figures.style import GREY, REMOVED, TEST, TRAIN, new_figure, save_figure
-from oodml.fid.statistics import ClassMoments
+from oodml.fid.class_moments import ClassMoments
 
 if TYPE_CHECKING:
     from oodml.features.features import Features

@@ -9,7 +9,7 @@ import numpy as np
 
 from oodml.eval.figures.class_plane import project
 from oodml.eval.figures.ladder_strips import moves
-from oodml.fid.statistics import ClassMoments
+from oodml.fid.class_moments import ClassMoments
 
 if TYPE_CHECKING:
     from oodml.features.features import Features

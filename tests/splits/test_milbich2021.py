@@ -57,7 +57,7 @@ def published(features: Features, split: Split, steps: int, memory: int, sign: i
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_swaps_equal_an_independent_reference(seed: int) -> None:
     features = make_features(classes=90, per_class=4, dimension=6, seed=seed)
-    ladder = build_ladder(features, procedure="milbich2021", seed=seed, rungs=2)
+    ladder = build_ladder(features, search="milbich2021", seed=seed, rungs=2)
     assert (ladder.settings.level, ladder.settings.swap_size) == ("class", 2)
     start = random_split(features.class_names, seed=seed)
     train = set(start.train_classes)
@@ -87,7 +87,7 @@ def test_swaps_equal_an_independent_reference(seed: int) -> None:
 
 def test_removal_follows_and_fid_rises_to_the_end() -> None:
     features = make_features(classes=60, per_class=4, dimension=6)
-    ladder = build_ladder(features, procedure="milbich2021", rungs=4, min_classes=24)
+    ladder = build_ladder(features, search="milbich2021", rungs=4, min_classes=24)
     fids = [step.fid for step in ladder.trajectory]
     assert all(a < b for a, b in pairwise(fids))
     assert ladder.trajectory[-1].kind in ("removal", "swap")
@@ -96,8 +96,8 @@ def test_removal_follows_and_fid_rises_to_the_end() -> None:
 
 
 @pytest.mark.parametrize(
-    "given", [{"search": "gain"}, {"level": "sample"}, {"by": "group"}]
+    "given", [{"budget": 3}, {"level": "sample"}, {"by": "group"}]
 )  # fmt: skip
 def test_the_published_procedure_takes_no_other_search(given: dict[str, str]) -> None:
     with pytest.raises(UsageError, match="milbich2021"):
-        build_ladder(make_features(), procedure="milbich2021", **given)  # type: ignore[arg-type]
+        build_ladder(make_features(), search="milbich2021", **given)  # type: ignore[arg-type]

@@ -12,13 +12,25 @@ import numpy.typing as npt
 
 from oodml.errors import DataError, UsageError
 from oodml.fid.arrays import Matrix, Real, require_finite
+from oodml.fid.frechet import (
+    TOLERANCE,
+    FrechetTerms,
+    assemble,
+    frechet_terms,
+    terms_of_covariances,
+)
+from oodml.fid.matrix_root import BLOCK_ROWS, nuclear_norm
 
 if TYPE_CHECKING:
     from oodml.features.features import Features
 
 LEVELS = ("sample", "class")
 Indices = Sequence[int] | npt.NDArray[np.int64]
-BLOCK_ROWS = 4096
+# 8,192 points need 512 MiB of inner products.
+GRAM_POINTS = 8192
+# Moments have 16 digits: where the variance is below this part of the second moment, too few of
+# them are left of it (cancellation), and it is recomputed from the points.
+MOST_LOST = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,6 +177,73 @@ class ClassMoments:
         return block
 
 
+@dataclass(frozen=True, eq=False)
+class PooledGram:
+    """All inner products (n, n) of a pool's centred points; a split costs no d-dimensional work.
+
+    For class level, or few samples: 0.5 ms a split at 98 points a side and d = 2048.
+    """
+
+    products: Matrix
+    starts: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, statistics: ClassMoments) -> PooledGram:
+        """The inner products of all points of `statistics`, 8 n^2 bytes, for at most 8,192."""
+        classes = np.arange(len(statistics.starts) - 1)
+        count = statistics.size(classes)
+        if count > GRAM_POINTS:
+            raise UsageError(
+                f"{count} points; inner products are cached for at most {GRAM_POINTS}."
+            )
+        points = statistics.points(classes)
+        return cls(points @ points.T, statistics.starts)
+
+    def terms(self, train: Indices, test: Indices) -> FrechetTerms:
+        """The exact Frechet terms between two sets of classes, as `split_terms` gives them."""
+        first, second = rows_of(self.starts, train), rows_of(self.starts, test)
+        if (len(first), tuple(first)) > (len(second), tuple(second)):
+            first, second = second, first
+        own_a, own_b = (self.products[np.ix_(rows, rows)] for rows in (first, second))
+        cross = self.products[np.ix_(first, second)]
+        mean = own_a.mean() + own_b.mean() - 2 * cross.mean()
+        n, m = len(first), len(second)
+        traces = tuple(
+            float(own.trace() - own.sum() / len(own)) / (len(own) - 1) for own in (own_a, own_b)
+        )
+        cross -= cross.mean(axis=0)
+        cross -= cross.mean(axis=1, keepdims=True)
+        cross /= np.sqrt((n - 1) * (m - 1))
+        return assemble(max(float(mean), 0.0), (traces[0], traces[1]), nuclear_norm(cross))
+
+
+def split_terms(
+    statistics: ClassMoments,
+    train: Indices,
+    test: Indices,
+    *,
+    train_moments: Moments | None = None,
+    test_moments: Moments | None = None,
+    tolerance: float = TOLERANCE,
+) -> FrechetTerms:
+    """The exact Frechet terms between two sets of classes, given by class index.
+
+    Takes the points themselves while one side has at most d of them, the moments above; moments
+    that the caller already holds (a trajectory updates them by the classes that moved) are used.
+    `tolerance` as in `frechet_terms`: 1e-6 saves a search two thirds of the time on real features.
+    The indices are int64 arrays (c,).
+    """
+    fewest = min(statistics.size(train), statistics.size(test))
+    if fewest > statistics.dimension:
+        a = train_moments or statistics.of(train)
+        b = test_moments or statistics.of(test)
+    if fewest <= statistics.dimension or _is_lost(a) or _is_lost(b):
+        points = statistics.points(train), statistics.points(test)
+        return frechet_terms(*points, tolerance=tolerance)
+    # Both sides have more than d points, so their covariances are taken to be of full rank.
+    return terms_of_covariances(a.mean - b.mean, a.covariance, b.covariance, tolerance=tolerance)
+
+
 def rows_of(starts: npt.NDArray[np.int64], classes: Indices) -> npt.NDArray[np.int64]:
     """The positions `starts[c]` to `starts[c + 1]` of every class, in ascending class index.
 
@@ -194,3 +273,10 @@ def _class_means(values: Real, starts: npt.NDArray[np.int64]) -> Matrix:
     for index, (start, stop) in enumerate(pairwise(starts)):
         means[index] = values[start:stop].mean(axis=0, dtype=np.float64)
     return means
+
+
+def _is_lost(moments: Moments) -> bool:
+    # Points that are all alike would have variances of rounding, negative ones among them.
+    second = float(np.trace(moments.scatter)) / moments.count
+    mean = moments.mean
+    return second - float(mean @ mean) < MOST_LOST * second

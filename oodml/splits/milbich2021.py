@@ -6,11 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from oodml.splits.pool import Units
-from oodml.splits.removal import most_removable
-from oodml.splits.sides import Sides
-from oodml.splits.swap import EASIER, HARDER, by_nearness
-from oodml.splits.walk import Accept, State, moves
+from oodml.splits.state import Sides, State, Units
+from oodml.splits.walk import EASIER, HARDER, Accept, by_nearness, most_removable, moves
 
 PAIRS_A_STEP = 2
 # 25 and 15 records including the start split, and 35 of the removal.
@@ -39,47 +36,55 @@ def published_easier(start: Sides, pairs: int, accept: Accept) -> None:
 
 
 def published_harder(start: Sides, pairs: int, min_classes: int, accept: Accept) -> str:
-    """Every split above all before on the published way to harder ones; the reason of its end.
+    """Every split above all before on the published way to harder ones; what was done, in words.
 
     Swaps are made whether FID rises or not, so what moves is what the paper moves; splits that do
-    not raise it are walked through and left out. Then, from the highest of them and by the paper's
-    rule, each step tries its swap and, if FID does not rise, takes it back and removes the same
-    classes instead.
+    not raise it are walked through and left out. Then, from the highest of them, with nothing in
+    memory and by the paper's rule, each step tries its swap and, if FID does not rise, takes it
+    back and removes the same classes instead.
     """
-    sides, memory = _swap(start, pairs, HARDER_STEPS, HARDER, _Memory(HARDER_MEMORY), accept)
-    highest = sides.fid
+    sides, tried = _swap(start, pairs, HARDER_STEPS, HARDER, _Memory(HARDER_MEMORY), accept)
+    memory, highest = _Memory(HARDER_MEMORY), sides.fid
+    swaps = removals = 0
+    ended = ""
     for _ in range(REMOVAL_STEPS):
         to_test, to_train = _picks(sides, pairs, HARDER, memory)
+        if not len(to_test):
+            ended = "; no class was free to move"
+            break
         swapped = sides.exchange(to_test, to_train)
         if moves(sides.fid, swapped.fid, HARDER):
             memory = memory.after(to_test, to_train)
             sides, kind = swapped, "swap"
+            swaps += 1
         else:
             allowed = most_removable(sides, pairs, min_classes)
             if not allowed:
-                return f"min classes {min_classes} reached"
+                ended = f"; min classes {min_classes} reached"
+                break
             sides, kind = sides.without(to_test[:allowed], to_train[:allowed]), "removal"
+            removals += 1
         if moves(highest, sides.fid, HARDER):
             highest = sides.fid
             accept(State.of(kind, sides))
-    return f"{HARDER_STEPS} swaps and {REMOVAL_STEPS} removals made"
+    return f"{tried} swaps, then {removals} removals and {swaps} swaps{ended}"
 
 
 def _swap(
     sides: Sides, pairs: int, steps: int, sign: int, memory: _Memory, accept: Accept
-) -> tuple[Sides, _Memory]:
-    """The split furthest on the way, with the memory it had."""
-    furthest = sides, memory
-    for _ in range(steps):
+) -> tuple[Sides, int]:
+    """The split furthest on the way, and how many steps were made."""
+    furthest, made = sides, 0
+    for made in range(1, steps + 1):
         to_test, to_train = _picks(sides, pairs, sign, memory)
         if not len(to_test):
-            break
+            return furthest, made - 1
         memory = memory.after(to_test, to_train)
         sides = sides.exchange(to_test, to_train)
-        if moves(furthest[0].fid, sides.fid, sign):
-            furthest = sides, memory
+        if moves(furthest.fid, sides.fid, sign):
+            furthest = sides
             accept(State.of("swap" if sign == HARDER else "easier", sides))
-    return furthest
+    return furthest, made
 
 
 def _picks(sides: Sides, pairs: int, sign: int, memory: _Memory) -> tuple[Units, Units]:

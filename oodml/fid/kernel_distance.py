@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from oodml.errors import DataError
 from oodml.fid.arrays import Matrix, Real
-from oodml.fid.statistics import ClassMoments, Indices
+from oodml.fid.class_moments import ClassMoments, Indices
 
 ROWS = 1024
 MEDIAN_POINTS = 1000
