@@ -208,10 +208,9 @@ def compare(sizes: list[tuple[int, int]], repeats: int, limit: float, folder: Pa
 
 
 def ladder_rows(dimension: int, limit: float, quick: bool, folder: Path) -> list[str]:
-    from oodml.fid.candidates import PooledGram
 
     from oodml.features.features import Features, FeatureSource
-    from oodml.fid.class_moments import ClassMoments, split_terms
+    from oodml.fid.class_moments import ClassMoments, PooledGram, split_terms
 
     clock = time.process_time if ONE_THREAD in os.environ else time.perf_counter
     rng = np.random.default_rng(0)

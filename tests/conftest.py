@@ -47,7 +47,7 @@ def features() -> Features:
 
 @pytest.fixture(scope="session")
 def ladder(features: Features) -> Ladder:
-    return build_ladder(features, rungs=3, swap_size=2)
+    return build_ladder(features, rungs=3, swap_size=2, null=0)
 
 
 @pytest.fixture(scope="session")

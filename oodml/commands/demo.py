@@ -79,6 +79,7 @@ def demo_command(
             features,
             rungs=rungs,
             easier=False,
+            null=0,
             source="emoji",
             on_step=lambda step: advance(bar, step),
         )

@@ -153,8 +153,7 @@ def _save_statistics(a: str, b: str | None, path: Path, options: dict[str, Any])
 def _measured(
     one: Features, other: Features, level: str, null: int | None, extras: dict[str, Any]
 ) -> Shift:
-    from oodml.fid.between import joined
-    from oodml.fid.shift import measure_shift
+    from oodml.fid.shift import joined, measure_shift
 
     pool, sides = joined(one, other)
     has_classes = min(len(one.class_names), len(other.class_names)) > 1

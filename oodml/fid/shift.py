@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
+
+import numpy as np
 
 from oodml.errors import DataError
+from oodml.features.features import Features, FeatureSource
 from oodml.fid.class_moments import ClassMoments, Indices, Moments, split_terms
 from oodml.fid.frechet import FrechetTerms
 from oodml.fid.kernel_distance import kid_sums, mmd_sums
@@ -17,10 +20,8 @@ from oodml.fid.sampling_bias import (
     expected_bias,
     infinite_sample_distance,
 )
+from oodml.files import digest
 from oodml.records import checked_fields
-
-if TYPE_CHECKING:
-    from oodml.features.features import Features
 
 LOG = logging.getLogger("oodml")
 # Draws cost milliseconds at class level, about a second each at sample level and d = 2048.
@@ -181,6 +182,51 @@ def with_null(shift: Shift, mean: float, sd: float, draws: int) -> Shift:
         null_draws=draws,
         excess=excess,
         z=excess / sd if sd > 0 else None,
+    )
+
+
+@dataclass(frozen=True)
+class JointSides:
+    """The class names of two collections in their joint pool; A stands for train, B for test."""
+
+    train_classes: tuple[str, ...]
+    test_classes: tuple[str, ...]
+
+
+def joined(a: Features, b: Features) -> tuple[Features, JointSides]:
+    """Both collections as one pool, and which of its classes came from which.
+
+    Classes are named `A/name` and `B/name`, so that equal names stay apart. The pool can be given
+    to `measure_shift` with the sides as its split. Raises `DataError` if the two were made by
+    different networks, inputs or precisions, or with different dimensions.
+    """
+    if a.source.network != b.source.network:
+        raise DataError(
+            f"A was made by {a.source.network}, B by {b.source.network}; distances between "
+            "different networks, inputs or precisions mean nothing."
+        )
+    if a.values.shape[1] != b.values.shape[1]:
+        raise DataError(f"A has {a.values.shape[1]} dimensions, B has {b.values.shape[1]}.")
+    named = [
+        replace(features, class_names=tuple(f"{side}/{name}" for name in features.class_names))
+        for side, features in zip(("A", "B"), (a, b), strict=True)
+    ]
+    source = a.source.with_data(
+        f"{a.source.dataset} and {b.source.dataset}",
+        digest([a.source.fingerprint, b.source.fingerprint], 16),
+    )
+    sides = JointSides(named[0].class_names, named[1].class_names)
+    return concatenated(named[0], named[1], source), sides
+
+
+def concatenated(a: Features, b: Features, source: FeatureSource) -> Features:
+    """The samples of `a`, then those of `b`, as one pool; no class may be in both."""
+    return Features(
+        np.concatenate([a.values, b.values]),
+        np.concatenate([a.labels, b.labels + len(a.class_names)]),
+        (*a.class_names, *b.class_names),
+        source,
+        groups=None if a.groups is None or b.groups is None else (*a.groups, *b.groups),
     )
 
 

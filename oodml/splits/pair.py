@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from oodml.errors import DataError
-from oodml.fid.between import concatenated
 from oodml.fid.class_moments import ClassMoments
 from oodml.fid.null import class_null, split_distance
-from oodml.fid.shift import measure, with_null
+from oodml.fid.shift import concatenated, measure, with_null
 from oodml.fid.side_by_side import side_by_side
 from oodml.files import digest
 from oodml.splits.ladder import Ladder, Step

@@ -10,9 +10,8 @@ from conftest import make_features
 
 from oodml.errors import DataError
 from oodml.features.features import Features
-from oodml.fid.between import concatenated, joined
 from oodml.fid.frechet import frechet_distance
-from oodml.fid.shift import measure_shift
+from oodml.fid.shift import concatenated, joined, measure_shift
 
 
 def collection(classes: int, seed: int, fingerprint: str, **changes: object) -> Features:
