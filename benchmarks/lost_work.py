@@ -93,8 +93,12 @@ def train(size: str, directory: str) -> None:
     labels = np.repeat(np.arange(50), 10)
     source = FeatureSource("synthetic", "0" * 16, "none", "0" * 64, "none", "fp32")
     pool = Features(values, labels, tuple(f"class {i:02d}" for i in range(50)), source)
-    spec = RunSpec(
-        "d", "f", "s", "contrastive", "b", "w", "p", steps=10**7, embedding_dim=embedding_dim
+    spec = RunSpec.on(
+        source,
+        "split",
+        "contrastive",
+        steps=10**7,
+        embedding_dim=embedding_dim,
     )
     training = Training(FeatureSamples(values, labels), 0)
     objective = objective_of(spec, training.samples, 50, Resources(pool), 0)

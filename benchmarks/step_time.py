@@ -142,9 +142,16 @@ def features() -> Features:
 
 def head_of(name: str, pool: Features) -> tuple[RunSpec, Training]:
     """The run of a method on heads, and its samples, with as many views as it asks for."""
-    spec = RunSpec("d", "f", "s", name, "b", "w", "p", **{**applied(name), "steps": STEPS})
-    values = np.broadcast_to(pool.values, (spec.cached_views, *pool.values.shape))
-    samples = FeatureSamples(pool.values, pool.labels, values if spec.cached_views else None)
+    spec = RunSpec.on(
+        pool.source,
+        "split",
+        name,
+        **{**applied(name), "steps": STEPS},
+    )
+    values = np.broadcast_to(pool.values, (spec.training.cached_views, *pool.values.shape))
+    samples = FeatureSamples(
+        pool.values, pool.labels, values if spec.training.cached_views else None
+    )
     return spec, Training(samples, 0)
 
 
@@ -306,8 +313,9 @@ class Network:
         name, hyperparameters = parse_method(NETWORK_HYPERPARAMETERS.get(text, text))
         prescribes = applying(prescribed(name, train="all"), "all")
         settings = {**prescribes, "batch_size": 28, "samples_per_class": 4, "epochs": 2, "steps": 0}
-        spec = RunSpec(
-            "d", "f", "s", name, "b", "w", "p", train="all",
+        source = FeatureSource("emoji", "0" * 16, "none", "0" * 64, "none", "fp32")
+        spec = RunSpec.on(
+            source, "split", name, train="all",
             **{**settings, "learning_rate": 1e-5, "warmup_epochs": 0},
             hyperparameters=hyperparameters,
         )  # fmt: skip
@@ -315,7 +323,6 @@ class Network:
             chosen(self.dataset.paths, self.rows), self.labels, self.backbone.transform
         )
         training = Training(samples, 0)
-        source = FeatureSource("emoji", "0" * 16, "none", "0" * 64, "none", "fp32")
         names = tuple(f"class {i:02d}" for i in range(20))
         pool = Features(np.zeros((len(self.labels), 1), np.float32), self.labels, names, source)
         resources = Resources(pool, self.dataset, self.backbone)

@@ -11,6 +11,7 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from made_pictures import copies_pool, jpeg, picture  # noqa: F401
 from PIL import Image
 
 from oodml.features.features import Features, FeatureSource
+from oodml.runs.spec import RunSpec
 from oodml.splits.build import build_ladder
 from oodml.splits.ladder import Ladder
 
@@ -38,6 +40,13 @@ def make_features(
     labels = np.repeat(np.arange(classes), per_class)
     names = tuple(f"class {i:03d}" for i in range(classes))
     return Features(values.reshape(-1, dimension).astype(np.float32), labels, names, SOURCE)
+
+
+def make_spec(method: str = "margin", **settings: Any) -> RunSpec:
+    """A spec on data, a split and a backbone that exist in name only."""
+    names = {"dataset": "d", "fingerprint": "f", "split": "s"}
+    names |= {"backbone": "b", "weights": "w", "preprocessing": "p"}
+    return RunSpec.from_settings(**{**names, "method": method, **settings})
 
 
 @pytest.fixture(scope="session")

@@ -103,5 +103,5 @@ def test_torchrun_does_every_run_with_all_its_processes(place: Path) -> None:
             assert together[run][name] == pytest.approx(values[name], abs=0.02), (run, name)
     # The two halves of a batch are added up in another order, so a bit may differ; a run without
     # training has none.
-    frozen = [r for r in Store(place / "alone").records() if r.spec.method == "frozen"]
+    frozen = [r for r in Store(place / "alone").records() if r.spec.method.name == "frozen"]
     assert all(together[record.id] == record.metrics for record in frozen)

@@ -191,13 +191,13 @@ def test_runs_that_raise_eat_hang_or_die_are_recorded_and_the_others_go_on(
     settings = {"rungs": [0], "steps": 5, "batch_size": 24, "embedding_dim": 8}
     names = ["raises", "eats", "hangs", "dies", "margin", "arcface"]
     specs = plan(ladder, names, [0], **settings)  # type: ignore[arg-type]
-    run = {spec.method: spec.id for spec in specs}
+    run = {spec.method.name: spec.id for spec in specs}
     store, resources = Store(tmp_path), Resources(make_features())
 
     def tried(*chosen: str) -> dict[str, int]:
         outcome = run_grid(
-            [spec for spec in specs if spec.method in chosen], ladder, resources, store, workers=2,
-            retries=1, timeout=8, plugins=[odd_methods],
+            [spec for spec in specs if spec.method.name in chosen], ladder, resources, store,
+            workers=2, retries=1, timeout=8, plugins=[odd_methods],
         )  # fmt: skip
         assert set(outcome.failed) == {run[name] for name in chosen if name in names[:4]}
         assert not outcome.missing
@@ -207,7 +207,7 @@ def test_runs_that_raise_eat_hang_or_die_are_recorded_and_the_others_go_on(
     assert tried(*names) == {
         "raises": 1, "eats": 1, "hangs": 1, "dies": 2, "margin": 0, "arcface": 0,
     }  # fmt: skip
-    assert {record.spec.method for record in store.records()} == {"margin", "arcface"}
+    assert {record.spec.method.name for record in store.records()} == {"margin", "arcface"}
     errors = {name: store.error(run[name]) or "" for name in names[:4]}
     assert "ValueError: the loss is odd" in errors["raises"] and "Traceback" in errors["raises"]
     assert "allocate" in errors["eats"]

@@ -96,7 +96,7 @@ def demo_command(
         Resources(features, views=views_for(specs, ladder, dataset, cache=cache)),
         store,
         workers=number,
-        keep_embeddings={spec.id for spec in specs if spec.split in ends and spec.seed == 0},
+        keep_embeddings={spec.id for spec in specs if spec.data.split in ends and spec.seed == 0},
     )
     print_outcome(outcome, store)
     write_report(store, ladder, output / "report.html", features=features, dataset=dataset)

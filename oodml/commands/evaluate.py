@@ -83,7 +83,7 @@ def evaluate_command(
         "gallery_classes": gallery_classes or 0,
         "gallery_images": gallery_images or 0,
     }
-    specs = [replace(evaluation_spec(features, built, s, method), **sizes) for s in splits]
+    specs = [evaluation_spec(features, built, s, method).with_settings(**sizes) for s in splits]
     store = Store(output)
     _check_name_is_free(specs[0], store)
     keep_ladder(built, store)
@@ -117,7 +117,7 @@ def _method_name(name: str) -> str:
 
 def _check_name_is_free(spec: RunSpec, store: Store) -> None:
     for record in store.records():
-        if record.label == spec.label and record.spec.weights != spec.weights:
+        if record.label == spec.label and record.spec.model.weights != spec.model.weights:
             raise DataError(
                 f"{store.directory} holds other embeddings called {spec.label!r} (run {record.id});"
                 " call these otherwise with --name NAME."

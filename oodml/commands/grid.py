@@ -73,7 +73,7 @@ def plan_of(
 def _possible(specs: list[RunSpec], ladder: Ladder, options: dict[str, Any]) -> list[RunSpec]:
     """Where only features are at hand, `all` leaves out what needs images; a name is refused."""
     source = options["data"] or ladder.source or ""
-    needing = sorted({spec.method for spec in specs if spec.cached_views})
+    needing = sorted({spec.method.name for spec in specs if spec.training.cached_views})
     if not needing or not source.endswith(".npz"):
         return specs
     named = {text.partition(":")[0].strip() for text in options["methods"]}
@@ -84,7 +84,7 @@ def _possible(specs: list[RunSpec], ladder: Ladder, options: dict[str, Any]) -> 
             "features; name the images with --data FOLDER."
         )
     echo(f"left out: {', '.join(needing)} (augmented views are made of images)")
-    return [spec for spec in specs if not spec.cached_views]
+    return [spec for spec in specs if not spec.training.cached_views]
 
 
 def resources_for(ladder: Ladder, options: dict[str, Any], specs: Sequence[RunSpec]) -> Resources:
@@ -96,7 +96,7 @@ def resources_for(ladder: Ladder, options: dict[str, Any], specs: Sequence[RunSp
     from oodml.train.build import Resources
     from oodml.train.cached_views import views_wanted
 
-    whole = any(spec.train == "all" for spec in specs)
+    whole = any(spec.model.train == "all" for spec in specs)
     views = views_wanted(specs)
     machine = {key: options[key] for key in ("weights", "batch_size", "device", "cache")}
     features, dataset = open_for_ladder(
@@ -196,10 +196,10 @@ def print_plan(
     from oodml.runs.outlook import outlook
 
     now = outlook([spec.id for spec in specs], store, retries)
-    single = sorted({spec.label for spec in specs if spec.train == "none"})
+    single = sorted({spec.label for spec in specs if spec.model.train == "none"})
     echo(
         f"{now.total} runs: {len({s.label for s in specs})} methods x "
-        f"{len({s.split for s in specs})} splits x {len({s.seed for s in specs})} seeds"
+        f"{len({s.data.split for s in specs})} splits x {len({s.seed for s in specs})} seeds"
         + (f" (one seed for {', '.join(single)}: nothing is random there)" if single else "")
     )
     given_up = (

@@ -86,7 +86,7 @@ def launching(options: dict[str, Any]) -> dict[str, Any]:
 
 def workers_for(specs: Sequence[RunSpec]) -> int:
     """One worker a core for heads; for networks one a GPU, or a single one with all cores."""
-    if all(spec.train != "all" for spec in specs):
+    if all(spec.model.train != "all" for spec in specs):
         return default_workers()
     import torch
 

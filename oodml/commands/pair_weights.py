@@ -23,7 +23,7 @@ def draw_pair_weights(
     if not 0 <= rung < len(ladder.rungs):
         raise UsageError(f"rung {rung}: this ladder has rungs 0 to {len(ladder.rungs) - 1}.")
     split = ladder.rungs[rung]
-    own = [record for record in records if record.spec.split == split.id]
+    own = [record for record in records if record.spec.data.split == split.id]
     title = f"weights of pairs at the end of training, rung {rung} (FID {split.fid:.1f})"
     plot_pair_weights(weights_of(directory, own), path, title=title)
 

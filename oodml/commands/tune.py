@@ -125,7 +125,7 @@ def _searches(
         space = default_space(spec, len(ladder.rungs[rung].train_classes), fixed=fixed)
         space = with_domains(space, spec, own)
         found += [Search(spec, space)] if space else []
-        left_out += [] if space else [spec.method]
+        left_out += [] if space else [spec.method.name]
     _check_searched(given, found)
     if left_out:
         echo(f"left out: {', '.join(left_out)} (nothing to tune)", err=True)
@@ -191,7 +191,7 @@ def _table(tuned: Sequence[Tuned], metric: str) -> list[list[Any]]:
 
     rows: list[list[Any]] = []
     for each in tuned:
-        method, space, best = each.search.spec.method, each.search.space, each.best
+        method, space, best = each.search.spec.method.name, each.search.space, each.best
         failed = sum(trial.value is None for trial in each.trials)
         tried = f"{len(each.trials)} trials" + (f", {failed} failed" if failed else "")
         rows.append([method, metric, tried, each.default.value, best.value if best else None])
@@ -233,9 +233,9 @@ def _grid(best: RunSpec, search: Search, typed: Sequence[str]) -> dict[str, Any]
     own = {name: value for name, value in searched.items() if not is_setting(name, best)}
     settings = dict.fromkeys([*typed, *(name for name in searched if name not in own)])
     return {
-        "methods": [best.method],
-        "hyperparameters": {**best.hyperparameters, **own},
-        **{SETTINGS[name].flag.removeprefix("--"): getattr(best, name) for name in settings},
+        "methods": [best.method.name],
+        "hyperparameters": {**best.method.hyperparameters, **own},
+        **{SETTINGS[name].flag.removeprefix("--"): best.setting(name) for name in settings},
     }
 
 
@@ -245,6 +245,6 @@ def _check_all_have_a_best(tuned: Sequence[Tuned], store: Store) -> None:
         if each.best is None:
             run = store.run_directory(each.default.spec.id)
             raise DataError(
-                f"all {len(each.trials)} trials of {each.search.spec.method} failed; "
+                f"all {len(each.trials)} trials of {each.search.spec.method.name} failed; "
                 f"see {run / 'error.txt'}."
             )

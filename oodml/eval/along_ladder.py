@@ -46,14 +46,14 @@ def for_ladder(features: Features, ladder: Ladder) -> Features:
 def evaluation_spec(features: Features, ladder: Ladder, split: Split, name: str) -> RunSpec:
     """The spec of evaluating the embeddings `name` on one split; `weights` is their digest."""
     source = features.source
-    return RunSpec(
-        dataset=ladder.features.dataset,
-        fingerprint=ladder.features.fingerprint,
-        split=split.id,
-        method=name,
+    return RunSpec.on(
+        ladder.features,
+        split.id,
+        name,
         backbone=EMBEDDINGS,
         weights=source.weights,
         preprocessing=source.preprocessing,
+        precision="fp32",
         train="none",
         embedding_dim=features.values.shape[1],
     )
@@ -85,7 +85,9 @@ def evaluate_split(
     here = set(features.class_names)
     whole = here >= set(split.train_classes)
     test = features.subset(split.test_classes)
-    gallery = gallery_of(test, split, spec.gallery_classes, spec.gallery_images, spec.seed)
+    gallery = gallery_of(
+        test, split, spec.evaluation.gallery_classes, spec.evaluation.gallery_images, spec.seed
+    )
     shape = {"train": geometry(features.subset(split.train_classes))} if whole else {}
     return RunRecord(
         spec=spec,

@@ -107,13 +107,15 @@ def do_run(spec: RunSpec, grid: Grid, resources: Resources, store: Store) -> Non
 
     Raises `StoppedError` when a stop was asked for, `DataError` when the store cannot be written.
     """
-    split = grid.ladder.split_of(spec.split)
+    split = grid.ladder.split_of(spec.data.split)
     try:
         if split is None:
             raise OodmlError(
-                f"run {spec.id} is for split {spec.split}, which is not on the ladder."
+                f"run {spec.id} is for split {spec.data.split}, which is not on the ladder."
             )
-        validated = spec.selection == "best_validation" or spec.measured_on == "validation"
+        validated = (
+            spec.training.selection == "best_validation" or spec.data.measured_on == "validation"
+        )
         store.finish(
             train_run(
                 spec,
@@ -121,7 +123,7 @@ def do_run(spec: RunSpec, grid: Grid, resources: Resources, store: Store) -> Non
                 resources,
                 store.run_directory(spec.id),
                 fold=grid.fold(split) if validated else None,
-                episodes=grid.episodes(split, resources) if spec.few_shot else None,
+                episodes=grid.episodes(split, resources) if spec.few_shot.adapt else None,
                 keep_embeddings=spec.id in grid.keep_embeddings,
                 track=grid.track,
             )
@@ -131,7 +133,7 @@ def do_run(spec: RunSpec, grid: Grid, resources: Resources, store: Store) -> Non
     except Exception as error:
         raise_if_unwritable(error, store)
         store.fail(spec.id, traceback.format_exc())
-        log.error("run %s (%s, split %s) failed: %s", spec.id, spec.label, spec.split, error)
+        log.error("run %s (%s, split %s) failed: %s", spec.id, spec.label, spec.data.split, error)
 
 
 def raise_if_unwritable(error: Exception, store: Store) -> None:

@@ -9,7 +9,7 @@ from oodml.errors import DataError
 from oodml.records import checked_fields, checked_value
 from oodml.runs.spec import RunSpec
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)

@@ -1,32 +1,66 @@
-"""RunSpec: everything that defines one run, and the id that is its hash."""
+"""RunSpec: everything that defines one run, in the parts that its readers need."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
-from functools import cache
-from operator import attrgetter
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from oodml.errors import DataError
 from oodml.files import digest
 from oodml.records import checked_fields
 
-
-class _Named:
-    """Room for what is worked out once: plans hold a hundred thousand specs."""
-
-    __slots__ = ("_id", "_stated")
+if TYPE_CHECKING:
+    from oodml.features.features import FeatureSource
 
 
 @dataclass(frozen=True, slots=True)
-class RunSpec(_Named):
-    """Everything that defines the result of one run, and nothing else.
+class DataSpec:
+    """The images and the classes of a run.
 
-    No path, device or number of workers stands here. `split` is the id of a split, so that
-    inserting a rung into a ladder invalidates nothing. `weights` is the SHA-256 of the weights
-    that the backbone starts from. `train` is "head" (a linear head on frozen features), "all"
-    (the whole network on images) or "none" (the backbone's features as they are).
+    `split` is the id of a split, so that inserting a rung into a ladder invalidates nothing.
+    `measured_on` says which classes the metrics are those of: "test", or "validation" for a run
+    that trains on the fitting classes of the split and never reads its test classes, so that
+    settings may be chosen by it.
+    """
+
+    dataset: str
+    fingerprint: str
+    split: str
+    measured_on: str = "test"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """The network, and how much of it is trained.
+
+    `weights` is the SHA-256 of the weights that the backbone starts from, `precision` that of
+    frozen features. `train` is "head" (a linear head on frozen features), "all" (the whole network
+    on images) or "none" (the backbone's features as they are).
+    """
+
+    backbone: str
+    weights: str
+    preprocessing: str
+    precision: str = "fp32"
+    train: str = "head"
+    embedding_dim: int = 128
+    pooling: str = "default"
+    freeze_batchnorm: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class MethodSpec:
+    """A method by name, with the hyperparameters that differ from its defaults."""
+
+    name: str
+    hyperparameters: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSpec:
+    """Batches, rates and how long.
 
     `epochs`, if not 0, stand in place of `steps`; an epoch is `epoch_steps` batches, or
     n // batch_size if that is 0. `warmup_epochs` train new parameters only; `decay` is applied
@@ -38,34 +72,8 @@ class RunSpec(_Named):
     a better one.
     With `folds` or `ensemble` above 1 several models are trained (on the folds of the training
     classes, or with seeds of their own) and their unit embeddings concatenated.
-
-    `measured_on` says which classes the metrics are those of: "test", or "validation" for a run
-    that trains on the fitting classes of the split and never reads its test classes, so that
-    settings may be chosen by it.
-
-    `flip`, `mix` and `rerank` are tricks of the evaluation: embeddings summed with those of
-    mirrored images, un-normalised embeddings mixed in with this share, and k-reciprocal
-    re-ranking, which uses the test images together. `few_shot` is "" or what is adapted to the
-    support of the rung's episodes: "head" or "all", by the loss of `few_shot_criterion`, at
-    `few_shot_rate` times the learning rate; 0 stands for what suits what is trained.
-    `gallery_classes` and `gallery_images`, if not 0, are how many of the test classes and of their
-    images are evaluated on, drawn by seed: equal numbers make rungs of different sizes comparable.
-    `preset` names the published protocol that the settings were taken from. `protocol` goes up
-    when a change of code changes results.
     """
 
-    dataset: str
-    fingerprint: str
-    split: str
-    method: str
-    backbone: str
-    weights: str
-    preprocessing: str
-    precision: str = "fp32"
-    hyperparameters: dict[str, Any] = field(default_factory=dict)
-    seed: int = 0
-    train: str = "head"
-    embedding_dim: int = 128
     steps: int = 300
     batch_size: int = 112
     samples_per_class: int = 4
@@ -84,9 +92,7 @@ class RunSpec(_Named):
     warmup_epochs: int = 0
     clip_value: float = 0.0
     clip_norm: float = 0.0
-    training_precision: str = "fp32"
-    pooling: str = "default"
-    freeze_batchnorm: bool = True
+    precision: str = "fp32"
     image_size: int = 0
     crop_scale: float = 0.08
     cached_views: int = 0
@@ -96,98 +102,192 @@ class RunSpec(_Named):
     patience: int = 0
     folds: int = 1
     ensemble: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationSpec:
+    """What is done to embeddings before they are measured, and on how many images.
+
+    Embeddings are summed with those of mirrored images (`flip`), un-normalised embeddings mixed in
+    with the share `mix`; `rerank` is k-reciprocal re-ranking, which uses the test images together.
+    `gallery_classes` and `gallery_images`, if not 0, are how many of the test classes and of their
+    images are evaluated on, drawn by seed: equal numbers make rungs of different sizes comparable.
+    """
+
     flip: bool = False
     mix: float = 0.0
     rerank: bool = False
-    few_shot: str = ""
-    few_shot_criterion: str = "margin"
-    few_shot_steps: int = 0
-    few_shot_rate: float = 0.0
-    preset: str = ""
     gallery_classes: int = 0
     gallery_images: int = 0
-    measured_on: str = "test"
-    protocol: int = 1
 
-    @property
+
+@dataclass(frozen=True, slots=True)
+class FewShotSpec:
+    """Adaptation to the support of a rung's episodes.
+
+    `adapt` is "" (nothing), "head" or "all": what the loss of `criterion` adapts, at `rate` times
+    the learning rate of the run; 0 stands for what suits what is trained.
+    """
+
+    adapt: str = ""
+    criterion: str = "margin"
+    steps: int = 0
+    rate: float = 0.0
+
+
+# Raised when a change of code changes results.
+PROTOCOL = 2
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """Everything that defines the result of one run, and nothing else.
+
+    No path, device or number of workers stands here. `preset` names the published protocol that
+    the settings were taken from. Settings have one flat name space for users, see `SETTING_NAMES`.
+    """
+
+    data: DataSpec
+    model: ModelSpec
+    method: MethodSpec
+    training: TrainingSpec = field(default_factory=TrainingSpec)
+    evaluation: EvaluationSpec = field(default_factory=EvaluationSpec)
+    few_shot: FewShotSpec = field(default_factory=FewShotSpec)
+    seed: int = 0
+    preset: str = ""
+    protocol: int = PROTOCOL
+
+    @classmethod
+    def on(cls, source: FeatureSource, split: str, method: str, **settings: Any) -> RunSpec:
+        """The spec of a method on one split of the data and the network of `source`."""
+        own = {name: getattr(source, name) for name in _OF_SOURCE}
+        return cls.from_settings(**{**own, "split": split, "method": method, **settings})
+
+    @classmethod
+    def from_settings(cls, **settings: Any) -> RunSpec:
+        """The spec with these values, by their flat names; `TypeError` for an unknown one."""
+        own, parts = _by_part(settings)
+        return cls(**own, **{part: _PARTS[part](**given) for part, given in parts.items()})
+
+    def with_settings(self, **settings: Any) -> RunSpec:
+        """The same run with other values, by their flat names: `spec.with_settings(steps=100)`."""
+        own, parts = _by_part(settings)
+        changed = {part: replace(getattr(self, part), **given) for part, given in parts.items()}
+        return replace(self, **own, **changed)
+
+    def setting(self, name: str) -> Any:
+        """The value with that flat name."""
+        part, own = SETTING_NAMES[name]
+        return getattr(getattr(self, part) if part else self, own)
+
+    def settings(self) -> dict[str, Any]:
+        """All values by their flat names."""
+        return {name: self.setting(name) for name in SETTING_NAMES}
+
+    @cached_property
     def id(self) -> str:
         """12 hex digits over the fields that differ from their defaults."""
-        known: str | None = getattr(self, "_id", None)
-        if known is None:
-            known = digest(self.to_json())
-            object.__setattr__(self, "_id", known)
-        return known
+        return digest(self.to_json())
 
     @property
     def label(self) -> str:
         """The method with the hyperparameters that were set, as charts and tables name it."""
-        changed = ", ".join(f"{key}={value}" for key, value in sorted(self.hyperparameters.items()))
-        name = f"{self.method}({changed})" if changed else self.method
+        given = sorted(self.method.hyperparameters.items())
+        changed = ", ".join(f"{key}={value}" for key, value in given)
+        name = f"{self.method.name}({changed})" if changed else self.method.name
         return "".join([name, *(f" +{trick}" for trick in self.tricks)])
 
     @property
     def tricks(self) -> list[str]:
         """What the evaluation adds to a plain run, in the words that charts and tables show."""
+        training, evaluation = self.training, self.evaluation
         return [
-            *([f"{self.folds} folds"] if self.folds > 1 else []),
-            *([f"ensemble of {self.ensemble}"] if self.ensemble > 1 else []),
-            *(["flip"] if self.flip else []),
-            *([f"mix {self.mix:g}"] if self.mix else []),
-            *(["re-ranking"] if self.rerank else []),
-            *(["validation classes"] if self.measured_on == "validation" else []),
+            *([f"{training.folds} folds"] if training.folds > 1 else []),
+            *([f"ensemble of {training.ensemble}"] if training.ensemble > 1 else []),
+            *(["flip"] if evaluation.flip else []),
+            *([f"mix {evaluation.mix:g}"] if evaluation.mix else []),
+            *(["re-ranking"] if evaluation.rerank else []),
+            *(["validation classes"] if self.data.measured_on == "validation" else []),
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dict without the fields that have their default value."""
-        own = zip(_defaults().items(), _values(self), strict=True)
-        return {name: value for (name, default), value in own if value != default}
+        """A plain dict, nested by part, without what has its default value.
 
-    def placed(self, split: str, seed: int) -> RunSpec:
-        """The same run on another split and with another seed; far quicker than `replace`."""
-        spec = object.__new__(RunSpec)
-        for place, value in zip(_setters(), _values(self), strict=True):
-            place(spec, value)
-        object.__setattr__(spec, "split", split)
-        object.__setattr__(spec, "seed", seed)
-        stated: dict[str, Any] | None = getattr(self, "_stated", None)
-        if stated is None:
-            stated = replace(self, seed=0).to_json()
-            object.__setattr__(self, "_stated", stated)
-        own = {**stated, "split": split, "seed": seed} if seed else {**stated, "split": split}
-        object.__setattr__(spec, "_id", digest(own))
-        return spec
+        The protocol is always stated, so that raising it gives every run another id.
+        """
+        parts = {part: _changed(getattr(self, part)) for part in _PARTS}
+        stated = {part: values for part, values in parts.items() if values}
+        own = {"seed": self.seed, "preset": self.preset}
+        return {**stated, **{k: v for k, v in own.items() if v}, "protocol": self.protocol}
 
     @classmethod
     def from_json(cls, record: Any) -> RunSpec:
         """The spec in a JSON dict; `DataError` for unknown, missing and misplaced values."""
-        values = checked_fields(cls, record, "a run's spec")
-        if not values["method"].strip():
+        values = checked_fields(cls, record, "a run's spec", tuple(_PARTS))
+        for part in _PARTS.keys() & values.keys():
+            given = checked_fields(_PARTS[part], values[part], f"{part} of a run's spec")
+            values[part] = _PARTS[part](**given)
+        if not values["method"].name.strip():
             raise DataError("a run's spec names no method.")
         return cls(**values)
 
 
-@cache
-def _defaults() -> dict[str, Any]:
-    """The default of every field of a spec; a field without one differs from it always."""
-    return {f.name: _default(f) for f in fields(RunSpec)}
+_OF_SOURCE = ("dataset", "fingerprint", "backbone", "weights", "preprocessing", "precision")
+_PARTS: Mapping[str, type[Any]] = {
+    "data": DataSpec,
+    "model": ModelSpec,
+    "method": MethodSpec,
+    "training": TrainingSpec,
+    "evaluation": EvaluationSpec,
+    "few_shot": FewShotSpec,
+}
+# Where the name within its part would say too little, or another thing, without the part.
+_FLAT = {
+    ("method", "name"): "method",
+    ("training", "precision"): "training_precision",
+    ("few_shot", "adapt"): "few_shot",
+    ("few_shot", "criterion"): "few_shot_criterion",
+    ("few_shot", "steps"): "few_shot_steps",
+    ("few_shot", "rate"): "few_shot_rate",
+}
+# Every value of a spec by its flat name: the part that it stands in ("" for the spec itself), and
+# its name there.
+SETTING_NAMES: Mapping[str, tuple[str, str]] = {
+    **{
+        _FLAT.get((part, f.name), f.name): (part, f.name)
+        for part, kind in _PARTS.items()
+        for f in fields(kind)
+    },
+    **{name: ("", name) for name in ("seed", "preset", "protocol")},
+}
+_DEFAULTS: Mapping[type[Any], dict[str, Any]] = {
+    kind: {
+        f.name: f.default_factory() if f.default_factory is not MISSING else f.default
+        for f in fields(kind)
+    }
+    for kind in (*_PARTS.values(), RunSpec)
+}
 
 
-def _default(f: Any) -> Any:
-    return f.default_factory() if f.default_factory is not MISSING else f.default
+def default_of(name: str) -> Any:
+    """The default of a setting, by its flat name."""
+    part, own = SETTING_NAMES[name]
+    return _DEFAULTS[_PARTS[part] if part else RunSpec][own]
 
 
-def _values(spec: RunSpec) -> tuple[Any, ...]:
-    """The values of all fields, in the order of the fields."""
-    values: tuple[Any, ...] = _reader()(spec)
-    return values
+def _by_part(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Flat settings, those of the spec itself first, then by part."""
+    parts: dict[str, dict[str, Any]] = {}
+    for name, value in settings.items():
+        if name not in SETTING_NAMES:
+            raise TypeError(f"a run has no setting {name!r}")
+        part, own = SETTING_NAMES[name]
+        parts.setdefault(part, {})[own] = value
+    return parts.pop("", {}), parts
 
 
-@cache
-def _setters() -> list[Callable[[RunSpec, Any], None]]:
-    """What sets each field of a new spec, in the order of the fields."""
-    return [RunSpec.__dict__[name].__set__ for name in _defaults()]
-
-
-@cache
-def _reader() -> attrgetter[tuple[Any, ...]]:
-    return attrgetter(*_defaults())
+def _changed(part: Any) -> dict[str, Any]:
+    """What differs from its default; a value without a default always does."""
+    defaults = _DEFAULTS[type(part)]
+    values = {name: getattr(part, name) for name in defaults}
+    return {name: value for name, value in values.items() if value != defaults[name]}

@@ -87,38 +87,40 @@ def samples_of(
     With `views`, as for training, features come with the cached views that the run asks for.
     """
     features = resources.features.subset(tuple(class_names))
-    if spec.train != "all":
+    if spec.model.train != "all":
         rows = resources.features.of_classes(tuple(class_names))
         cached = _views(spec, rows, resources) if views else None
         return FeatureSamples(features.values, features.labels, cached)
     dataset, _ = resources.images()
     transform = backbone_of(spec, resources).transform
     if not isinstance(transform, Preprocessing):
-        raise DataError(f"the input transform of {spec.backbone} has no training counterpart.")
+        raise DataError(
+            f"the input transform of {spec.model.backbone} has no training counterpart."
+        )
     paths = chosen(dataset.paths, dataset.of_classes(tuple(class_names)))
-    return ImageSamples(paths, features.labels, transform, crop_scale=spec.crop_scale)
+    return ImageSamples(paths, features.labels, transform, crop_scale=spec.training.crop_scale)
 
 
 def _views(
     spec: RunSpec, rows: npt.NDArray[np.int64], resources: Resources
 ) -> npt.NDArray[np.float32] | None:
-    if not spec.cached_views:
+    if not spec.training.cached_views:
         return None
     given = 0 if resources.views is None else len(resources.views)
-    if resources.views is None or given < spec.cached_views:
+    if resources.views is None or given < spec.training.cached_views:
         raise DataError(
-            f"{spec.label} trains on {spec.cached_views} cached views of every image and {given} "
-            "are at hand; they need the images, so give a folder of them, not features."
+            f"{spec.label} trains on {spec.training.cached_views} cached views of every image and "
+            f"{given} are at hand; they need the images, so give a folder of them, not features."
         )
-    return np.ascontiguousarray(resources.views[: spec.cached_views, rows])
+    return np.ascontiguousarray(resources.views[: spec.training.cached_views, rows])
 
 
 def backbone_of(spec: RunSpec, resources: Resources) -> Backbone:
     """The backbone at the input size that a run asks for."""
     backbone = resources.images()[1]
-    if spec.image_size in (0, backbone.image_size):
+    if spec.training.image_size in (0, backbone.image_size):
         return backbone
-    return at_size(backbone, spec.image_size)
+    return at_size(backbone, spec.training.image_size)
 
 
 def objective_of(
@@ -132,11 +134,11 @@ def objective_of(
         else:
             body, dimension = trunk(
                 backbone_of(spec, resources),
-                pooling=spec.pooling,
-                freeze_batchnorm=spec.freeze_batchnorm,
+                pooling=spec.model.pooling,
+                freeze_batchnorm=spec.model.freeze_batchnorm,
             )
-        model = EmbeddingModel(body, dimension, spec.embedding_dim)
-        built = get_method(spec.method).build_with(
-            num_classes, spec.embedding_dim, spec.hyperparameters
+        model = EmbeddingModel(body, dimension, spec.model.embedding_dim)
+        built = get_method(spec.method.name).build_with(
+            num_classes, spec.model.embedding_dim, spec.method.hyperparameters
         )
         return make_objective(built, spec, model).to(resources.device)

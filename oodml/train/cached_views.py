@@ -29,7 +29,7 @@ Views = npt.NDArray[np.float32]
 
 def views_wanted(specs: Iterable[RunSpec]) -> int:
     """How many cached views the runs ask for, at most; 0 where none does."""
-    return max((spec.cached_views for spec in specs), default=0)
+    return max((spec.training.cached_views for spec in specs), default=0)
 
 
 def cached_views(

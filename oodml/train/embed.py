@@ -48,16 +48,18 @@ def by_objective(objective: Objective, device: str, training: Samples) -> Embed:
     mean length of z over the training samples. At a = 0 the order is that of the cosine.
     """
     spec = objective.spec
-    length = _mean_length(objective, device, training) if spec.mix else 1.0
+    length = _mean_length(objective, device, training) if spec.evaluation.mix else 1.0
 
     def embed(samples: Samples) -> Values:
         unit = _rows(objective, samples, objective.embed, device)
-        if spec.flip:
+        if spec.evaluation.flip:
             unit = unit + _rows(objective, samples, objective.embed, device, flip=True)
             unit = functional.normalize(unit, dim=1)
-        if spec.mix:
+        if spec.evaluation.mix:
             output = _rows(objective, samples, objective.output, device)
-            unit = torch.cat([(1 - spec.mix) * unit, spec.mix / length * output], dim=1)
+            unit = torch.cat(
+                [(1 - spec.evaluation.mix) * unit, spec.evaluation.mix / length * output], dim=1
+            )
         values: Values = unit.numpy()
         return values
 
@@ -88,7 +90,7 @@ def embedded(
 
 def with_embeddings(spec: RunSpec, features: Features, values: Values) -> Features:
     """Embeddings (n, D) of a run in the place of the features (n, C) of the same samples."""
-    if spec.train == "none":
+    if spec.model.train == "none":
         return replace(features, values=values)
     source = FeatureSource(**{**asdict(features.source), "backbone": f"run {spec.id}"})
     return replace(features, values=values, source=source)

@@ -86,9 +86,9 @@ class _Run:
 
     def is_over(self, epoch: int) -> bool:
         """Whether all steps or epochs are done, or patience has run out."""
-        if self.spec.epochs:
-            return self.progress.over or epoch >= self.spec.epochs
-        return self.progress.over or self.progress.steps >= self.spec.steps
+        if self.spec.training.epochs:
+            return self.progress.over or epoch >= self.spec.training.epochs
+        return self.progress.over or self.progress.steps >= self.spec.training.steps
 
     def epoch(self, epoch: int) -> dict[str, float]:
         """Do what is left of an epoch; a begun one is not begun again."""
@@ -120,7 +120,7 @@ class _Run:
             for step, index in enumerate(
                 self.objective.loader(training, epoch), progress.epoch_start
             )
-            if step >= done and (self.spec.epochs or step < self.spec.steps)
+            if step >= done and (self.spec.training.epochs or step < self.spec.training.steps)
         ]
         shares = [share_of(len(index)) for _, index in requests]
         wanted = [
@@ -147,7 +147,7 @@ class _Run:
         value = 0.0
         for module in self.scheduled:
             module.begin_step(step)
-        for part, weight in _parts(batch, self.spec.accumulation):
+        for part, weight in _parts(batch, self.spec.training.accumulation):
             loss = objective.loss(part) * weight
             value += float(loss.detach())
             if loss.requires_grad:
@@ -175,14 +175,14 @@ class _Run:
         """End an epoch: validate if it is time, write its line, and judge it."""
         progress = self.progress
         more: dict[str, float] = {}
-        due = (epoch + 1) % max(self.spec.evaluate_every, 1) == 0 or self._is_last()
+        due = (epoch + 1) % max(self.spec.training.evaluate_every, 1) == 0 or self._is_last()
         if self.validate is not None and due:
             more["validation"] = value = self.validate(self.objective)
             self.objective.train()
             if value > progress.best:
                 progress.best, progress.best_epoch = value, epoch
                 self.checkpoint.save_best()
-            progress.over = 0 < self.spec.patience <= epoch - progress.best_epoch
+            progress.over = 0 < self.spec.training.patience <= epoch - progress.best_epoch
         figures = self.log.close(**more)
         if has_collapsed(figures, self.spec.label):
             figures["collapsed"] = 1.0

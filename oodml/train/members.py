@@ -37,35 +37,36 @@ def members_of(spec: RunSpec, split: Split, fold: Fold | None = None) -> list[Me
     here they are drawn, for neighbours in the alphabet are often relatives). Raises `UsageError`
     for folds and an ensemble at once.
     """
-    if spec.folds > 1 and spec.ensemble > 1:
+    folds, ensemble = spec.training.folds, spec.training.ensemble
+    if folds > 1 and ensemble > 1:
         raise UsageError(
-            f"{spec.folds} folds and an ensemble of {spec.ensemble}: a run trains one or the other."
+            f"{folds} folds and an ensemble of {ensemble}: a run trains one or the other."
         )
-    chosen = spec.selection == "best_validation"
-    validated = spec.measured_on == "validation"
-    if spec.folds > 1:
-        folds = class_folds(split, spec.folds)
-        return [_of_fold(f"fold{i}", spec.seed, each, chosen) for i, each in enumerate(folds)]
+    chosen = spec.training.selection == "best_validation"
+    validated = spec.data.measured_on == "validation"
+    if folds > 1:
+        parts = class_folds(split, folds)
+        return [_of_fold(f"fold{i}", spec.seed, each, chosen) for i, each in enumerate(parts)]
     held_out = fold or validation_fold(split)
     whole = held_out if chosen or validated else Fold(split.train_classes, ())
-    if spec.ensemble > 1:
-        seeds = [spec.seed, *(derive_seed(spec.seed, "member", i) for i in range(1, spec.ensemble))]
+    if ensemble > 1:
+        seeds = [spec.seed, *(derive_seed(spec.seed, "member", i) for i in range(1, ensemble))]
         return [_of_fold(f"member{i}", seed, whole, chosen) for i, seed in enumerate(seeds)]
     return [_of_fold("", spec.seed, whole, chosen)]
 
 
 def check_measured_on(spec: RunSpec) -> None:
     """`UsageError` for a run on validation classes that asks for what they cannot give."""
-    if spec.measured_on not in MEASURED_ON:
-        raise unknown_name("side to measure on", spec.measured_on, MEASURED_ON)
-    if spec.measured_on == "test":
+    if spec.data.measured_on not in MEASURED_ON:
+        raise unknown_name("side to measure on", spec.data.measured_on, MEASURED_ON)
+    if spec.data.measured_on == "test":
         return
-    if spec.folds > 1:
+    if spec.training.folds > 1:
         raise UsageError(
-            f"{spec.folds} folds deal out all training classes, which leaves none to measure on; "
-            "train a single model or an ensemble."
+            f"{spec.training.folds} folds deal out all training classes, which leaves none to "
+            "measure on; train a single model or an ensemble."
         )
-    if spec.few_shot or spec.gallery_classes or spec.gallery_images:
+    if spec.few_shot.adapt or spec.evaluation.gallery_classes or spec.evaluation.gallery_images:
         raise UsageError(
             "few shots and equal galleries are drawn from the test classes; a run measured on "
             "validation classes has neither."
@@ -76,7 +77,7 @@ def measured_classes(
     spec: RunSpec, split: Split, fold: Fold | None = None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The classes that a run is given to train on, and those that its metrics are those of."""
-    if spec.measured_on == "test":
+    if spec.data.measured_on == "test":
         return split.train_classes, split.test_classes
     held_out = fold or validation_fold(split)
     return held_out.fit_classes, held_out.validation_classes

@@ -198,7 +198,8 @@ class Objective(nn.Module):
 
     def total_steps(self, training: Training) -> int:
         """The steps of the whole run, if patience does not end it before."""
-        return self.spec.epochs * self.batches(training).batches or self.spec.steps
+        asked = self.spec.training
+        return asked.epochs * self.batches(training).batches or asked.steps
 
     def begin_epoch(self, training: Training, epoch: int) -> None:
         """Called before the first batch of an epoch; `training.encode` embeds training samples."""
@@ -226,11 +227,11 @@ class Objective(nn.Module):
     def parameter_groups(self) -> list[ParameterGroup]:
         """The model's trunk and head, and the criterion's own with their own rate and no decay."""
         spec = self.spec
-        rate, decay = spec.learning_rate, spec.weight_decay
+        rate, decay = spec.training.learning_rate, spec.training.weight_decay
         return groups(
             ParameterGroup(trainable(self.model.trunk), rate, decay, warm=False),
             ParameterGroup(trainable(self.model.head), rate, decay),
-            ParameterGroup(trainable(self.criterion), spec.criterion_learning_rate, 0.0),
+            ParameterGroup(trainable(self.criterion), spec.training.criterion_learning_rate, 0.0),
         )
 
     def private_optimizers(self) -> dict[str, torch.optim.Optimizer]:
@@ -243,7 +244,7 @@ class Objective(nn.Module):
         The first call of a step is what the epoch's diagnostics are computed on.
         """
         with torch.autocast(
-            inputs.device.type, torch.bfloat16, enabled=self.spec.training_precision == "bf16"
+            inputs.device.type, torch.bfloat16, enabled=self.spec.training.precision == "bf16"
         ):
             pooled = self.model.trunk(inputs)
             output = self.model.head(pooled)
@@ -267,12 +268,12 @@ class Scheduled(nn.Module):
 def spec_batches(spec: RunSpec, labels: Indices, seed: int) -> Batches:
     """The batches that a run's settings ask for, of samples with labels (n,)."""
     return batches_for(
-        spec.batches,
+        spec.training.batches,
         labels,
-        spec.batch_size,
-        spec.samples_per_class,
+        spec.training.batch_size,
+        spec.training.samples_per_class,
         seed=seed,
-        batches=spec.epoch_steps,
+        batches=spec.training.epoch_steps,
     )
 
 
@@ -317,7 +318,7 @@ def check_groups(objective: Objective) -> None:
     for name, parameter in objective.named_parameters():
         if parameter.requires_grad and seen.count(id(parameter)) != 1:
             raise ValueError(
-                f"{objective.spec.method}: parameter {name} stands in "
+                f"{objective.spec.method.name}: parameter {name} stands in "
                 f"{seen.count(id(parameter))} groups; declare it in exactly one."
             )
 

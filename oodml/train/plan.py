@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from oodml.errors import UsageError, unknown_name
+from oodml.features.features import FeatureSource
 from oodml.runs.spec import RunSpec
 from oodml.splits.ladder import Ladder
 from oodml.train.presets import get_preset
@@ -94,13 +95,13 @@ def plan(
     splits = [ladder.rungs[rung] for rung in _rung_numbers(ladder, rungs)]
     parsed = [parse_method(text) for text in methods]
     family = family_of(ladder.features.dataset, wishes)
-    patterns = [_of_method(_base(ladder), name, given, wishes, family) for name, given in parsed]
+    patterns = [_of_method(ladder.features, name, given, wishes, family) for name, given in parsed]
     specs: dict[str, RunSpec] = {}
     for seed in seeds:
         for split in splits:
             for pattern in patterns:
-                own = seed if get_method(pattern.method).trains else 0
-                spec = pattern.placed(split.id, own)
+                own = seed if get_method(pattern.method.name).trains else 0
+                spec = pattern.with_settings(split=split.id, seed=own)
                 specs.setdefault(spec.id, spec)
     return list(specs.values())
 
@@ -114,22 +115,8 @@ def family_of(dataset: str, wishes: Wishes) -> str:
     return next((family for family in FAMILIES if dataset.startswith(family)), "")
 
 
-def _base(ladder: Ladder) -> RunSpec:
-    source = ladder.features
-    return RunSpec(
-        dataset=source.dataset,
-        fingerprint=source.fingerprint,
-        split="",
-        method="",
-        backbone=source.backbone,
-        weights=source.weights,
-        preprocessing=source.preprocessing,
-        precision=source.precision,
-    )
-
-
 def _of_method(
-    base: RunSpec,
+    source: FeatureSource,
     name: str,
     hyperparameters: Mapping[str, Any],
     wishes: Wishes,
@@ -139,24 +126,25 @@ def _of_method(
     entry = get_method(name)
     train = wishes.trained
     if entry.training == "none":
-        return replace(base, method=name, train="none", **applying(wishes.settings, "none"))
+        return RunSpec.on(source, "", name, train="none", **applying(wishes.settings, "none"))
     given = {**_published(name, hyperparameters, wishes, family), **hyperparameters}
     known = entry.check(given)
     if entry.training == "fit":
         kept = {**applying(wishes.settings, "none"), "steps": 0}
         kept |= {k: v for k, v in wishes.settings.items() if k == "embedding_dim"}
-        return replace(base, method=name, hyperparameters=known, **kept)
+        return RunSpec.on(source, "", name, hyperparameters=known, **kept)
     chosen = _settings(name, known, wishes, family)
     if chosen.get("epochs"):
         chosen["steps"] = 0
-    spec = replace(
-        base,
-        method=name,
+    spec = RunSpec.on(
+        source,
+        "",
+        name,
         hyperparameters=known,
         train=train,
         preset=wishes.preset,
         # Networks are trained in float32; the precision names how frozen features were made.
-        precision="fp32" if train == "all" else base.precision,
+        precision="fp32" if train == "all" else source.precision,
         **chosen,
     )
     _check_accumulation(spec)
@@ -194,25 +182,25 @@ def _settings(
 
 
 def _check_accumulation(spec: RunSpec) -> None:
-    if spec.accumulation == 1:
+    if spec.training.accumulation == 1:
         return
     from oodml.train.objective import Criterion
 
-    built = get_method(spec.method).build_with(2, 4, spec.hyperparameters)
+    built = get_method(spec.method.name).build_with(2, 4, spec.method.hyperparameters)
     if not (isinstance(built, Criterion) and built.samplewise):
         raise UsageError(
-            f"--accumulation {spec.accumulation}: {spec.label} compares the samples of a batch "
-            "with each other, so parts of it have another loss than the whole; use a smaller "
-            "--train-batch-size, or a loss of single samples such as arcface."
+            f"accumulation={spec.training.accumulation}: {spec.label} compares the samples of a "
+            "batch with each other, so parts of it have another loss than the whole; use a smaller "
+            "batch_size, or a loss of single samples such as arcface."
         )
 
 
 def _check_views(spec: RunSpec) -> None:
-    wanted = prescribed(spec.method, spec.hyperparameters).get("cached_views", 0)
-    if spec.train == "head" and spec.cached_views < min(wanted, 2):
+    wanted = prescribed(spec.method.name, spec.method.hyperparameters).get("cached_views", 0)
+    if spec.model.train == "head" and spec.training.cached_views < min(wanted, 2):
         raise UsageError(
-            f"--cached-views {spec.cached_views}: {spec.label} compares two augmented views of an "
-            f"image; give at least 2, leave it out for {wanted}, or give --train all."
+            f"cached_views={spec.training.cached_views}: {spec.label} compares two augmented views "
+            f"of an image; give at least 2, leave it out for {wanted}, or give train='all'."
         )
 
 

@@ -23,8 +23,8 @@ def ordered(specs: Sequence[RunSpec], order: str) -> list[RunSpec]:
         return sorted(specs, key=lambda spec: spec.seed)
     places: dict[tuple[str, str], int] = {}
     for spec in specs:
-        places.setdefault((spec.split, spec.label), len(places))
-    return sorted(specs, key=lambda spec: (places[spec.split, spec.label], spec.seed))
+        places.setdefault((spec.data.split, spec.label), len(places))
+    return sorted(specs, key=lambda spec: (places[spec.data.split, spec.label], spec.seed))
 
 
 def filtered(specs: Sequence[RunSpec], ladder: Ladder, text: str) -> list[RunSpec]:
@@ -36,7 +36,7 @@ def filtered(specs: Sequence[RunSpec], ladder: Ladder, text: str) -> list[RunSpe
     tests = [_test(key, values, ladder) for key, values in _parsed(text).items()]
     left = [spec for spec in specs if all(test(spec) for test in tests)]
     if not left:
-        methods = ", ".join(sorted({spec.method for spec in specs}))
+        methods = ", ".join(sorted({spec.method.name for spec in specs}))
         raise UsageError(
             f"--filter {text} leaves none of {len(specs)} runs; they are of {methods} on rungs 0 "
             f"to {len(ladder.rungs) - 1}."
@@ -74,9 +74,9 @@ def _parsed(text: str) -> dict[str, list[str]]:
 
 def _test(key: str, values: Sequence[str], ladder: Ladder) -> Callable[[RunSpec], bool]:
     if key == "method":
-        return lambda spec: spec.method in values or spec.label in values
+        return lambda spec: spec.method.name in values or spec.label in values
     numbers = {number for value in values for number in numbers_in(value, f"--filter {key}=")}
     if key == "seed":
         return lambda spec: spec.seed in numbers
     ids = {ladder.rungs[number].id for number in numbers if number < len(ladder.rungs)}
-    return lambda spec: spec.split in ids
+    return lambda spec: spec.data.split in ids

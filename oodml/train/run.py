@@ -107,11 +107,11 @@ def _trained(
     run: Tracked,
 ) -> RunRecord:
     """What `train_run` returns; the embeddings measured are saved as `keep`."""
-    on_test = spec.measured_on == "test"
+    on_test = spec.data.measured_on == "test"
     resources = resources if on_test else resources.training_part(split)
     trained_on, measured_on = measured_classes(spec, split, fold)
     started = time.monotonic()
-    with threads(1 if spec.train != "all" else torch.get_num_threads()):
+    with threads(1 if spec.model.train != "all" else torch.get_num_threads()):
         models = [
             train_member(spec, member, resources, directory / member.name, run.curves(member.name))
             for member in members_of(spec, split, fold)
@@ -125,9 +125,9 @@ def _trained(
             metrics |= {f"separated_{name}": value for name, value in alone.items()}
             figures["dimensions"] = float(measured.values.shape[1])
         shape = {"train": _training_geometry(spec, trained_on, models, resources)}
-        shape[spec.measured_on] = geometry(measured)
+        shape[spec.data.measured_on] = geometry(measured)
         adapted: dict[str, dict[str, Any]] = {}
-        if spec.few_shot:
+        if spec.few_shot.adapt:
             first = models[0]
             adapted = few_shot(
                 spec, split, first.objective, first.embed, resources, episodes=episodes
@@ -154,7 +154,7 @@ def train_member(
     tracker: Curves | None = None,
 ) -> Trained:
     """One model of a run, trained in `directory`, or resumed there; `tracker` hears its epochs."""
-    way = get_method(spec.method).training if spec.train != "none" else "none"
+    way = get_method(spec.method.name).training if spec.model.train != "none" else "none"
     if way == "none":
         return Trained(as_they_are, {})
     samples = samples_of(spec, member.fit_classes, resources, views=True)
@@ -186,7 +186,7 @@ def _validation(
         return None
     held_out = samples_of(spec, member.validation_classes, resources)
     labelled = resources.features.subset(member.validation_classes)
-    metric, memory, device = spec.selection_metric, resources.memory, resources.device
+    metric, memory, device = spec.training.selection_metric, resources.memory, resources.device
 
     def validate(objective: Objective) -> float:
         values = by_objective(objective, device, fitting)(held_out)
@@ -217,8 +217,8 @@ def _keep_pairs(objective: Objective, training: Training, directory: Path) -> No
 def _fitted(spec: RunSpec, member: Member, samples: Samples) -> torch.nn.Module:
     features = cast("FeatureSamples", samples)
     with seeded(member.seed, "fit"):
-        fit_features = get_method(spec.method).build_with(
-            len(member.fit_classes), spec.embedding_dim, spec.hyperparameters
+        fit_features = get_method(spec.method.name).build_with(
+            len(member.fit_classes), spec.model.embedding_dim, spec.method.hyperparameters
         )
         module: torch.nn.Module = fit_features(features.values.numpy(), features.labels.numpy())
     return module
@@ -237,19 +237,19 @@ def environment(device: str) -> dict[str, str]:
 
 def _check(spec: RunSpec, split: Split, resources: Resources) -> None:
     source = resources.features.source
-    if spec.fingerprint != source.fingerprint:
+    if spec.data.fingerprint != source.fingerprint:
         raise DataError(
-            f"the run is for dataset {spec.dataset!r} with fingerprint {spec.fingerprint}, "
-            f"the data given has {source.fingerprint}."
+            f"the run is for dataset {spec.data.dataset!r} with fingerprint "
+            f"{spec.data.fingerprint}, the data given has {source.fingerprint}."
         )
-    if spec.split != split.id:
-        raise DataError(f"the run is for split {spec.split}, the split given is {split.id}.")
+    if spec.data.split != split.id:
+        raise DataError(f"the run is for split {spec.data.split}, the split given is {split.id}.")
     check_measured_on(spec)
 
 
 def _shift(spec: RunSpec, split: Split) -> dict[str, Any]:
     """The shift that the metrics were measured under: a split's is that of its test classes."""
-    return split.shift.to_json() if split.shift and spec.measured_on == "test" else {}
+    return split.shift.to_json() if split.shift and spec.data.measured_on == "test" else {}
 
 
 def _training_geometry(
@@ -261,8 +261,14 @@ def _training_geometry(
 
 def _measured(spec: RunSpec, split: Split, embeddings: Features, resources: Resources) -> Figures:
     """The metrics on all classes measured, or on as many of them and images as the spec says."""
-    gallery = gallery_of(embeddings, split, spec.gallery_classes, spec.gallery_images, spec.seed)
-    if spec.rerank:
+    gallery = gallery_of(
+        embeddings,
+        split,
+        spec.evaluation.gallery_classes,
+        spec.evaluation.gallery_images,
+        spec.seed,
+    )
+    if spec.evaluation.rerank:
         return evaluate_reranked(gallery, memory=resources.memory)
     return evaluate(gallery, memory=resources.memory, device=resources.device)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from oodml.errors import UsageError, unknown_name
 from oodml.features.backbones.registry import MOST_SIDE
-from oodml.runs.spec import RunSpec
+from oodml.runs.spec import default_of
 
 IMAGES, FEATURES, TRAINING, EVALUATION = "images", "features", "training", "evaluation"
 
@@ -45,7 +45,7 @@ class Setting:
     @property
     def default(self) -> Any:
         """The value that `RunSpec` has without it."""
-        return next(f.default for f in fields(RunSpec) if f.name == self.name)
+        return default_of(self.name)
 
     def check(self, value: Any) -> None:
         """Raise `UsageError` for a value that is out of range."""

@@ -15,10 +15,10 @@ from oodml.train.objective import Objective, ParameterGroup, check_groups
 
 MOMENTUM = 0.9
 _OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], RunSpec], torch.optim.Optimizer]] = {
-    "adam": lambda groups, spec: torch.optim.Adam(groups, eps=spec.optimizer_epsilon),
-    "adamw": lambda groups, spec: torch.optim.AdamW(groups, eps=spec.optimizer_epsilon),
+    "adam": lambda groups, spec: torch.optim.Adam(groups, eps=spec.training.optimizer_epsilon),
+    "adamw": lambda groups, spec: torch.optim.AdamW(groups, eps=spec.training.optimizer_epsilon),
     "rmsprop": lambda groups, spec: torch.optim.RMSprop(
-        groups, momentum=MOMENTUM, eps=spec.optimizer_epsilon
+        groups, momentum=MOMENTUM, eps=spec.training.optimizer_epsilon
     ),
     "sgd": lambda groups, spec: torch.optim.SGD(groups, lr=0.0, momentum=MOMENTUM),
 }
@@ -39,9 +39,9 @@ class Updates:
         self.total_steps = total_steps
         self.groups: list[ParameterGroup] = objective.parameter_groups()
         self.parameters = [p for group in self.groups for p in group.parameters]
-        if self.spec.optimizer not in OPTIMIZERS:
-            raise unknown_name("optimizer", self.spec.optimizer, OPTIMIZERS)
-        self.optimizer = _OPTIMIZERS[self.spec.optimizer](
+        if self.spec.training.optimizer not in OPTIMIZERS:
+            raise unknown_name("optimizer", self.spec.training.optimizer, OPTIMIZERS)
+        self.optimizer = _OPTIMIZERS[self.spec.training.optimizer](
             [
                 {"params": g.parameters, "lr": g.learning_rate, "weight_decay": g.weight_decay}
                 for g in self.groups
@@ -53,7 +53,7 @@ class Updates:
         """Let the groups that are not new rest while the warm-up lasts."""
         for group in self.groups:
             for parameter in group.parameters:
-                parameter.requires_grad_(group.warm or epoch >= self.spec.warmup_epochs)
+                parameter.requires_grad_(group.warm or epoch >= self.spec.training.warmup_epochs)
 
     def clear(self) -> None:
         """Forget the gradients."""
@@ -66,10 +66,10 @@ class Updates:
 
     def step(self, step: int, epoch: int) -> None:
         """Clip the gradients, set the learning rates, and move the parameters."""
-        if self.spec.clip_value:
-            nn.utils.clip_grad_value_(self.parameters, self.spec.clip_value)
-        if self.spec.clip_norm:
-            nn.utils.clip_grad_norm_(self.parameters, self.spec.clip_norm)
+        if self.spec.training.clip_value:
+            nn.utils.clip_grad_value_(self.parameters, self.spec.training.clip_value)
+        if self.spec.training.clip_norm:
+            nn.utils.clip_grad_norm_(self.parameters, self.spec.training.clip_norm)
         factor = rate_factor(self.spec, step, epoch, self.total_steps)
         for declared, group in zip(self.groups, self.optimizer.param_groups, strict=True):
             group["lr"] = declared.learning_rate * factor
@@ -82,8 +82,8 @@ def rate_factor(spec: RunSpec, step: int, epoch: int, total_steps: int) -> float
     "cosine" falls from 1 to 0 over all steps (arXiv:1608.03983 without restarts), "step" is
     multiplied by `decay` every `decay_every` epochs.
     """
-    if spec.schedule == "cosine":
+    if spec.training.schedule == "cosine":
         return 0.5 * (1 + math.cos(math.pi * step / max(total_steps, 1)))
-    if spec.schedule == "step":
-        return float(spec.decay ** (epoch // max(spec.decay_every, 1)))
+    if spec.training.schedule == "step":
+        return float(spec.training.decay ** (epoch // max(spec.training.decay_every, 1)))
     return 1.0

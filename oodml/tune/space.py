@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
@@ -82,11 +82,11 @@ def default_space(spec: RunSpec, num_classes: int, *, fixed: Iterable[str] = ())
     below, words and base losses stay. Learning rates are searched within a factor of
     `RATE_FACTOR`, that of the criterion only if the method has parameters that take it.
     """
-    entry = get_method(spec.method)
+    entry = get_method(spec.method.name)
     values = settings_of(spec, entry.hyperparameters)
     space = {name: _around(value) for name, value in values.items()}
     for name in _rates(spec, num_classes):
-        rate = getattr(spec, name)
+        rate = spec.setting(name)
         space[name] = Range(_rounded(rate / RATE_FACTOR), _rounded(rate * RATE_FACTOR))
     left = set(fixed)
     return {name: domain for name, domain in space.items() if domain and name not in left}
@@ -109,9 +109,9 @@ def _rounded(value: float) -> float:
 
 def _rates(spec: RunSpec, num_classes: int) -> tuple[str, ...]:
     """The learning rates that training the method takes."""
-    if spec.train == "none" or not get_method(spec.method).trains:
+    if spec.model.train == "none" or not get_method(spec.method.name).trains:
         return ()
-    other = replace(spec, criterion_learning_rate=2 * spec.criterion_learning_rate)
+    other = spec.with_settings(criterion_learning_rate=2 * spec.training.criterion_learning_rate)
     takes_both = _taken(spec, num_classes) != _taken(other, num_classes)
     return RATES if takes_both else RATES[:1]
 
@@ -119,10 +119,10 @@ def _rates(spec: RunSpec, num_classes: int) -> tuple[str, ...]:
 def _taken(spec: RunSpec, num_classes: int) -> list[float]:
     """The learning rates of all parameters of a method, over a stand-in for the network."""
     with seeded(0, "rates"):
-        built = get_method(spec.method).build_with(
-            num_classes, spec.embedding_dim, spec.hyperparameters
+        built = get_method(spec.method.name).build_with(
+            num_classes, spec.model.embedding_dim, spec.method.hyperparameters
         )
-        model = EmbeddingModel(nn.Identity(), 8, spec.embedding_dim)
+        model = EmbeddingModel(nn.Identity(), 8, spec.model.embedding_dim)
         objective = make_objective(built, spec, model)
         own = [
             group["lr"]
@@ -166,22 +166,22 @@ def _value(spec: RunSpec, name: str, value: Any) -> Any:
 
 def applied(spec: RunSpec, values: Mapping[str, Any]) -> RunSpec:
     """The spec with other hyperparameters, rates or weight decay, all of them checked."""
-    entry = get_method(spec.method)
+    entry = get_method(spec.method.name)
     own = {name: value for name, value in values.items() if not is_setting(name, spec)}
     for name in values:
         if name not in searchable(spec):
-            raise unknown_name(f"name to search for {spec.method}", name, searchable(spec))
+            raise unknown_name(f"name to search for {spec.method.name}", name, searchable(spec))
     settings: dict[str, Any] = {
         name: _number_for(name, value) for name, value in values.items() if name not in own
     }
-    hyperparameters = entry.check({**spec.hyperparameters, **own})
-    return replace(spec, hyperparameters=hyperparameters, **settings)
+    hyperparameters = entry.check({**spec.method.hyperparameters, **own})
+    return spec.with_settings(hyperparameters=hyperparameters, **settings)
 
 
 def searchable(spec: RunSpec) -> list[str]:
     """The names that may be searched: hyperparameters, those of a base loss, and settings."""
-    entry = get_method(spec.method)
-    settings = TUNABLE if entry.trains and spec.train != "none" else ()
+    entry = get_method(spec.method.name)
+    settings = TUNABLE if entry.trains and spec.model.train != "none" else ()
     return [*entry.hyperparameters, *(f"base.{name}" for name in _of_base(spec)), *settings]
 
 
@@ -194,25 +194,25 @@ def _number_for(name: str, value: Any) -> float:
 
 def settings_of(spec: RunSpec, names: Iterable[str]) -> dict[str, Any]:
     """The values that a spec has of what may be searched, defaults included."""
-    entry = get_method(spec.method)
+    entry = get_method(spec.method.name)
     known = {f"base.{name}": value for name, value in _of_base(spec).items()}
-    known |= {**entry.hyperparameters, **spec.hyperparameters}
-    found = {name: getattr(spec, name) if is_setting(name, spec) else known[name] for name in names}
+    known |= {**entry.hyperparameters, **spec.method.hyperparameters}
+    found = {name: spec.setting(name) if is_setting(name, spec) else known[name] for name in names}
     return {name: v.name if isinstance(v, Base) else v for name, v in found.items()}
 
 
 def _of_base(spec: RunSpec) -> dict[str, Any]:
-    base = get_method(spec.method).base_name(spec.hyperparameters)
+    base = get_method(spec.method.name).base_name(spec.method.hyperparameters)
     if base is None:
         return {}
-    default = get_method(spec.method).hyperparameters["base"]
+    default = get_method(spec.method.name).hyperparameters["base"]
     own = default.hyperparameters if default.name == base else {}
     return {**get_method(base).hyperparameters, **own}
 
 
 def is_setting(name: str, spec: RunSpec) -> bool:
     """Whether a searched name is one of the run's settings, not one of its hyperparameters."""
-    return name in TUNABLE and name not in get_method(spec.method).hyperparameters
+    return name in TUNABLE and name not in get_method(spec.method.name).hyperparameters
 
 
 def _number(text: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +33,10 @@ class Search:
     space: Space
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "spec", replace(self.spec, measured_on="validation"))
+        object.__setattr__(self, "spec", self.spec.with_settings(measured_on="validation"))
         check_measured_on(self.spec)
         if not self.space:
-            raise UsageError(f"{self.spec.method} has nothing to tune; name it with --space.")
+            raise UsageError(f"{self.spec.method.name} has nothing to tune; name it with --space.")
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,7 @@ def test_whole_networks_train_from_the_command_line(
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     (record,) = Store(tmp_path / "whole").records()
-    assert record.spec.train == "all" and record.training["steps"] == 2
+    assert record.spec.model.train == "all" and record.training["steps"] == 2
 
 
 def test_features_and_the_distance_of_two_files(

@@ -59,19 +59,19 @@ def test_one_command_gives_a_curve(place: Path, ladder: Ladder) -> None:
     assert len(records) == len(ladder.rungs)
     features = Features.load(place / "clip.npz")
     for record in records:
-        rung = ladder.rung_of(record.spec.split)
+        rung = ladder.rung_of(record.spec.data.split)
         assert rung is not None
         split = ladder.rungs[rung]
         assert record.metrics == evaluate(features.subset(split.test_classes))
         assert record.geometry["test"] == geometry(features.subset(split.test_classes))
         assert record.geometry["train"] == geometry(features.subset(split.train_classes))
-        assert (record.spec.train, record.spec.backbone) == ("none", "embeddings")
-        assert record.spec.embedding_dim == 8
+        assert (record.spec.model.train, record.spec.model.backbone) == ("none", "embeddings")
+        assert record.spec.model.embedding_dim == 8
         assert record.shift == (split.shift.to_json() if split.shift else None)
     rows = json.loads(oodml("table", place / "runs", "--format", "json").output)
     assert [row["mean"] for row in rows] == [
         r.metrics["recall_at_1"]
-        for r in sorted(records, key=lambda r: ladder.rung_of(r.spec.split) or 0)
+        for r in sorted(records, key=lambda r: ladder.rung_of(r.spec.data.split) or 0)
     ]
 
 
@@ -79,9 +79,7 @@ def test_it_stands_beside_trained_runs(place: Path, ladder: Ladder, features: Fe
     source = ladder.features
     for split in ladder.rungs:
         for seed in (0, 1):
-            spec = RunSpec(
-                source.dataset, source.fingerprint, split.id, "margin", source.backbone,
-                source.weights, source.preprocessing, seed=seed,
+            spec = RunSpec.on(source, split.id, "margin", seed=seed,
             )  # fmt: skip
             record = RunRecord(spec, {}, {"recall_at_1": 0.1 * seed}, {}, {}, 1.0)
             Store(place / "runs").finish(record)
@@ -142,7 +140,7 @@ def test_a_gallery_of_fixed_size(place: Path, ladder: Ladder) -> None:
     assert call(place, "clip.npz", *options).exit_code == 0
     records = Store(place / "runs").records()
     assert {r.metrics["queries"] for r in records} == {20}
-    assert {r.spec.gallery_classes for r in records} == {4}
+    assert {r.spec.evaluation.gallery_classes for r in records} == {4}
 
 
 def test_the_frozen_features_score_as_the_method_frozen(
@@ -155,7 +153,7 @@ def test_the_frozen_features_score_as_the_method_frozen(
     assert run.exit_code == 0, run.output
     by_split: dict[str, list[float]] = {}
     for record in Store(place / "runs").records():
-        by_split.setdefault(record.spec.split, []).append(record.metrics["recall_at_1"])
+        by_split.setdefault(record.spec.data.split, []).append(record.metrics["recall_at_1"])
     assert len(by_split) == 3
     assert all(len(values) == 2 and len(set(values)) == 1 for values in by_split.values())
 

@@ -100,7 +100,7 @@ def test_grid_files_filters_and_methods_make_one_plan(tmp_path: Path) -> None:
     done = oodml("--grid", str(grid), "--filter", "rung=1-2", "--order", "seeds")
     assert done.exit_code == 0 and "2 runs done" in done.output, done.output
     records = Store(tmp_path / "runs").records()
-    assert {(r.label, r.spec.steps) for r in records} == {("margin(beta=0.6)", 4)}
+    assert {(r.label, r.spec.training.steps) for r in records} == {("margin(beta=0.6)", 4)}
     more = oodml("--grid", str(grid), "--dry-run")
     assert "2 done, 0 failed before, 1 to go" in more.output
     assert "by the times of 2 finished runs" in more.output

@@ -119,8 +119,8 @@ def test_the_gallery_is_a_setting_that_leaves_old_ids_alone(
     assert small[0].id != spec.id
     run_grid([spec, *small], ladder, Resources(pool), Store(tmp_path))
     queries = {
-        record.spec.gallery_classes: record.metrics["queries"]
+        record.spec.evaluation.gallery_classes: record.metrics["queries"]
         for record in Store(tmp_path).records()
-        if record.spec.split == spec.split
+        if record.spec.data.split == spec.data.split
     }
     assert queries[classes] == images < queries[0]

@@ -44,10 +44,8 @@ def _record(
 ) -> RunRecord:
     source, split = ladder.features, ladder.rungs[rung]
     value = level + 0.004 * random.normal()
-    spec = RunSpec(
-        source.dataset, source.fingerprint, split.id, method, source.backbone, source.weights,
-        source.preprocessing, seed=seed, train="none" if method == "frozen" else "head",
-    )  # fmt: skip
+    train = "none" if method == "frozen" else "head"
+    spec = RunSpec.on(source, split.id, method, seed=seed, train=train)
     shapes = {name: value + 0.01 * random.normal() for name in PROPERTIES}
     episodes = [
         {"zero_shot": {"recall_at_1": value}, "few_shot": {"recall_at_1": value + gain}}
@@ -144,7 +142,7 @@ def test_gaps_are_named_in_every_table_of_curves(
 ) -> None:
     ladder.save(tmp_path / "ladder.json")
     for record in Store(runs).records():
-        if (record.label, record.spec.split) != ("margin", ladder.rungs[1].id):
+        if (record.label, record.spec.data.split) != ("margin", ladder.rungs[1].id):
             Store(tmp_path).finish(record)
     for view in ("curves", "scores"):
         result = oodml("table", tmp_path, "--view", view)
@@ -162,7 +160,7 @@ def test_runs_that_do_not_belong_together_are_refused(
     store = Store(tmp_path)
     one, other, *_ = Store(runs).records()
     store.finish(one)
-    store.finish(replace(other, spec=replace(other.spec, method="other", backbone="resnet50")))
+    store.finish(replace(other, spec=other.spec.with_settings(method="other", backbone="resnet50")))
     one_line(oodml("table", tmp_path), 1, "differ in backbone", "one table")
     one_line(oodml("plot", tmp_path, "--view", "scores"), 1, "differ in backbone")
     shift = {**one.shift, "level": "class"}

@@ -105,8 +105,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ladder.save(folder / "ladder.json")
     store = Store(folder)
     for split in ladder.rungs:
-        spec = RunSpec(HOSTILE, source.fingerprint, split.id, HOSTILE, HOSTILE, source.weights,
-                       HOSTILE, hyperparameters={HOSTILE: HOSTILE})  # fmt: skip
+        spec = RunSpec.on(source, split.id, HOSTILE, hyperparameters={HOSTILE: HOSTILE})
         shift = split.shift.to_json() if split.shift else {}
         store.finish(RunRecord(spec, shift, {"recall_at_1": 0.5}, {}, {HOSTILE: HOSTILE}, 1.0))
         store.note_grid([spec])

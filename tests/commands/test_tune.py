@@ -55,7 +55,7 @@ def refused(code: int, message: str, *arguments: object) -> None:
 
 
 def best_of(store: Store, method: str, metric: str = "mean_average_precision_at_r") -> RunSpec:
-    records = [record for record in store.records() if record.spec.method == method]
+    records = [record for record in store.records() if record.spec.method.name == method]
     return max(records, key=lambda record: record.metrics[metric]).spec
 
 
@@ -79,12 +79,12 @@ def test_the_grid_file_holds_exactly_the_best_trials_settings(
         "--weight-decay", 0.001,
     )  # fmt: skip
     store = Store(tmp_path / "out" / "trials")
-    assert {record.spec.measured_on for record in store.records()} == {"validation"}
+    assert {record.spec.data.measured_on for record in store.records()} == {"validation"}
     grids = tomllib.loads((tmp_path / "out" / "best.toml").read_text())["grid"]
     assert [grid["methods"] for grid in grids] == [["margin"], ["contrastive"]]
     for grid in grids:
         best = best_of(store, grid["methods"][0])
-        assert replace(from_grid(grid, ladder), measured_on="validation") == best
+        assert from_grid(grid, ladder).with_settings(measured_on="validation") == best
         assert grid["steps"] == 3 and grid["weight-decay"] == 0.001 and "pooling" not in grid
     rows = json.loads(result.stdout)
     top = next(row for row in rows if row["method"] == "margin")
@@ -114,9 +114,9 @@ def test_what_was_typed_stays_unless_its_space_is_named(
     method = ("-m", "margin:beta=0.7", "--learning-rate", 0.003)
     done(*paths, *QUICK, *method, "--trials", 3, "--space", "margin=0.1..0.3")
     specs = [record.spec for record in Store(tmp_path / "out" / "trials").records()]
-    assert {spec.hyperparameters["beta"] for spec in specs} == {0.7}
-    assert {spec.learning_rate for spec in specs} == {0.003}
-    margins = [spec.hyperparameters.get("margin", 0.2) for spec in specs]
+    assert {spec.method.hyperparameters["beta"] for spec in specs} == {0.7}
+    assert {spec.training.learning_rate for spec in specs} == {0.003}
+    margins = [spec.method.hyperparameters.get("margin", 0.2) for spec in specs]
     assert len(set(margins)) == 3 and all(0.1 <= margin <= 0.3 for margin in margins)
     (grid,) = tomllib.loads((tmp_path / "out" / "best.toml").read_text())["grid"]
     assert grid["hyperparameters"]["beta"] == 0.7 and grid["learning-rate"] == 0.003

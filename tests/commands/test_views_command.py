@@ -47,7 +47,7 @@ def test_views_are_made_when_a_run_asks_for_them_and_only_then(place: Path) -> N
     assert result.exit_code == 0, result.output
     assert folders(place) == 3
     records = Store(place / "runs").records()
-    assert sorted(record.spec.cached_views for record in records) == [0, 2]
+    assert sorted(record.spec.training.cached_views for record in records) == [0, 2]
     assert len({record.training["loss"] for record in records}) == 2
 
 

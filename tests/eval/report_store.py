@@ -77,14 +77,10 @@ def fill(pool: Pool, methods: Sequence[str], seeds: int, few_shot: bool = False)
 
 def _record(pool: Pool, method: str, number: int, rung: int, split: Split, seed: int) -> RunRecord:
     source = pool.features.source
-    spec = RunSpec(
-        dataset=source.dataset,
-        fingerprint=source.fingerprint,
-        split=split.id,
-        method=method,
-        backbone=source.backbone,
-        weights=source.weights,
-        preprocessing=source.preprocessing,
+    spec = RunSpec.on(
+        source,
+        split.id,
+        method,
         train="none" if method == "frozen" else "head",
         seed=seed,
     )
@@ -121,7 +117,7 @@ def _few_shot(record: RunRecord) -> dict[str, dict[str, object]]:
 
 def keep_embeddings(pool: Pool, record: RunRecord, noise: float = 0.0) -> Features:
     """Write `embeddings.npz` of a run: the features of its test classes, with noise."""
-    split = pool.ladder.split_of(record.spec.split)
+    split = pool.ladder.split_of(record.spec.data.split)
     assert split is not None
     test = pool.features.subset(split.test_classes)
     values = test.values + noise * np.random.default_rng(0).standard_normal(test.values.shape)

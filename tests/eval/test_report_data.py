@@ -53,7 +53,7 @@ def content(pool: Pool) -> Content:
 
 
 def select(pool: Pool, method: str, split: str) -> list[RunRecord]:
-    found = [r for r in pool.store.records() if (r.label, r.spec.split) == (method, split)]
+    found = [r for r in pool.store.records() if (r.label, r.spec.data.split) == (method, split)]
     return sorted(found, key=lambda record: record.spec.seed)
 
 
@@ -104,7 +104,7 @@ def test_pairs_are_compared_over_rungs_and_seeds(pool: Pool, content: Content) -
         first, second = (names[pair[key]] for key in ("first", "second"))
         own, other = (
             {
-                (record.spec.split, record.spec.seed): record.metrics["recall_at_1"]
+                (record.spec.data.split, record.spec.seed): record.metrics["recall_at_1"]
                 for rung in pool.ladder.rungs
                 for record in select(pool, name, rung.id)
             }
@@ -134,9 +134,7 @@ def test_runs_are_told_whole(pool: Pool, content: Content) -> None:
         record = records[run["id"]]
         settings = content["settings"][run["settings"]]
         known = {**settings, "split": run["split"], "seed": run["seed"]}
-        assert replace(record.spec, **known) == record.spec and len(known) == len(
-            record.spec.__dataclass_fields__
-        )
+        assert known == record.spec.settings()
         assert run["metrics"] == record.metrics and run["seconds"] == record.seconds
         assert content["environments"][run["environment"]] == record.environment
         assert run["geometry"] == {"test": {"rho": 0.5}}
@@ -394,7 +392,7 @@ class TestPage:
         records = [
             replace(
                 first,
-                spec=replace(first.spec, method=f"m{number}", seed=seed, split=split.id),
+                spec=first.spec.with_settings(method=f"m{number}", seed=seed, split=split.id),
                 shift={},
                 metrics={"recall_at_1": number / 31},
             )

@@ -137,7 +137,7 @@ def values_of(pool: Pool, method: str, rung: int, metric: str = "recall_at_1") -
     for path in pool.store.directory.glob("runs/*/run.json"):
         record = json.loads(path.read_text())
         spec = record["spec"]
-        if spec["method"] == method and spec["split"] == pool.ladder.rungs[rung].id:
+        if spec["method"]["name"] == method and spec["data"]["split"] == pool.ladder.rungs[rung].id:
             found[spec.get("seed", 0)] = (record["id"], record["metrics"][metric])
     return dict(found[seed] for seed in sorted(found))
 
@@ -354,7 +354,7 @@ def test_galleries_show_pictures_and_mark_right_and_wrong(page: Page, pool: Pool
     assert page.run(loaded)
     record = pool.store.record(page.text("#gallery .note a"))
     assert record is not None
-    assert (record.label, record.spec.split) == ("margin", pool.ladder.rungs[0].id)
+    assert (record.label, record.spec.data.split) == ("margin", pool.ladder.rungs[0].id)
 
 
 def test_two_methods_are_set_against_each_other(page: Page, pool: Pool) -> None:
@@ -478,7 +478,7 @@ def sparse(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pool = make_pool(tmp_path_factory.mktemp("sparse"))
     fill(pool, ("margin", "xbm"), seeds=2)
     for record in pool.store.records():
-        rung = pool.ladder.rung_of(record.spec.split)
+        rung = pool.ladder.rung_of(record.spec.data.split)
         if rung is None or rung == {"margin": 1, "xbm": 2}[record.label]:
             shutil.rmtree(pool.store.run_directory(record.id))
     rungs = tuple(replace(rung, shift=None, published_fid=rung.fid) for rung in pool.ladder.rungs)

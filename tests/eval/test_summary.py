@@ -32,7 +32,7 @@ LADDER = SimpleNamespace(
 def run(
     method="margin", rung=0, seed=0, value=0.5, status="done", metrics=None, shift=None, **settings
 ):
-    spec = RunSpec(
+    spec = RunSpec.from_settings(
         dataset="emoji",
         fingerprint=settings.pop("fingerprint", "f" * 16),
         split=settings.pop("split", None) or IDS[rung],
@@ -82,7 +82,7 @@ def test_unfinished_runs_and_runs_of_other_ladders_are_left_out(caplog):
 def test_what_cannot_be_compared_is_refused():
     with pytest.raises(DataError, match="other data than the ladder"):
         summarize([run(fingerprint="0" * 16)], LADDER)
-    with pytest.raises(DataError, match=r"both 'margin' and differ in steps \(default and 20\)"):
+    with pytest.raises(DataError, match=r"both 'margin' and differ in steps \(300 and 20\)"):
         summarize([run(), run(rung=1, steps=20)], LADDER)
     with pytest.raises(DataError, match="1 of 2 runs have no recall_at_1"):
         summarize([run(), run(seed=1, metrics={"nmi": 1.0})], LADDER)
@@ -97,9 +97,9 @@ def test_what_cannot_be_compared_is_refused():
     [
         ({"backbone": "c"}, r"differ in backbone \(b and c\)"),
         ({"weights": "f" * 64}, r"weights \(w and f{16}\)"),
-        ({"gallery_images": 5}, r"gallery_images \(default and 5\)"),
-        ({"protocol": 2}, "differ in protocol"),
-        ({"backbone": "embeddings", "train": "none", "protocol": 2}, "differ in protocol"),
+        ({"gallery_images": 5}, r"gallery_images \(0 and 5\)"),
+        ({"protocol": 99}, "differ in protocol"),
+        ({"backbone": "embeddings", "train": "none", "protocol": 99}, "differ in protocol"),
         ({"shift": {"level": "class", "fid": 10.0}}, "of class level, the ladder's FIDs are of"),
         ({"shift": {"level": "sample", "fid": 11.0}}, "FID 11.0, the ladder has 10.0"),
     ],
@@ -162,7 +162,7 @@ def test_methods_are_scored_per_seed():
 
 def test_gaps_are_reported_and_never_averaged_over():
     full = [run(rung=rung, seed=seed, value=0.5) for rung in range(3) for seed in range(2)]
-    rows = summarize([r for r in full if (r.spec.split, r.spec.seed) != ("split1", 1)], LADDER)
+    rows = summarize([r for r in full if (r.spec.data.split, r.spec.seed) != ("split1", 1)], LADDER)
     (score,) = score_methods(rows)
     assert score == MethodScore("margin", 1, 0.5, None, None, (0.5,), ((1, 1),))
     easy = summarize([run(rung=0), run(rung=1)], LADDER)

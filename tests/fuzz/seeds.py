@@ -81,10 +81,9 @@ def _features(classes: int, per_class: int) -> Features:
 
 def _record(ladder: Ladder) -> RunRecord:
     rung = ladder.rungs[0]
-    spec = RunSpec(
-        "seeds", _SOURCE.fingerprint, rung.id, "margin", "tiny", "0" * 64, "none",
-        hyperparameters={"beta": 0.6, "parts": [1, 2]}, few_shot="head", mix=0.25,
-    )  # fmt: skip
+    hyperparameters = {"beta": 0.6, "parts": [1, 2]}
+    settings = {"hyperparameters": hyperparameters, "few_shot": "head", "mix": 0.25}
+    spec = RunSpec.on(_SOURCE, rung.id, "margin", **settings)
     scores = {"recall_at_1": 0.5, "queries": 60}
     episode = {"zero_shot": scores, "few_shot": {"recall_at_1": 0.6}}
     return RunRecord(

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from conftest import SOURCE, make_features
+from conftest import SOURCE, make_features, make_spec
 
 from oodml.cli import main
 from oodml.commands.grid_file import read_grids
@@ -24,7 +24,6 @@ from oodml.fid.statistics_files import read_statistics
 from oodml.files import digest, read_json, write_json
 from oodml.runs.claim import ClaimWatch
 from oodml.runs.record import RunRecord
-from oodml.runs.spec import RunSpec
 from oodml.runs.store import Store
 from oodml.splits.build import build_ladder
 from oodml.splits.class_table import read_class_table
@@ -131,19 +130,22 @@ def test_a_ladder_beyond_what_a_digest_can_say_is_refused(
     assert result.exit_code == 1 and len(result.stderr.splitlines()) == 1, result.stderr
 
 
-SPEC = RunSpec("d", "f", "s", "margin", "b", "w", "p", hyperparameters={"beta": 0.6})
+SPEC = make_spec(hyperparameters={"beta": 0.6})
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda r: r.update(schema=2), "run schema 2; this oodml reads 1"),
+        (lambda r: r.update(schema=1), "run schema 1; this oodml reads 2"),
         (lambda r: r.update(future=1), "unknown keys in a run record: 'future'"),
         (lambda r: r.update(spec="abc"), "'abc' stands for a run's spec"),
         (lambda r: r["spec"].update(seed="0"), "seed is '0' in a run's spec"),
-        (lambda r: r["spec"].update(flip=1), "flip is 1"),
-        (lambda r: r["spec"].update(hyperparameters={"a": [[[[[[[[[[1]]]]]]]]]]}), "8 deep"),
-        (lambda r: r["spec"].update(method=" "), "a run's spec names no method"),
+        (lambda r: r["spec"].update(evaluation={"flip": 1}), "flip is 1"),
+        (
+            lambda r: r["spec"]["method"].update(hyperparameters={"a": [[[[[[[[[[1]]]]]]]]]]}),
+            "8 deep",
+        ),
+        (lambda r: r["spec"]["method"].update(name=" "), "a run's spec names no method"),
         (lambda r: r["spec"].pop("method"), "a run's spec lacks method"),
         (lambda r: r.pop("metrics"), "a run record lacks metrics"),
         (lambda r: r.update(metrics={"recall_at_1": "high"}), "metrics is 'high'"),
@@ -190,12 +192,12 @@ def test_a_record_in_another_runs_folder_counts_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "grid",
     [
-        {"schema": 1, "labels": ["x"], "runs": [["../../../etc/passwd", 0]]},
-        {"schema": 1, "labels": ["x"], "runs": [["/etc/passwd", 0]]},
-        {"schema": 1, "labels": ["x"], "runs": [["0" * 12, -1]]},
-        {"schema": 1, "labels": ["x"], "runs": [["0" * 12, 1]]},
-        {"schema": 1, "labels": "x", "runs": [["0" * 12, 0]]},
-        {"schema": 1, "labels": ["x"], "runs": {"a": 1}},
+        {"schema": 2, "labels": ["x"], "runs": [["../../../etc/passwd", 0]]},
+        {"schema": 2, "labels": ["x"], "runs": [["/etc/passwd", 0]]},
+        {"schema": 2, "labels": ["x"], "runs": [["0" * 12, -1]]},
+        {"schema": 2, "labels": ["x"], "runs": [["0" * 12, 1]]},
+        {"schema": 2, "labels": "x", "runs": [["0" * 12, 0]]},
+        {"schema": 2, "labels": ["x"], "runs": {"a": 1}},
         {"schema": 9, "labels": ["x"], "runs": [["0" * 12, 0]]},
         {},
     ],

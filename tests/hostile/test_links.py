@@ -8,18 +8,17 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from conftest import make_features
+from conftest import make_features, make_spec
 
 from oodml.cli import main
 from oodml.errors import DataError
 from oodml.files import read_file, read_json
 from oodml.runs.claim import Claim
 from oodml.runs.record import RunRecord
-from oodml.runs.spec import RunSpec
 from oodml.runs.store import Store
 from oodml.splits.build import build_ladder
 
-SPEC = RunSpec("d", "f", "s", "margin", "b", "w", "p")
+SPEC = make_spec()
 RECORD = RunRecord(SPEC, {"fid": 1.0}, {"recall_at_1": 0.5}, {}, {}, 1.0)
 
 

@@ -62,8 +62,7 @@ def report(folder: Path, names: tuple[str, ...]) -> str:
     ladder = build_ladder(features, rungs=2, swap_size=1, easier=False)
     store = Store(folder)
     for split in ladder.rungs:
-        spec = RunSpec(source.dataset, source.fingerprint, split.id, "".join(names), word, "0" * 64,
-                       names[1], hyperparameters={word: names[2]})  # fmt: skip
+        spec = RunSpec.on(source, split.id, "".join(names), hyperparameters={word: names[2]})
         shift = split.shift.to_json() if split.shift else {}
         store.finish(RunRecord(spec, shift, {"recall_at_1": 0.5}, {}, {word: names[1]}, 1.0))
     write_report(store, ladder, folder / "report.html", features=features)

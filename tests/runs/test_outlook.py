@@ -9,15 +9,18 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from conftest import make_spec
 
 from oodml.cli import main
 from oodml.runs.outlook import cost_of, in_words, outlook, throughput
 from oodml.runs.record import RunRecord
-from oodml.runs.spec import RunSpec
 from oodml.runs.store import Store
 
 SPECS = [
-    RunSpec("d", "f", "s", method, "b", "w", "p", seed=seed)
+    make_spec(
+        method,
+        seed=seed,
+    )
     for method in ("margin", "arcface", "frozen")
     for seed in range(4)
 ]

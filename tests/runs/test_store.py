@@ -5,10 +5,10 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from conftest import make_spec
 
 import oodml.runs.claim
 from oodml.errors import DataError
@@ -17,7 +17,7 @@ from oodml.runs.record import RunRecord
 from oodml.runs.spec import RunSpec
 from oodml.runs.store import Store
 
-SPEC = RunSpec("d", "f", "s", "margin", "b", "w", "p", hyperparameters={"beta": 0.6})
+SPEC = make_spec(hyperparameters={"beta": 0.6})
 
 
 def record(spec: RunSpec = SPEC) -> RunRecord:
@@ -25,16 +25,16 @@ def record(spec: RunSpec = SPEC) -> RunRecord:
 
 
 def test_the_id_leaves_defaults_out_and_sees_everything_else() -> None:
-    assert SPEC.id == replace(SPEC, seed=0, steps=300).id
+    assert SPEC.id == SPEC.with_settings(seed=0, steps=300).id
     changed = [
-        replace(SPEC, seed=1),
-        replace(SPEC, hyperparameters={"beta": 0.7}),
-        replace(SPEC, hyperparameters={}),
-        replace(SPEC, split="t"),
-        replace(SPEC, train="all"),
+        SPEC.with_settings(seed=1),
+        SPEC.with_settings(hyperparameters={"beta": 0.7}),
+        SPEC.with_settings(hyperparameters={}),
+        SPEC.with_settings(split="t"),
+        SPEC.with_settings(train="all"),
     ]
     assert len({spec.id for spec in [SPEC, *changed]}) == 6
-    assert "steps" not in SPEC.to_json() and len(SPEC.id) == 12
+    assert "training" not in SPEC.to_json() and len(SPEC.id) == 12
 
 
 def test_a_spec_refuses_fields_it_does_not_know() -> None:
@@ -56,7 +56,7 @@ def test_a_record_that_was_changed_or_torn_is_named_and_left_out(
 ) -> None:
     store = Store(tmp_path)
     store.finish(record())
-    other = replace(SPEC, seed=5)
+    other = SPEC.with_settings(seed=5)
     store.finish(record(other))
     path = store.run_directory(other.id) / "run.json"
     changed = json.loads(path.read_text())
@@ -166,7 +166,7 @@ def test_the_heartbeat_touches_the_claim(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_a_finished_run_keeps_no_checkpoint_of_any_of_its_models(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    spec = RunSpec("d", "f", "s", "margin", "b", "w", "p")
+    spec = make_spec()
     for place in ("last.pt", "best.pt", "fold1/last.pt", "fold1/best.pt", "fold1/epochs.jsonl"):
         path = store.run_directory(spec.id) / place
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -186,7 +186,7 @@ def test_a_run_whose_process_was_killed_after_its_record_has_not_failed(tmp_path
 
 
 def test_a_record_without_the_newer_fields_is_read(tmp_path: Path) -> None:
-    spec = RunSpec("d", "f", "s", "margin", "b", "w", "p")
+    spec = make_spec()
     record = RunRecord(spec, {}, {"recall_at_1": 0.5}, {}, {}, 1.0).to_json()
     del record["geometry"], record["few_shot"]
     assert RunRecord.from_json(record).geometry == {}
@@ -196,8 +196,10 @@ def test_a_record_without_the_newer_fields_is_read(tmp_path: Path) -> None:
 
 
 def test_tricks_stand_in_the_label_and_in_the_id() -> None:
-    plain = RunSpec("d", "f", "s", "margin", "b", "w", "p")
-    tricked = replace(plain, flip=True, mix=0.25, rerank=True, hyperparameters={"beta": 0.6})
+    plain = make_spec()
+    tricked = plain.with_settings(flip=True, mix=0.25, rerank=True, hyperparameters={"beta": 0.6})
     assert tricked.label == "margin(beta=0.6) +flip +mix 0.25 +re-ranking"
-    assert len({plain.id, replace(plain, flip=True).id, replace(plain, ensemble=4).id}) == 3
-    assert replace(plain, folds=4).label == "margin +4 folds"
+    assert (
+        len({plain.id, plain.with_settings(flip=True).id, plain.with_settings(ensemble=4).id}) == 3
+    )
+    assert plain.with_settings(folds=4).label == "margin +4 folds"

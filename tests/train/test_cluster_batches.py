@@ -6,8 +6,8 @@ from itertools import islice
 
 import numpy as np
 import pytest
+from conftest import make_spec
 
-from oodml.runs.spec import RunSpec
 from oodml.train.methods.parts import clusters
 from oodml.train.methods.parts.clusters import batches_in_turn, members_by_cluster
 
@@ -18,7 +18,11 @@ CLUSTERS[0] = 2
 
 
 def drawn(number: int, **settings: object) -> list[np.ndarray]:
-    spec = RunSpec("d", "f", "s", "m", "b", "w", "p", batch_size=12, **settings)  # type: ignore[arg-type]
+    spec = make_spec(
+        "m",
+        batch_size=12,
+        **settings,
+    )  # type: ignore[arg-type]
     given = batches_in_turn(spec, CLASSES, CLUSTERS, batches=number, seed=5, epoch=1)
     return list(islice(given, number))
 
@@ -41,7 +45,10 @@ def test_batches_are_balanced_and_a_small_cluster_gives_more_of_each_class() -> 
 def test_an_epoch_is_the_same_for_the_same_seed_only() -> None:
     first, again = drawn(4), drawn(4)
     assert all(np.array_equal(*pair) for pair in zip(first, again, strict=True))
-    spec = RunSpec("d", "f", "s", "m", "b", "w", "p", batch_size=12)
+    spec = make_spec(
+        "m",
+        batch_size=12,
+    )
     other = batches_in_turn(spec, CLASSES, CLUSTERS, batches=4, seed=6, epoch=1)
     assert not all(np.array_equal(*pair) for pair in zip(first, other, strict=False))
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import make_features
+from conftest import make_features, make_spec
 
 from oodml.errors import UsageError
-from oodml.runs.spec import RunSpec
 from oodml.train import distributed
 from oodml.train.build import Resources, objective_of
 from oodml.train.data import FeatureSamples
@@ -21,8 +19,12 @@ from oodml.train.loop import fit
 from oodml.train.objective import Batch, Training
 
 METHODS = ("margin", "multi_similarity", "arcface", "proxy_anchor", "s2sd", "uniform_prior", "xbm")
-SPEC = RunSpec(
-    "d", "f", "s", "", "b", "w", "p", embedding_dim=4, batch_size=24, steps=5, clip_norm=1.0
+SPEC = make_spec(
+    "",
+    embedding_dim=4,
+    batch_size=24,
+    steps=5,
+    clip_norm=1.0,
 )
 
 
@@ -30,7 +32,7 @@ def trained(method: str, directory: Path) -> dict[str, object]:
     """Loss and gradients of the first step, then weights, log and checkpoints after five."""
     features = make_features(12, 6, 8)
     training = Training(FeatureSamples(features.values, features.labels), seed=0)
-    spec = replace(SPEC, method=method)
+    spec = SPEC.with_settings(method=method)
     objective = objective_of(spec, training.samples, 12, Resources(features), 0)
     seen: list[float] = []
     gradients: list[dict[str, torch.Tensor]] = []

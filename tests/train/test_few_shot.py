@@ -36,19 +36,17 @@ Watched = list[tuple[Objective, Objective]]
 def started(features: Features, method: str = "margin", **settings: Any) -> Started:
     """What a run hands over: an untrained objective stands for a trained one."""
     source = features.source
-    spec = RunSpec(
-        source.dataset, source.fingerprint, "", method, source.backbone, source.weights,
-        source.preprocessing, **{"few_shot_rate": 0.0, **QUICK, **settings},
+    spec = RunSpec.on(source, "", method, **{"few_shot_rate": 0.0, **QUICK, **settings},
     )  # fmt: skip
     split = random_split(features.class_names)
-    spec = replace(spec, split=split.id)
+    spec = spec.with_settings(split=split.id)
     resources = Resources(features)
     entry = get_method(method)
     if entry.training == "none":
-        return replace(spec, train="none"), split, None, as_they_are, resources
+        return spec.with_settings(train="none"), split, None, as_they_are, resources
     samples = samples_of(spec, split.train_classes, resources)
     if entry.training == "fit":
-        fitted = entry.build_with(0, spec.embedding_dim, {})
+        fitted = entry.build_with(0, spec.model.embedding_dim, {})
         module = fitted(samples.values.numpy(), samples.labels.numpy())
         return spec, split, None, by_module(module), resources
     objective = objective_of(spec, samples, len(split.train_classes), resources, 0)
@@ -193,7 +191,7 @@ def test_the_same_seed_gives_the_same_bits_in_any_order_of_episodes(
     assert torch.equal(torch.random.get_rng_state(), state)
     first, second = heads(adapted)[:3], heads(adapted)[3:]
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
-    few_shot(replace(run[0], seed=1), *run[1:], episodes=episodes)
+    few_shot(run[0].with_settings(seed=1), *run[1:], episodes=episodes)
     assert not torch.allclose(heads(adapted)[6], first[0], atol=1e-6)
 
 
@@ -264,9 +262,9 @@ def test_runs_that_cannot_be_adapted_end_in_one_line(features: Features) -> None
     episodes = episodes_of(run, number=1)
     for changed, words in (({"few_shot": ""}, "head"), ({"mix": 0.5}, "--mix")):
         with pytest.raises(UsageError, match=words):
-            few_shot(replace(run[0], **changed), *run[1:], episodes=episodes)
+            few_shot(run[0].with_settings(**changed), *run[1:], episodes=episodes)
     for criterion in ("margin", "circle"):
-        wild = replace(run[0], few_shot_rate=1e42, few_shot_criterion=criterion)
+        wild = run[0].with_settings(few_shot_rate=1e42, few_shot_criterion=criterion)
         with pytest.raises(DataError, match="not finite"):
             few_shot(wild, *run[1:], episodes=episodes)
 
@@ -274,9 +272,9 @@ def test_runs_that_cannot_be_adapted_end_in_one_line(features: Features) -> None
 def test_heads_move_more_slowly_than_networks(features: Features) -> None:
     spec = started(features)[0]
     assert rates_of(spec).model == pytest.approx(1e-4)
-    whole = replace(spec, train="all", learning_rate=1e-5)
+    whole = spec.with_settings(train="all", learning_rate=1e-5)
     assert rates_of(whole).model == pytest.approx(1e-4)
-    assert rates_of(replace(spec, few_shot_rate=3.0)).model == pytest.approx(3e-3)
+    assert rates_of(spec.with_settings(few_shot_rate=3.0)).model == pytest.approx(3e-3)
 
 
 @pytest.mark.parametrize("criterion", ["margin", "circle"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,9 +27,8 @@ def run(image_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     dataset, backbone = load_dataset(image_folder), load_backbone("tiny")
     pool = extract_features(dataset, backbone, cache=tmp_path_factory.mktemp("cache"))
     split, source = random_split(pool.class_names), pool.source
-    spec = RunSpec(
-        source.dataset, source.fingerprint, split.id, "margin", source.backbone, source.weights,
-        source.preprocessing, train="all", embedding_dim=8, batch_size=8, learning_rate=1e-3,
+    spec = RunSpec.on(
+        source, split.id, "margin", train="all", embedding_dim=8, batch_size=8, learning_rate=1e-3,
         image_size=32, few_shot="head", few_shot_steps=3, few_shot_rate=1.0,
     )  # fmt: skip
     resources = Resources(pool, dataset, backbone)
@@ -41,7 +39,7 @@ def run(image_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 def adapted(run: Run, monkeypatch: pytest.MonkeyPatch, **settings: object) -> list[Objective]:
     """The models of two episodes, after a check of their zero-shot figures."""
     spec, split, objective, resources = run
-    spec = replace(spec, **settings)  # type: ignore[arg-type]
+    spec = spec.with_settings(**settings)  # type: ignore[arg-type]
     objective.spec = spec
     seen: list[Objective] = []
     figures = fewshot._figures
@@ -95,13 +93,13 @@ def test_mirror_images_are_summed_after_adaptation_too(
     """With next to no rate, few-shot is zero-shot, whichever way it is computed."""
     spec, split, objective, resources = run
     for what in ("head", "all"):
-        still = replace(spec, few_shot=what, flip=True, few_shot_rate=1e-9)
+        still = spec.with_settings(few_shot=what, flip=True, few_shot_rate=1e-9)
         objective.spec = still
         embed = by_objective(objective, "cpu", samples_of(still, split.train_classes, resources))
         found = few_shot(still, split, objective, embed, resources, episodes=episodes(run)[:1])
         (figures,) = found["2"]["episodes"]
         assert figures["few_shot"] == pytest.approx(figures["zero_shot"], abs=1e-6)
-    objective.spec = replace(spec, flip=False)
+    objective.spec = spec.with_settings(flip=False)
     plain = by_objective(objective, "cpu", samples_of(spec, split.train_classes, resources))
     other = few_shot(spec, split, objective, plain, resources, episodes=episodes(run)[:1])
     assert other["2"]["episodes"][0]["zero_shot"] != figures["zero_shot"]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from conftest import make_spec
 
 from oodml.errors import DataError
-from oodml.runs.spec import RunSpec
 from oodml.train.few_shot.support import Shape, Task, batch_shape, batches_of
 
-SPEC = RunSpec("data", "0" * 16, "split", "margin", "none", "0" * 64, "none", batch_size=12)
+SPEC = make_spec(batch_size=12)
 
 
 def task(labels: list[int], seed: int = 0) -> Task:
@@ -61,7 +61,7 @@ def test_batches_follow_from_the_seed() -> None:
 def test_a_batch_is_the_runs_as_far_as_the_support_fills_it(
     labels: list[int], samples_per_class: int, shape: tuple[int, int]
 ) -> None:
-    spec = RunSpec(**{**SPEC.to_json(), "samples_per_class": samples_per_class})
+    spec = SPEC.with_settings(samples_per_class=samples_per_class)
     assert batch_shape(task(labels), spec) == shape
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import make_features
+from conftest import make_features, make_spec
 from torch import nn
 
 from oodml.errors import DataError, UsageError
@@ -33,7 +32,12 @@ from oodml.train.objective import (
 from oodml.train.registry import get_method
 from oodml.train.updates import Updates, rate_factor
 
-SPEC = RunSpec("d", "f", "s", "margin", "b", "w", "p", embedding_dim=4, batch_size=24, steps=13)
+SPEC = make_spec(
+    "margin",
+    embedding_dim=4,
+    batch_size=24,
+    steps=13,
+)
 
 
 @pytest.fixture
@@ -46,8 +50,10 @@ def objective_for(spec: RunSpec, training: Training) -> Objective:
     with loop.seeded(spec.seed, "init"):
         samples = training.samples
         assert isinstance(samples, FeatureSamples)
-        model = EmbeddingModel(Standardize(samples.values), 8, spec.embedding_dim)
-        built = get_method(spec.method).build_with(12, spec.embedding_dim, spec.hyperparameters)
+        model = EmbeddingModel(Standardize(samples.values), 8, spec.model.embedding_dim)
+        built = get_method(spec.method.name).build_with(
+            12, spec.model.embedding_dim, spec.method.hyperparameters
+        )
         return make_objective(built, spec, model)
 
 
@@ -70,7 +76,7 @@ def test_a_parameter_outside_the_groups_or_in_two_is_named(training: Training) -
 def test_a_batch_carries_its_step_and_the_share_of_the_run_that_is_done(
     training: Training, tmp_path: Path
 ) -> None:
-    objective = objective_for(replace(SPEC, method="sphereface", steps=5), training)
+    objective = objective_for(SPEC.with_settings(method="sphereface", steps=5), training)
     seen: list[tuple[int, float, float]] = []
 
     def note(training: Training, batch: Batch) -> None:
@@ -103,7 +109,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    spec = replace(SPEC, **changes)  # type: ignore[arg-type]
+    spec = SPEC.with_settings(**changes)  # type: ignore[arg-type]
     stop = min(stop, 11)
     monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
     monkeypatch.setattr(checkpoint, "SHARE", 1e9)
@@ -112,7 +118,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
         # Neither rises nor falls throughout, so that an epoch in the middle is the best.
         return -abs(float(objective.model.head.weight.detach().norm()) - 1.2)
 
-    chosen = validate if spec.selection == "best_validation" else None
+    chosen = validate if spec.training.selection == "best_validation" else None
     straight = objective_for(spec, training)
     (tmp_path / "straight").mkdir()
     figures = fit(straight, training, tmp_path / "straight", validate=chosen)
@@ -135,7 +141,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     for key, value in straight.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[key]), key
     logs = [(tmp_path / d / "epochs.jsonl").read_text() for d in ("straight", "resumed")]
-    assert logs[0] == logs[1] and len(logs[0].splitlines()) == (4 if spec.epochs else 5)
+    assert logs[0] == logs[1] and len(logs[0].splitlines()) == (4 if spec.training.epochs else 5)
 
 
 def test_a_run_that_was_killed_after_its_last_step_ends_its_last_epoch(
@@ -162,7 +168,7 @@ class Scaled(nn.Module):
 
 def objective_with(loss: nn.Module | Criterion, spec: RunSpec = SPEC) -> Objective:
     with loop.seeded(0, "init"):
-        model = EmbeddingModel(nn.Linear(8, 6), 6, spec.embedding_dim)
+        model = EmbeddingModel(nn.Linear(8, 6), 6, spec.model.embedding_dim)
     return make_objective(loss, spec, model)
 
 
@@ -181,7 +187,7 @@ def test_selection_keeps_the_best_epoch_and_patience_ends_the_run(
         seen.append(objective.model.head.weight.detach().clone())
         return next(values)
 
-    spec = replace(SPEC, steps=0, epochs=10, selection="best_validation", patience=2)
+    spec = SPEC.with_settings(steps=0, epochs=10, selection="best_validation", patience=2)
     objective = objective_with(Scaled(1.0), spec)
     figures = fit(objective, training, tmp_path, validate=validate)
     assert len(seen) == 4 and figures["epochs"] == 4
@@ -194,7 +200,7 @@ def test_validation_comes_every_so_many_epochs_and_at_the_end(
     training: Training, tmp_path: Path
 ) -> None:
     calls: list[int] = []
-    spec = replace(SPEC, steps=0, epochs=5, evaluate_every=2)
+    spec = SPEC.with_settings(steps=0, epochs=5, evaluate_every=2)
     objective = objective_with(Scaled(1.0), spec)
     fit(objective, training, tmp_path, validate=lambda _: float(calls.append(1) or len(calls)))
     lines = [json.loads(line) for line in (tmp_path / "epochs.jsonl").read_text().splitlines()]
@@ -202,14 +208,14 @@ def test_validation_comes_every_so_many_epochs_and_at_the_end(
 
 
 def test_a_warm_up_leaves_the_trunk_as_it_was(training: Training, tmp_path: Path) -> None:
-    spec = replace(SPEC, steps=0, epochs=2, warmup_epochs=2, weight_decay=0.1)
+    spec = SPEC.with_settings(steps=0, epochs=2, warmup_epochs=2, weight_decay=0.1)
     objective = objective_with(Scaled(1.0), spec)
     trunk = {k: v.clone() for k, v in objective.model.trunk.state_dict().items()}
     head = objective.model.head.weight.detach().clone()
     fit(objective, training, tmp_path)
     assert all(torch.equal(trunk[k], v) for k, v in objective.model.trunk.state_dict().items())
     assert not torch.equal(head, objective.model.head.weight)
-    longer = objective_with(Scaled(1.0), replace(spec, epochs=3))
+    longer = objective_with(Scaled(1.0), spec.with_settings(epochs=3))
     (tmp_path / "longer").mkdir()
     fit(longer, training, tmp_path / "longer")
     assert not torch.equal(trunk["weight"], longer.model.trunk.weight)
@@ -219,7 +225,7 @@ def test_a_warm_up_leaves_the_trunk_as_it_was(training: Training, tmp_path: Path
 def test_clipping_bounds_what_the_optimiser_sees(
     clip: dict[str, float], training: Training, tmp_path: Path
 ) -> None:
-    spec = replace(SPEC, steps=1, optimizer="sgd", learning_rate=1.0, **clip)  # type: ignore[arg-type]
+    spec = SPEC.with_settings(steps=1, optimizer="sgd", learning_rate=1.0, **clip)  # type: ignore[arg-type]
     objective = objective_with(Scaled(1e3), spec)
     before = [p.detach().clone() for p in objective.parameters()]
     figures = fit(objective, training, tmp_path)
@@ -232,33 +238,33 @@ def test_clipping_bounds_what_the_optimiser_sees(
 
 
 def test_schedules_have_their_closed_forms() -> None:
-    cosine = replace(SPEC, schedule="cosine")
+    cosine = SPEC.with_settings(schedule="cosine")
     assert rate_factor(cosine, 0, 0, 100) == 1.0
     assert rate_factor(cosine, 50, 0, 100) == pytest.approx(0.5)
     assert rate_factor(cosine, 100, 0, 100) == pytest.approx(0.0)
-    step = replace(SPEC, schedule="step", decay=0.5, decay_every=3)
+    step = SPEC.with_settings(schedule="step", decay=0.5, decay_every=3)
     assert [rate_factor(step, 0, epoch, 9) for epoch in range(7)] == [1, 1, 1, 0.5, 0.5, 0.5, 0.25]
     assert rate_factor(SPEC, 7, 3, 9) == 1.0
 
 
 def test_the_schedule_reaches_the_optimiser(training: Training) -> None:
-    spec = replace(SPEC, schedule="step", decay=0.5, decay_every=1, optimizer="sgd")
+    spec = SPEC.with_settings(schedule="step", decay=0.5, decay_every=1, optimizer="sgd")
     updates = Updates(objective_with(Scaled(1.0), spec), 10)
     updates.step(0, 3)
     rates = {group["lr"] for group in updates.optimizer.param_groups}
-    assert rates == {spec.learning_rate / 8}
+    assert rates == {spec.training.learning_rate / 8}
 
 
 def test_an_unknown_optimiser_gets_the_closest_match(training: Training) -> None:
     with pytest.raises(UsageError, match="adamw"):
-        Updates(objective_with(Scaled(1.0), replace(SPEC, optimizer="adamv")), 1)
+        Updates(objective_with(Scaled(1.0), SPEC.with_settings(optimizer="adamv")), 1)
 
 
 def test_accumulated_parts_of_a_samplewise_loss_equal_the_whole_batch(
     training: Training, tmp_path: Path
 ) -> None:
     def trained(parts: int) -> Objective:
-        spec = replace(SPEC, steps=3, optimizer="sgd", learning_rate=0.1, accumulation=parts)
+        spec = SPEC.with_settings(steps=3, optimizer="sgd", learning_rate=0.1, accumulation=parts)
         with loop.seeded(0, "weights"):
             built = get_method("arcface").build(12, 4)
         objective = objective_with(built, spec)
@@ -293,7 +299,7 @@ def test_a_collapse_is_named_in_the_log_and_in_the_figures(
             return self.bias.expand(len(inputs), 6)
 
     model = EmbeddingModel(Constant(), 6, 4)
-    objective = make_objective(Scaled(1.0), replace(SPEC, steps=2), model)
+    objective = make_objective(Scaled(1.0), SPEC.with_settings(steps=2), model)
     figures = fit(objective, training, tmp_path)
     assert figures["collapsed"] == 1.0 and "has collapsed" in caplog.text
     caplog.clear()
@@ -325,7 +331,9 @@ def test_training_in_bfloat16_gives_the_loss_float32_values(
             return super().forward(embeddings, labels)
 
     kinds: list[torch.dtype] = []
-    objective = objective_with(Watching(1.0), replace(SPEC, steps=2, training_precision="bf16"))
+    objective = objective_with(
+        Watching(1.0), SPEC.with_settings(steps=2, training_precision="bf16")
+    )
     objective.model.head.register_forward_hook(lambda _m, _i, output: kinds.append(output.dtype))
     fit(objective, training, tmp_path)
     assert set(seen) == {torch.float32} and set(kinds) == {torch.bfloat16}

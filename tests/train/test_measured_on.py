@@ -57,7 +57,7 @@ def guarded(features: Features, split: Split) -> Features:
 
 def validated(ladder: Ladder, method: str = "margin", **settings: Any) -> RunSpec:
     (spec,) = plan(ladder, [method], [0], rungs=[0], **{**QUICK, **settings})
-    return replace(spec, measured_on="validation")
+    return spec.with_settings(measured_on="validation")
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_no_test_row_is_read_and_the_result_is_that_of_the_whole_features(
 def test_the_guard_sees_a_run_that_reads_test_rows(
     features: Features, ladder: Ladder, tmp_path: Path
 ) -> None:
-    split, spec = ladder.rungs[0], replace(validated(ladder), measured_on="test")
+    split, spec = ladder.rungs[0], validated(ladder).with_settings(measured_on="test")
     with pytest.raises(AssertionError, match="test row"):
         train_run(spec, split, Resources(guarded(features, split)), tmp_path)
 
@@ -144,5 +144,5 @@ def test_what_only_test_classes_have_is_refused(
     with pytest.raises(UsageError, match=message):
         train_run(validated(ladder, **settings), ladder.rungs[0], Resources(features), tmp_path)
     with pytest.raises(UsageError, match="side to measure on"):
-        wrong = replace(validated(ladder), measured_on="tests")
+        wrong = validated(ladder).with_settings(measured_on="tests")
         train_run(wrong, ladder.rungs[0], Resources(features), tmp_path)

@@ -57,7 +57,7 @@ def test_the_total_dimension_is_reported_and_can_be_that_of_a_single_model(
     equal = trained(features, ladder, tmp_path, ensemble=3, embedding_dim=4)
     single = trained(features, ladder, tmp_path, embedding_dim=12)
     assert large.training["dimensions"] == 36
-    assert equal.training["dimensions"] == 12 == single.spec.embedding_dim
+    assert equal.training["dimensions"] == 12 == single.spec.model.embedding_dim
     assert "dimensions" not in single.training
     assert len({record.spec.id for record in (large, equal, single)}) == 3
 
@@ -69,4 +69,4 @@ def test_members_are_independent_and_the_first_is_the_plain_run(ladder: Ladder) 
     assert members[0].seed == 3 and len({member.seed for member in members}) == 3
     assert {member.fit_classes for member in members} == {ladder.rungs[0].train_classes}
     with pytest.raises(UsageError, match="one or the other"):
-        members_of(replace(spec, folds=2), ladder.rungs[0])
+        members_of(spec.with_settings(folds=2), ladder.rungs[0])

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 import pytest
 
 from oodml.errors import UsageError
-from oodml.runs.spec import RunSpec
+from oodml.runs.spec import SETTING_NAMES, RunSpec
 from oodml.splits.ladder import Ladder
 from oodml.train.plan import plan
 from oodml.train.presets import PRESETS, get_preset
@@ -21,8 +19,7 @@ def one(ladder: Ladder, method: str = "margin", **settings: object) -> RunSpec:
 
 
 def test_every_setting_is_a_field_and_every_default_is_allowed() -> None:
-    known = {field.name for field in fields(RunSpec)}
-    assert set(SETTINGS) <= known and set(PRESCRIBABLE) <= set(SETTINGS)
+    assert set(SETTINGS) <= set(SETTING_NAMES) and set(PRESCRIBABLE) <= set(SETTINGS)
     for setting in SETTINGS.values():
         setting.check(setting.default)
 
@@ -67,18 +64,21 @@ def test_a_user_wins_over_the_protocol_over_the_paper_over_the_defaults(ladder: 
     def build(num_classes: int, embedding_dim: int, *, scale: float = 1.0) -> None: ...
 
     try:
-        assert one(ladder, "of_the_test").samples_per_class == 3
-        assert one(ladder, "of_the_test").clip_value == 0.0
+        assert one(ladder, "of_the_test").training.samples_per_class == 3
+        assert one(ladder, "of_the_test").training.clip_value == 0.0
         whole = one(ladder, "of_the_test", train="all")
-        assert (whole.clip_value, whole.learning_rate) == (10.0, 7e-4)
-        assert whole.weight_decay == 4e-4  # of all whole networks
+        assert (whole.training.clip_value, whole.training.learning_rate) == (10.0, 7e-4)
+        assert whole.training.weight_decay == 4e-4  # of all whole networks
         sop = one(ladder, "of_the_test", train="all", recipe="sop")
-        assert sop.clip_value == 20.0 and sop.hyperparameters == {"scale": 5.0}
+        assert sop.training.clip_value == 20.0 and sop.method.hyperparameters == {"scale": 5.0}
         mine = one(ladder, "of_the_test:scale=2.0", train="all", recipe="sop", clip_value=3.0)
-        assert mine.clip_value == 3.0 and mine.hyperparameters == {"scale": 2.0}
+        assert mine.training.clip_value == 3.0 and mine.method.hyperparameters == {"scale": 2.0}
         protocol = one(ladder, "of_the_test", preset="ooDML")
-        assert protocol.learning_rate == 1e-5 and protocol.samples_per_class == 2
-        assert one(ladder, "of_the_test", preset="ooDML", learning_rate=2.0).learning_rate == 2.0
+        assert protocol.training.learning_rate == 1e-5 and protocol.training.samples_per_class == 2
+        assert (
+            one(ladder, "of_the_test", preset="ooDML", learning_rate=2.0).training.learning_rate
+            == 2.0
+        )
     finally:
         from oodml.train import registry
 
@@ -87,13 +87,21 @@ def test_a_user_wins_over_the_protocol_over_the_paper_over_the_defaults(ladder: 
 
 def test_the_published_protocols_are_recorded_in_every_field(ladder: Ladder) -> None:
     published = one(ladder, "r_margin", preset="ooDML", recipe="sop")
-    assert (published.train, published.epochs, published.steps) == ("all", 150, 0)
-    assert published.hyperparameters == {"beta": 0.9, "rho": 0.15}
-    assert published.preset == "ooDML" and published.embedding_dim == 512
+    assert (published.model.train, published.training.epochs, published.training.steps) == (
+        "all",
+        150,
+        0,
+    )
+    assert published.method.hyperparameters == {"beta": 0.9, "rho": 0.15}
+    assert published.preset == "ooDML" and published.model.embedding_dim == 512
     check = one(ladder, "margin", preset="reality-check")
-    assert (check.folds, check.optimizer, check.selection) == (4, "rmsprop", "best_validation")
-    assert check.samples_per_class == 4 and check.patience == 9
-    assert one(ladder, "arcface", preset="reality-check").batches == "shuffled"
+    assert (check.training.folds, check.training.optimizer, check.training.selection) == (
+        4,
+        "rmsprop",
+        "best_validation",
+    )
+    assert check.training.samples_per_class == 4 and check.training.patience == 9
+    assert one(ladder, "arcface", preset="reality-check").training.batches == "shuffled"
     for name in PRESETS:
         preset = get_preset(name)
         for known, tuned in preset.hyperparameters.items():
@@ -104,8 +112,12 @@ def test_the_published_protocols_are_recorded_in_every_field(ladder: Ladder) -> 
 
 def test_a_protocol_on_cached_features_keeps_what_has_a_meaning_there(ladder: Ladder) -> None:
     spec = one(ladder, preset="ooDML", train="head")
-    assert spec.train == "head" and spec.epochs == 200 and spec.crop_scale == 0.08
-    assert one(ladder, preset="reality-check", train="head").image_size == 0
+    assert (
+        spec.model.train == "head"
+        and spec.training.epochs == 200
+        and spec.training.crop_scale == 0.08
+    )
+    assert one(ladder, preset="reality-check", train="head").training.image_size == 0
 
 
 def test_settings_apply_where_they_mean_something() -> None:
@@ -124,7 +136,7 @@ def test_a_base_loss_has_hyperparameters_and_settings_of_its_own(ladder: Ladder)
     name, values = parse_method("uniform_prior:base=n_pair,base.regularizer=0.1")
     assert (name, values) == ("uniform_prior", {"base": "n_pair", "base.regularizer": 0.1})
     spec = one(ladder, "uniform_prior:base=n_pair")
-    assert spec.samples_per_class == 2
+    assert spec.training.samples_per_class == 2
     assert parse_method("uniform_prior:base=margin")[1] == {}
     for wrong, words in [
         ("uniform_prior:base=marginn", "margin"),

@@ -17,7 +17,7 @@ def specs(ladder: Ladder) -> list[RunSpec]:
 
 
 def places(specs: list[RunSpec], ladder: Ladder) -> list[tuple[str, int | None, int]]:
-    return [(spec.label, ladder.rung_of(spec.split), spec.seed) for spec in specs]
+    return [(spec.label, ladder.rung_of(spec.data.split), spec.seed) for spec in specs]
 
 
 def test_a_filter_leaves_what_it_names(specs: list[RunSpec], ladder: Ladder) -> None:

@@ -127,9 +127,9 @@ def test_the_hooks_of_heads_reach_fitting_rows_alone(
     split = random_split(pool.class_names, train_fraction=2 / 3)
     method, settings = CASES[case]
     planned = one_run(build_ladder(pool, rungs=2), method, **settings)
-    spec = replace(planned, split=split.id, measured_on=measured_on)
+    spec = planned.with_settings(split=split.id, measured_on=measured_on)
     fold = validation_fold(split)
-    validated = measured_on == "validation" or spec.selection == "best_validation"
+    validated = measured_on == "validation" or spec.training.selection == "best_validation"
     fitting = fold.fit_classes if validated else split.train_classes
     outside = np.setdiff1d(np.arange(len(pool)), pool.of_classes(fitting))
     values = pool.values.copy()
@@ -140,7 +140,7 @@ def test_the_hooks_of_heads_reach_fitting_rows_alone(
     counts = {len(pool), len(pool.of_classes(split.test_classes))}
     resources = Resources(marked, views=views)
     train_run(spec, split, resources, tmp_path)
-    assert len(reached) == max(spec.ensemble, 1)
+    assert len(reached) == max(spec.training.ensemble, 1)
     for objective, training, batch in reached:
         roots = (objective, training, batch, objective.batches(training))
         assert out_of_bounds(roots, names, counts) == []
@@ -170,7 +170,7 @@ def test_the_hooks_of_networks_reach_fitting_images_alone(
     ladder = build_ladder(pool, rungs=2)
     split = ladder.rungs[0]
     spec = one_run(ladder, "margin", train="all", image_size=32, selection="best_validation")
-    spec = replace(spec, measured_on=measured_on)
+    spec = spec.with_settings(measured_on=measured_on)
     fitting = dataset.of_classes(validation_fold(split).fit_classes)
     outside = np.setdiff1d(np.arange(len(dataset)), fitting)
     names = {dataset.sample_names[row] for row in outside}

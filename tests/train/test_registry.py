@@ -61,7 +61,7 @@ def test_a_user_s_own_file_adds_a_method(
     load_plugin(path)
     load_plugin(path)  # a worker that reads it again finds the same method
     spec = plan(ladder, ["mine:weight=2"], [0], rungs=[1])[0]
-    assert (spec.samples_per_class, spec.hyperparameters) == (2, {"weight": 2.0})
+    assert (spec.training.samples_per_class, spec.method.hyperparameters) == (2, {"weight": 2.0})
     path.write_text("1 / 0")
     with pytest.raises(UsageError, match="ZeroDivisionError"):
         load_plugin(path)
@@ -81,7 +81,7 @@ def test_two_methods_cannot_share_a_name(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_plan_has_one_run_per_method_rung_and_seed(ladder: Ladder) -> None:
     specs = plan(ladder, ["frozen", "margin", "arcface:scale=8"], range(3))
     assert len(specs) == len({spec.id for spec in specs}) == (1 + 3 + 3) * 3
-    assert [s.method for s in specs if s.train == "none"] == ["frozen"] * 3
+    assert [s.method.name for s in specs if s.model.train == "none"] == ["frozen"] * 3
     # Whole curves of the first seed come first.
     seeds = [s.seed for s in specs]
     assert seeds == sorted(seeds)
@@ -91,7 +91,8 @@ def test_a_plan_has_one_run_per_method_rung_and_seed(ladder: Ladder) -> None:
 def test_settings_win_over_modes_and_modes_over_defaults(ladder: Ladder) -> None:
     (head,) = plan(ladder, ["margin"], [0], rungs=[0])
     (whole,) = plan(ladder, ["margin"], [0], rungs=[0], train="all", steps=7)
-    assert (head.learning_rate, whole.learning_rate, whole.steps) == (1e-3, 1e-5, 7)
+    assert (head.training.learning_rate, whole.training.learning_rate) == (1e-3, 1e-5)
+    assert whole.training.steps == 7
     assert head == RunSpec.from_json(head.to_json())
 
 

@@ -83,9 +83,9 @@ def test_validation_classes_are_never_fitted_on_and_never_test_classes(ladder: L
     assert member.validation_classes == fold.validation_classes != ()
     assert set(member.fit_classes) | set(member.validation_classes) == set(split.train_classes)
     assert not set(member.fit_classes) & set(member.validation_classes)
-    (last,) = members_of(replace(spec, selection="last"), split)
+    (last,) = members_of(spec.with_settings(selection="last"), split)
     assert last.fit_classes == split.train_classes and last.validation_classes == ()
-    folds = members_of(replace(spec, folds=4), split)
+    folds = members_of(spec.with_settings(folds=4), split)
     assert sorted(name for each in folds for name in each.validation_classes) == sorted(
         split.train_classes
     )

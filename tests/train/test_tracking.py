@@ -11,7 +11,6 @@ import logging
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -286,7 +285,7 @@ def test_settings_are_flat_and_a_run_outside_a_store_keeps_its_own_folder(
     run: TrackedRun, spec: RunSpec, ladder: Ladder, tmp_path: Path
 ) -> None:
     assert run.directory == tmp_path
-    other = replace(spec, hyperparameters={"beta": 1.5})
+    other = spec.with_settings(hyperparameters={"beta": 1.5})
     alone = tracked_run(other, ladder.rungs[1], tmp_path / "alone")
     assert alone.directory == tmp_path / "alone"
     assert alone.settings["hyperparameters.beta"] == 1.5

@@ -141,7 +141,7 @@ def test_a_method_of_two_views_trains_on_cached_ones(
 ) -> None:
     comparing(cached_views=2)
     record = run("of_two_views")
-    assert record.spec.cached_views == 2
+    assert record.spec.training.cached_views == 2
     # Identical views would be told apart at once: two versions that differ are not.
     same = run("of_two_views", np.stack([some[1][0]] * 2))
     assert same.training["loss"] < record.training["loss"]
@@ -158,11 +158,11 @@ def test_the_settings_hold_for_heads_only(
     ladder_of_some: Ladder, comparing: Callable[..., None]
 ) -> None:
     comparing(cached_views=4)
-    assert one(ladder_of_some, "of_two_views").cached_views == 4
-    assert one(ladder_of_some, "of_two_views", cached_views=7).cached_views == 7
-    assert one(ladder_of_some, "of_two_views", train="all").cached_views == 0
-    assert one(ladder_of_some, "frozen", cached_views=7).cached_views == 0
-    assert one(ladder_of_some, "pca_whitening", cached_views=7).cached_views == 0
+    assert one(ladder_of_some, "of_two_views").training.cached_views == 4
+    assert one(ladder_of_some, "of_two_views", cached_views=7).training.cached_views == 7
+    assert one(ladder_of_some, "of_two_views", train="all").training.cached_views == 0
+    assert one(ladder_of_some, "frozen", cached_views=7).training.cached_views == 0
+    assert one(ladder_of_some, "pca_whitening", cached_views=7).training.cached_views == 0
     specs = plan(ladder_of_some, ["margin", "of_two_views"], [0])
     assert views_wanted(specs) == 4 and views_wanted(specs[:1]) == 0
     with pytest.raises(UsageError, match="--cached-views is for heads on cached features"):
@@ -174,7 +174,7 @@ def test_a_method_of_two_views_never_trains_on_one(
 ) -> None:
     comparing(cached_views=4)
     for few in (0, 1):
-        with pytest.raises(UsageError, match=f"--cached-views {few}: of_two_views compares two"):
+        with pytest.raises(UsageError, match=f"cached_views={few}: of_two_views compares two"):
             run("of_two_views", cached_views=few)
     for given, number in ((None, 0), (some[1], 3)):
         with pytest.raises(DataError, match=f"of_two_views trains on 4 .* and {number} are at"):

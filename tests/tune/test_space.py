@@ -124,6 +124,6 @@ def test_names_and_values_that_a_method_does_not_take_are_refused(
 
 def test_applied_values_win_over_typed_ones_and_defaults_are_left_out(ladder: Ladder) -> None:
     spec = spec_of(ladder, "margin:beta=2.0")
-    assert applied(spec, {"beta": 1.2}).hyperparameters == {}
-    assert applied(spec, {"margin": 0.3, "learning_rate": 0.5}).learning_rate == 0.5
+    assert applied(spec, {"beta": 1.2}).method.hyperparameters == {}
+    assert applied(spec, {"margin": 0.3, "learning_rate": 0.5}).training.learning_rate == 0.5
     assert settings_of(spec, ["beta", "margin"]) == {"beta": 2.0, "margin": 0.2}

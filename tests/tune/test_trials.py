@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +63,7 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> Callable[[Judge], list[list[str]]
 
 
 def beta(spec: RunSpec) -> float:
-    return float(spec.hyperparameters.get("beta", 1.2))
+    return float(spec.method.hyperparameters.get("beta", 1.2))
 
 
 def test_trial_0_is_the_setting_itself_and_the_best_is_the_highest(
@@ -72,7 +71,7 @@ def test_trial_0_is_the_setting_itself_and_the_best_is_the_highest(
 ) -> None:
     search = searched(ladder)
     (tuned,) = tune([search], ladder, Resources(features), Store(tmp_path), trials=5)
-    assert tuned.default.spec == search.spec and search.spec.measured_on == "validation"
+    assert tuned.default.spec == search.spec and search.spec.data.measured_on == "validation"
     assert [trial.number for trial in tuned.trials] == [0, 1, 2, 3, 4]
     values = [trial.value for trial in tuned.trials]
     assert tuned.best is not None and tuned.best.value == max(v for v in values if v is not None)
@@ -82,7 +81,7 @@ def test_trial_0_is_the_setting_itself_and_the_best_is_the_highest(
         assert record is not None
         assert record.metrics["mean_average_precision_at_r"] == trial.value
         assert 0.3 <= beta(trial.spec) <= 4.8
-        assert replace(trial.spec, hyperparameters={}) == search.spec
+        assert trial.spec.with_settings(hyperparameters={}) == search.spec
 
 
 def test_equal_values_leave_the_default(

@@ -66,8 +66,8 @@ def report_content(
 
 def _on_ladder(records: Sequence[RunRecord], ladder: Ladder) -> list[RunRecord]:
     done = [record for record in records if record.status == "done"]
-    known = [record for record in done if ladder.split_of(record.spec.split) is not None]
-    if not any(ladder.rung_of(record.spec.split) is not None for record in known):
+    known = [record for record in done if ladder.split_of(record.spec.data.split) is not None]
+    if not any(ladder.rung_of(record.spec.data.split) is not None for record in known):
         raise DataError("nothing to report: no finished runs on the rungs of this ladder.")
     if len(known) < len(done):
         LOG.warning(

@@ -72,7 +72,7 @@ def curves(
     the methods two at a time. Runs are numbers into the report's list of runs.
     """
     number = {method: index for index, method in enumerate(methods)}
-    runs = {(r.label, r.spec.split, r.spec.seed): run_numbers[r.id] for r in records}
+    runs = {(r.label, r.spec.data.split, r.spec.seed): run_numbers[r.id] for r in records}
     tables = {metric: _rows(records, ladder, metric) for metric in metrics}
     first = tables[metrics[0]]
     return {

@@ -55,7 +55,7 @@ def _runs(
     """The numbers of the runs behind each method, rung and number of shots, by seed."""
     found: dict[tuple[str, int, int], list[int]] = defaultdict(list)
     for record in sorted(records, key=lambda record: record.spec.seed):
-        rung = ladder.rung_of(record.spec.split)
+        rung = ladder.rung_of(record.spec.data.split)
         for shots in record.few_shot if rung is not None else ():
             found[record.label, rung or 0, int(shots)].append(run_numbers[record.id])
     return found

@@ -48,8 +48,8 @@ def boards(
     ladder's own `features`. A file that is damaged or not of its run is left out, with a warning.
     """
     made: dict[tuple[str, int], Board] = {}
-    for record in sorted(records, key=lambda r: (r.label, r.spec.split, r.spec.seed)):
-        rung = ladder.rung_of(record.spec.split)
+    for record in sorted(records, key=lambda r: (r.label, r.spec.data.split, r.spec.seed)):
+        rung = ladder.rung_of(record.spec.data.split)
         if rung is None or (record.label, rung) in made:
             continue
         embeddings = _embeddings(record, ladder.rungs[rung], store, features)
@@ -69,7 +69,7 @@ def _embeddings(
     except DataError as error:
         LOG.warning("left out of the gallery: %s", error)
         return None
-    ours = embeddings.source.fingerprint == record.spec.fingerprint
+    ours = embeddings.source.fingerprint == record.spec.data.fingerprint
     if not ours or not set(embeddings.class_names) <= set(split.test_classes):
         LOG.warning("left out of the gallery: %s does not hold test classes of its run", path)
         return None
@@ -84,8 +84,8 @@ def _frozen(record: RunRecord, split: Split, features: Features | None) -> Featu
     if features is None or not _is_frozen(record, features):
         return None
     spec = record.spec
-    chosen = features.subset(gallery_classes_of(split, spec.gallery_classes, spec.seed))
-    rows = subsample(chosen.labels, spec.gallery_images, spec.seed, "gallery", split.id)
+    chosen = features.subset(gallery_classes_of(split, spec.evaluation.gallery_classes, spec.seed))
+    rows = subsample(chosen.labels, spec.evaluation.gallery_images, spec.seed, "gallery", split.id)
     names = chosen.sample_names
     return Features(
         chosen.values[rows],
@@ -100,14 +100,19 @@ def _is_frozen(record: RunRecord, features: Features) -> bool:
     """Whether a run was evaluated on these very features, with nothing added."""
     spec, source = record.spec, features.source
     network = source.backbone, source.weights, source.preprocessing, source.precision
-    same = (spec.backbone, spec.weights, spec.preprocessing, spec.precision) == network
-    return same and spec.train == "none" and not spec.tricks
+    same = (
+        spec.model.backbone,
+        spec.model.weights,
+        spec.model.preprocessing,
+        spec.model.precision,
+    ) == network
+    return same and spec.model.train == "none" and not spec.tricks
 
 
 def _board(record: RunRecord, rung: int, embeddings: Features) -> Board:
     positives = np.bincount(embeddings.labels)[embeddings.labels] - 1
     asked = np.flatnonzero(positives > 0)
-    draw = generator(0, "report gallery", record.spec.split).permutation(len(asked))
+    draw = generator(0, "report gallery", record.spec.data.split).permutation(len(asked))
     drawn = asked[draw[:CANDIDATES]]
     lists = search(embeddings, drawn, positives[drawn])
     return Board(

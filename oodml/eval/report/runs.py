@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import MISSING, fields
+from dataclasses import MISSING
 from typing import TYPE_CHECKING, Any
 
-from oodml.runs.spec import RunSpec
+from oodml.runs.spec import SETTING_NAMES, default_of
 
 if TYPE_CHECKING:
     from oodml.runs.record import RunRecord
@@ -31,8 +31,8 @@ def runs_content(
         {
             "id": record.id,
             "method": number[record.label],
-            "rung": places[record.spec.split],
-            "split": record.spec.split,
+            "rung": places[record.spec.data.split],
+            "split": record.spec.data.split,
             "seed": record.spec.seed,
             "seconds": record.seconds,
             "metrics": plain(record.metrics),
@@ -61,16 +61,13 @@ def plain(value: Any) -> Any:
 
 
 def _settings(record: RunRecord) -> dict[str, Any]:
-    values = {each.name: getattr(record.spec, each.name) for each in fields(record.spec)}
+    values = record.spec.settings()
     return {key: plain(value) for key, value in values.items() if key not in ("split", "seed")}
 
 
 def _defaults() -> dict[str, Any]:
-    return {
-        each.name: each.default
-        for each in fields(RunSpec)
-        if each.default is not MISSING and each.name != "seed"
-    }
+    defaults = {name: default_of(name) for name in SETTING_NAMES if name != "seed"}
+    return {name: value for name, value in defaults.items() if value is not MISSING}
 
 
 def _shared(known: dict[str, int], value: Any) -> int:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from oodml.errors import DataError
+from oodml.runs.spec import SETTING_NAMES
 
 if TYPE_CHECKING:
     from oodml.runs.record import RunRecord
@@ -28,8 +28,7 @@ def check_comparable(chosen: Sequence[tuple[RunRecord, int]], ladder: Ladder) ->
     That is: made on other data than the ladder's; a shift of another FID level, or of another size
     than the ladder's rung has; runs of one method that differ in more than split and seed; runs
     measured on galleries of different sizes, on test and on validation classes, or by different
-    protocols; different networks, except
-    that embeddings made elsewhere may stand beside any.
+    protocols; different networks, except that embeddings made elsewhere may stand beside any.
     """
     first: dict[str, RunRecord] = {}
     for record, _ in chosen:
@@ -38,19 +37,19 @@ def check_comparable(chosen: Sequence[tuple[RunRecord, int]], ladder: Ladder) ->
         _check_settings(record, first.setdefault(record.label, record))
     records = list(first.values())
     _check_shared(records, _SHARED)
-    _check_shared([each for each in records if each.spec.backbone != EMBEDDINGS], _NETWORK)
+    _check_shared([each for each in records if each.spec.model.backbone != EMBEDDINGS], _NETWORK)
 
 
 def _check_data(record: RunRecord, ladder: Ladder) -> None:
-    if record.spec.fingerprint != ladder.features.fingerprint:
+    if record.spec.data.fingerprint != ladder.features.fingerprint:
         raise DataError(
             f"run {record.id} was made on other data than the ladder: fingerprint "
-            f"{record.spec.fingerprint}, the ladder's is {ladder.features.fingerprint}."
+            f"{record.spec.data.fingerprint}, the ladder's is {ladder.features.fingerprint}."
         )
 
 
 def _check_shift(record: RunRecord, ladder: Ladder) -> None:
-    split = ladder.split_of(record.spec.split)
+    split = ladder.split_of(record.spec.data.split)
     if not record.shift or split is None or split.shift is None:
         return
     level, fid = record.shift.get("level"), record.shift.get("fid")
@@ -68,10 +67,9 @@ def _check_shift(record: RunRecord, ladder: Ladder) -> None:
 
 def _check_settings(record: RunRecord, other: RunRecord) -> None:
     # Thousands of records pass here, nearly all of them equal.
-    if replace(record.spec, split=other.spec.split, seed=other.spec.seed) == other.spec:
+    if record.spec.with_settings(split=other.spec.data.split, seed=other.spec.seed) == other.spec:
         return
-    ours, theirs = record.spec.to_json(), other.spec.to_json()
-    differing = _differing(ours, theirs, (ours.keys() | theirs.keys()) - {"split", "seed"})
+    differing = _differing(record, other, SETTING_NAMES.keys() - {"split", "seed"})
     if differing:
         raise DataError(
             f"runs {other.id} and {record.id} are both {record.label!r} and differ in "
@@ -81,7 +79,7 @@ def _check_settings(record: RunRecord, other: RunRecord) -> None:
 
 def _check_shared(records: Sequence[RunRecord], keys: Iterable[str]) -> None:
     for record in records[1:]:
-        differing = _differing(record.spec.to_json(), records[0].spec.to_json(), keys)
+        differing = _differing(record, records[0], keys)
         if differing:
             raise DataError(
                 f"runs {records[0].id} ({records[0].label}) and {record.id} ({record.label}) "
@@ -90,12 +88,9 @@ def _check_shared(records: Sequence[RunRecord], keys: Iterable[str]) -> None:
             )
 
 
-def _differing(ours: dict[str, Any], theirs: dict[str, Any], keys: Iterable[str]) -> list[str]:
-    return [
-        f"{key} ({_shown(theirs.get(key, 'default'))} and {_shown(ours.get(key, 'default'))})"
-        for key in sorted(keys)
-        if ours.get(key) != theirs.get(key)
-    ]
+def _differing(ours: RunRecord, theirs: RunRecord, keys: Iterable[str]) -> list[str]:
+    pairs = [(key, theirs.spec.setting(key), ours.spec.setting(key)) for key in sorted(keys)]
+    return [f"{key} ({_shown(old)} and {_shown(new)})" for key, old, new in pairs if old != new]
 
 
 def _shown(value: Any) -> str:

@@ -91,7 +91,7 @@ def _row(records: Sequence[RunRecord], rung: int, ladder: Ladder, metric: str) -
     return SummaryRow(
         records[0].label,
         rung,
-        records[0].spec.split,
+        records[0].spec.data.split,
         ladder.rungs[rung].fid,
         len(seeds),
         mean,
@@ -99,7 +99,7 @@ def _row(records: Sequence[RunRecord], rung: int, ladder: Ladder, metric: str) -
         high,
         values,
         seeds,
-        fixed=records[0].spec.train == "none",
+        fixed=records[0].spec.model.train == "none",
     )
 
 
@@ -171,7 +171,7 @@ def comparable_runs(records: Iterable[RunRecord], ladder: Ladder) -> list[tuple[
     Runs on other splits are left out, with a warning. Raises `DataError` as `check_comparable`.
     """
     done = [record for record in records if record.status == "done"]
-    placed = [(record, ladder.rung_of(record.spec.split)) for record in done]
+    placed = [(record, ladder.rung_of(record.spec.data.split)) for record in done]
     chosen = [(record, rung) for record, rung in placed if rung is not None]
     if len(chosen) < len(done):
         logger.warning(

@@ -40,9 +40,9 @@ class Rates:
 
 def rates_of(spec: RunSpec) -> Rates:
     """The rates of a run's adaptation; `few_shot_rate` 0 stands for what suits what is trained."""
-    usual = NETWORK_FACTOR if spec.train == "all" else HEAD_FACTOR
-    factor = spec.few_shot_rate or usual
-    return Rates(factor * spec.learning_rate, spec.criterion_learning_rate)
+    usual = NETWORK_FACTOR if spec.model.train == "all" else HEAD_FACTOR
+    factor = spec.few_shot.rate or usual
+    return Rates(factor * spec.training.learning_rate, spec.training.criterion_learning_rate)
 
 
 def adapt(
@@ -108,7 +108,7 @@ def _encoded(model: Objective, criterion: Criterion, inputs: Tensor) -> Encoded:
     the very embeddings that retrieval compares.
     """
     with torch.autocast(
-        inputs.device.type, torch.bfloat16, enabled=model.spec.training_precision == "bf16"
+        inputs.device.type, torch.bfloat16, enabled=model.spec.training.precision == "bf16"
     ):
         values = model.embed(inputs) if criterion.normalized else model.output(inputs)
     values = values.float()

@@ -79,9 +79,9 @@ def few_shot(
 
 
 def _check(spec: RunSpec) -> None:
-    if spec.few_shot not in ADAPTED:
-        raise UsageError(f"--few-shot {spec.few_shot!r}: give 'head' or 'all'.")
-    if spec.mix:
+    if spec.few_shot.adapt not in ADAPTED:
+        raise UsageError(f"--few-shot {spec.few_shot.adapt!r}: give 'head' or 'all'.")
+    if spec.evaluation.mix:
         raise UsageError("--mix scales by the training samples' lengths, which --few-shot moves.")
 
 
@@ -101,7 +101,7 @@ def _drawn(spec: RunSpec, split: Split, resources: Resources) -> list[Episode]:
 def _adapted(
     spec: RunSpec, tasks: Sequence[Task], start: StartingPoint
 ) -> list[dict[str, Figures]]:
-    steps = spec.few_shot_steps or _steps(spec, tasks[0].shots)
+    steps = spec.few_shot.steps or _steps(spec, tasks[0].shots)
     shapes = [batch_shape(task, spec) for task in tasks]
     begun = time.monotonic()
     models = _together(spec, tasks, shapes, steps, start)
@@ -122,7 +122,7 @@ def _adapted(
 
 def _steps(spec: RunSpec, shots: int) -> int:
     published = STEPS_OF_FEW if shots < MANY_SHOTS else STEPS
-    return published if spec.train == "all" else round(published * SHARE_OF_HEADS)
+    return published if spec.model.train == "all" else round(published * SHARE_OF_HEADS)
 
 
 def _together(
@@ -137,7 +137,7 @@ def _together(
     if heads is None:
         return None
     dimension, shape = models[0].model.embedding_dim, shapes[0]
-    loss = episodes_loss(spec.few_shot_criterion, len(tasks), tasks[0].classes, dimension)
+    loss = episodes_loss(spec.few_shot.criterion, len(tasks), tasks[0].classes, dimension)
     if loss is None:
         return None
     batches = [batches_of(task, shape, steps) for task in tasks]
@@ -156,7 +156,7 @@ def _alone(spec: RunSpec, task: Task, shape: Shape, steps: int, start: StartingP
 
 
 def _criterion(spec: RunSpec, task: Task, dimension: int) -> Criterion:
-    name, hyperparameters = parse_method(spec.few_shot_criterion)
+    name, hyperparameters = parse_method(spec.few_shot.criterion)
     with seeded(task.seed, "criterion"):
         return get_method(name).criterion(task.classes, dimension, hyperparameters)
 
@@ -176,6 +176,6 @@ def _figures(
 
 
 def _measured(spec: RunSpec, embeddings: Features, device: str) -> Figures:
-    if spec.rerank:
+    if spec.evaluation.rerank:
         return evaluate_reranked(embeddings)
     return evaluate(embeddings, device=device)

@@ -37,12 +37,12 @@ def identity_objective(spec: RunSpec, support: Tensor) -> Objective:
     """
     dimension = support.shape[1]
     model = EmbeddingModel(nn.Identity(), 1, 1)
-    if dimension <= spec.embedding_dim:
+    if dimension <= spec.model.embedding_dim:
         whole = nn.Linear(dimension, dimension, bias=False)
         nn.init.eye_(whole.weight)
         model.head = whole
     else:
-        turned = Turned(principal_directions(support, spec.embedding_dim))
+        turned = Turned(principal_directions(support, spec.model.embedding_dim))
         model.head = turned  # type: ignore[assignment]
     model.dimension = model.embedding_dim = dimension
     return Objective(spec, model, Criterion(nn.Identity()))

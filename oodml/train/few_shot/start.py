@@ -57,7 +57,7 @@ class StartingPoint:
             return cls(spec, resources.device, rows, features, pooled, None)
         start = copied(objective)
         start.spec = spec
-        if spec.few_shot == "head" or spec.train != "all":
+        if spec.few_shot.adapt == "head" or spec.model.train != "all":
             samples = Pooled.of(start, samples, resources.device)
             start.model.trunk = nn.Identity()
         return cls(spec, resources.device, rows, features, samples, start)
@@ -99,7 +99,7 @@ class Pooled:
             return objective.model.trunk(inputs).float()  # type: ignore[no-any-return]
 
         values = encoded_rows(objective, samples, every, trunk, device)
-        if not objective.spec.flip:
+        if not objective.spec.evaluation.flip:
             return cls(values, samples.labels)
         mirrored = encoded_rows(objective, samples, every, trunk, device, flip=True)
         return cls(values, samples.labels, mirrored)

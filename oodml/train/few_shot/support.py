@@ -50,9 +50,9 @@ def task_of(episode: Episode, spec: RunSpec, rows: Indices, labels: Indices) -> 
         if places.max(initial=0) >= len(rows) or not np.array_equal(rows[places], part):
             raise DataError(
                 f"episode {episode.number} of {episode.shots} shots holds samples that are not of "
-                f"the test classes of split {spec.split}; draw it for this rung."
+                f"the test classes of split {spec.data.split}; draw it for this rung."
             )
-    seed = derive_seed(spec.seed, "few_shot", spec.split, episode.shots, episode.number)
+    seed = derive_seed(spec.seed, "few_shot", spec.data.split, episode.shots, episode.number)
     own = np.unique(labels[support], return_inverse=True)[1].astype(np.int64)
     return Task(episode.shots, episode.number, seed, support, query, own)
 
@@ -76,14 +76,16 @@ def batch_shape(task: Task, spec: RunSpec) -> Shape:
             f"few-shot: the support of episode {task.number} has {classes} classes and a class of "
             f"{fewest} samples: adaptation needs pairs, so give 2 shots or more and 2 classes."
         )
-    if spec.batch_size < 4:
-        raise UsageError(f"--train-batch-size {spec.batch_size}: few-shot needs at least 4.")
-    samples = min(max(spec.samples_per_class, 2), fewest, spec.batch_size // 2)
-    wanted = spec.batch_size // samples
+    if spec.training.batch_size < 4:
+        raise UsageError(
+            f"--train-batch-size {spec.training.batch_size}: few-shot needs at least 4."
+        )
+    samples = min(max(spec.training.samples_per_class, 2), fewest, spec.training.batch_size // 2)
+    wanted = spec.training.batch_size // samples
     if wanted > classes and task.number == 0:
         log.warning(
             "%s: %d shots: batches of %d in place of %d, for the support has %d classes.",
-            spec.label, task.shots, classes * samples, spec.batch_size, classes,
+            spec.label, task.shots, classes * samples, spec.training.batch_size, classes,
         )  # fmt: skip
     return Shape(min(wanted, classes), samples)
 

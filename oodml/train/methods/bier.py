@@ -86,11 +86,13 @@ class BoostedLearners(Objective):
         """The trunk, and what stands behind it at `head_rate` times its rate."""
         spec = self.spec
         trunk = trainable(self.model.trunk)
-        rate = spec.learning_rate * (self.head_rate if trunk else 1.0)
+        rate = spec.training.learning_rate * (self.head_rate if trunk else 1.0)
         behind = nn.ModuleList([self.model.head, *self._regressors()])
         return groups(
-            ParameterGroup(trunk, spec.learning_rate, spec.weight_decay, warm=False),
-            ParameterGroup(trainable(behind), rate, spec.weight_decay),
+            ParameterGroup(
+                trunk, spec.training.learning_rate, spec.training.weight_decay, warm=False
+            ),
+            ParameterGroup(trainable(behind), rate, spec.training.weight_decay),
         )
 
     def _regressors(self) -> list[nn.Module]:

@@ -104,7 +104,7 @@ class DiVA(SeveralHeads):
         self.sizes, self.alpha, self.temperature = sizes, alpha, temperature
         self.class_weight = class_weight
         self.slow = MomentumCopy(model, momentum)
-        self.queue = Queue(max(queue_batches, 1) * spec.batch_size, sizes[1])
+        self.queue = Queue(max(queue_batches, 1) * spec.training.batch_size, sizes[1])
         self.recent: Tensor | None = None
 
     def begin_epoch(self, training: Training, epoch: int) -> None:
@@ -119,7 +119,7 @@ class DiVA(SeveralHeads):
     def _keys(self, inputs: Tensor) -> Tensor:
         """What the slow copy makes of inputs, the slice of self-similarity: (B, d)."""
         with torch.autocast(
-            inputs.device.type, torch.bfloat16, enabled=self.spec.training_precision == "bf16"
+            inputs.device.type, torch.bfloat16, enabled=self.spec.training.precision == "bf16"
         ):
             output = self.slow(inputs)
         return functional.normalize(torch.split(output, self.sizes, dim=1)[1], dim=1)

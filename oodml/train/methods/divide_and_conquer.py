@@ -64,7 +64,7 @@ class DivideAndConquer(DividedTraining):
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """With the slices' losses at the losses' rate."""
-        rate = self.spec.criterion_learning_rate
+        rate = self.spec.training.criterion_learning_rate
         return super().parameter_groups() + groups(
             ParameterGroup(trainable(self.slice_criteria), rate, 0.0)
         )

@@ -100,7 +100,7 @@ class HierarchicalDivideAndConquer(DividedTraining):
     def parameter_groups(self) -> list[ParameterGroup]:
         """With the masks of all levels at their own rate."""
         return super().parameter_groups() + groups(
-            ParameterGroup(trainable(self.masks), self.mask_rate, self.spec.weight_decay)
+            ParameterGroup(trainable(self.masks), self.mask_rate, self.spec.training.weight_decay)
         )
 
     def clustered(self, training: Training, epoch: int) -> Labels:

@@ -136,7 +136,7 @@ class InterclassMining(TwoHeads):
         random = generator(training.seed, "auxiliary", epoch)
         auxiliary = BalancedBatches(
             clusters,
-            self.spec.batch_size,
+            self.spec.training.batch_size,
             self.samples_per_cluster,
             seed=derive_seed(training.seed, "auxiliary batches"),
             batches=self.batches(training).batches,

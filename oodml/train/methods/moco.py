@@ -65,10 +65,9 @@ class MomentumContrast(Objective):
     ) -> None:
         if temperature <= 0:
             raise UsageError(f"moco: temperature={temperature} is not above 0.")
-        if memory_size < spec.batch_size:
-            raise UsageError(
-                f"moco: memory_size={memory_size} is less than a batch of {spec.batch_size}."
-            )
+        batch = spec.training.batch_size
+        if memory_size < batch:
+            raise UsageError(f"moco: memory_size={memory_size} is less than a batch of {batch}.")
         super().__init__(spec, model, AgainstQueue(temperature, supervised))
         self.slow = MomentumCopy(model, momentum)
         self.queue = Queue(memory_size, model.embedding_dim)
@@ -84,7 +83,7 @@ class MomentumContrast(Objective):
     def keys(self, inputs: Tensor) -> Tensor:
         """The unit-length embeddings of inputs by the slow copy, gathered, without gradient."""
         with torch.autocast(
-            inputs.device.type, torch.bfloat16, enabled=self.spec.training_precision == "bf16"
+            inputs.device.type, torch.bfloat16, enabled=self.spec.training.precision == "bf16"
         ):
             output = self.slow(inputs)
         return gathered(functional.normalize(output, dim=1))

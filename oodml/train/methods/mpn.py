@@ -73,10 +73,11 @@ class IntraBatchConnections(Objective):
                 f"mpn: heads={heads} does not divide the embedding's {size} dimensions; "
                 "give a number that does."
             )
-        if redraw and (spec.batches != "balanced" or not class_numbers(spec.batch_size)):
+        batches, drawn = spec.training.batches, spec.training.batch_size
+        if redraw and (batches != "balanced" or not class_numbers(drawn)):
             raise UsageError(
-                f"mpn: redraw=true divides balanced batches evenly, not {spec.batches} ones of "
-                f"{spec.batch_size}; give batches=balanced and another batch_size."
+                f"mpn: redraw=true divides balanced batches evenly, not {batches} ones of {drawn}; "
+                "give batches=balanced and another batch_size."
             )
         messages = None
         if layers > 0:
@@ -91,13 +92,13 @@ class IntraBatchConnections(Objective):
         if not self.redraw:
             return super().loader(training, epoch)
         spec = self.spec
-        numbers = class_numbers(spec.batch_size)
+        numbers = class_numbers(spec.training.batch_size)
         classes = int(generator(training.seed, "classes of a batch", epoch).choice(numbers))
         batches = batches_for(
-            spec.batches,
+            spec.training.batches,
             training.labels.numpy(),
-            spec.batch_size,
-            spec.batch_size // classes,
+            spec.training.batch_size,
+            spec.training.batch_size // classes,
             seed=training.seed,
             batches=self.batches(training).batches,
         )

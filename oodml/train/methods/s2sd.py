@@ -61,8 +61,10 @@ class SelfDistillation(Objective):
         """The base's, the target heads with the network's rate, their losses with the losses'."""
         spec = self.spec
         return super().parameter_groups() + groups(
-            ParameterGroup(trainable(self.targets), spec.learning_rate, spec.weight_decay),
-            ParameterGroup(trainable(self.registered), spec.criterion_learning_rate, 0.0),
+            ParameterGroup(
+                trainable(self.targets), spec.training.learning_rate, spec.training.weight_decay
+            ),
+            ParameterGroup(trainable(self.registered), spec.training.criterion_learning_rate, 0.0),
         )
 
     def loss(self, batch: Batch) -> Tensor:

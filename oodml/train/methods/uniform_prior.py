@@ -62,7 +62,7 @@ class UniformPrior(Objective):
             nn.Flatten(0),
         )
         self.optimizer = torch.optim.Adam(
-            self.discriminator.parameters(), lr=spec.learning_rate, betas=(0.5, 0.999)
+            self.discriminator.parameters(), lr=spec.training.learning_rate, betas=(0.5, 0.999)
         )
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 

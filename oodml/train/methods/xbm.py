@@ -36,10 +36,9 @@ class CrossBatchMemory(Objective):
         warmup: float,
     ) -> None:
         super().__init__(spec, model, criterion)
-        if memory_size < spec.batch_size:
-            raise UsageError(
-                f"xbm: memory_size={memory_size} is less than a batch of {spec.batch_size}."
-            )
+        batch = spec.training.batch_size
+        if memory_size < batch:
+            raise UsageError(f"xbm: memory_size={memory_size} is less than a batch of {batch}.")
         self.weight, self.warmup = weight, warmup
         self.queue = Queue(memory_size, model.embedding_dim)
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))

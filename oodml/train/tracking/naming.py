@@ -69,7 +69,7 @@ def _flat(settings: Mapping[str, Any], before: str = "") -> dict[str, str | int 
 def final_figures(record: RunRecord) -> dict[str, float]:
     """The results of a run: `test/recall_at_1`, `shift/fid`, `seconds`, and their like."""
     groups: list[tuple[str, Mapping[str, Any]]] = [
-        (record.spec.measured_on, record.metrics),
+        (record.spec.data.measured_on, record.metrics),
         ("shift", record.shift),
     ]
     found = {

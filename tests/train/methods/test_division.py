@@ -87,7 +87,7 @@ def test_one_cluster_is_the_baseline_bit_for_bit(
 ) -> None:
     plain, one = made(base, pool, ladder), made(f"{method},base={base}", pool, ladder)
     for objective in (plain, one):
-        directory = tmp_path / objective.spec.method
+        directory = tmp_path / objective.spec.method.name
         directory.mkdir()
         fit(objective, training, directory)
     state = one.state_dict()

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import make_spec
 from torch import Tensor, nn
 from torch.nn import functional
 
 from oodml.errors import UsageError
-from oodml.runs.spec import RunSpec
 from oodml.train.methods.bier import (
     ActivationDecorrelation,
     AdversarialDecorrelation,
@@ -34,7 +34,7 @@ LABELS = torch.arange(CLASSES).repeat_interleave(3)
 
 def bier(trunk: nn.Module | None = None, **own: Any) -> BoostedLearners:
     torch.manual_seed(0)
-    spec = RunSpec("d", "f", "s", "bier", "b", "w", "p", learning_rate=0.01)
+    spec = make_spec("bier", learning_rate=0.01)
     model = EmbeddingModel(trunk or nn.Identity(), 10, DIMENSION)
     made = make_objective(get_method("bier").build_with(CLASSES, DIMENSION, own), spec, model)
     assert isinstance(made, BoostedLearners)

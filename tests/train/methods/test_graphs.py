@@ -237,9 +237,13 @@ def test_whole_networks_take_the_papers_settings(
     hyperparameters: dict[str, Any],
 ) -> None:
     (spec,) = plan(small_ladder, [method], [0], rungs=[0], train="all", recipe=family)
-    assert (spec.batch_size, spec.samples_per_class, spec.learning_rate) == batch
-    assert spec.criterion_learning_rate == spec.learning_rate
-    assert spec.hyperparameters == hyperparameters
+    assert (
+        spec.training.batch_size,
+        spec.training.samples_per_class,
+        spec.training.learning_rate,
+    ) == batch
+    assert spec.training.criterion_learning_rate == spec.training.learning_rate
+    assert spec.method.hyperparameters == hyperparameters
 
 
 def test_attention_reaches_every_sample_of_the_batch_itself_included() -> None:

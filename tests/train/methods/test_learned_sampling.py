@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import make_features
+from conftest import make_features, make_spec
 from torch import Tensor
 from torch.nn import functional
 
@@ -55,8 +55,7 @@ def training_of(pool: Features) -> Training:
 
 
 def spec_of(method: str, **settings: Any) -> RunSpec:
-    return RunSpec(
-        "d", "f", "s", method, "b", "w", "p", embedding_dim=4,
+    return make_spec(method, embedding_dim=4,
         **{"batch_size": 24, "steps": 12, **settings},
     )  # fmt: skip
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import make_spec
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -16,7 +17,6 @@ from oodml.data import load_dataset
 from oodml.errors import UsageError
 from oodml.features.backbones.registry import load_backbone
 from oodml.features.features import extract_features
-from oodml.runs.spec import RunSpec
 from oodml.splits.build import build_ladder
 from oodml.train.build import Resources
 from oodml.train.data import FeatureSamples
@@ -33,7 +33,7 @@ TRAINING = Training(FeatureSamples(np.zeros((8, 6), np.float32), LABELS.numpy())
 
 def make(**own: Any) -> MomentumContrast:
     torch.manual_seed(0)
-    spec = RunSpec("d", "f", "s", "moco", "b", "w", "p", batch_size=8, learning_rate=0.01)
+    spec = make_spec("moco", batch_size=8, learning_rate=0.01)
     model = EmbeddingModel(nn.Identity(), 6, 4)
     built = get_method("moco").build_with(4, 4, {"memory_size": 16, **own})
     made = make_objective(built, spec, model)

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pytest
 import torch
+from conftest import make_spec
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -15,7 +16,6 @@ from oodml.data import load_dataset
 from oodml.errors import UsageError
 from oodml.features.backbones.registry import load_backbone
 from oodml.features.features import extract_features
-from oodml.runs.spec import RunSpec
 from oodml.splits.build import build_ladder
 from oodml.train import checkpoint
 from oodml.train.build import Resources
@@ -39,8 +39,7 @@ Kind = TypeVar("Kind", bound=Objective)
 
 def make(method: str, dimension: int = DIMENSION, steps: int = 9, **own: Any) -> Objective:
     """A method over 10 features; the same seed for every one of them."""
-    spec = RunSpec(
-        "d", "f", "s", method, "b", "w", "p", batch_size=12, samples_per_class=3, steps=steps,
+    spec = make_spec(method, batch_size=12, samples_per_class=3, steps=steps,
         learning_rate=0.01, criterion_learning_rate=0.01, embedding_dim=dimension,
     )  # fmt: skip
     with seeded(0, "init"):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import make_features
+from conftest import make_features, make_spec
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -18,7 +18,6 @@ from oodml.data import load_dataset
 from oodml.errors import UsageError
 from oodml.features.backbones.registry import load_backbone
 from oodml.features.features import extract_features
-from oodml.runs.spec import RunSpec
 from oodml.splits.build import build_ladder
 from oodml.train.build import Resources
 from oodml.train.data import FeatureSamples
@@ -43,7 +42,7 @@ LABELS = torch.arange(CLASSES).repeat_interleave(2)
 
 def make(method: str, trunk: nn.Module | None = None, **own: Any) -> Objective:
     torch.manual_seed(0)
-    spec = RunSpec("d", "f", "s", method, "b", "w", "p", batch_size=12, learning_rate=0.01)
+    spec = make_spec(method, batch_size=12, learning_rate=0.01)
     model = EmbeddingModel(trunk or nn.Identity(), SIZE, DIMENSION)
     return make_objective(get_method(method).build_with(CLASSES, DIMENSION, own), spec, model)
 
@@ -74,9 +73,7 @@ def loss(objective: Objective, batch: Batch, seed: int = 0) -> Tensor:
 def trained(objective: Objective, directory: Path, steps: int = 12) -> dict[str, Tensor]:
     pool = make_features(CLASSES, 4, SIZE)
     directory.mkdir()
-    objective.spec = RunSpec(
-        "d", "f", "s", "m", "b", "w", "p", batch_size=12, samples_per_class=2, steps=steps
-    )
+    objective.spec = make_spec("m", batch_size=12, samples_per_class=2, steps=steps)
     fit(objective, Training(FeatureSamples(pool.values, pool.labels), 0), directory)
     return {k: v for k, v in objective.state_dict().items() if k.startswith("model.")}
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import make_spec
 from torch import Tensor, nn
 from torch.nn import functional
 
 from oodml.errors import UsageError
-from oodml.runs.spec import RunSpec
 from oodml.train.methods.s2sd import SelfDistillation, divergence, sizes_in
 from oodml.train.methods.uniform_prior import UniformPrior, taken_for_noise, told_apart
 from oodml.train.model import EmbeddingModel
@@ -25,7 +25,7 @@ LABELS = torch.arange(CLASSES).repeat_interleave(2)
 
 def make(method: str, trunk: nn.Module | None = None, size: int = 10, **own: Any) -> Objective:
     torch.manual_seed(0)
-    spec = RunSpec("d", "f", "s", method, "b", "w", "p", batch_size=12, learning_rate=0.01)
+    spec = make_spec(method, batch_size=12, learning_rate=0.01)
     model = EmbeddingModel(trunk or nn.Identity(), size, DIMENSION)
     built = get_method(method).build_with(CLASSES, DIMENSION, own)
     return make_objective(built, spec, model)

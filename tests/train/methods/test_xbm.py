@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import make_spec
 from torch import Tensor, nn
 from torch.nn import functional
 
 from oodml.errors import UsageError
-from oodml.runs.spec import RunSpec
 from oodml.train.data import FeatureSamples
 from oodml.train.methods.parts.queue import Queue, loss_against
 from oodml.train.methods.xbm import CrossBatchMemory
@@ -29,7 +29,7 @@ def make(
     method: str = "xbm", samples: int = 12, steps: int = 100, **hyperparameters: Any
 ) -> Objective:
     torch.manual_seed(0)
-    spec = RunSpec("d", "f", "s", method, "b", "w", "p", batch_size=samples, steps=steps)
+    spec = make_spec(method, batch_size=samples, steps=steps)
     model = EmbeddingModel(nn.Identity(), SIZE, DIMENSION)
     built = get_method(method).build_with(CLASSES, DIMENSION, hyperparameters)
     return make_objective(built, spec, model)

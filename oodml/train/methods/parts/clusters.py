@@ -52,9 +52,9 @@ class DividedTraining(Objective):
     ) -> None:
         super().__init__(spec, model, criterion)
         if period < 1:
-            raise UsageError(f"{spec.method}: period={period}: give 1 or more.")
+            raise UsageError(f"{spec.method.name}: period={period}: give 1 or more.")
         if not 0 <= joint <= 1:
-            raise UsageError(f"{spec.method}: joint={joint} is no share: give 0 to 1.")
+            raise UsageError(f"{spec.method.name}: joint={joint} is no share: give 0 to 1.")
         self.period, self.joint = period, joint
         self.clusters: Labels | None = None
         self.joint_from = 0
@@ -178,11 +178,18 @@ def batches_in_turn(
 
 def _batches(spec: RunSpec, classes: Labels, batches: int, seed: int) -> Batches:
     number = len(np.unique(classes))
-    fill = min(spec.batch_size, len(classes)) // number
+    fill = min(spec.training.batch_size, len(classes)) // number
     # In multiples, so that what divides among processes still does.
-    samples_per_class = max(1, fill // spec.samples_per_class) * spec.samples_per_class
+    samples_per_class = (
+        max(1, fill // spec.training.samples_per_class) * spec.training.samples_per_class
+    )
     return batches_for(
-        spec.batches, classes, spec.batch_size, samples_per_class, seed=seed, batches=batches
+        spec.training.batches,
+        classes,
+        spec.training.batch_size,
+        samples_per_class,
+        seed=seed,
+        batches=batches,
     )
 
 

@@ -89,8 +89,12 @@ class SeveralHeads(Objective):
         """The base's, the other losses' with the losses' rate, the adversaries with their decay."""
         spec = self.spec
         return super().parameter_groups() + groups(
-            ParameterGroup(trainable(self.other_criteria), spec.criterion_learning_rate, 0.0),
-            ParameterGroup(trainable(self.adversaries), spec.learning_rate, REGRESSOR_DECAY),
+            ParameterGroup(
+                trainable(self.other_criteria), spec.training.criterion_learning_rate, 0.0
+            ),
+            ParameterGroup(
+                trainable(self.adversaries), spec.training.learning_rate, REGRESSOR_DECAY
+            ),
         )
 
     def shared_content(self, own: Encoded, others: Sequence[Encoded]) -> Tensor | float:
@@ -131,7 +135,9 @@ class TwoHeads(SeveralHeads):
         """With the second head at the first one's rate."""
         spec = self.spec
         return super().parameter_groups() + groups(
-            ParameterGroup(trainable(self.second), spec.learning_rate, spec.weight_decay)
+            ParameterGroup(
+                trainable(self.second), spec.training.learning_rate, spec.training.weight_decay
+            )
         )
 
     def second_of(self, encoded: Encoded) -> Encoded:
