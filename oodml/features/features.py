@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -14,7 +15,7 @@ import numpy.typing as npt
 
 from oodml.errors import DataError, UsageError
 from oodml.features.array_files import read_npz, text_bytes
-from oodml.files import atomic_write, parse_json
+from oodml.files import atomic_write, digest, parse_json
 from oodml.records import checked_fields
 
 if TYPE_CHECKING:
@@ -77,6 +78,27 @@ class Features:
         object.__setattr__(self, "labels", np.asarray(self.labels).astype(np.int64, copy=False))
         _check_shapes(self)
         _check_finite(self.values, self.sample_names)
+
+    @classmethod
+    def from_arrays(
+        cls, values: Any, labels: Any, class_names: Sequence[str] | None = None
+    ) -> Features:
+        """Features made elsewhere: `values` (n, d) and `labels` (n,), NumPy arrays or tensors.
+
+        Labels index `class_names`; without these they may be any numbers or names, and name the
+        classes, of which only those that occur are there. The contents stand in for what made
+        them: equal arrays are the same features. Raises `DataError` as the class does.
+        """
+        given, named = (_to_numpy(array) for array in (values, labels))
+        if class_names is None:
+            found, named = np.unique(named, return_inverse=True)
+            class_names = [str(name) for name in found]
+        unknown = FeatureSource("arrays", "", "arrays", "unknown", "unknown", "fp32")
+        made = cls(given, named, tuple(class_names), unknown)
+        contents = hashlib.sha256(np.ascontiguousarray(made.values).data)
+        contents.update(np.ascontiguousarray(made.labels).data)
+        fingerprint = digest([contents.hexdigest(), made.values.shape, made.class_names], 16)
+        return replace(made, source=unknown.with_data("arrays", fingerprint))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -161,6 +183,10 @@ def _described(record: dict[str, Any]) -> dict[str, Any]:
     return {**known, "source": FeatureSource(**source)}
 
 
+def _to_numpy(array: Any) -> npt.NDArray[Any]:
+    return np.asarray(array.detach().cpu().numpy() if hasattr(array, "detach") else array)
+
+
 def _check_types(features: Features) -> None:
     for name, allowed in (("values", "fiu"), ("labels", "iu")):
         kind = np.asarray(getattr(features, name)).dtype
@@ -203,6 +229,15 @@ def _check_finite(values: npt.NDArray[np.float32], sample_names: tuple[str, ...]
 def _some(names: Sequence[str], limit: int = 6) -> str:
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + more
+
+
+def require_one_network(a: Features, b: Features) -> None:
+    """Raise `DataError` for features of different networks, inputs or precisions."""
+    if a.source.network != b.source.network:
+        raise DataError(
+            f"A was made by {a.source.network}, B by {b.source.network}; distances between "
+            "different networks, inputs or precisions mean nothing."
+        )
 
 
 def extract_features(

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from oodml.errors import DataError, OodmlError
+from oodml.features.features import Features, require_one_network
 from oodml.fid.arrays import Matrix, Real, covariance_array, mean_array, real_array, sample_array
 from oodml.fid.matrix_root import (
     EPSILON,
@@ -57,8 +58,12 @@ class FrechetTerms:
 def frechet_distance(a: Any, b: Any, *, tolerance: float = TOLERANCE) -> float:
     """The Frechet distance between the samples `a` (n1, d) and `b` (n2, d).
 
-    See `frechet_terms`, of which this is `.value`.
+    Both are arrays, tensors or `Features`. See `frechet_terms`, of which this is `.value`. Raises
+    DataError, besides, for features of two different networks.
     """
+    if isinstance(a, Features) and isinstance(b, Features):
+        require_one_network(a, b)
+    a, b = (side.values if isinstance(side, Features) else side for side in (a, b))
     return frechet_terms(a, b, tolerance=tolerance).value
 
 

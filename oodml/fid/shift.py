@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from oodml.errors import DataError
-from oodml.features.features import Features, FeatureSource
+from oodml.features.features import Features, FeatureSource, require_one_network
 from oodml.fid.class_moments import ClassMoments, Indices, Moments, split_terms
 from oodml.fid.frechet import FrechetTerms
 from oodml.fid.kernel_distance import kid_sums, mmd_sums
@@ -200,11 +200,7 @@ def joined(a: Features, b: Features) -> tuple[Features, JointSides]:
     to `measure_shift` with the sides as its split. Raises `DataError` if the two were made by
     different networks, inputs or precisions, or with different dimensions.
     """
-    if a.source.network != b.source.network:
-        raise DataError(
-            f"A was made by {a.source.network}, B by {b.source.network}; distances between "
-            "different networks, inputs or precisions mean nothing."
-        )
+    require_one_network(a, b)
     if a.values.shape[1] != b.values.shape[1]:
         raise DataError(f"A has {a.values.shape[1]} dimensions, B has {b.values.shape[1]}.")
     named = [

@@ -129,14 +129,18 @@ class Sides:
         first, second = each(pool.statistics.of, (train, test))
         return cls(pool, train, test, (first, second))
 
-    @cached_property
+    @property
     def terms(self) -> FrechetTerms:
         """The Frechet distance between the two sides, its bound at most 1e-6 of their traces.
 
         On real features the same digits as `exact_terms` in a third of the time; only the bound on
-        them is wider.
+        them is wider. Computed once.
         """
-        return self._measured(WALK_TOLERANCE)
+        # Before Python 3.12 a cached_property computes for one object at a time, in all threads.
+        if "_terms" not in vars(self):
+            vars(self)["_terms"] = self._measured(WALK_TOLERANCE)
+        terms: FrechetTerms = vars(self)["_terms"]
+        return terms
 
     @cached_property
     def exact_terms(self) -> FrechetTerms:

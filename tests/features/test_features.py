@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from oodml.errors import DataError
 from oodml.features.features import Features, FeatureSource
@@ -121,3 +122,21 @@ def test_the_record_does_not_need_torch() -> None:
     code += "; registry.backbone_names()"
     code += "; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_features_need_arrays_alone() -> None:
+    values = np.arange(12.0).reshape(6, 2)
+    made = Features.from_arrays(values, [0, 0, 2, 2, 1, 1], ["auk", "booby", "crow"])
+    assert made.class_names == ("auk", "booby", "crow") and made.values.dtype == np.float32
+    assert made.of_classes(["crow"]).tolist() == [2, 3]
+    named = Features.from_arrays(torch.tensor(values), ["crow", "crow", "auk", "auk", "owl", "owl"])
+    assert named.class_names == ("auk", "crow", "owl")
+    assert named.labels.tolist() == [1, 1, 0, 0, 2, 2] and (named.values == made.values).all()
+    numbered = Features.from_arrays(values, torch.tensor([7, 7, 3, 3, 3, 3]))
+    assert numbered.class_names == ("3", "7") and numbered.labels.tolist() == [1, 1, 0, 0, 0, 0]
+    assert numbered.source == Features.from_arrays(values, [7, 7, 3, 3, 3, 3]).source
+    others = (Features.from_arrays(values + 1, [7, 7, 3, 3, 3, 3]),
+              Features.from_arrays(values, [7, 3, 7, 3, 3, 3]))  # fmt: skip
+    assert len({numbered.source, *(other.source for other in others)}) == 3
+    with pytest.raises(DataError):
+        Features.from_arrays(values, [0, 1, 2, 0, 1, 3], ["auk", "booby", "crow"])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from oodml.errors import DataError
+from oodml.features.features import Features
 from oodml.fid.arrays import covariance_array, real_array
 from oodml.fid.frechet import frechet_distance, frechet_distance_from_moments
 
@@ -74,3 +77,14 @@ def test_coordinates_that_vary_on_one_side_alone_leave_the_root() -> None:
     for a, b in ((first, second), (second, first)):
         found = frechet_distance_from_moments(np.ones(3), a, np.zeros(3), b)
         assert found == pytest.approx(3 + 3 + 13 - 2 * 2, rel=1e-12)
+
+
+def test_features_are_as_good_as_their_values() -> None:
+    random = np.random.default_rng(0)
+    first, second = (random.standard_normal((20, 4)) + shift for shift in (0, 1))
+    a, b = (Features.from_arrays(values, [0] * 20) for values in (first, second))
+    assert frechet_distance(a, b) == frechet_distance(a.values, b.values)
+    assert frechet_distance(a, b.values) == frechet_distance(a, b)
+    other = replace(b, source=replace(b.source, backbone="another"))
+    with pytest.raises(DataError, match="another"):
+        frechet_distance(a, other)

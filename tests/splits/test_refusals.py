@@ -43,6 +43,15 @@ REQUESTS: dict[str, tuple[Callable[[Ladder, Features], object], type[Exception],
     "budget": (
         lambda _, f: build_ladder(f, search="best", budget=-1), UsageError, "budget -1",
     ),
+    "a step twice": (lambda _, f: build_ladder(f, steps=(0, 0, 1)), UsageError, "twice"),
+    "rungs beside fids": (
+        lambda _, f: build_ladder(f, rungs=3, fids=[9.0]), UsageError, "rungs and fids",
+    ),
+    "rungs beside steps": (
+        lambda _, f: build_ladder(f, rungs=3, steps=[0]), UsageError, "rungs and steps",
+    ),
+    "a budget for nothing": (lambda _, f: build_ladder(f, budget=5), UsageError, "budget 5"),
+    "one draw": (lambda _, f: build_ladder(f, null=1), UsageError, "null 1"),
     "endless": (lambda _, f: build_ladder(f, fids=[float("inf")]), UsageError, "finite"),
     "no shift": (unmeasured, DataError, "carries no shift"),
     "fraction": (

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from conftest import make_features
 from threadpoolctl import threadpool_limits
@@ -49,6 +52,22 @@ def test_a_ladder_has_the_same_bytes_on_any_number_of_blas_threads(tmp_path: Pat
     assert len(written) == 1
 
 
+def test_distances_of_several_splits_are_computed_at_the_same_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    met, exact = threading.Barrier(2, timeout=10), state.split_terms
+
+    def meeting(*arguments: Any, **options: Any) -> Any:
+        met.wait()
+        return exact(*arguments, **options)
+
+    monkeypatch.setattr(state, "split_terms", meeting)
+    pool = Pool.of(FEATURES)
+    splits = [Sides.of(pool, np.arange(n), np.arange(n, 16)) for n in (7, 8)]
+    with side_by_side(2):
+        assert list(measured(splits)) == splits
+
+
 @pytest.mark.parametrize(("workers", "drawn"), [(1, 1), (3, 3)])
 def test_as_many_steps_are_measured_ahead_as_there_are_workers(workers: int, drawn: int) -> None:
     pool = Pool.of(FEATURES)
@@ -64,7 +83,7 @@ def test_as_many_steps_are_measured_ahead_as_there_are_workers(workers: int, dra
     with side_by_side(workers):
         ahead = measured(steps())  # type: ignore[arg-type]
         assert next(ahead) is proposed[0]
-        assert len(proposed) == drawn and all("terms" in vars(sides) for sides in proposed[1:])
+        assert len(proposed) == drawn and all("_terms" in vars(sides) for sides in proposed[1:])
         assert list(islice(ahead, 4)) == proposed[1:5]
     for sides, alone in zip(proposed, _swaps(start, 1, by_nearness, HARDER), strict=False):
         assert sides.train.tolist() == alone.train.tolist() and sides.terms == alone.terms

@@ -9,10 +9,8 @@ import pytest
 from conftest import make_features
 
 from oodml.fid.frechet import FrechetTerms, frechet_distance
-from oodml.splits import milbich2021, search, walk
+from oodml.splits import search, walk
 from oodml.splits.build import build_ladder
-from oodml.splits.milbich2021 import _Memory, _picks, published_harder
-from oodml.splits.split import random_split
 from oodml.splits.state import Pool, Sides, State, is_tight
 from oodml.splits.transport_gain import Gains
 from oodml.splits.walk import EASIER, HARDER, _swaps, by_nearness, swap_until_saturated, walk_to
@@ -66,14 +64,6 @@ def test_without_a_budget_the_best_search_ends_where_gain_does() -> None:
     assert ways["best"] == ways["transport"] != ways["means"]
 
 
-def test_as_many_are_picked_on_either_side() -> None:
-    pool = Pool.of(make_features(classes=8, per_class=3, dimension=4), level="class")
-    sides = Sides.of(pool, np.arange(2), np.arange(2, 8))
-    memory = _Memory(5, train=(0,), test=())
-    to_test, to_train = _picks(sides, 2, HARDER, memory)
-    assert to_test.tolist() == [1] and len(to_train) == 1
-
-
 def test_a_walk_to_a_target_is_recorded_as_swaps() -> None:
     pool = Pool.of(make_features(classes=16, per_class=6, dimension=3))
     order = np.random.default_rng(1).permutation(16)
@@ -115,31 +105,6 @@ def test_swaps_towards_easier_splits_lower_fid_and_take_as_many_units() -> None:
 def test_a_distance_that_is_all_mean_is_tight() -> None:
     assert is_tight(FrechetTerms(1.0, 0.0, 0.0))
     assert not is_tight(FrechetTerms(1.0, 1.0, 1e-8))
-
-
-def test_published_removals_go_on_with_swaps_and_remember_arrivals(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(milbich2021, "HARDER_STEPS", 1)
-    features = make_features(classes=60, per_class=4, dimension=6)
-    pool = Pool.of(features, level="class")
-    start = random_split(features.class_names)
-    begin = Sides.of(pool, pool.units(start.train_classes), pool.units(start.test_classes))
-    seen: list[State] = []
-    assert published_harder(begin, 2, 4, seen.append).startswith(
-        "1 swaps, then 13 removals and 7 swaps"
-    )
-    kinds = [state.kind for state in seen]
-    assert kinds.count("swap") > 3 and "removal" in kinds
-    before = begin
-    arrived: tuple[list[int], list[int]] = ([], [])
-    for state in seen[: kinds.index("removal")]:
-        for own, (old, new) in enumerate(((before.train, state.train), (before.test, state.test))):
-            gone, came = np.setdiff1d(old, new), np.setdiff1d(new, old)
-            assert len(gone) == len(came) == 2
-            assert not set(gone.tolist()) & set(arrived[own][-3:])
-            arrived[own].extend(came.tolist())
-        before = Sides(pool, state.train, state.test)
 
 
 def test_kicks_cool_down(monkeypatch: pytest.MonkeyPatch) -> None:
