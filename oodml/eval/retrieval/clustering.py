@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from types import ModuleType
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from oodml.errors import DataError
-from oodml.eval.retrieval.faiss_threads import faiss_on
+from oodml.errors import DataError, UsageError
 from oodml.eval.retrieval.nearest import normalized
 from oodml.features.features import Features
 from oodml.seeding import derive_seed
@@ -68,7 +69,7 @@ def k_means(
     if not 1 <= count <= len(values):
         raise DataError(f"{len(values)} samples cannot make {count} clusters.")
     rows = np.ascontiguousarray(values)
-    with faiss_on(threads) as faiss:
+    with _faiss(threads) as faiss:
         means = faiss.Kmeans(
             rows.shape[1],
             count,
@@ -102,6 +103,27 @@ def pairwise_f1(clusters: Labels, classes: Labels) -> float:
         int((part * (part - 1) // 2).sum()) for part in _tables(clusters, classes)
     )
     return 2 * joint / (left + right) if left + right else 0.0
+
+
+@contextmanager
+def _faiss(threads: int | None) -> Iterator[ModuleType]:
+    """faiss with that many threads within it (default: as many as PyTorch may use here).
+
+    The number holds for the calling thread alone, which gets its own back. Raises `UsageError`
+    where faiss is not installed.
+    """
+    try:
+        import faiss
+    except ImportError:
+        raise UsageError(
+            "this needs faiss, which is not installed; type: pip install faiss-cpu."
+        ) from None
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(threads or torch.get_num_threads())
+    try:
+        yield faiss
+    finally:
+        faiss.omp_set_num_threads(before)
 
 
 def _tables(one: Labels, other: Labels) -> tuple[Labels, Labels, Labels]:

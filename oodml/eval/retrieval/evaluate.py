@@ -10,10 +10,8 @@ from torch import Tensor
 
 from oodml.errors import DataError, unknown_name
 from oodml.eval.retrieval.clustering import CLUSTERING_METRICS, score_clusters
-from oodml.eval.retrieval.exact_ranks import Depth, positive_ranks
-from oodml.eval.retrieval.metrics import Metric, descriptions, find_metric
-from oodml.eval.retrieval.ranking import Ranking
-from oodml.eval.retrieval.tiles import Samples
+from oodml.eval.retrieval.exact_ranks import Depth, Samples, positive_ranks
+from oodml.eval.retrieval.metrics import Metric, Ranking, descriptions, find_metric
 from oodml.features.features import Features
 
 DEFAULT_METRICS = (

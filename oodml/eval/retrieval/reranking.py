@@ -14,10 +14,9 @@ from torch import Tensor
 from oodml.errors import UsageError
 from oodml.eval.retrieval.clustering import CLUSTERING_METRICS
 from oodml.eval.retrieval.evaluate import DEFAULT_METRICS, mean_scores, retrieval_task
-from oodml.eval.retrieval.exact_ranks import positive_ranks
+from oodml.eval.retrieval.exact_ranks import positive_ranks, runs
+from oodml.eval.retrieval.metrics import Ranking
 from oodml.eval.retrieval.nearest import nearest_neighbors, normalized
-from oodml.eval.retrieval.positives import runs
-from oodml.eval.retrieval.ranking import Ranking
 from oodml.features.features import Features
 
 Index = npt.NDArray[np.int64]
@@ -52,9 +51,10 @@ def rerank(
 
     arXiv:1701.08398. With d = 1 - cos and N(i, k) the sample i and its k nearest: R(i, k) are the
     j of N(i, k) with i in N(j, k); R*(i) is R(i, k1) and every R(j, k1 / 2), j of R(i, k1), that
-    lies to two thirds in R(i, k1). V(i) is exp(-d) on R*(i) and 0 elsewhere, divided by its sum,
-    then averaged over i and its `k2` - 1 nearest. With s the sum of min(V(i), V(j)), the Jaccard
-    distance is 1 - s / (2 - s), and the new distance is `weight` d + (1 - `weight`) Jaccard.
+    has more than two thirds in R(i, k1), strictly as in the authors' code. V(i) is exp(-d) on
+    R*(i) and 0 elsewhere, divided by its sum, then averaged over i and its `k2` - 1 nearest. With
+    s the sum of min(V(i), V(j)), the Jaccard distance is 1 - s / (2 - s), and the new distance is
+    `weight` d + (1 - `weight`) Jaccard.
     Numbers of neighbours above n - 1 mean n - 1. Samples beyond the candidates keep their ranks.
     A sample's order depends on other test samples (it is transductive), so it is reported apart
     from plain retrieval. Memory grows with n, not n squared; `memory` bounds the search alone.
@@ -134,10 +134,10 @@ def _memberships(index: Index, unit: npt.NDArray[np.float32], k1: int) -> csr_ar
     reciprocal = forward.multiply(forward.T).tocsr()
     near = _nearest(index, max(round(k1 / 2), 1))
     small = near.multiply(near.T).tocsr()
-    # Both are sums of ones; of every small set that has two thirds inside, all is taken in.
+    # Both are sums of ones; of every small set with more than two thirds inside, all is taken in.
     inside = (reciprocal @ small.T).multiply(reciprocal).tocoo()
     sizes = small.sum(1)
-    kept = 3 * inside.data >= 2 * sizes[inside.col]
+    kept = 3 * inside.data > 2 * sizes[inside.col]
     taken = csr_array((inside.data[kept], (inside.row[kept], inside.col[kept])), shape=inside.shape)
     expanded = (reciprocal + taken @ small).tocoo()
     products = np.concatenate(

@@ -5,6 +5,7 @@ from oodml.errors import DataError
 from oodml.eval.retrieval import geometry as module
 from oodml.eval.retrieval.geometry import geometry, singular_values
 from oodml.features.features import Features, FeatureSource
+from oodml.seeding import generator
 
 SOURCE = FeatureSource("test", "0" * 16, "none", "0" * 64, "none", "fp32")
 KEYS = {
@@ -136,3 +137,30 @@ def test_singular_values_are_those_of_numpy():
 def test_one_class_or_no_pair_has_no_geometry(labels):
     with pytest.raises(DataError, match="have no geometry; needed are two classes"):
         geometry(features(np.eye(3), labels))
+
+
+def test_uniformity_is_that_of_the_drawn_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    query = random_features(900)
+    rows = np.sort(generator(0, "uniformity").choice(900, 300, replace=False))
+    drawn = Features(query.values[rows], query.labels[rows], query.class_names, SOURCE)
+    expected = module.geometry(drawn)["uniformity"]
+    monkeypatch.setattr(module, "UNIFORMITY_SAMPLES", 300)
+    assert module.geometry(query)["uniformity"] == expected
+
+
+def test_a_class_whose_samples_point_apart_has_a_direction_of_its_own() -> None:
+    values = np.array([[1, 0], [-1, 0.2], [0, 3], [0, 1]], dtype=np.float32)
+    query = Features(values, np.array([0, 0, 1, 1]), ("a", "b"), SOURCE)
+    unit = values / np.linalg.norm(values, axis=1, keepdims=True)
+    centre = (unit[0] + unit[1]) / np.linalg.norm(unit[0] + unit[1])
+    assert np.linalg.norm(unit[0] + unit[1]) < 0.3
+    found = module.geometry(query)["inter_class_distance"]
+    assert found == pytest.approx(1 - centre[1], rel=1e-5)
+
+
+def test_lost_directions_count_as_what_float32_resolves() -> None:
+    values = np.tile(np.array([[1.0, 2.0, 2.0]], dtype=np.float32), (100, 1))
+    found = module.geometry(Features(values, np.arange(100) % 2, ("a", "b"), SOURCE))
+    share = np.array([1.0, 2.0**-23, 2.0**-23])
+    share /= share.sum()
+    assert found["spectral_decay"] == pytest.approx(-np.log(3 * share).mean(), rel=1e-6)

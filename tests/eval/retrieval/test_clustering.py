@@ -7,14 +7,17 @@ from sklearn.metrics import normalized_mutual_info_score
 from sklearn.metrics.cluster import pair_confusion_matrix
 
 from oodml.errors import DataError, UsageError
+from oodml.eval.retrieval import clustering
 from oodml.eval.retrieval.clustering import (
     cluster,
+    k_means,
     normalized_mutual_information,
     pairwise_f1,
     score_clusters,
 )
 from oodml.eval.retrieval.evaluate import evaluate
 from oodml.features.features import Features, FeatureSource
+from oodml.seeding import derive_seed
 
 SOURCE = FeatureSource("test", "0" * 16, "none", "0" * 64, "none", "fp32")
 
@@ -92,8 +95,41 @@ def test_more_restarts_never_leave_more_inertia():
 
 
 def test_errors_are_one_line(monkeypatch):
-    with pytest.raises(DataError, match="3 samples cannot make 4 clusters"):
+    with pytest.raises(DataError, match="3 samples"):
         cluster(np.eye(3, dtype=np.float32), 4)
     monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(UsageError, match="type: pip install faiss-cpu"):
+    with pytest.raises(UsageError, match="faiss-cpu"):
         score_clusters(blobs())
+
+
+def test_clusters_start_from_a_stream_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def listening(seed: int, *purpose: str | int) -> int:
+        asked.append((seed, *purpose))
+        return derive_seed(seed, *purpose)
+
+    monkeypatch.setattr(clustering, "derive_seed", listening)
+    values = blobs(60).values
+    cluster(values, 3, seed=5, restarts=1)
+    k_means(values, 3, seed=6, restarts=1)
+    k_means(values, 3)
+    cluster(values, 3)
+    starts = [k_means(values, 12, seed=seed, restarts=1, iterations=1) for seed in (1, 1, 2)]
+    assert (starts[0] == starts[1]).all() and (starts[0] != starts[2]).any()
+    assert asked[:4] == [(seed, "k-means") for seed in (5, 6, 0, 0)]
+
+
+def test_seeds_of_clusters_keep_31_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    values, found = blobs(60).values, []
+    for seed in (5, 5 + 2 * 31, 5 + 2**31, 5 + 2**31 - 1):
+        monkeypatch.setattr(clustering, "derive_seed", lambda *_, seed=seed: seed)
+        found.append(k_means(values, 12, restarts=1, iterations=1).tolist())
+    assert found[0] == found[2] and found[0] not in (found[1], found[3])
+
+
+def test_one_cluster_and_as_many_as_there_are_samples() -> None:
+    values = blobs(8, 8).values
+    assert cluster(values, 1).tolist() == [0] * 8
+    assert sorted(cluster(values, 8).tolist()) == list(range(8))
+    assert k_means(values, 2).dtype == np.int64

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from oodml.eval.retrieval.tally import Tally
+from oodml.eval.retrieval.rank_counts import RankCounts
 
 
 def test_a_similarity_on_the_rounded_edge_of_the_margin_is_looked_at_again() -> None:
@@ -16,15 +16,15 @@ def test_a_similarity_on_the_rounded_edge_of_the_margin_is_looked_at_again() -> 
     while float(edge.double() - threshold.double()) <= 1.01 * margin:
         threshold = torch.nextafter(threshold, torch.ones(()))
         edge = threshold + margin
-    tally = Tally.of(threshold, torch.full((1, 1), 5, dtype=torch.int32))
+    counts = RankCounts.of(threshold, torch.full((1, 1), 5, dtype=torch.int32))
     asked: list[int] = []
 
     def exact(rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
         asked.append(len(columns))
         return threshold.expand(len(rows), len(columns))
 
-    tally.add(torch.cat([edge, torch.zeros(1, 3)], dim=1), margin, exact)
-    assert asked == [1] and tally.above.item() == 0 and tally.tied.item() == 1
+    counts.add(torch.cat([edge, torch.zeros(1, 3)], dim=1), margin, exact)
+    assert asked == [1] and counts.above.item() == 0 and counts.tied.item() == 1
 
 
 @pytest.mark.parametrize(("limit", "truth", "above", "tied"), [(3, 0.6, 3, 0), (3, 0.5, 2, 1)])
@@ -39,24 +39,26 @@ def test_a_place_is_looked_at_again_up_to_its_limit_and_not_beyond(
         return torch.full((len(rows), len(columns)), truth)
 
     tile = torch.tensor([[0.9, 0.5, 0.1, 0.9]])
-    tally = Tally.of(torch.tensor([[0.5]]), torch.tensor([[limit]], dtype=torch.int32))
-    tally.add(tile.clone(), 1e-3, exact)
-    assert asked == [1] and (tally.above.item(), tally.tied.item()) == (above, tied)
-    beyond = Tally.of(torch.tensor([[0.5]]), torch.tensor([[2]], dtype=torch.int32))
+    counts = RankCounts.of(torch.tensor([[0.5]]), torch.tensor([[limit]], dtype=torch.int32))
+    counts.add(tile.clone(), 1e-3, exact)
+    assert asked == [1] and (counts.above.item(), counts.tied.item()) == (above, tied)
+    beyond = RankCounts.of(torch.tensor([[0.5]]), torch.tensor([[2]], dtype=torch.int32))
     beyond.add(tile, 1e-3, exact)
     assert asked == [1] and beyond.above.item() == 2
 
 
 def test_parts_count_for_themselves_and_are_added_up() -> None:
-    tally = Tally.of(torch.tensor([[0.5], [0.5]]), torch.tensor([[4], [4]], dtype=torch.int32))
-    tally.above.copy_(torch.tensor([[1], [3]]))
-    first, second = tally.part(torch.tensor([1])), tally.part(slice(None))
+    counts = RankCounts.of(
+        torch.tensor([[0.5], [0.5]]), torch.tensor([[4], [4]], dtype=torch.int32)
+    )
+    counts.above.copy_(torch.tensor([[1], [3]]))
+    first, second = counts.part(torch.tensor([1])), counts.part(slice(None))
     assert first.limit.tolist() == [[1]] and second.limit.tolist() == [[3], [1]]
     first.above.add_(1)
     second.above.add_(2)
     second.tied.add_(1)
-    assert tally.wanted.tolist() == [[True], [True]]
-    tally.put(torch.tensor([1]), first)
-    tally.put(slice(None), second)
-    assert tally.above.tolist() == [[3], [6]] and tally.tied.tolist() == [[1], [1]]
-    assert tally.unplaced().tolist() == [0]
+    assert counts.wanted.tolist() == [[True], [True]]
+    counts.put(torch.tensor([1]), first)
+    counts.put(slice(None), second)
+    assert counts.above.tolist() == [[3], [6]] and counts.tied.tolist() == [[1], [1]]
+    assert counts.unplaced().tolist() == [0]

@@ -1,9 +1,15 @@
-"""How many samples of other classes are nearer than each positive: counted tile by tile."""
+"""How many samples of other classes are nearer than each positive, counted tile by tile.
+
+A tile holds the similarities of some queries and some samples, formed in float32. Each lies within
+a proven margin of the true value; where that leaves a comparison open, the tile's rows and columns
+concerned are formed again in float64. So the counts depend neither on the shape of the tiles nor
+on a device's order of summing.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from threading import Lock
 
 import numpy as np
@@ -12,35 +18,56 @@ from torch import Tensor
 
 # Up to here, comparing a tile with one threshold after the other is quicker than sorting it.
 _PASSES = 32
-# A place is set aside if its rank is estimated at more than this many times its limit, from at
-# least so many samples above it.
-_FAR, _FEW = 4, 32
+NO_SIMILARITY = float("-inf")
 Rows = Tensor | slice
 
 
 @dataclass(frozen=True, eq=False)
-class Tally:
+class SortedSamples:
+    """Queries or gallery in the order of their classes, classes with few positives first.
+
+    `vectors` (n, d) have length one (or zero); `place` (n,) int64 is the class's place in that
+    order and rises; `order` (n,) int64 gives each row's index before sorting. Class c fills the
+    rows `starts[c]` to `starts[c + 1]`.
+    """
+
+    vectors: Tensor
+    place: Tensor
+    order: Tensor
+    starts: Tensor
+
+    def __len__(self) -> int:
+        return len(self.place)
+
+    def of(self, rows: Rows) -> SortedSamples:
+        """The chosen rows, in that order."""
+        return SortedSamples(self.vectors[rows], self.place[rows], self.order[rows], self.starts)
+
+    def cut(self, width: int) -> list[SortedSamples]:
+        """Parts of at most `width` rows."""
+        return [self.of(slice(start, start + width)) for start in range(0, len(self), width)]
+
+
+@dataclass(frozen=True, eq=False)
+class RankCounts:
     """The counts of a block of b queries, (b, p) each, nearest positive first.
 
     `threshold` float32 is the similarity of the positive, -inf where there is none. `above` and
     `tied` int32 grow with each tile: the samples of other classes nearer than it and exactly as
-    near. `limit` int32: from this many above on, the positive's place is not wanted. `aside` bool
-    are the places taken for lying beyond it: a screen counts what is certainly above them and no
-    more, until it has proved it. Several threads may `put` what they have counted.
+    near. `limit` int32: from this many above on, the positive's place is not wanted. Several
+    threads may `put` what they have counted.
     """
 
     threshold: Tensor
     above: Tensor
     tied: Tensor
     limit: Tensor
-    aside: Tensor
     _lock: Lock = field(default_factory=Lock)
 
     @staticmethod
-    def of(threshold: Tensor, limit: Tensor) -> Tally:
-        """A tally that has counted nothing yet."""
-        zeros = torch.zeros_like(limit)
-        return Tally(threshold, zeros, zeros.clone(), limit, zeros.bool())
+    def of(threshold: Tensor, limit: Tensor) -> RankCounts:
+        """Counts of zero."""
+        return RankCounts(threshold, torch.zeros_like(limit), torch.zeros_like(limit), limit)
 
     @property
     def wanted(self) -> Tensor:
@@ -51,22 +78,11 @@ class Tally:
         """The rows of which some positive's place is still wanted."""
         return self.wanted.any(1).nonzero().squeeze(1)
 
-    def set_aside(self, share: float) -> None:
-        """Set aside what would lie far beyond its limit if all were like the `share` counted."""
-        far = self.above > (_FAR * share) * self.limit.double()
-        self.aside.copy_(far & (self.above >= _FEW) & self.wanted)
+    def part(self, rows: Rows) -> RankCounts:
+        """Counts of the given rows that start at zero, to be `put` back."""
+        return RankCounts.of(self.threshold[rows], self.limit[rows] - self.above[rows])
 
-    def part(self, rows: Rows) -> Tally:
-        """A tally of the given rows that counts from here on, for itself."""
-        left = self.limit[rows] - self.above[rows]
-        return replace(Tally.of(self.threshold[rows], left), aside=self.aside[rows])
-
-    def drop_aside(self) -> None:
-        """Forget what has been counted for places set aside."""
-        self.above.masked_fill_(self.aside, 0)
-        self.tied.masked_fill_(self.aside, 0)
-
-    def put(self, rows: Rows, part: Tally) -> None:
+    def put(self, rows: Rows, part: RankCounts) -> None:
         """Add what a `part` has counted."""
         with self._lock:
             self.above[rows] += part.above
@@ -101,7 +117,7 @@ class Tally:
         exact: Callable[[Tensor, Tensor], Tensor],
     ) -> int:
         # A copy of few rows is cheaper than a look at all; of most rows it is not, nor of rows that
-        # do not lie in one piece.
+        # are not contiguous in memory.
         if len(rows) < len(similarity) // (2 if similarity.stride(1) == 1 else 12):
             part = similarity.index_select(0, rows)
         else:
@@ -120,6 +136,45 @@ class Tally:
         self.above[rows, span] += above
         self.tied[rows, span] += reaching - above
         return len(unsure)
+
+
+def similarity_margin(dimension: int) -> float:
+    """How far two similarities in float32 lie apart at most because of rounding alone.
+
+    A sum of d products of unit vectors is off by at most d u / (1 - d u) with u = 2^-24 in any
+    order of summation (Higham 2002, section 3.1); the rest covers the rounding of the lengths, of
+    the similarity it is compared with, and of their difference.
+    """
+    return 1.01 * (dimension + 8) * 2.0**-24
+
+
+def tile(rows: SortedSamples, columns: SortedSamples) -> Tensor:
+    """Similarities (r, c) in float32; -inf between samples of one class.
+
+    Within `similarity_margin` of the truth at PyTorch's "highest" precision of products.
+    """
+    similarity = torch.mm(rows.vectors, columns.vectors.T)
+    return _negatives_only(similarity, rows.place, columns.place)
+
+
+def exact_part(rows: SortedSamples, columns: SortedSamples, down: Tensor, across: Tensor) -> Tensor:
+    """The tile's true values where the rows `down` and the columns `across` cross.
+
+    `down` is (r,) int64, `across` (c,) int64, the values (r, c) float32.
+    """
+    products = exact_products(rows.vectors[down], columns.vectors[across])
+    return _negatives_only(products, rows.place[down], columns.place[across])
+
+
+def exact_products(rows: Tensor, columns: Tensor) -> Tensor:
+    """Dot products (..., r, c) of float32 vectors, formed in float64 and rounded to float32."""
+    return (rows.double() @ columns.double().mT).float()
+
+
+def _negatives_only(similarity: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    if rows[0] <= columns[-1] and columns[0] <= rows[-1]:
+        similarity.masked_fill_(rows[:, None] == columns, NO_SIMILARITY)
+    return similarity
 
 
 def _near(similarity: Tensor, upper: Tensor, lower: Tensor) -> Tensor:
