@@ -1,34 +1,33 @@
-"""Checkpoints: where a run stands, written now and then, read back without unpickling."""
+"""Checkpoints and the log of epochs: what a run leaves in its directory, and resumes from."""
 
 from __future__ import annotations
 
+import copy
+import json
 import logging
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from oodml.files import atomic_write
 from oodml.records import checked_fields
 from oodml.train.distributed import rank
 from oodml.train.objective import Objective
+from oodml.train.tracking import Curves
 
-# Where a write takes up to two seconds, a kill costs at most five seconds of training; where it
-# takes longer, at most twice its time.
+# A kill costs at most so many seconds of training, or ten times as long as a write takes: writing
+# may cost at most this share of the time.
 SECONDS = 3.0
-# Copying the state may cost at most this share of the time between two checkpoints.
-SHARE = 0.05
+SHARE = 0.1
 log = logging.getLogger("oodml")
 
 
 @dataclass
 class Progress:
-    """How far a run has come: steps done, the epoch under way, and what was measured so far.
+    """How far a run has come: steps done, the current epoch, and what was measured so far.
 
     `epoch_start` is the number of steps before the epoch, `sums` and `counts` the figures of its
     steps; `best` is the highest validation value and `best_epoch` the epoch that reached it.
@@ -56,21 +55,28 @@ class Checkpoint:
         self.optimizers = {"main": optimizer, **objective.private_optimizers()}
         self._begun = time.monotonic()
         self._due = self._begun + SECONDS
-        self._copy: Any = None
-        self._writer = ThreadPoolExecutor(1)
-        self._written: Future[None] = Future()
-        self._written.set_result(None)
 
     def restore(self) -> Progress:
-        """Load weights and optimisers; the progress they belong to, none without a usable file."""
-        if not self.path.exists():
+        """Load weights and optimisers; the progress they belong to, none without usable files.
+
+        Where `last.pt` is damaged, or `best.pt` is where an epoch was chosen, the run starts from
+        its beginning, which is logged.
+        """
+        path = self.path
+        if not path.exists():
             return Progress()
-        before = copied(self._state(Progress()))
+        before = copy.deepcopy(self._state(Progress()))
         try:
-            return self._load(torch.load(self.path, map_location="cpu", weights_only=True))
+            state = _read(path)
+            progress = self._load(state)
+            if progress.best_epoch >= 0:
+                path = self.best
+                self.load_best()
+                self._load(state)
+            return progress
         except Exception as error:  # a damaged file can end the reader with nearly any error
             reason = " ".join(str(error).split())
-            log.warning("%s is damaged (%s); the run starts from its beginning.", self.path, reason)
+            log.warning("%s is damaged (%s); the run starts from its beginning.", path, reason)
             return self._load(before)
 
     def _load(self, state: Any) -> Progress:
@@ -83,30 +89,22 @@ class Checkpoint:
         return Progress(**progress | {"best": float(progress["best"])})
 
     def save_if_due(self, progress: Progress) -> None:
-        """Copy the state if the last one is old, and write it while training goes on.
+        """Write the state if the last one is old.
 
-        The copy costs at most a twentieth of the time; nothing is copied during a write. The write
-        does not wait for the disk, which takes seconds for a large state: a kill of the process
-        loses nothing by that, a power cut may cost the checkpoint (never a finished run).
+        The write does not wait for the disk, which takes seconds for a large state: a kill of the
+        process loses nothing by that, a power cut may cost the checkpoint (never a finished run).
         """
         started = time.monotonic()
-        if started < self._due or rank() or not self._written.done():
+        if started < self._due or rank():
             return
-        self._written.result()
-        self._copy = copied(self._state(progress), self._copy)
-        self._written = self._writer.submit(self._write, self.path, self._copy, durable=False)
+        self._write(self.path, self._state(progress), durable=False)
         cost = time.monotonic() - started
         self._due = started + max(SECONDS, cost / SHARE)
 
     def save(self, progress: Progress) -> None:
         """Write the state and wait until it is on the disk."""
-        self.wait()
         if not rank():
             self._write(self.path, self._state(progress))
-
-    def wait(self) -> None:
-        """Wait for a write under way; raises what it raised, such as `OSError` for a full disk."""
-        self._written.result()
 
     def is_long(self) -> bool:
         """Whether the run has gone on for longer than may be lost."""
@@ -126,32 +124,66 @@ class Checkpoint:
 
     def load_best(self) -> None:
         """Bring the best weights back."""
-        self.objective.load_state_dict(torch.load(self.best, map_location="cpu", weights_only=True))
+        self.objective.load_state_dict(_read(self.best))
 
     def _write(self, path: Path, state: object, *, durable: bool = True) -> None:
         with atomic_write(path, durable=durable) as file:
             torch.save(state, file)
 
 
-def copied(state: Any, into: Any = None) -> Any:
-    """A state in containers, its tensors copied to the CPU: what training does later is not in it.
+def _read(path: Path) -> Any:
+    return torch.load(path, map_location="cpu", weights_only=True)
 
-    Tensors of an earlier copy `into` are written over where they fit, since fresh memory costs
-    more than the copy. Raises nothing; whatever is neither a dict, a list, a tuple nor a tensor is
-    kept as it is.
+
+class EpochLog:
+    """`epochs.jsonl`, one line an epoch; on resume the lines past the checkpoint are dropped.
+
+    `tracker` is called with the same figures.
     """
-    if isinstance(state, Tensor):
-        return _tensor_copied(state.detach(), into)
-    if isinstance(state, dict):
-        earlier = into if isinstance(into, dict) else {}
-        return {name: copied(value, earlier.get(name)) for name, value in state.items()}
-    if isinstance(state, list | tuple):
-        before = into if isinstance(into, list | tuple) and len(into) == len(state) else ()
-        pairs = zip_longest(state, before)
-        return type(state)(copied(value, earlier) for value, earlier in pairs)
-    return state
 
+    def __init__(self, path: Path, progress: Progress, tracker: Curves | None = None) -> None:
+        self.path, self.progress, self.tracker = path, progress, tracker
+        if rank():
+            return
+        kept = [line for line in self._lines() if line["epoch"] < progress.epoch]
+        with atomic_write(path) as file:
+            file.write("".join(json.dumps(line) + "\n" for line in kept).encode())
+        if tracker is not None:
+            tracker.start(progress.epoch_start)
 
-def _tensor_copied(tensor: Tensor, into: Any) -> Tensor:
-    fits = isinstance(into, Tensor) and into.shape == tensor.shape and into.dtype == tensor.dtype
-    return into.copy_(tensor) if fits else tensor.to("cpu", copy=True)
+    def _lines(self) -> list[dict[str, float]]:
+        """The whole lines of the file; a kill may have torn the last one."""
+        lines: list[dict[str, float]] = []
+        for text in self.path.read_bytes().splitlines() if self.path.exists() else []:
+            try:
+                line = json.loads(text)
+            except (ValueError, RecursionError):
+                break
+            if not isinstance(line, dict) or not isinstance(line.get("epoch"), int):
+                break
+            lines.append(line)
+        return lines
+
+    def add(self, figures: dict[str, float]) -> None:
+        """Note the figures of one step."""
+        progress = self.progress
+        for name, value in figures.items():
+            progress.sums[name] = progress.sums.get(name, 0.0) + value
+            progress.counts[name] = progress.counts.get(name, 0) + 1
+
+    def means(self) -> dict[str, float]:
+        """The mean of every figure over the steps of the epoch that noted it."""
+        progress = self.progress
+        return {name: total / progress.counts[name] for name, total in progress.sums.items()}
+
+    def close(self, **more: float) -> dict[str, float]:
+        """Write the line of the epoch that ends, and return its figures."""
+        figures = {**self.means(), **more}
+        steps = self.progress.steps - self.progress.epoch_start
+        if steps and not rank():
+            with self.path.open("a") as file:
+                line = {"epoch": self.progress.epoch, "steps": steps, **figures}
+                file.write(json.dumps(line, allow_nan=False) + "\n")
+            if self.tracker is not None:
+                self.tracker.epoch(self.progress.steps, figures)
+        return figures

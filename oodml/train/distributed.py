@@ -37,14 +37,14 @@ def share_of(batch_size: int) -> slice:
     if batch_size % processes:
         raise UsageError(
             f"a batch of {batch_size} does not divide among {processes} processes; give a "
-            f"--train-batch-size that is a multiple of {processes} classes and samples."
+            f"batch_size that is a multiple of {processes} classes and samples."
         )
     each = batch_size // processes
     return slice(rank() * each, (rank() + 1) * each)
 
 
 def any_process(flag: bool) -> bool:
-    """Whether the flag is set in any process; all of them hear the same."""
+    """Whether the flag is set in any process; every process gets the same answer."""
     if world_size() == 1:
         return flag
     flags: list[bool] = [False] * world_size()
@@ -66,12 +66,19 @@ def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Give every process the gradient of the whole batch.
 
     Each process has back-propagated the loss of the whole batch, divided by the number of
-    processes; a parameter without a gradient counts as zero.
+    processes. A missing gradient counts as zero where another process has one, and stays missing
+    where none has: an optimiser moves by its momentum wherever there is a gradient, even of zero.
     """
     if world_size() == 1:
         return
-    for parameter in parameters:
-        if not parameter.requires_grad:
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    if not trained:
+        return
+    here = [parameter.grad is not None for parameter in trained]
+    anywhere = torch.tensor(here, dtype=torch.int32, device=trained[0].device)
+    distributed.all_reduce(anywhere)
+    for parameter, processes in zip(trained, anywhere.tolist(), strict=True):
+        if not processes:
             continue
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)

@@ -1,7 +1,9 @@
-"""The training loop; it knows no method by name."""
+"""The training loop: steps of the optimiser over an objective; it knows no method by name."""
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,20 +13,43 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from oodml.errors import DataError
+from oodml.errors import DataError, UsageError, unknown_name
+from oodml.runs.spec import RunSpec
 from oodml.seeding import derive_seed
-from oodml.train.checkpoint import Checkpoint, Progress
+from oodml.train.checkpoint import Checkpoint, EpochLog, Progress
 from oodml.train.data import Draw, prefetched
 from oodml.train.distributed import any_process, share_of, sum_gradients, world_size
-from oodml.train.epochs import DIAGNOSED, EpochLog, diagnostics, has_collapsed
-from oodml.train.objective import Batch, Objective, Scheduled, Training
+from oodml.train.objective import (
+    Batch,
+    Objective,
+    ParameterGroup,
+    Scheduled,
+    Training,
+    check_groups,
+)
 from oodml.train.stopping import StoppedError, stop_requested
 from oodml.train.tracking import Curves
-from oodml.train.updates import Updates
 
 Validate = Callable[[Objective], float]
+
+# Figures other than the loss are taken at every tenth step of an epoch, the first among them.
+DIAGNOSED = 10
+# Total variance of unit vectors, between 0 (all equal) and 1; rounding leaves about 1e-7.
+COLLAPSED = 1e-4
+MOMENTUM = 0.9
+_OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], RunSpec], torch.optim.Optimizer]] = {
+    "adam": lambda groups, spec: torch.optim.Adam(groups, eps=spec.training.optimizer_epsilon),
+    "adamw": lambda groups, spec: torch.optim.AdamW(groups, eps=spec.training.optimizer_epsilon),
+    "rmsprop": lambda groups, spec: torch.optim.RMSprop(
+        groups, momentum=MOMENTUM, eps=spec.training.optimizer_epsilon
+    ),
+    "sgd": lambda groups, spec: torch.optim.SGD(groups, lr=0.0, momentum=MOMENTUM),
+}
+OPTIMIZERS = tuple(_OPTIMIZERS)
+SCHEDULES = ("constant", "cosine", "step")
+log = logging.getLogger("oodml")
 
 
 def fit(
@@ -40,20 +65,17 @@ def fit(
     Every step draws its batch and its random numbers from (seed, epoch) and (seed, step), so a
     run that starts again from `directory`/last.pt after a kill ends with the same weights, bit
     for bit, as an uninterrupted one on the same CPU. `directory`/epochs.jsonl gets one line an
-    epoch, and `tracker` hears the same. With `validate`, the highest value decides which epoch's
-    weights are kept. Raises `DataError` when the loss is not finite, and `StoppedError` when a stop
-    was asked for.
+    epoch, and `tracker` is called with the same. With `validate`, the highest value decides which
+    epoch's weights are kept. Raises `DataError` when the loss is not finite, and `StoppedError`
+    when a stop was asked for.
     """
     run = _Run(objective, training, directory, validate, tracker)
     objective.train()
     figures: dict[str, float] = {}
-    try:
-        for epoch in count(run.progress.epoch):
-            if run.is_over(epoch) and not run.has_begun(epoch):
-                break
-            figures = run.epoch(epoch) or figures
-    finally:
-        run.checkpoint.wait()
+    for epoch in count(run.progress.epoch):
+        if run.is_over(epoch) and not run.has_begun(epoch):
+            break
+        figures = run.epoch(epoch) or figures
     if run.checkpoint.is_long():
         run.checkpoint.save(run.progress)
     run.select()
@@ -61,7 +83,7 @@ def fit(
 
 
 class _Run:
-    """One run under way: the loop's state and the pieces that it is made of."""
+    """The state of the loop: what is trained, how far it has come, where that is written."""
 
     def __init__(
         self,
@@ -155,7 +177,7 @@ class _Run:
         if not np.isfinite(value):
             raise DataError(
                 f"{self.spec.label}: the loss is {value} at step {step}; "
-                "lower --learning-rate or the criterion's own rate."
+                "lower learning_rate or criterion_learning_rate."
             )
         sum_gradients(updates.parameters)
         self.log.add({"loss": value})
@@ -198,14 +220,26 @@ class _Run:
 
 
 def _parts(batch: Batch, number: int) -> Iterator[tuple[Batch, float]]:
-    """A batch in `number` parts and their weights in the mean; whole if it is not divided."""
+    """A batch in `number` parts and their weights in the mean; whole if it is not divided.
+
+    A part has its share of what every process embeds, so that its labels are those of what is
+    gathered from all of them.
+    """
     if number <= 1:
         yield batch, 1.0
         return
-    for rows in torch.arange(len(batch.labels)).chunk(number):
-        views = tuple(view[rows] for view in batch.views)
-        part = replace(batch, views=views, labels=batch.labels[rows], index=batch.index[rows])
-        yield part, len(rows) / len(batch.labels)
+    own = len(batch.index)
+    labels = batch.labels.view(-1, own)
+    for rows in torch.arange(own).chunk(number):
+        yield (
+            replace(
+                batch,
+                views=tuple(view[rows] for view in batch.views),
+                labels=labels[:, rows].flatten(),
+                index=batch.index[rows],
+            ),
+            len(rows) / own,
+        )
 
 
 @contextmanager
@@ -219,3 +253,111 @@ def seeded(seed: int, *purpose: str | int) -> Iterator[None]:
         if devices:
             torch.cuda.manual_seed_all(number)
         yield
+
+
+class Updates:
+    """Steps of the optimiser over an objective's declared groups.
+
+    The learning rates follow from the step and the epoch alone, so a checkpoint needs no state of
+    the schedule. Raises `ValueError` for a parameter that is not in exactly one group.
+    """
+
+    def __init__(self, objective: Objective, total_steps: int) -> None:
+        check_groups(objective)
+        self.spec = objective.spec
+        self.total_steps = total_steps
+        self.groups: list[ParameterGroup] = objective.parameter_groups()
+        self.parameters = [p for group in self.groups for p in group.parameters]
+        if self.spec.training.optimizer not in OPTIMIZERS:
+            raise unknown_name("optimizer", self.spec.training.optimizer, OPTIMIZERS)
+        check_schedule(self.spec)
+        self.optimizer = _OPTIMIZERS[self.spec.training.optimizer](
+            [
+                {"params": g.parameters, "lr": g.learning_rate, "weight_decay": g.weight_decay}
+                for g in self.groups
+            ],
+            self.spec,
+        )
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Freeze the groups that are not new while the warm-up lasts."""
+        for group in self.groups:
+            for parameter in group.parameters:
+                parameter.requires_grad_(group.warm or epoch >= self.spec.training.warmup_epochs)
+
+    def clear(self) -> None:
+        """Forget the gradients."""
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def gradient_norm(self) -> float:
+        """The Euclidean norm of all gradients together, before clipping."""
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        return float(nn.utils.get_total_norm(gradients)) if gradients else 0.0
+
+    def step(self, step: int, epoch: int) -> None:
+        """Clip the gradients, set the learning rates, and move the parameters."""
+        if self.spec.training.clip_value:
+            nn.utils.clip_grad_value_(self.parameters, self.spec.training.clip_value)
+        if self.spec.training.clip_norm:
+            nn.utils.clip_grad_norm_(self.parameters, self.spec.training.clip_norm)
+        factor = rate_factor(self.spec, step, epoch, self.total_steps)
+        for declared, group in zip(self.groups, self.optimizer.param_groups, strict=True):
+            group["lr"] = declared.learning_rate * factor
+        self.optimizer.step()
+
+
+def check_schedule(spec: RunSpec) -> None:
+    """`UsageError` for a schedule of steps without the number of epochs between them."""
+    every = spec.training.decay_every
+    if spec.training.schedule == "step" and every < 1:
+        raise UsageError(
+            f"schedule='step' with decay_every={every}: give the number of epochs after which the "
+            "learning rates fall, such as decay_every=20."
+        )
+
+
+def rate_factor(spec: RunSpec, step: int, epoch: int, total_steps: int) -> float:
+    """What the learning rates are multiplied with at a step.
+
+    "cosine" falls from 1 to 0 over all steps (arXiv:1608.03983 without restarts), "step" is
+    multiplied by `decay` every `decay_every` epochs.
+    """
+    if spec.training.schedule == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * step / max(total_steps, 1)))
+    if spec.training.schedule == "step":
+        return float(spec.training.decay ** (epoch // spec.training.decay_every))
+    return 1.0
+
+
+@torch.no_grad()
+def diagnostics(embeddings: Tensor, labels: Tensor) -> dict[str, float]:
+    """What a step did: distances within and between classes, and the share of active samples.
+
+    `embeddings` (B, D) are of unit length; their gradient, if there is one, says which samples the
+    loss still moves. `variance` is 1 minus the squared length of the mean embedding: 0 when all
+    are equal.
+    """
+    distances = torch.cdist(embeddings, embeddings)
+    same = labels[:, None] == labels[None, :]
+    pairs = ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    figures = {"variance": float(1 - embeddings.mean(0).square().sum())}
+    for name, chosen in (("positive_distance", same & pairs), ("negative_distance", ~same)):
+        if chosen.any():
+            figures[name] = float(distances[chosen].mean())
+    if embeddings.grad is not None:
+        moved = (embeddings.grad != 0).any(1)
+        figures["active_fraction"] = float(moved.float().mean())
+    return figures
+
+
+def has_collapsed(figures: dict[str, float], label: str) -> bool:
+    """Whether the epoch's embeddings were all equal; named in the log."""
+    if figures.get("variance", 1.0) >= COLLAPSED:
+        return False
+    log.warning(
+        "%s: the embedding has collapsed: all samples lie at one point (loss %.4g); lower the "
+        "learning rate or choose an easier miner.",
+        label,
+        figures.get("loss", float("nan")),
+    )
+    return True

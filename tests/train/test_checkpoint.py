@@ -1,56 +1,82 @@
-"""The copy of a state that is written while training goes on."""
+"""Checkpoints: what a damaged file costs, and when one is written."""
 
 from __future__ import annotations
 
-import os
+import logging
+import time
 from pathlib import Path
 
 import pytest
 import torch
+from conftest import make_spec
+from torch import nn
 
-from oodml.files import atomic_write
-from oodml.train.checkpoint import copied
+from oodml.train import checkpoint
+from oodml.train.checkpoint import Checkpoint, Progress
+from oodml.train.model import EmbeddingModel
+from oodml.train.objective import Criterion, Objective
 
-
-def state(value: float, size: int = 4) -> dict[str, object]:
-    moments = (torch.full((size,), value), torch.full((2, 2), -value))
-    return {"weight": torch.full((3,), value), "moments": moments, "groups": [{"lr": value}]}
-
-
-def test_a_copy_does_not_change_with_what_it_was_made_of() -> None:
-    original = state(1.0)
-    copy = copied(original)
-    original["weight"].mul_(5)  # type: ignore[attr-defined]
-    assert torch.equal(copy["weight"], torch.ones(3)) and copy["groups"] == [{"lr": 1.0}]
+SPEC = make_spec("margin")
 
 
-def test_a_second_copy_takes_the_memory_of_the_first_where_it_fits() -> None:
-    first = copied(state(1.0))
-    second = copied(state(2.0, size=5), first)
-    assert second["weight"] is first["weight"]
-    assert second["moments"][1] is first["moments"][1]
-    assert second["moments"][0] is not first["moments"][0]
-    expected = state(2.0, size=5)
-    assert torch.equal(second["weight"], expected["weight"])  # type: ignore[arg-type]
-    for got, wanted in zip(second["moments"], expected["moments"], strict=True):  # type: ignore[call-overload]
-        assert torch.equal(got, wanted)
-    assert second["groups"] == [{"lr": 2.0}]
+def kept_in(directory: Path, seed: int) -> Checkpoint:
+    torch.manual_seed(seed)
+    objective = Objective(SPEC, EmbeddingModel(nn.Linear(3, 2), 2, 2), Criterion(nn.Identity()))
+    return Checkpoint(directory, objective, torch.optim.Adam(objective.parameters()))
 
 
-def test_a_copy_into_another_kind_of_state_is_a_copy_of_its_own() -> None:
-    earlier = {"a": torch.ones(2, dtype=torch.int64), "b": [torch.ones(1)], "c": 1}
-    now = {"a": torch.zeros(2), "b": {"x": torch.ones(2)}, "c": torch.ones(1)}
-    copy = copied(now, earlier)
-    assert copy["a"].dtype == torch.float32 and torch.equal(earlier["a"], torch.ones(2))
-    assert torch.equal(copy["b"]["x"], torch.ones(2)) and torch.equal(copy["c"], torch.ones(1))
+def weights(of: Checkpoint) -> torch.Tensor:
+    return of.objective.model.head.weight.detach().clone()
 
 
-@pytest.mark.parametrize("durable", [True, False])
-def test_only_a_durable_write_waits_for_the_disk(
-    durable: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", ["last.pt", "best.pt"])
+@pytest.mark.parametrize("damage", ["torn", "other", "gone"])
+def test_a_damaged_file_starts_the_run_again(
+    name: str, damage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    waited: list[int] = []
-    monkeypatch.setattr(os, "fsync", waited.append)
-    with atomic_write(tmp_path / "file", durable=durable) as file:
-        file.write(b"whole")
-    assert (tmp_path / "file").read_bytes() == b"whole" and bool(waited) is durable
+    written = kept_in(tmp_path, 0)
+    progress = Progress(steps=4, epoch=2, epoch_start=3, best=0.5, best_epoch=1)
+    written.save_best()
+    written.save(progress)
+    resumed = kept_in(tmp_path, 1)
+    assert resumed.restore() == progress and torch.equal(weights(resumed), weights(written))
+    file = tmp_path / name
+    if damage == "torn":
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    elif damage == "other":
+        torch.save({"progress": {}, "objective": {"a": torch.ones(1)}}, file)
+    else:
+        file.unlink()
+    fresh = kept_in(tmp_path, 2)
+    before = weights(fresh)
+    with caplog.at_level(logging.WARNING, "oodml"):
+        assert fresh.restore() == Progress()
+    assert torch.equal(weights(fresh), before)
+    assert (name in caplog.text) == ((name, damage) != ("last.pt", "gone"))
+
+
+def test_a_checkpoint_is_written_when_it_is_due(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    each = kept_in(tmp_path, 0)
+    write = each._write
+
+    def slowly(path: Path, state: object, *, durable: bool = True) -> None:
+        nonlocal now
+        write(path, state, durable=durable)
+        now += 2.0
+
+    monkeypatch.setattr(each, "_write", slowly)
+    seen = []
+    for step in range(60):
+        each.save_if_due(Progress(steps=step))
+        if each.path.exists():
+            seen.append(step)
+            each.path.unlink()
+        now += 1.0
+    first = int(checkpoint.SECONDS)
+    # Two seconds a write may be a tenth of the time: 20 seconds from one to the next.
+    assert seen == [first, first + 18, first + 36, first + 54]
+    assert list(tmp_path.iterdir()) == []

@@ -17,8 +17,19 @@ from oodml.train.build import Resources, objective_of
 from oodml.train.data import FeatureSamples
 from oodml.train.loop import fit
 from oodml.train.objective import Batch, Training
+from oodml.train.registry import parse_method
 
-METHODS = ("margin", "multi_similarity", "arcface", "proxy_anchor", "s2sd", "uniform_prior", "xbm")
+METHODS = (
+    "margin",
+    "multi_similarity",
+    "arcface",
+    "proxy_anchor",
+    "s2sd",
+    "uniform_prior",
+    "xbm",
+    "mic:auxiliary=0.4",
+    "arcface in 3 parts",
+)
 SPEC = make_spec(
     "",
     embedding_dim=4,
@@ -32,7 +43,9 @@ def trained(method: str, directory: Path) -> dict[str, object]:
     """Loss and gradients of the first step, then weights, log and checkpoints after five."""
     features = make_features(12, 6, 8)
     training = Training(FeatureSamples(features.values, features.labels), seed=0)
-    spec = SPEC.with_settings(method=method)
+    name, _, parts = method.partition(" ")
+    name, given = parse_method(name)
+    spec = SPEC.with_settings(method=name, hyperparameters=given, accumulation=3 if parts else 1)
     objective = objective_of(spec, training.samples, 12, Resources(features), 0)
     seen: list[float] = []
     gradients: list[dict[str, torch.Tensor]] = []
@@ -74,7 +87,8 @@ def of_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
         __file__, str(directory),
     ]  # fmt: skip
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    tests = Path(__file__).parents[1]
+    environment = {**os.environ, "PYTHONPATH": f"{tests.parent}{os.pathsep}{tests}"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     return directory

@@ -15,10 +15,9 @@ from oodml.errors import DataError, UsageError
 from oodml.runs.spec import RunSpec
 from oodml.train import checkpoint, loop
 from oodml.train.build import objective_of
-from oodml.train.checkpoint import Progress
+from oodml.train.checkpoint import EpochLog, Progress
 from oodml.train.data import FeatureSamples
-from oodml.train.epochs import EpochLog, diagnostics
-from oodml.train.loop import fit
+from oodml.train.loop import Updates, diagnostics, fit, rate_factor
 from oodml.train.model import EmbeddingModel, Standardize
 from oodml.train.objective import (
     Batch,
@@ -30,7 +29,6 @@ from oodml.train.objective import (
     make_objective,
 )
 from oodml.train.registry import get_method
-from oodml.train.updates import Updates, rate_factor
 
 SPEC = make_spec(
     "margin",
@@ -219,6 +217,11 @@ def test_a_warm_up_leaves_the_trunk_as_it_was(training: Training, tmp_path: Path
     (tmp_path / "longer").mkdir()
     fit(longer, training, tmp_path / "longer")
     assert not torch.equal(trunk["weight"], longer.model.trunk.weight)
+
+
+def test_a_schedule_of_steps_says_how_long_they_are(training: Training, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="decay_every"):
+        fit(objective_with(Scaled(1.0), SPEC.with_settings(schedule="step")), training, tmp_path)
 
 
 @pytest.mark.parametrize("clip", [{"clip_value": 1e-3}, {"clip_norm": 1e-3}])
