@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from itertools import groupby
 from pathlib import Path
@@ -29,13 +30,19 @@ labelled batch, *cost* the time of a step on cached features over that of the co
 (`benchmarks/results/step_time.md`, where whole networks are measured too).
 """
 
+# The heading of methods with a file of their own.
+_ALONE = "more than a loss"
+
 
 def page() -> str:
     """The whole page as Markdown."""
-    entries = sorted(all_methods().values(), key=lambda entry: (entry.family, entry.name))
+    entries = list(all_methods().values())
+    files = Counter(entry.family for entry in entries)
+    heading = {each: each if number > 1 else _ALONE for each, number in files.items()}
+    entries.sort(key=lambda entry: (heading[entry.family], entry.name))
     head = "300 steps, batches of 28 classes x 4 samples, Adam at 1e-3, 1e-2 for a loss's own"
     parts = [_HEAD.format(count=len(entries), head=head)]
-    for family, members in groupby(entries, key=lambda entry: entry.family):
+    for family, members in groupby(entries, key=lambda entry: heading[entry.family]):
         own = list(members)
         parts.append(_family(family, own))
     parts.append(_protocols())
