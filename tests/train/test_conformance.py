@@ -55,7 +55,8 @@ def resources(pool: Features) -> Resources:
 
 def training_of(objective: Objective, pool: Features) -> Training:
     """All samples of the pool, as a run of the objective's spec reads them."""
-    return Training(samples_of(objective.spec, pool.class_names, resources(pool)), 0)
+    given = samples_of(objective.spec, pool.class_names, resources(pool), views=True)
+    return Training(given, 0)
 
 
 def made(name: str, pool: Features, ladder: Ladder, **settings: object) -> Objective:
