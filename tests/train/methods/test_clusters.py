@@ -1,18 +1,25 @@
-"""Clusters: the same every time, none empty, and their names kept."""
+"""Clusters of training samples, their names, and batches of one cluster at a time."""
 
 from __future__ import annotations
 
-from itertools import permutations
+from itertools import islice, permutations
 
 import faiss
 import numpy as np
 import pytest
+from conftest import make_spec
 from sklearn.metrics import adjusted_rand_score
 
 from oodml.errors import DataError
-from oodml.train.methods import hierarchical_divide_and_conquer
-from oodml.train.methods.hierarchical_divide_and_conquer import halved
-from oodml.train.methods.parts.clusters import clusters_of, has_pairs, matched, with_company
+from oodml.train.methods.parts import clusters
+from oodml.train.methods.parts.clusters import (
+    batches_in_turn,
+    clusters_of,
+    has_pairs,
+    matched,
+    members_by_cluster,
+    with_company,
+)
 
 
 def blobs(count: int, size: int = 20, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -84,40 +91,6 @@ def test_empty_clusters_are_matched_too_and_wrong_labels_refused() -> None:
         matched(np.array([0]), np.array([0, 1]), 2)
 
 
-def test_merging_the_halves_gives_the_clusters_back() -> None:
-    values, groups = blobs(4)
-    parents = groups // 2
-    halves = halved(values, parents, np.arange(80) % 5, seed=0)
-    assert np.array_equal(halves // 2, parents)
-    assert adjusted_rand_score(groups, halves) == 1.0
-
-
-def test_what_cannot_be_split_stays_in_the_first_half() -> None:
-    values = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
-    parents = np.array([0, 0, 0, 2, 0, 0, 0])
-    halves = halved(values, parents, np.zeros(7, dtype=np.int64), seed=0)
-    assert halves[3] == 4 and set(np.delete(halves, 3)) == {0, 1}
-
-
-def test_a_cluster_is_split_again_until_both_halves_have_pairs(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    classes = np.array([0, 0, 1, 1, 2, 2, 3, 3])
-    tried = []
-
-    def split(values: np.ndarray, k: int, *, seed: int) -> np.ndarray:
-        tried.append(seed)
-        return np.arange(8) // (4 if len(tried) == 3 else 6)
-
-    monkeypatch.setattr(hierarchical_divide_and_conquer, "clusters_of", split)
-    nothing = np.zeros(8, dtype=np.int64)
-    halves = halved(np.zeros((8, 1), np.float32), nothing, classes, seed=0)
-    assert halves.tolist() == [0, 0, 0, 0, 1, 1, 1, 1] and len(set(tried)) == 3
-    tried += [0] * 9
-    halves = halved(np.zeros((8, 1), np.float32), nothing, classes, seed=0)
-    assert halves.tolist() == [0, 0, 0, 0, 0, 0, 1, 1] and len(tried) == 22
-
-
 def test_a_sample_alone_in_its_class_and_cluster_has_no_company() -> None:
     classes = np.array([0, 0, 0, 1, 1, 2, 2])
     groups = np.array([0, 0, 1, 1, 1, 0, 1])
@@ -130,3 +103,60 @@ def test_a_sample_alone_in_its_class_and_cluster_has_no_company() -> None:
 )
 def test_pairs_of_both_kinds_need_two_classes_of_two(classes: list[int], enough: bool) -> None:
     assert has_pairs(np.array(classes, dtype=np.int64)) is enough
+
+
+CLASSES = np.repeat(np.arange(12), 6)
+
+# Clusters 0 and 2 share classes, 1 has two classes; class 0 has one sample in 2.
+CLUSTERS = np.where(CLASSES < 6, 0, np.where(CLASSES < 8, 1, 2))
+
+CLUSTERS[0] = 2
+
+
+def drawn(number: int, **settings: object) -> list[np.ndarray]:
+    spec = make_spec(
+        "m",
+        batch_size=12,
+        **settings,
+    )  # type: ignore[arg-type]
+    given = batches_in_turn(spec, CLASSES, CLUSTERS, batches=number, seed=5, epoch=1)
+    return list(islice(given, number))
+
+
+@pytest.mark.parametrize("kind", ["balanced", "shuffled"])
+def test_clusters_take_turns_and_no_sample_is_without_company(kind: str) -> None:
+    batches = drawn(9, batches=kind)
+    owners = [set(CLUSTERS[index]) for index in batches]
+    assert owners == [{0}, {1}, {2}] * 3
+    assert all(0 not in index for index in batches)
+
+
+def test_batches_are_balanced_and_a_small_cluster_gives_more_of_each_class() -> None:
+    large, small, _ = drawn(3, samples_per_class=2)
+    assert np.unique(CLASSES[large], return_counts=True)[1].tolist() == [2] * 6
+    assert np.unique(CLASSES[small], return_counts=True)[1].tolist() == [6, 6]
+    assert len(set(small)) == 12
+
+
+def test_an_epoch_is_the_same_for_the_same_seed_only() -> None:
+    first, again = drawn(4), drawn(4)
+    assert all(np.array_equal(*pair) for pair in zip(first, again, strict=True))
+    spec = make_spec(
+        "m",
+        batch_size=12,
+    )
+    other = batches_in_turn(spec, CLASSES, CLUSTERS, batches=4, seed=6, epoch=1)
+    assert not all(np.array_equal(*pair) for pair in zip(first, other, strict=False))
+
+
+def test_clusters_without_two_classes_of_two_make_no_batches() -> None:
+    clusters = np.where(CLASSES == 3, 1, 0)
+    clusters[[30, 36]] = 2
+    (members,) = members_by_cluster(CLASSES, clusters)
+    assert set(clusters[members]) == {0} and len(members) == 64
+    assert members_by_cluster(CLASSES, CLASSES) == []
+
+
+def test_processes_get_equal_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clusters, "world_size", lambda: 5)
+    assert [len(index) for index in drawn(3)] == [10, 5, 10]
