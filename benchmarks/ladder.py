@@ -17,20 +17,19 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from oodml.splits.ahead import Ahead
 
 from oodml.features.features import Features, FeatureSource
 from oodml.fid.class_moments import split_terms
 from oodml.fid.side_by_side import side_by_side
 from oodml.splits.build import build_ladder
 from oodml.splits.split import random_split
-from oodml.splits.state import Pool, Sides
-from oodml.splits.walk import swap_step
+from oodml.splits.state import Pool, Sides, measured
+from oodml.splits.walk import by_nearness
 
 RESULT = Path(__file__).parent / "results" / "ladder.md"
 FIDS = 110
@@ -84,16 +83,16 @@ def many_distances(features: Features, level: str) -> Record:
     Every split is walked through, whether FID rose or not, as the walk itself would if it did.
     """
 
+    def splits() -> Iterator[Sides]:
+        sides = start_of(features, level)
+        for _ in range(FIDS):
+            yield sides
+            train, test = by_nearness(sides)
+            sides = sides.exchange(train[:1], test[:1])
+
     def job() -> float:
         with side_by_side():
-            sides: Sides | None = start_of(features, level)
-            ahead = Ahead(lambda sides, size: swap_step(sides, size)[0])
-            for _ in range(FIDS - 1):
-                assert sides is not None
-                sides.terms  # noqa: B018
-                sides = ahead.candidate(sides, 1)
-            assert sides is not None
-            return sides.fid
+            return [sides.fid for sides in measured(splits())][-1]
 
     _, wall, cpu = timed(job)
     return {"wall": wall, "cpu": cpu, "fids": FIDS}
@@ -124,11 +123,12 @@ def drift(features: Features) -> Record:
     for _ in range(UPDATES):
         sides = sides.exchange(random.choice(sides.train, 1), random.choice(sides.test, 1))
     fresh = Sides.of(sides.pool, sides.train, sides.test)
-    carried, summed = sides.train_moments, fresh.train_moments
-    assert carried is not None and summed is not None
+    updated, summed = sides.moments, fresh.moments
+    assert updated is not None and summed is not None
     return {
         "scatter": float(
-            np.linalg.norm(carried.scatter - summed.scatter) / np.linalg.norm(summed.scatter)
+            np.linalg.norm(updated[0].scatter - summed[0].scatter)
+            / np.linalg.norm(summed[0].scatter)
         ),
         "fid": abs(sides.fid - fresh.fid) / fresh.fid,
     }
@@ -136,7 +136,7 @@ def drift(features: Features) -> Record:
 
 def trajectory(features: Features) -> Record:
     """A full ladder at sample level, and how far its last FID is from one summed up afresh."""
-    ladder, wall, cpu = timed(lambda: build_ladder(features, rungs=8))
+    ladder, wall, cpu = timed(lambda: build_ladder(features, rungs=8, null=0))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     pool, last = Pool.of(features), ladder.rungs[-1]
     fresh = split_terms(

@@ -7,7 +7,7 @@ import pytest
 from conftest import make_features
 
 from oodml.errors import OodmlError, UsageError
-from oodml.fid import class_moments, frechet, null
+from oodml.fid import class_moments, frechet, kernel_distance, null
 from oodml.fid.class_moments import ClassMoments, rows_of
 from oodml.fid.frechet import assemble, frechet_distance, frechet_distance_from_moments
 from oodml.fid.matrix_root import (
@@ -15,11 +15,13 @@ from oodml.fid.matrix_root import (
     CentredSample,
     RootTrace,
     cholesky_trace,
+    eigenvector_factor,
     gram_trace,
     nuclear_norm,
     root_sum,
 )
 from oodml.fid.null import split_distance
+from oodml.fid.sampling_bias import infinite_sample_distance
 from oodml.splits.transport_gain import PrincipalSubspace, transport_map
 
 
@@ -230,3 +232,27 @@ def test_inner_products_are_cached_up_to_their_limit(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(class_moments, "GRAM_POINTS", 29)
     with pytest.raises(UsageError, match="at most 29"):
         class_moments.PooledGram.of(statistics)
+
+
+def test_two_samples_per_dimension_are_enough_to_extrapolate_from() -> None:
+    train, test = np.array([0, 1]), np.array([2, 3])
+    statistics = ClassMoments.from_features(make_features(classes=4, per_class=4, dimension=4))
+    assert np.isfinite(infinite_sample_distance(statistics, train, test))
+    statistics = ClassMoments.from_features(make_features(classes=4, per_class=4, dimension=5))
+    with pytest.raises(UsageError, match="8 samples on one side"):
+        infinite_sample_distance(statistics, train, test)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
+def test_a_factor_keeps_every_direction_at_any_scale(scale: float) -> None:
+    covariance = scale * np.diag([1.0, 0.5, 0.25])
+    factor = eigenvector_factor(covariance, 3)
+    assert len(factor) == 3
+    np.testing.assert_allclose(factor.T @ factor, covariance, rtol=1e-12, atol=1e-12 * scale)
+
+
+def test_a_class_larger_than_a_block_is_a_block_of_its_own() -> None:
+    starts = np.array([0, 3, kernel_distance.ROWS + 9, kernel_distance.ROWS + 12])
+    spans = kernel_distance._spans(starts)
+    assert [next(spans) for _ in range(3)] == [(0, 1), (1, 2), (2, 3)]
+    assert next(spans, None) is None

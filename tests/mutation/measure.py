@@ -36,12 +36,9 @@ DECORATOR = "@side_by_side()\n"
 NEAREST = 2.5
 # Modules whose tests do not bear their name.
 TESTED_IN = {
-    "arrays": "frechet_errors", "bias": "shift", "carry": "ahead", "centred": "frechet",
-    "gain": "search", "meeting": "screening",
-    "metrics": "retrieval", "null": "shift", "pool": "search", "positives": "ranks",
-    "removal": "build", "rungs": "build", "sides": "search", "start": "ways", "swap": "build",
-    "terms": "frechet", "tiles": "ranks", "trace": "frechet", "trajectory": "search",
-    "transport": "candidates", "walk": "search",
+    "arrays": "frechet_errors", "matrix_root": "frechet", "meeting": "screening",
+    "metrics": "retrieval", "null": "shift", "positives": "ranks", "rungs": "build",
+    "sampling_bias": "shift", "start": "ways", "state": "search", "tiles": "ranks",
 }  # fmt: skip
 
 

@@ -9,11 +9,19 @@ import pytest
 from conftest import make_features
 
 from oodml.fid.frechet import FrechetTerms, frechet_distance
-from oodml.splits import search, walk
+from oodml.splits import build, search, walk
 from oodml.splits.build import build_ladder
-from oodml.splits.state import Pool, Sides, State, is_tight
+from oodml.splits.state import Pool, Sides, State, Units, is_tight
 from oodml.splits.transport_gain import Gains
-from oodml.splits.walk import EASIER, HARDER, _swaps, by_nearness, swap_until_saturated, walk_to
+from oodml.splits.walk import (
+    EASIER,
+    HARDER,
+    _swaps,
+    by_nearness,
+    forget,
+    swap_until_saturated,
+    walk_to,
+)
 
 
 @pytest.mark.parametrize(("fewest", "dimension"), [(3, 1), (8, 2), (40, 10), (64, 16), (999, 16)])
@@ -172,3 +180,52 @@ def test_a_unit_at_the_mean_of_a_side_is_at_no_distance_from_it() -> None:
     for own, other, found in zip(means, means[::-1], sides.nearness, strict=True):
         far, near = (np.linalg.norm(own - side.mean(0), axis=1) for side in (other, own))
         np.testing.assert_allclose(found, far - near, atol=1e-8)
+
+
+def test_the_mirror_image_is_taken_where_it_is_nearer() -> None:
+    pool = Pool.of(make_features(classes=20, per_class=6, dimension=3))
+    start = Sides.of(pool, np.arange(10), np.arange(10, 20))
+    for shared in (4, 6):
+        train = np.concatenate([np.arange(shared), np.arange(10, 20 - shared)])
+        target = Sides.of(pool, train, np.setdiff1d(np.arange(20), train))
+        asked: list[int] = []
+
+        def ranking(sides: Sides, sign: int, asked: list[int] = asked) -> tuple[Units, Units]:
+            asked.append(sign)
+            return by_nearness(sides, sign)
+
+        walk_to(start, target, 1, ranking, forget)
+        assert len(asked) == 4
+
+
+def test_removals_go_on_from_what_the_search_found() -> None:
+    features = make_features(classes=12, per_class=6, dimension=3, seed=7)
+    fids = {}
+    for name in ("transport", "best"):
+        ladder = build_ladder(
+            features,
+            search=name,
+            budget=60 if name == "best" else None,
+            rungs=2,
+            swap_size=3,
+            min_classes=4,
+        )
+        fids[name] = max(s.fid for s in ladder.trajectory if s.kind != "removal")
+        assert ladder.trajectory[-1].kind == "removal"
+        assert ladder.trajectory[-1].fid > fids[name]
+    assert fids["best"] > 1.001 * fids["transport"]
+
+
+def test_the_way_to_what_the_search_found_takes_steps_of_the_size_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+
+    def listening(start: Sides, target: Sides, size: int, *rest: object) -> Sides:
+        asked.append(size)
+        return walk_to(start, target, size, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(build, "walk_to", listening)
+    features = make_features(classes=12, per_class=6, dimension=3, seed=7)
+    build_ladder(features, search="best", budget=60, rungs=2, swap_size=3, min_classes=4)
+    assert asked == [3]
