@@ -15,8 +15,9 @@ from oodml.errors import DataError, UsageError
 from oodml.features.features import Features, FeatureSource
 from oodml.fid import class_moments
 from oodml.fid.arrays import ROWS_NAMED, require_finite
-from oodml.fid.class_moments import ClassMoments, Moments, moments_of, split_terms
+from oodml.fid.class_moments import ClassMoments, Moments, PooledGram, moments_of, split_terms
 from oodml.fid.frechet import frechet_terms
+from oodml.fid.null import random_class_splits
 from oodml.fid.statistics_files import (
     GaussianStatistics,
     read_statistics,
@@ -282,3 +283,27 @@ def test_a_sum_beyond_the_largest_number_accuses_no_row_and_warns_of_nothing() -
         require_finite(np.full((3, 1), 1e308), "features")
         with pytest.raises(DataError, match="2, 3"):
             require_finite(np.array([[1.0], [1.0], [np.inf], [-np.inf]]), "features")
+
+
+def splits(classes, count):
+    half = classes // 2
+    return list(random_class_splits(range(half), range(half, classes), count, seed=0))
+
+
+@pytest.mark.parametrize("level", ["sample", "class"])
+@pytest.mark.parametrize("classes", [6, 20])
+def test_inner_products_equal_features(level, classes):
+    statistics = ClassMoments.from_features(pool(classes=classes, offset=30.0), level)
+    gram = PooledGram.of(statistics)
+    for train, test in splits(classes, 4):
+        expected = split_terms(statistics, train, test)
+        terms = gram.terms(train, test)
+        assert terms.mean == pytest.approx(expected.mean, rel=1e-10)
+        assert terms.covariance == pytest.approx(expected.covariance, rel=1e-10)
+        assert gram.terms(test, train) == terms
+
+
+def test_too_many_points_for_inner_products_are_refused(monkeypatch):
+    monkeypatch.setattr("oodml.fid.class_moments.GRAM_POINTS", 50)
+    with pytest.raises(UsageError, match="at most 50"):
+        PooledGram.of(ClassMoments.from_features(pool()))

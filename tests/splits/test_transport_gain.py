@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import make_features
-from test_class_moments import pool
+from conftest import SOURCE, make_features
 
-from oodml.errors import DataError, UsageError
-from oodml.fid.class_moments import ClassMoments, PooledGram, split_terms
+from oodml.errors import DataError
+from oodml.features.features import Features
+from oodml.fid.class_moments import ClassMoments, split_terms
 from oodml.fid.frechet import frechet_distance_from_moments
 from oodml.fid.null import random_class_splits
+from oodml.seeding import generator
 from oodml.splits.state import Pool
 from oodml.splits.transport_gain import Gains, PrincipalSubspace, transport_map
 
@@ -44,28 +45,21 @@ def test_gains_equal_differences_with_classes_of_all_sizes() -> None:
             assert gain == pytest.approx(change / 2e-4, rel=0.02, abs=0.02 * np.abs(gained).mean())
 
 
+def pool(classes=40, per_class=12, d=64):
+    """Features with classes that differ, some of them larger than others."""
+    rng = generator(0, "pool")
+    sizes = per_class + np.arange(classes) % 3
+    labels = np.repeat(np.arange(classes), sizes)
+    axes = np.linspace(0.2, 1.5, d)
+    centres = rng.standard_normal((classes, d)) * axes
+    values = centres[labels] + rng.standard_normal((len(labels), d)) * axes[::-1]
+    names = tuple(f"class {i:03d}" for i in range(classes))
+    return Features(values.astype(np.float32), labels, names, SOURCE)
+
+
 def splits(classes, count):
     half = classes // 2
     return list(random_class_splits(range(half), range(half, classes), count, seed=0))
-
-
-@pytest.mark.parametrize("level", ["sample", "class"])
-@pytest.mark.parametrize("classes", [6, 20])
-def test_inner_products_equal_features(level, classes):
-    statistics = ClassMoments.from_features(pool(classes=classes, offset=30.0), level)
-    gram = PooledGram.of(statistics)
-    for train, test in splits(classes, 4):
-        expected = split_terms(statistics, train, test)
-        terms = gram.terms(train, test)
-        assert terms.mean == pytest.approx(expected.mean, rel=1e-10)
-        assert terms.covariance == pytest.approx(expected.covariance, rel=1e-10)
-        assert gram.terms(test, train) == terms
-
-
-def test_too_many_points_for_inner_products_are_refused(monkeypatch):
-    monkeypatch.setattr("oodml.fid.class_moments.GRAM_POINTS", 50)
-    with pytest.raises(UsageError, match="at most 50"):
-        PooledGram.of(ClassMoments.from_features(pool()))
 
 
 @pytest.mark.parametrize("level", ["sample", "class"])
