@@ -10,6 +10,7 @@ from oodml.errors import UsageError, unknown_name
 from oodml.features.features import FeatureSource
 from oodml.runs.spec import RunSpec
 from oodml.splits.ladder import Ladder
+from oodml.train.loop import check_schedule
 from oodml.train.presets import get_preset
 from oodml.train.registry import get_method, parse_method, prescribed
 from oodml.train.settings import applying, check_scope, check_settings
@@ -147,6 +148,7 @@ def _of_method(
         precision="fp32" if train == "all" else source.precision,
         **chosen,
     )
+    check_schedule(spec)
     _check_accumulation(spec)
     _check_views(spec)
     return spec

@@ -21,10 +21,8 @@ from oodml.splits.split import Split, random_split
 from oodml.train.build import Resources, objective_of, samples_of
 from oodml.train.embed import Embed, as_they_are, by_module, by_objective
 from oodml.train.few_shot import evaluate as fewshot
-from oodml.train.few_shot import rounded_products
-from oodml.train.few_shot.adapt import rates_of
+from oodml.train.few_shot.adapt import rates_of, together
 from oodml.train.few_shot.evaluate import few_shot
-from oodml.train.few_shot.many_heads import together
 from oodml.train.objective import Objective
 from oodml.train.registry import get_method
 
@@ -212,8 +210,6 @@ def test_heads_adapted_at_once_equal_heads_adapted_one_by_one(
     method: str, criterion: str, features: Features, adapted: Watched,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """Where operands are not rounded; what rounding moves is in test_rounded_products."""
-    monkeypatch.setattr(rounded_products, "OPERANDS", torch.float32)
     run = started(features, method, few_shot_criterion=criterion)
     episodes = episodes_of(run, shots=5)
     few_shot(*run, episodes=episodes)
@@ -242,7 +238,7 @@ def test_small_classes_and_impossible_shots_are_counted_and_logged(
     assert "10 shots are left out" in caplog.text
 
 
-def test_too_small_a_support_makes_smaller_batches_aloud_or_ends_in_one_line(
+def test_too_small_a_support_makes_smaller_batches_with_a_warning_or_ends_in_one_line(
     features: Features, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = started(features, few_shot_steps=1, batch_size=112)
@@ -260,7 +256,7 @@ def test_too_small_a_support_makes_smaller_batches_aloud_or_ends_in_one_line(
 def test_runs_that_cannot_be_adapted_end_in_one_line(features: Features) -> None:
     run = started(features)
     episodes = episodes_of(run, number=1)
-    for changed, words in (({"few_shot": ""}, "head"), ({"mix": 0.5}, "--mix")):
+    for changed, words in (({"few_shot": ""}, "head"), ({"mix": 0.5}, "mix scales")):
         with pytest.raises(UsageError, match=words):
             few_shot(run[0].with_settings(**changed), *run[1:], episodes=episodes)
     for criterion in ("margin", "circle"):

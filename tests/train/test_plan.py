@@ -43,6 +43,7 @@ def test_every_setting_is_a_field_and_every_default_is_allowed() -> None:
         ({"recipe": "cub"}, "cub200"),
         ({"train": "both"}, "'head' and 'all'"),
         ({"accumulation": 2}, "compares the samples of a batch"),
+        ({"schedule": "step"}, "decay_every"),
     ],
 )
 def test_what_is_out_of_range_or_does_not_go_together_is_refused_in_one_line(

@@ -17,9 +17,8 @@ from oodml.runs.spec import RunSpec
 from oodml.splits.episodes import MIN_QUERIES, SHOTS, Episode, few_shot_episodes
 from oodml.train.build import Resources
 from oodml.train.embed import Embed, by_objective
-from oodml.train.few_shot.adapt import adapt
+from oodml.train.few_shot.adapt import adapt, adapt_together, together
 from oodml.train.few_shot.losses import episodes_loss, pairs_of_blocks
-from oodml.train.few_shot.many_heads import adapt_together, together
 from oodml.train.few_shot.start import Pooled, StartingPoint
 from oodml.train.few_shot.support import Shape, Task, batch_shape, batches_of, task_of
 from oodml.train.loop import seeded
@@ -80,9 +79,9 @@ def few_shot(
 
 def _check(spec: RunSpec) -> None:
     if spec.few_shot.adapt not in ADAPTED:
-        raise UsageError(f"--few-shot {spec.few_shot.adapt!r}: give 'head' or 'all'.")
+        raise UsageError(f"few_shot={spec.few_shot.adapt!r}: give 'head' or 'all'.")
     if spec.evaluation.mix:
-        raise UsageError("--mix scales by the training samples' lengths, which --few-shot moves.")
+        raise UsageError("mix scales by the lengths of the training samples, which few_shot moves.")
 
 
 def _drawn(spec: RunSpec, split: Split, resources: Resources) -> list[Episode]:

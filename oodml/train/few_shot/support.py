@@ -77,9 +77,7 @@ def batch_shape(task: Task, spec: RunSpec) -> Shape:
             f"{fewest} samples: adaptation needs pairs, so give 2 shots or more and 2 classes."
         )
     if spec.training.batch_size < 4:
-        raise UsageError(
-            f"--train-batch-size {spec.training.batch_size}: few-shot needs at least 4."
-        )
+        raise UsageError(f"batch_size={spec.training.batch_size}: few-shot needs at least 4.")
     samples = min(max(spec.training.samples_per_class, 2), fewest, spec.training.batch_size // 2)
     wanted = spec.training.batch_size // samples
     if wanted > classes and task.number == 0:
