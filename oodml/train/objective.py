@@ -131,12 +131,14 @@ class Criterion(nn.Module):
         self.takes_pairs = takes_pairs or takes_references or miner is not None
         self.takes_references = takes_references
 
-    def forward(self, embeddings: Tensor, labels: Tensor, *given: Any) -> Tensor:
-        """The scalar loss of a batch, of given tuples and of given references."""
+    def _of_loss(self, embeddings: Tensor, labels: Tensor, *given: Any) -> Tensor:
         if self.loss is None:
             raise NotImplementedError(f"{type(self).__name__} has no loss and no forward.")
         value: Tensor = self.loss(embeddings, labels, *given)
         return value
+
+    # Declared as nn.Module declares it: subclasses take what they need.
+    forward: Callable[..., Any] = _of_loss
 
     def of(self, encoded: Encoded, labels: Tensor) -> Tensor:
         """The scalar loss of what the model made of a batch, with the tuples of the miner.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import json
+import math
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from oodml.errors import OodmlError, UsageError, unknown_name
-from oodml.train.values import like, literal
 
 if TYPE_CHECKING:
     from oodml.train.objective import Criterion
@@ -312,3 +313,31 @@ def _base_entry(entry: MethodEntry, value: Any) -> MethodEntry:
     if not base.trains or base.base_name({}) is not None:
         raise UsageError(f"{entry.name}: base={value}: give a method that is only a loss.")
     return base
+
+
+def literal(text: str) -> Any:
+    """The number, truth value, list or quoted string that a text spells; otherwise the text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def like(default: Any, value: Any, what: str) -> Any:
+    """The value in its default's type; `UsageError` calling it `what` if it is of another one."""
+    if isinstance(default, str) and isinstance(value, int | float) and not isinstance(value, bool):
+        # targets=256 is read as a number and means the word.
+        return str(value)
+    if isinstance(default, bool) or default is None or isinstance(default, str):
+        fits = default is None or isinstance(value, type(default))
+        converted = value
+    else:
+        fits = isinstance(value, int | float) and not isinstance(value, bool)
+        fits = fits and math.isfinite(value)
+        fits = fits and (isinstance(default, float) or float(value).is_integer())
+        converted = type(default)(value) if fits else value
+    if not fits:
+        raise UsageError(
+            f"{what}={value!r} is not of the type of its default {default!r}, or not finite."
+        )
+    return converted

@@ -15,9 +15,8 @@ from oodml.runs.spec import RunSpec
 from oodml.train.loop import seeded
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import make_objective
-from oodml.train.registry import Base, get_method
+from oodml.train.registry import Base, get_method, literal
 from oodml.train.settings import SETTINGS
-from oodml.train.values import literal
 
 # How far the default of a hyperparameter, and that of a learning rate, is left on either side.
 FACTOR = 4

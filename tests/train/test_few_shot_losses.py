@@ -18,7 +18,7 @@ from oodml.train.few_shot.losses import (
     pick,
     semi_hard,
 )
-from oodml.train.mining.distance_weighted import DistanceWeighted
+from oodml.train.methods.parts.mining import DistanceWeighted
 from oodml.train.objective import as_criterion
 from oodml.train.registry import get_method, parse_method
 

@@ -78,7 +78,7 @@ def test_a_batch_carries_its_step_and_the_share_of_the_run_that_is_done(
     seen: list[tuple[int, float, float]] = []
 
     def note(training: Training, batch: Batch) -> None:
-        seen.append((batch.step, batch.progress, float(objective.criterion.loss.plain_share)))
+        seen.append((batch.step, batch.progress, float(objective.criterion.plain_share)))
 
     objective.after_step = note  # type: ignore[method-assign]
     fit(objective, training, tmp_path)

@@ -9,8 +9,8 @@ from torch.nn import functional
 from oodml.runs.spec import RunSpec
 from oodml.seeding import generator
 from oodml.train.distributed import gathered
-from oodml.train.methods.parts.mining import TripletMiner, Triplets
-from oodml.train.methods.parts.queue import Queue
+from oodml.train.methods.parts.mining import DistanceWeighted, TripletMiner, Triplets
+from oodml.train.methods.parts.queue import MomentumCopy, Queue
 from oodml.train.methods.parts.several_heads import (
     SeveralHeads,
     SharedByClasses,
@@ -19,9 +19,7 @@ from oodml.train.methods.parts.several_heads import (
     slice_sizes,
     unit_slices,
 )
-from oodml.train.mining import DistanceWeighted
 from oodml.train.model import EmbeddingModel
-from oodml.train.momentum import MomentumCopy
 from oodml.train.objective import Batch, Criterion, Training
 from oodml.train.published import STUDY
 from oodml.train.registry import Base, Recipe, method

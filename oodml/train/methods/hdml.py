@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from oodml.runs.spec import RunSpec
+from oodml.train.methods.parts.mining import OnePairPerClass
 from oodml.train.methods.parts.synthesis import Triplets, check_base, constant, loss_on
-from oodml.train.mining import OnePairPerClass
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import Batch, Objective
 from oodml.train.registry import Base, Recipe, method

@@ -1,8 +1,6 @@
-"""Two views of an image told from a queue of other images' views."""
+"""MoCo: contrast two views of an image with a queue of negatives."""
 
 from __future__ import annotations
-
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -12,43 +10,28 @@ from oodml.errors import UsageError
 from oodml.runs.spec import RunSpec
 from oodml.train.distributed import gathered
 from oodml.train.methods.parts.over_pairs import log_sum_exp
-from oodml.train.methods.parts.queue import Queue
+from oodml.train.methods.parts.queue import MomentumCopy, Queue
 from oodml.train.model import EmbeddingModel
-from oodml.train.momentum import MomentumCopy
-from oodml.train.objective import Batch, Criterion, MakeObjective, Objective, Training
+from oodml.train.objective import Batch, Criterion, Objective, Training
 from oodml.train.registry import method
 
 
-class AgainstQueue(Criterion):
-    """The mean loss of queries against their own keys and older keys of other classes.
-
-    Older keys of the query's class are left out or, if `supervised`, are positives of their own.
-    """
-
-    def __init__(self, temperature: float, supervised: bool = False) -> None:
-        super().__init__()
-        self.temperature, self.supervised = temperature, supervised
-
-    def forward(self, queries: Tensor, labels: Tensor, *given: Tensor) -> Tensor:
-        """The scalar loss of queries and keys (B, D) and `older` keys (K, D), unit vectors."""
-        keys, older, older_labels = given
-        same = labels[:, None] == older_labels[None, :]
-        logits = queries @ older.T / self.temperature
-        against = log_sum_exp(logits, ~same)
-        losses = functional.softplus(against - (queries * keys).sum(1) / self.temperature)
-        if self.supervised:
-            rows, columns = same.nonzero(as_tuple=True)
-            more = functional.softplus(against[rows] - logits[rows, columns])
-            losses = torch.cat([losses, more])
-        return losses.mean()
-
-
+@method(
+    "moco",
+    paper="arXiv:1911.05722",
+    source="arXiv:1911.05722; memory_size, there 65536 for a million images, chosen here",
+    needs="two views",
+    cached_views=4,
+)
 class MomentumContrast(Objective):
-    """First views are queries; a slow copy of the network makes keys of the second ones.
+    """MoCo: two views of an image drawn together, and away from a queue of other images' views.
 
+    First views are queries; a slow copy of the network makes keys of the second ones. The loss is
     -log(e^(q.k/T) / (e^(q.k/T) + sum_j e^(q.k_j/T))) of a query q, the key k of the same image and
-    the keys k_j of the queue that are of other classes. The copy follows after every step of the
-    optimiser, and the keys of a batch enter the queue after its loss.
+    the keys k_j of the queue that are of other classes: images of the query's class are never
+    negatives; `supervised` makes them positives. The copy follows after every step of the
+    optimiser, and the keys of a batch enter the queue after its loss. BatchNorm is not shuffled
+    between the processes, so keep it frozen, as runs do unless told otherwise.
     """
 
     views = 2
@@ -57,11 +40,12 @@ class MomentumContrast(Objective):
         self,
         spec: RunSpec,
         model: EmbeddingModel,
+        num_classes: int,
         *,
-        momentum: float,
-        temperature: float,
-        memory_size: int,
-        supervised: bool,
+        momentum: float = 0.999,
+        temperature: float = 0.07,
+        memory_size: int = 4096,
+        supervised: bool = False,
     ) -> None:
         if temperature <= 0:
             raise UsageError(f"moco: temperature={temperature} is not above 0.")
@@ -93,32 +77,26 @@ class MomentumContrast(Objective):
         self.slow.update(self.model)
 
 
-@method(
-    "moco",
-    paper="arXiv:1911.05722",
-    source="arXiv:1911.05722; memory_size, there 65536 for a million images, chosen here",
-    needs="two views",
-    cached_views=4,
-)
-def moco(
-    num_classes: int,
-    embedding_dim: int,
-    *,
-    momentum: float = 0.999,
-    temperature: float = 0.07,
-    memory_size: int = 4096,
-    supervised: bool = False,
-) -> MakeObjective:
-    """MoCo: two views of an image drawn together, and away from a queue of other images' views.
+class AgainstQueue(Criterion):
+    """The mean loss of queries against their own keys and older keys of other classes.
 
-    Images of the query's class are never negatives; `supervised` makes them positives. BatchNorm
-    is not shuffled between the processes, so keep it frozen, as runs do unless told otherwise.
+    Older keys of the query's class are left out or, if `supervised`, are positives of their own.
     """
 
-    return partial(
-        MomentumContrast,
-        momentum=momentum,
-        temperature=temperature,
-        memory_size=memory_size,
-        supervised=supervised,
-    )
+    def __init__(self, temperature: float, supervised: bool = False) -> None:
+        super().__init__()
+        self.temperature, self.supervised = temperature, supervised
+
+    def forward(
+        self, queries: Tensor, labels: Tensor, keys: Tensor, older: Tensor, older_labels: Tensor
+    ) -> Tensor:
+        """The scalar loss of queries and keys (B, D) and `older` keys (K, D), unit vectors."""
+        same = labels[:, None] == older_labels[None, :]
+        logits = queries @ older.T / self.temperature
+        against = log_sum_exp(logits, ~same)
+        losses = functional.softplus(against - (queries * keys).sum(1) / self.temperature)
+        if self.supervised:
+            rows, columns = same.nonzero(as_tuple=True)
+            more = functional.softplus(against[rows] - logits[rows, columns])
+            losses = torch.cat([losses, more])
+        return losses.mean()

@@ -1,20 +1,32 @@
-"""Losses over the pairs of a batch, each pair by its own distance or similarity."""
+"""Losses over the pairs of a batch, each pair by its own distance or similarity.
+
+Values and masks are matrices (B, R), anchors by references.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
+
+import torch
+from pytorch_metric_learning import losses, miners
+from torch import Tensor, nn
+from torch.nn import functional
 
 from oodml.errors import unknown_name
+from oodml.train.methods.parts.over_pairs import (
+    OverPairs,
+    cosines,
+    distances,
+    log_sum_exp,
+    mean_where,
+)
+from oodml.train.objective import Criterion
 from oodml.train.published import STUDY, reality_check
 from oodml.train.registry import Base, Recipe, method
 
-if TYPE_CHECKING:
-    from oodml.train.methods.parts.over_pairs import OverPairs
-    from oodml.train.objective import Criterion
-
-
 _MULTI_SIMILARITY = Base("multi_similarity")
 _TUPLET_MARGIN = Base("tuplet_margin")
+REDUCTIONS = ("violating", "pairs", "anchors")
 
 
 @method(
@@ -27,33 +39,35 @@ _TUPLET_MARGIN = Base("tuplet_margin")
         "sop": reality_check(positive_margin=0.2850, negative_margin=0.5130),
     },
 )
-def contrastive(
-    num_classes: int,
-    embedding_dim: int,
-    *,
-    positive_margin: float = 0.0,
-    negative_margin: float = 1.0,
-    reduction: str = "violating",
-) -> OverPairs:
+class Contrastive(OverPairs):
     """Contrastive loss: pull positives together, push negatives beyond a margin.
 
-    Hinges on the unsquared distance. `reduction` averages positives and negatives, each by
-    themselves, over the pairs that violate their margin ("violating") or over all ("pairs"), or
-    divides the sums by the batch size ("anchors"); learning rates do not carry over from one to
-    another.
+    Hinges on the unsquared distance, [D - m_p]+ of positives plus [m_n - D]+ of negatives.
+    `reduction` averages both, each by itself, over the pairs that violate their margin
+    ("violating") or over all ("pairs"), or divides the sums by the number of anchors ("anchors");
+    learning rates do not carry over from one to another.
     """
-    from oodml.train.losses import hinges
-    from oodml.train.methods.parts.over_pairs import OverPairs, distances
 
-    if reduction not in hinges.REDUCTIONS:
-        raise unknown_name("reduction", reduction, hinges.REDUCTIONS)
-    return OverPairs(
-        distances,
-        hinges.contrastive,
-        positive_margin=positive_margin,
-        negative_margin=negative_margin,
-        reduction=reduction,
-    )
+    def __init__(
+        self,
+        num_classes: int,
+        embedding_dim: int,
+        *,
+        positive_margin: float = 0.0,
+        negative_margin: float = 1.0,
+        reduction: str = "violating",
+    ) -> None:
+        super().__init__(distances)
+        if reduction not in REDUCTIONS:
+            raise unknown_name("reduction", reduction, REDUCTIONS)
+        self.positive_margin, self.negative_margin = positive_margin, negative_margin
+        self.reduction = reduction
+
+    def of_pairs(self, values: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        """The reduced hinges of positives plus those of negatives."""
+        pull = functional.relu(values - self.positive_margin)
+        push = functional.relu(self.negative_margin - values)
+        return reduced(pull, positive, self.reduction) + reduced(push, negative, self.reduction)
 
 
 @method(
@@ -66,27 +80,50 @@ def contrastive(
         "sop": reality_check(positive_margin=0.376, negative_margin=1.083),
     },
 )
-def snr_contrastive(
-    num_classes: int,
-    embedding_dim: int,
-    *,
-    positive_margin: float = 0.0,
-    negative_margin: float = 1.0,
-) -> OverPairs:
+class SignalToNoiseContrastive(Contrastive):
     """Contrastive loss on the ratio of noise to signal in place of the distance.
 
     Noise is the variance over dimensions of two vectors' difference, signal that of the anchor.
     """
-    from oodml.train.losses import hinges
-    from oodml.train.methods.parts.over_pairs import OverPairs
 
-    return OverPairs(
-        hinges.signal_to_noise,
-        hinges.contrastive,
-        positive_margin=positive_margin,
-        negative_margin=negative_margin,
-        reduction="violating",
-    )
+    def __init__(
+        self,
+        num_classes: int,
+        embedding_dim: int,
+        *,
+        positive_margin: float = 0.0,
+        negative_margin: float = 1.0,
+    ) -> None:
+        super().__init__(
+            num_classes,
+            embedding_dim,
+            positive_margin=positive_margin,
+            negative_margin=negative_margin,
+        )
+        self.matrix = signal_to_noise
+
+
+def reduced(terms: Tensor, chosen: Tensor, reduction: str) -> Tensor:
+    """One number from the non-negative terms (B, R) of the chosen pairs."""
+    if reduction == "violating":
+        return mean_where(terms, chosen & (terms > 0))
+    if reduction == "pairs":
+        return mean_where(terms, chosen)
+    return torch.where(chosen, terms, 0.0).sum() / len(terms)
+
+
+def signal_to_noise(anchors: Tensor, references: Tensor) -> Tensor:
+    """Variance of the difference over that of the anchor, (B, R) (arXiv:1904.02616).
+
+    The variances go over the dimensions of a vector; the matrix is not symmetric.
+    """
+    # Far cheaper than the differences (B, R, D) themselves: 17 ms against 1 for B = 112, D = 128.
+    left = anchors - anchors.mean(1, keepdim=True)
+    right = references - references.mean(1, keepdim=True)
+    squares = left.square().sum(1)[:, None] + right.square().sum(1)[None, :]
+    noise = (squares - 2 * left @ right.T).clamp(min=0) / (anchors.shape[1] - 1)
+    signal = anchors.var(dim=1).clamp(min=torch.finfo(anchors.dtype).eps)
+    return noise / signal[:, None]
 
 
 _STUDIED = Recipe(STUDY, {"alpha": 2.0, "beta": 40.0, "base": 0.5, "epsilon": 0.1})
@@ -108,10 +145,6 @@ def multi_similarity(
     epsilon: float = 0.1,
 ) -> Criterion:
     """Multi-similarity loss with its own miner."""
-    from pytorch_metric_learning import losses, miners
-
-    from oodml.train.objective import Criterion
-
     loss = losses.MultiSimilarityLoss(alpha, beta, base)
     return Criterion(loss, miners.MultiSimilarityMiner(epsilon), takes_references=True)
 
@@ -121,37 +154,65 @@ def circle(
     num_classes: int, embedding_dim: int, *, relaxation: float = 0.4, scale: float = 80.0
 ) -> Criterion:
     """Circle loss: every similarity is pulled with a weight that grows with its own error."""
-    from pytorch_metric_learning import losses
-
-    from oodml.train.objective import Criterion
-
     return Criterion(losses.CircleLoss(relaxation, scale), takes_references=True)
 
 
 @method("ranked_list", paper="arXiv:1903.03238", source="arXiv:1903.03238, its simpler variant")
-def ranked_list(
-    num_classes: int,
-    embedding_dim: int,
-    *,
-    margin: float = 0.4,
-    alpha: float = 1.2,
-    positive_temperature: float = 0.0,
-    negative_temperature: float = 10.0,
-    imbalance: float = 0.5,
-) -> OverPairs:
-    """Ranked list loss: positives inside one radius, negatives outside a wider one."""
-    from oodml.train.losses import hinges
-    from oodml.train.methods.parts.over_pairs import OverPairs, distances
+class RankedList(OverPairs):
+    """Ranked list loss: positives inside one radius, negatives outside a wider one.
 
-    return OverPairs(
-        distances,
-        hinges.ranked_list,
-        margin=margin,
-        alpha=alpha,
-        positive_temperature=positive_temperature,
-        negative_temperature=negative_temperature,
-        imbalance=imbalance,
-    )
+    The radii are alpha - margin and alpha. Every violation counts with weight exp(T * violation),
+    normalised over its anchor's.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        embedding_dim: int,
+        *,
+        margin: float = 0.4,
+        alpha: float = 1.2,
+        positive_temperature: float = 0.0,
+        negative_temperature: float = 10.0,
+        imbalance: float = 0.5,
+    ) -> None:
+        super().__init__(distances)
+        self.margin, self.alpha, self.imbalance = margin, alpha, imbalance
+        self.temperatures = positive_temperature, negative_temperature
+
+    def of_pairs(self, values: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        """The mean over anchors of both weighted violations."""
+        pull = _weighted(values - (self.alpha - self.margin), positive, self.temperatures[0])
+        push = _weighted(self.alpha - values, negative, self.temperatures[1])
+        return ((1 - self.imbalance) * pull + self.imbalance * push).mean()
+
+
+def _weighted(violation: Tensor, chosen: Tensor, temperature: float) -> Tensor:
+    chosen = chosen & (violation > 0)
+    logits = temperature * violation
+    weights = (logits - log_sum_exp(logits, chosen)[:, None]).where(chosen, -torch.inf).exp()
+    return (weights * violation).sum(1)
+
+
+class Added(Criterion):
+    """A base loss plus a weight times a regulariser over all pairs of unit-length embeddings."""
+
+    def __init__(self, base: Criterion, regularizer: nn.Module, weight: float) -> None:
+        super().__init__(
+            base,
+            base.miner,
+            normalized=base.normalized,
+            takes_pairs=base.takes_pairs,
+            takes_references=base.takes_references,
+        )
+        self.regularizer = regularizer
+        self.weight = weight
+
+    def forward(self, embeddings: Tensor, labels: Tensor, *given: Any) -> Tensor:
+        """The scalar loss; tuples and references are the base's alone."""
+        value = self._of_loss(embeddings, labels, *given)
+        added: Tensor = self.regularizer(functional.normalize(embeddings, dim=1), labels)
+        return value + self.weight * added
 
 
 @method(
@@ -174,19 +235,28 @@ def threshold_consistent_margin(
 
     The hinges go over all pairs of the batch, whatever the other loss mines.
     """
-    from oodml.train.losses import hinges
-    from oodml.train.losses.added import Added
-    from oodml.train.methods.parts.over_pairs import OverPairs, cosines
-
-    regularizer = OverPairs(
-        cosines,
-        hinges.threshold_consistent,
-        positive_margin=positive_margin,
-        negative_margin=negative_margin,
-        positive_weight=positive_weight,
-        negative_weight=negative_weight,
+    hinges = ThresholdConsistent(
+        (positive_margin, negative_margin), (positive_weight, negative_weight)
     )
-    return Added(base, num_classes, embedding_dim, regularizer, weight)
+    return Added(base.criterion(num_classes, embedding_dim), hinges, weight)
+
+
+class ThresholdConsistent(OverPairs):
+    """Mean gap of the positives below one similarity and of the negatives above another.
+
+    arXiv:2307.04047: the hard pairs only, so that one threshold suits all classes. Margins and
+    weights are those of positives and of negatives.
+    """
+
+    def __init__(self, margins: tuple[float, float], weights: tuple[float, float]) -> None:
+        super().__init__(cosines)
+        self.margins, self.weights = margins, weights
+
+    def of_pairs(self, values: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        """The weighted sum of both mean gaps."""
+        pull = reduced(functional.relu(self.margins[0] - values), positive, "violating")
+        push = reduced(functional.relu(values - self.margins[1]), negative, "violating")
+        return self.weights[0] * pull + self.weights[1] * push
 
 
 @method(
@@ -204,9 +274,5 @@ def intra_pair_variance(
     negative_epsilon: float = 0.01,
 ) -> Criterion:
     """Another loss plus the spread of the positives' and of the negatives' similarities."""
-    from pytorch_metric_learning import losses
-
-    from oodml.train.losses.added import Added
-
     regularizer = losses.IntraPairVarianceLoss(positive_epsilon, negative_epsilon)
-    return Added(base, num_classes, embedding_dim, regularizer, weight)
+    return Added(base.criterion(num_classes, embedding_dim), regularizer, weight)

@@ -1,16 +1,21 @@
-"""Losses that smooth a measure of the whole ranking."""
+"""Losses that smooth a measure of the whole ranking in which an anchor finds the others.
+
+Cosines and masks are matrices (B, R), anchors by references.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import torch
+from pytorch_metric_learning import losses
+from torch import Tensor
 
 from oodml.errors import unknown_name
+from oodml.train.methods.parts.over_pairs import OverPairs, cosines, mean_where
+from oodml.train.objective import Criterion
 from oodml.train.published import reality_check
 from oodml.train.registry import method
 
-if TYPE_CHECKING:
-    from oodml.train.methods.parts.over_pairs import OverPairs
-    from oodml.train.objective import Criterion
+PENALTIES = ("O", "Iu", "Ib", "Ds", "Dq")
 
 
 @method(
@@ -25,56 +30,110 @@ if TYPE_CHECKING:
 )
 def fast_ap(num_classes: int, embedding_dim: int, *, bins: int = 10) -> Criterion:
     """FastAP: average precision from soft histograms of squared distances on the unit sphere."""
-    from pytorch_metric_learning import losses
-
-    from oodml.train.objective import Criterion
-
     return Criterion(losses.FastAPLoss(bins), takes_pairs=True)
 
 
 @method("smooth_ap", paper="arXiv:2007.12163", source="arXiv:2007.12163")
-def smooth_ap(num_classes: int, embedding_dim: int, *, temperature: float = 0.01) -> OverPairs:
-    """Smooth-AP: average precision with every comparison of two similarities a sigmoid."""
-    from oodml.train.losses import ranking
-    from oodml.train.methods.parts.over_pairs import OverPairs, cosines
+class SmoothAveragePrecision(OverPairs):
+    """Smooth-AP: average precision with every comparison of two similarities a sigmoid.
 
-    return OverPairs(cosines, ranking.smooth_average_precision, temperature=temperature)
+    The anchor counts among its own positives, as in the authors' code; anchors without another
+    sample of their class are left out. Classes may have any size and order;
+    pytorch-metric-learning 2.9 is right for as many classes as samples of each only.
+    """
+
+    def __init__(self, num_classes: int, embedding_dim: int, *, temperature: float = 0.01) -> None:
+        super().__init__(cosines)
+        self.temperature = temperature
+
+    def of_pairs(self, values: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        """The mean over anchors of 1 - average precision."""
+        anchor, ahead = _ahead(values, ~negative, self.temperature)
+        rank = 1 + ahead.sum(1)
+        among_positives = 1 + torch.where(negative[anchor], 0.0, ahead).sum(1)
+        precision = _mean_of_each(among_positives / rank, anchor, len(values))
+        return mean_where(1 - precision, positive.any(1))
 
 
 @method("pnp", paper="arXiv:2102.04640", source="pytorch-metric-learning")
-def pnp(
-    num_classes: int,
-    embedding_dim: int,
-    *,
-    temperature: float = 0.01,
-    penalty: str = "O",
-    alpha: float = 1.0,
-    base: float = 2.0,
-) -> OverPairs:
+class PenalizedNegatives(OverPairs):
     """PNP: penalise the negatives that stand before a positive, and nothing else.
 
-    `penalty` is the paper's name of the function of their number: O, Iu, Ib (with `base`), Ds or
-    Dq (with `alpha`).
+    The anchor counts among its own positives. `penalty` is the paper's name of the function of the
+    smoothed number R of negatives before a positive: O is R, Iu (1+R) log(1+R), Ib
+    (bR - log(1+bR)) / b^2 with `base` b, Ds log(1+R), Dq 1 - 1 / (1+R)^alpha.
     """
-    from oodml.train.losses import ranking
-    from oodml.train.methods.parts.over_pairs import OverPairs, cosines
 
-    if penalty not in ranking.PENALTIES:
-        raise unknown_name("penalty", penalty, ranking.PENALTIES)
-    return OverPairs(
-        cosines,
-        ranking.penalized_negatives,
-        temperature=temperature,
-        penalty=penalty,
-        alpha=alpha,
-        base=base,
-    )
+    def __init__(
+        self,
+        num_classes: int,
+        embedding_dim: int,
+        *,
+        temperature: float = 0.01,
+        penalty: str = "O",
+        alpha: float = 1.0,
+        base: float = 2.0,
+    ) -> None:
+        super().__init__(cosines)
+        if penalty not in PENALTIES:
+            raise unknown_name("penalty", penalty, PENALTIES)
+        self.temperature, self.penalty = temperature, penalty
+        self.alpha, self.base = alpha, base
+
+    def of_pairs(self, values: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        """The mean over anchors of the mean penalty of their positives."""
+        anchor, ahead = _ahead(values, ~negative, self.temperature)
+        before = torch.where(negative[anchor], ahead, 0.0).sum(1)
+        return _mean_of_each(self._penalized(before), anchor, len(values)).mean()
+
+    def _penalized(self, before: Tensor) -> Tensor:
+        if self.penalty == "O":
+            return before
+        if self.penalty == "Iu":
+            return (1 + before) * (1 + before).log()
+        if self.penalty == "Ib":
+            return (self.base * before - (1 + self.base * before).log()) / self.base**2
+        if self.penalty == "Ds":
+            return (1 + before).log()
+        return 1 - (1 + before) ** -self.alpha
+
+
+def _ahead(cosines: Tensor, relevant: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    # One row for every pair that is relevant, not for every pair: (P, B), not (B, B, B).
+    anchor, found = relevant.nonzero(as_tuple=True)
+    rows = cosines[anchor]
+    ahead = torch.sigmoid((rows - cosines[anchor, found][:, None]) / temperature)
+    itself = torch.zeros_like(ahead, dtype=torch.bool).scatter_(1, found[:, None], True)
+    return anchor, ahead.masked_fill(itself, 0.0)
+
+
+def _mean_of_each(values: Tensor, anchor: Tensor, anchors: int) -> Tensor:
+    sums = values.new_zeros(anchors).index_add(0, anchor, values)
+    return sums / torch.bincount(anchor, minlength=anchors).clamp(min=1)
 
 
 @method("histogram", paper="arXiv:1611.00822", source="pytorch-metric-learning")
-def histogram(num_classes: int, embedding_dim: int, *, bins: int = 100) -> OverPairs:
-    """Histogram loss: the chance that a negative pair is more similar than a positive pair."""
-    from oodml.train.losses import ranking
-    from oodml.train.methods.parts.over_pairs import OverPairs, cosines
+class Histogram(OverPairs):
+    """Histogram loss: the chance that a negative pair is more similar than a positive pair.
 
-    return OverPairs(cosines, ranking.histogram, bins=bins)
+    Both densities are histograms on [-1, 1] with linear interpolation between `bins` + 1 nodes.
+    """
+
+    def __init__(self, num_classes: int, embedding_dim: int, *, bins: int = 100) -> None:
+        super().__init__(cosines)
+        self.bins = bins
+
+    def of_pairs(self, values: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        """The sum over bins of the negatives' density times the positives' distribution."""
+        below = _density(values[positive], self.bins).cumsum(0)
+        return (_density(values[negative], self.bins) * below).sum()
+
+
+def _density(values: Tensor, bins: int) -> Tensor:
+    # Cosines of unit vectors exceed 1 by a rounding; they belong to the last bin.
+    position = ((values + 1) * (bins / 2)).clamp(0, bins)
+    node = position.detach().floor().clamp(max=bins - 1)
+    share = position - node
+    index = node.long()
+    density = values.new_zeros(bins + 1).index_add(0, index, 1 - share)
+    return density.index_add(0, index + 1, share) / max(len(values), 1)

@@ -1,11 +1,7 @@
-"""Distillation of an embedding from richer ones of the same network."""
+"""S2SD: distillation of an embedding from richer ones of the same network."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
-
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -14,48 +10,73 @@ from oodml.runs.spec import RunSpec
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import (
     Batch,
-    Criterion,
     Encoded,
-    MakeObjective,
     Objective,
     ParameterGroup,
     groups,
     trainable,
 )
+from oodml.train.published import STUDY
 from oodml.train.registry import Base, Recipe, method
 
+# Beside a head of 512.
+_TARGETS = {"targets": "1024-1536-2048"}
 
+
+@method(
+    "s2sd",
+    paper="arXiv:2009.08348",
+    source=f"{STUDY}, CUB200-2011; targets chosen here: 2 and 4 times a head of 128",
+    recipes={
+        "cub200": Recipe(STUDY, _TARGETS),
+        "cars196": Recipe(STUDY, {**_TARGETS, "base.rho": 0.3}),
+        "sop": Recipe(
+            STUDY,
+            {
+                **_TARGETS,
+                "base": "margin",
+                "base.beta": 0.9,
+                "weight": 5.0,
+                "feature_weight": 5.0,
+                "feature_delay": 1000,
+            },
+            {"batch_size": 104},
+        ),
+    },
+)
 class SelfDistillation(Objective):
-    """Target heads beside the base head, whose similarities the base embedding imitates.
+    """S2SD: a loss on several heads, the small one imitating the similarities of the large ones.
 
-    L = (L_base + mean L_k) / 2 + weight * mean KL_k + feature_weight * KL_feature. The target
-    heads are trained by losses of their own; retrieval uses the base head only. The features'
-    similarities join after `feature_delay` steps, as constants.
+    L = (L_base + mean L_k) / 2 + weight * mean KL_k + feature_weight * KL_feature. `targets` are
+    the sizes of the large heads, which are trained by losses of their own; retrieval uses the base
+    head only. The features' similarities join after `feature_delay` steps, as constants. The papers
+    pool their features by average and maximum together; here they are pooled like the base head's.
     """
-
-    steps: Tensor
 
     def __init__(
         self,
         spec: RunSpec,
         model: EmbeddingModel,
+        num_classes: int,
         *,
-        criterion: Criterion,
-        target_criteria: Sequence[Criterion],
-        sizes: Sequence[int],
-        weight: float,
-        feature_weight: float,
-        temperature: float,
-        feature_delay: int,
+        base: Base = Base("r_margin"),  # noqa: B008 (a frozen record)
+        targets: str = "256-512",
+        weight: float = 50.0,
+        feature_weight: float = 50.0,
+        temperature: float = 1.0,
+        feature_delay: int = 0,
     ) -> None:
-        super().__init__(spec, model, criterion)
+        sizes = sizes_in(targets)
+        super().__init__(spec, model, base.criterion(num_classes, model.embedding_dim))
         self.weight, self.feature_weight = weight, feature_weight
         self.temperature, self.feature_delay = temperature, feature_delay
-        self.target_criteria = tuple(target_criteria)
+        self.target_criteria = [base.criterion(num_classes, size) for size in sizes]
         # Registered, so that their parameters and buffers are saved, moved and found.
-        self.registered = nn.ModuleList(target_criteria)
-        self.targets = nn.ModuleList(target_head(model.dimension, size) for size in sizes)
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.registered = nn.ModuleList(self.target_criteria)
+        self.targets = nn.ModuleList(
+            nn.Sequential(nn.Linear(model.dimension, size), nn.ReLU(), nn.Linear(size, size))
+            for size in sizes
+        )
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """The base's, the target heads with the network's rate, their losses with the losses'."""
@@ -80,19 +101,13 @@ class SelfDistillation(Objective):
             if self.weight:
                 distilled = divergence(similarities(target.embedding), own, self.temperature)
                 value = value + 2 * self.weight * distilled / number
-        return value / 2 + self._of_features(encoded.pooled, own)
+        return value / 2 + self._of_features(encoded.pooled, own, batch.step)
 
-    def _of_features(self, pooled: Tensor, own: Tensor) -> Tensor | float:
-        self.steps += 1
-        if not self.feature_weight or self.steps <= self.feature_delay:
+    def _of_features(self, pooled: Tensor, own: Tensor, step: int) -> Tensor | float:
+        if not self.feature_weight or step < self.feature_delay:
             return 0.0
         features = similarities(functional.normalize(pooled, dim=1))
         return self.feature_weight * divergence(features, own, self.temperature)
-
-
-def target_head(dimension: int, size: int) -> nn.Module:
-    """Linear, ReLU, linear, both layers `size` wide."""
-    return nn.Sequential(nn.Linear(dimension, size), nn.ReLU(), nn.Linear(size, size))
 
 
 def similarities(embeddings: Tensor) -> Tensor:
@@ -111,65 +126,9 @@ def divergence(target: Tensor, own: Tensor, temperature: float) -> Tensor:
     return temperature**2 * value
 
 
-_STUDY = "arXiv:2107.09562, scripts of the published study"
-# Beside a head of 512.
-_TARGETS = {"targets": "1024-1536-2048"}
-
-
 def sizes_in(text: str) -> list[int]:
     """The numbers of "512-1024-2048"; none of "". `UsageError` for anything else."""
     parts = text.split("-") if text else []
     if not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise UsageError(f"s2sd: targets={text!r}: write sizes as 512-1024-2048.")
     return [int(part) for part in parts]
-
-
-@method(
-    "s2sd",
-    paper="arXiv:2009.08348",
-    source=f"{_STUDY}, CUB200-2011; targets chosen here: 2 and 4 times a head of 128",
-    recipes={
-        "cub200": Recipe(_STUDY, _TARGETS),
-        "cars196": Recipe(_STUDY, {**_TARGETS, "base.rho": 0.3}),
-        "sop": Recipe(
-            _STUDY,
-            {
-                **_TARGETS,
-                "base": "margin",
-                "base.beta": 0.9,
-                "weight": 5.0,
-                "feature_weight": 5.0,
-                "feature_delay": 1000,
-            },
-            {"batch_size": 104},
-        ),
-    },
-)
-def s2sd(
-    num_classes: int,
-    embedding_dim: int,
-    *,
-    base: Base = Base("r_margin"),  # noqa: B008 (a frozen record)
-    targets: str = "256-512",
-    weight: float = 50.0,
-    feature_weight: float = 50.0,
-    temperature: float = 1.0,
-    feature_delay: int = 0,
-) -> MakeObjective:
-    """S2SD: a loss on several heads, the small one imitating the similarities of the large ones.
-
-    `targets` are the sizes of the large heads. The papers pool their features by average and
-    maximum together; here they are pooled like the base head's.
-    """
-
-    sizes = sizes_in(targets)
-    return partial(
-        SelfDistillation,
-        criterion=base.criterion(num_classes, embedding_dim),
-        target_criteria=[base.criterion(num_classes, size) for size in sizes],
-        sizes=sizes,
-        weight=weight,
-        feature_weight=feature_weight,
-        temperature=temperature,
-        feature_delay=feature_delay,
-    )

@@ -1,17 +1,18 @@
-"""Losses that classify the training classes with weights of their own."""
+"""Losses that classify the training classes by one weight vector, or several, a class."""
 
 from __future__ import annotations
 
 from functools import partial
-from math import degrees
-from typing import TYPE_CHECKING
+from math import degrees, pi
 
+import torch
+from pytorch_metric_learning import losses
+from torch import Tensor, nn
+from torch.nn import functional
+
+from oodml.train.objective import Criterion, Scheduled
 from oodml.train.published import STUDY, reality_check
 from oodml.train.registry import Recipe, method
-
-if TYPE_CHECKING:
-    from oodml.train.objective import Criterion
-
 
 # Losses that classify take one sample of a class there.
 _classifier = partial(reality_check, samples_per_class=1)
@@ -31,43 +32,8 @@ def normalized_softmax(
     num_classes: int, embedding_dim: int, *, temperature: float = 0.05
 ) -> Criterion:
     """Softmax over cosines to one weight vector a class, divided by a temperature."""
-    from pytorch_metric_learning import losses
-
-    from oodml.train.objective import Criterion
-
     loss = losses.NormalizedSoftmaxLoss(num_classes, embedding_dim, temperature)
     return Criterion(loss, samplewise=True)
-
-
-@method("sphereface", paper="arXiv:1704.08063", source="github.com/wy1iu/sphereface")
-def sphereface(
-    num_classes: int, embedding_dim: int, *, margin: int = 4, floor: float = 5.0
-) -> Criterion:
-    """A-softmax: the angle to the own class counts `margin` times, brought in slowly.
-
-    Embeddings keep their length, which is the temperature. The plain cosine keeps a share of
-    floor / (1 + floor) beside the multiplied angle in the end.
-    """
-    from oodml.train.losses.angular_margin import AngularMargin
-    from oodml.train.objective import Criterion
-
-    loss = AngularMargin(num_classes, embedding_dim, margin, floor, unit_weights=True)
-    return Criterion(loss, normalized=False)
-
-
-@method("large_margin_softmax", paper="arXiv:1612.02295", source="github.com/wy1iu/sphereface")
-def large_margin_softmax(
-    num_classes: int, embedding_dim: int, *, margin: int = 4, floor: float = 5.0
-) -> Criterion:
-    """L-softmax: SphereFace with class weights of any length.
-
-    pytorch-metric-learning's has the same margin but brings it in all at once.
-    """
-    from oodml.train.losses.angular_margin import AngularMargin
-    from oodml.train.objective import Criterion
-
-    loss = AngularMargin(num_classes, embedding_dim, margin, floor, unit_weights=False)
-    return Criterion(loss, normalized=False)
 
 
 @method(
@@ -84,10 +50,6 @@ def cosface(
     num_classes: int, embedding_dim: int, *, margin: float = 0.35, scale: float = 64.0
 ) -> Criterion:
     """CosFace: softmax over scaled cosines, the own class's lowered by a margin."""
-    from pytorch_metric_learning import losses
-
-    from oodml.train.objective import Criterion
-
     loss = losses.CosFaceLoss(num_classes, embedding_dim, margin=margin, scale=scale)
     return Criterion(loss, samplewise=True)
 
@@ -105,10 +67,6 @@ def arcface(
     num_classes: int, embedding_dim: int, *, margin: float = 0.5, scale: float = 16.0
 ) -> Criterion:
     """ArcFace: softmax over cosines with an additive angular margin (radians)."""
-    from pytorch_metric_learning import losses
-
-    from oodml.train.objective import Criterion
-
     loss = losses.ArcFaceLoss(num_classes, embedding_dim, margin=degrees(margin), scale=scale)
     return Criterion(loss, samplewise=True)
 
@@ -123,10 +81,6 @@ def sub_center_arcface(
     sub_centers: int = 3,
 ) -> Criterion:
     """ArcFace with several weight vectors a class, of which the nearest one counts."""
-    from pytorch_metric_learning import losses
-
-    from oodml.train.objective import Criterion
-
     loss = losses.SubCenterArcFaceLoss(
         num_classes=num_classes,
         embedding_size=embedding_dim,
@@ -137,38 +91,127 @@ def sub_center_arcface(
     return Criterion(loss, samplewise=True)
 
 
-_SOFT_TRIPLE_NETWORK = {
-    "batch_size": 32,
-    "learning_rate": 1e-4,
-    "criterion_learning_rate": 1e-2,
-    "optimizer_epsilon": 0.01,
-    "weight_decay": 1e-4,
-    "schedule": "step",
-    "decay": 0.1,
-    "decay_every": 20,
-}
+# The share of the plain cosine in the target's logit falls as START / (1 + RATE * step) down
+# to a floor: base, gamma and power of train/code/sphereface/sphereface_model.prototxt in
+# github.com/wy1iu/sphereface.
+START = 1000.0
+RATE = 0.12
 
 
-@method(
-    "soft_triple",
-    paper="arXiv:1909.05235",
-    source="github.com/idstcv/SoftTriple",
-    batches="shuffled",
-    network=_SOFT_TRIPLE_NETWORK,
-)
-def soft_triple(
-    num_classes: int,
-    embedding_dim: int,
-    *,
-    centers_per_class: int = 10,
-    scale: float = 20.0,
-    gamma: float = 0.1,
-    margin: float = 0.01,
-    tau: float = 0.2,
-) -> Criterion:
-    """SoftTriple: softmax over classes with several centres each, which are drawn together."""
-    from oodml.train.losses.soft_triple import SoftTriple
-    from oodml.train.objective import Criterion
+class AngularMargin(Criterion, Scheduled):
+    """Softmax over |z| |w_c| cos(theta_c), the target's cosine pulled down towards psi(theta_y).
 
-    loss = SoftTriple(num_classes, embedding_dim, centers_per_class, scale, gamma, margin, tau)
-    return Criterion(loss, samplewise=True)
+    The target's logit is |z| |w_y| (a cos(theta_y) + psi(theta_y)) / (1 + a), where a falls from
+    1000 to `floor` over the steps. Embeddings (B, d) come as the head makes them: their length is
+    the temperature. With `unit_weights`, |w_c| = 1.
+    """
+
+    def __init__(
+        self, num_classes: int, embedding_dim: int, margin: int, floor: float, unit_weights: bool
+    ) -> None:
+        super().__init__(normalized=False)
+        self.margin, self.floor, self.unit_weights = margin, floor, unit_weights
+        self.weight = nn.Parameter(torch.empty(num_classes, embedding_dim))
+        nn.init.xavier_uniform_(self.weight)
+        self.step = 0
+
+    def begin_step(self, step: int) -> None:
+        """Set the step that the margin follows from."""
+        self.step = step
+
+    @property
+    def plain_share(self) -> Tensor:
+        """The weight a of the plain cosine beside psi."""
+        return (START / (1 + RATE * torch.tensor(self.step))).clamp(min=self.floor)
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """The mean cross-entropy of a batch with labels (B,)."""
+        length = embeddings.norm(dim=1, keepdim=True)
+        if not self.unit_weights:
+            length = length * self.weight.norm(dim=1)
+        cosine = (
+            functional.normalize(embeddings, dim=1) @ functional.normalize(self.weight, dim=1).T
+        )
+        own = cosine.gather(1, labels[:, None])
+        share = self.plain_share
+        target = (share * own + multiplied_angle(own, self.margin)) / (1 + share)
+        return functional.cross_entropy(cosine.scatter(1, labels[:, None], target) * length, labels)
+
+
+@method("sphereface", paper="arXiv:1704.08063", source="github.com/wy1iu/sphereface")
+def sphereface(
+    num_classes: int, embedding_dim: int, *, margin: int = 4, floor: float = 5.0
+) -> AngularMargin:
+    """A-softmax: the angle to the own class counts `margin` times, brought in slowly.
+
+    Embeddings keep their length, which is the temperature. The plain cosine keeps a share of
+    floor / (1 + floor) beside the multiplied angle in the end.
+    """
+    return AngularMargin(num_classes, embedding_dim, margin, floor, unit_weights=True)
+
+
+@method("large_margin_softmax", paper="arXiv:1612.02295", source="github.com/wy1iu/sphereface")
+def large_margin_softmax(
+    num_classes: int, embedding_dim: int, *, margin: int = 4, floor: float = 5.0
+) -> AngularMargin:
+    """L-softmax: SphereFace with class weights of any length.
+
+    pytorch-metric-learning's has the same margin but brings it in all at once.
+    """
+    return AngularMargin(num_classes, embedding_dim, margin, floor, unit_weights=False)
+
+
+def multiplied_angle(cosine: Tensor, margin: int) -> Tensor:
+    """psi(theta) = (-1)^k cos(m theta) - 2k for theta in [k pi / m, (k + 1) pi / m].
+
+    `cosine` holds cos(theta); psi falls from 1 at theta = 0 to 1 - 2m at pi without a jump, and
+    is cos(theta) for a margin of 1 (arXiv:1704.08063, equation 7). Any shape, which is kept.
+    """
+    with torch.no_grad():
+        angle = cosine.clamp(-1, 1).acos()
+        segment = (angle * (margin / pi)).floor().clamp(max=margin - 1)
+    return (1 - 2 * (segment % 2)) * _chebyshev(cosine, margin) - 2 * segment
+
+
+def _chebyshev(cosine: Tensor, order: int) -> Tensor:
+    # cos(m theta) as a polynomial of cos(theta): the derivative of acos has no bound.
+    before, now = torch.ones_like(cosine), cosine
+    for _ in range(order - 1):
+        before, now = now, 2 * cosine * now - before
+    return now
+
+
+@method("instance", paper="arXiv:1711.05535", source="arXiv:1711.05535")
+class Instance(Criterion):
+    """Instance loss: one plain softmax classifier over the training classes, on raw outputs.
+
+    pytorch-metric-learning 2.9 compares every sample with the first samples of the batch, taking
+    labels for places in it; this is the classifier of the paper.
+    """
+
+    def __init__(self, num_classes: int, embedding_dim: int) -> None:
+        super().__init__(normalized=False, samplewise=True)
+        self.weight = nn.Linear(embedding_dim, num_classes, bias=False).weight
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """The mean cross-entropy of outputs (B, D) of any length."""
+        return functional.cross_entropy(embeddings @ self.weight.T, labels)
+
+
+@method("p2s_grad", paper="arXiv:1905.02479", source="pytorch-metric-learning")
+class P2SGrad(Criterion):
+    """P2SGrad: squared error of the cosines to the classes' weights, 1 for the own class.
+
+    pytorch-metric-learning 2.9 rescales its weights outside of the optimiser at every step, and
+    yields NaN for an embedding of length 0; its values are these.
+    """
+
+    def __init__(self, num_classes: int, embedding_dim: int) -> None:
+        super().__init__(samplewise=True)
+        self.weight = nn.Parameter(torch.empty(num_classes, embedding_dim).uniform_(-1, 1))
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """The mean squared error of unit-length embeddings (B, D), 0 for other classes."""
+        cosines = embeddings @ functional.normalize(self.weight, dim=1).T
+        own = functional.one_hot(labels, len(self.weight)).to(cosines.dtype)
+        return functional.mse_loss(cosines, own)

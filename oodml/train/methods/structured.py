@@ -1,30 +1,53 @@
-"""Losses that set every positive pair against all negatives of the batch at once."""
+"""Losses that set every positive pair against all negatives of the batch at once.
+
+They weigh an anchor's pairs by exponentials: the hardest pairs count most. Values and masks are
+matrices (B, R), anchors by references.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
 
+import torch
+from pytorch_metric_learning import losses
+from torch import Tensor
+from torch.nn import functional
+
+from oodml.train.methods.parts.mining import OnePairPerClass
+from oodml.train.methods.parts.over_pairs import (
+    OverPairs,
+    SoftmaxOfPairs,
+    cosines,
+    distances,
+    log_sum_exp,
+    mean_where,
+    squared_distances,
+)
+from oodml.train.objective import Criterion
 from oodml.train.published import REVISITING, reality_check
 from oodml.train.registry import Recipe, method
-
-if TYPE_CHECKING:
-    from oodml.train.methods.parts.over_pairs import OverPairs
-    from oodml.train.objective import Criterion
-
 
 _FAMILIES = ("cub200", "cars196", "sop")
 
 
 @method("lifted_structure", paper="arXiv:1511.06452", source="arXiv:1511.06452")
-def lifted_structure(num_classes: int, embedding_dim: int, *, margin: float = 1.0) -> OverPairs:
+class LiftedStructure(OverPairs):
     """Lifted structure: both ends of a positive pair against all their negatives.
 
-    All negatives take part; the paper draws hard ones.
+    Half the mean of [J]+^2 over positive pairs, J_ij = D_ij + log(sum_k exp(m - D_ik) +
+    sum_k exp(m - D_jk)), k over the negatives of i and of j. All negatives take part; the paper
+    draws hard ones.
     """
-    from oodml.train.losses import exponentials
-    from oodml.train.methods.parts.over_pairs import OverPairs, distances
 
-    return OverPairs(distances, exponentials.lifted_structure, within=True, margin=margin)
+    def __init__(self, num_classes: int, embedding_dim: int, *, margin: float = 1.0) -> None:
+        super().__init__(distances, within=True)
+        self.margin = margin
+
+    def of_pairs(self, values: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        """Half the mean squared hinge over positive pairs."""
+        push = log_sum_exp(self.margin - values, negative)
+        hardness = values + torch.logaddexp(push[:, None], push[None, :])
+        return mean_where(functional.relu(hardness).square() / 2, positive)
 
 
 @method(
@@ -35,26 +58,50 @@ def lifted_structure(num_classes: int, embedding_dim: int, *, margin: float = 1.
         _FAMILIES, Recipe(REVISITING, {"normalized": False, "regularizer": 0.005})
     ),
 )
-def generalized_lifted_structure(
-    num_classes: int,
-    embedding_dim: int,
-    *,
-    margin: float = 1.0,
-    normalized: bool = True,
-    regularizer: float = 0.0,
-) -> Criterion:
+class GeneralizedLiftedStructure(OverPairs):
     """Generalised lifted structure: all positives of an anchor against all its negatives.
 
-    Without `normalized` it compares the head's outputs as they are and `regularizer` weighs their
-    mean length; evaluation takes unit-length embeddings all the same.
+    Mean over anchors of [log sum_p exp D_ap + log sum_n exp(m - D_an)]+. Without `normalized` it
+    compares the head's outputs as they are and `regularizer` weighs their mean length; evaluation
+    takes unit-length embeddings all the same.
     """
-    from oodml.train.losses import exponentials
-    from oodml.train.losses.lengths import WithLengths
-    from oodml.train.methods.parts.over_pairs import OverPairs, distances
-    from oodml.train.objective import Criterion
 
-    loss = OverPairs(distances, exponentials.generalized_lifted_structure, margin=margin)
-    return Criterion(WithLengths(loss, regularizer), normalized=normalized, takes_references=True)
+    def __init__(
+        self,
+        num_classes: int,
+        embedding_dim: int,
+        *,
+        margin: float = 1.0,
+        normalized: bool = True,
+        regularizer: float = 0.0,
+    ) -> None:
+        super().__init__(distances, normalized=normalized)
+        self.margin, self.regularizer = margin, regularizer
+
+    def of_pairs(self, values: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        """The mean hinge over anchors that have positives and negatives."""
+        pull = log_sum_exp(values, positive)
+        push = log_sum_exp(self.margin - values, negative)
+        anchors = positive.any(1) & negative.any(1)
+        return mean_where(functional.relu(pull + push), anchors)
+
+    def forward(
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        tuples: tuple[Tensor, ...] | None = None,
+        references: Tensor | None = None,
+        reference_labels: Tensor | None = None,
+    ) -> Tensor:
+        """The scalar loss of embeddings (B, D), their mean length weighed in."""
+        value = super().forward(embeddings, labels, tuples, references, reference_labels)
+        return value + self.regularizer * mean_length(embeddings)
+
+
+def mean_length(outputs: Tensor) -> Tensor:
+    """The mean over a batch of the lengths of vectors (B, D)."""
+    length: Tensor = torch.linalg.vector_norm(outputs, dim=1).mean()
+    return length
 
 
 @method(
@@ -63,35 +110,52 @@ def generalized_lifted_structure(
     source=REVISITING,
     samples_per_class=2,
 )
-def n_pair(num_classes: int, embedding_dim: int, *, regularizer: float = 0.005) -> Criterion:
+class NPair(Criterion):
     """N-pair loss: one pair a class, cross-entropy over inner products of raw outputs.
 
-    `regularizer` weighs the mean squared length of the outputs; the weight is that of
-    arXiv:2002.08473, which takes the length itself.
+    Each anchor's own positive stands against the positives of the other classes. `regularizer`
+    weighs the mean length of the outputs, as in the code of arXiv:2002.08473, which its value is
+    from; the paper has the squared length.
     """
-    from oodml.train.losses.n_pair import NPair
-    from oodml.train.mining import OnePairPerClass
-    from oodml.train.objective import Criterion
 
-    return Criterion(NPair(regularizer), OnePairPerClass(), normalized=False)
+    def __init__(self, num_classes: int, embedding_dim: int, *, regularizer: float = 0.005) -> None:
+        super().__init__(miner=OnePairPerClass(), normalized=False)
+        self.cross_entropy = SoftmaxOfPairs(temperature=1.0)
+        self.regularizer = regularizer
+
+    def forward(self, embeddings: Tensor, labels: Tensor, tuples: tuple[Tensor, ...]) -> Tensor:
+        """The scalar loss of outputs (B, D) of any length and the miner's pairs."""
+        value: Tensor = self.cross_entropy(embeddings, labels, tuples)
+        return value + self.regularizer * mean_length(embeddings)
 
 
 @method("angular", paper="arXiv:1708.01682", source=REVISITING, samples_per_class=2)
-def angular(
-    num_classes: int,
-    embedding_dim: int,
-    *,
-    alpha: float = 45.0,
-    weight: float = 2.0,
-    regularizer: float = 0.005,
-) -> Criterion:
-    """Angular loss (angle in degrees) of the directions, on top of the N-pair loss."""
-    from oodml.train.losses.n_pair import AngularNPair
-    from oodml.train.mining import OnePairPerClass
-    from oodml.train.objective import Criterion
+class AngularNPair(NPair):
+    """Angular loss (angle in degrees) of the directions, on top of the N-pair loss.
 
-    loss = AngularNPair(alpha, weight, regularizer)
-    return Criterion(loss, OnePairPerClass(), normalized=False)
+    `weight` is that of the angular loss, which goes over all positive pairs of the batch and all
+    negatives of each.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        embedding_dim: int,
+        *,
+        alpha: float = 45.0,
+        weight: float = 2.0,
+        regularizer: float = 0.005,
+    ) -> None:
+        super().__init__(num_classes, embedding_dim, regularizer=regularizer)
+        # pytorch-metric-learning leaves the negatives as they are given, so it gets unit vectors.
+        self.angular = losses.AngularLoss(alpha)
+        self.weight = weight
+
+    def forward(self, embeddings: Tensor, labels: Tensor, tuples: tuple[Tensor, ...]) -> Tensor:
+        """The scalar loss of outputs (B, D) of any length and the miner's pairs."""
+        value = super().forward(embeddings, labels, tuples)
+        angular: Tensor = self.angular(functional.normalize(embeddings, dim=1), labels)
+        return value + self.weight * angular
 
 
 @method(
@@ -104,21 +168,14 @@ def angular(
         "sop": reality_check(temperature=0.0002),
     },
 )
-def nt_xent(num_classes: int, embedding_dim: int, *, temperature: float = 0.07) -> OverPairs:
+def nt_xent(num_classes: int, embedding_dim: int, *, temperature: float = 0.07) -> SoftmaxOfPairs:
     """NT-Xent: each positive pair by itself against the anchor's negatives, in a softmax."""
-    from oodml.train.losses import exponentials
-    from oodml.train.methods.parts.over_pairs import OverPairs, cosines
-
-    return OverPairs(cosines, exponentials.nt_xent, temperature=temperature)
+    return SoftmaxOfPairs(temperature=temperature)
 
 
 @method("sup_con", paper="arXiv:2004.11362", source="arXiv:2004.11362")
 def sup_con(num_classes: int, embedding_dim: int, *, temperature: float = 0.1) -> Criterion:
     """Supervised contrastive loss: all positives of an anchor in one softmax with the others."""
-    from pytorch_metric_learning import losses
-
-    from oodml.train.objective import Criterion
-
     return Criterion(losses.SupConLoss(temperature), takes_references=True)
 
 
@@ -127,14 +184,26 @@ def sup_con(num_classes: int, embedding_dim: int, *, temperature: float = 0.1) -
     paper="10.1109/ICCV.2019.00659",
     source="pytorch-metric-learning",
 )
-def tuplet_margin(
-    num_classes: int, embedding_dim: int, *, margin: float = 0.1, scale: float = 64.0
-) -> OverPairs:
-    """Tuplet margin loss: a softmax over angles, positives with a slack angle (radians)."""
-    from oodml.train.losses import exponentials
-    from oodml.train.methods.parts.over_pairs import OverPairs, cosines
+class TupletMargin(OverPairs):
+    """Tuplet margin loss: a softmax over angles, positives with a slack angle (radians).
 
-    return OverPairs(cosines, exponentials.tuplet_margin, margin=margin, scale=scale)
+    Mean over positive pairs of log(1 + sum_n exp(scale (cos t_an - cos(t_ap - margin)))): pairs
+    closer than the slack angle are pulled no further.
+    """
+
+    def __init__(
+        self, num_classes: int, embedding_dim: int, *, margin: float = 0.1, scale: float = 64.0
+    ) -> None:
+        super().__init__(cosines)
+        self.margin, self.scale = margin, scale
+
+    def of_pairs(self, values: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        """The mean over positive pairs."""
+        # cos(t - m) = cos t cos m + sin t sin m; the floor keeps the root's gradient finite at 0.
+        sines = (1 - values.square()).clamp(min=1e-6).sqrt()
+        eased = values * math.cos(self.margin) + sines * math.sin(self.margin)
+        against = log_sum_exp(self.scale * values, negative)
+        return mean_where(functional.softplus(against[:, None] - self.scale * eased), positive)
 
 
 @method(
@@ -142,14 +211,19 @@ def tuplet_margin(
     paper="10.5555/2976040.2976105",
     source="pytorch-metric-learning",
 )
-def neighbourhood_components(
-    num_classes: int, embedding_dim: int, *, scale: float = 1.0
-) -> OverPairs:
+class NeighbourhoodComponents(OverPairs):
     """NCA's objective on batches: the chance that a soft neighbour is of the same class.
 
-    `scale` multiplies the squared distances, which the linear method learns with its matrix.
+    `scale` multiplies the squared distances, which the linear method learns with its matrix. The
+    loss is the mean over anchors of minus the logarithm of that chance.
     """
-    from oodml.train.losses import exponentials
-    from oodml.train.methods.parts.over_pairs import OverPairs, squared_distances
 
-    return OverPairs(squared_distances, exponentials.neighbourhood_components, scale=scale)
+    def __init__(self, num_classes: int, embedding_dim: int, *, scale: float = 1.0) -> None:
+        super().__init__(squared_distances)
+        self.scale = scale
+
+    def of_pairs(self, values: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        """The mean over anchors that have a positive."""
+        logits = -self.scale * values
+        chance = log_sum_exp(logits, positive | negative) - log_sum_exp(logits, positive)
+        return mean_where(chance, positive.any(1))

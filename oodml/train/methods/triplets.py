@@ -1,21 +1,34 @@
-"""Losses over triplets of a batch, and the rules that choose them."""
+"""Losses over triplets of a batch, and the rules that choose them.
+
+Distances and masks are matrices (B, R), anchors by references; what a rule gives are the
+references' indices (B,), -1 for none.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+
+import torch
+from pytorch_metric_learning import losses
+from pytorch_metric_learning.distances import LpDistance
+from torch import Tensor, nn
 
 from oodml.errors import unknown_name
+from oodml.train.methods.parts.mining import (
+    DistanceWeighted,
+    TripletMiner,
+    Triplets,
+    draw,
+    unit_distances,
+)
+from oodml.train.methods.parts.over_pairs import SoftmaxOfPairs, distances, mean_where, pairs_of
+from oodml.train.objective import Criterion
 from oodml.train.published import REVISITING, STUDY, reality_check
 from oodml.train.registry import Recipe, method
 
-if TYPE_CHECKING:
-    from pytorch_metric_learning import losses
-    from torch import nn
-
-    from oodml.train.losses.soft_margin import DynamicSoftMargin
-    from oodml.train.objective import Criterion
-
-
+# From distances and the masks of positives and negatives, each (A, B) with at least one of both
+# in every row, the positive and the negative of every anchor, (A,) each; -1 leaves an anchor out.
+Rule = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 # No distance on the unit sphere is larger: distances are not cut off from above.
 _WIDEST = 2.0
 
@@ -46,11 +59,6 @@ def triplet(
     that violate the margin. `squared` compares squared distances, as the first paper does; `soft`
     puts log(1 + e^d) in the hinge's place (arXiv:1703.07737), without the margin.
     """
-    from pytorch_metric_learning import losses
-    from pytorch_metric_learning.distances import LpDistance
-
-    from oodml.train.objective import Criterion
-
     loss = losses.TripletMarginLoss(
         margin=0.0 if soft else margin,
         smooth_loss=soft,
@@ -59,18 +67,16 @@ def triplet(
     return Criterion(loss, _miner(mining, margin, squared), takes_references=True)
 
 
-def _miner(name: str, margin: float, squared: bool) -> nn.Module:
-    from oodml.train import mining
-
+def _miner(name: str, margin: float, squared: bool) -> TripletMiner:
     if name == "all":
-        return mining.AllTriplets()
+        return AllTriplets()
     if name == "distance":
-        return mining.DistanceWeighted()
+        return DistanceWeighted()
     if name == "semihard":
-        return mining.TripletPerAnchor(mining.semi_hard(margin), squared)
-    if name in mining.RULES:
-        return mining.TripletPerAnchor(mining.RULES[name])
-    raise unknown_name("mining", name, (*mining.RULES, "all", "semihard", "distance"))
+        return TripletPerAnchor(semi_hard(margin), squared)
+    if name in RULES:
+        return TripletPerAnchor(RULES[name])
+    raise unknown_name("mining", name, (*RULES, "all", "semihard", "distance"))
 
 
 @method(
@@ -80,22 +86,16 @@ def _miner(name: str, margin: float, squared: bool) -> nn.Module:
 )
 def easy_positive(
     num_classes: int, embedding_dim: int, *, temperature: float = 0.1, negatives: str = "hard"
-) -> Criterion:
+) -> SoftmaxOfPairs:
     """Easy positives: every anchor near to its closest positive only, by a softmax of two.
 
     `negatives` are the closest one ("hard", EPHN) or the closest one beyond the positive
     ("semihard", EPSHN).
     """
-    from oodml.train import mining
-    from oodml.train.losses.exponentials import nt_xent
-    from oodml.train.methods.parts.over_pairs import OverPairs, cosines
-    from oodml.train.objective import Criterion
-
-    rules = {"hard": mining.easy_positive, "semihard": mining.easy_semi_hard}
+    rules = {"hard": easy_hard, "semihard": easy_semi_hard}
     if negatives not in rules:
         raise unknown_name("choice of negatives", negatives, rules)
-    loss = OverPairs(cosines, nt_xent, temperature=temperature)
-    return Criterion(loss, mining.TripletPerAnchor(rules[negatives]), takes_references=True)
+    return SoftmaxOfPairs(TripletPerAnchor(rules[negatives]), temperature=temperature)
 
 
 _BETA_RATE = {"criterion_learning_rate": 5e-4}
@@ -127,16 +127,11 @@ def margin(
     without `per_class`, one in all; `nu` is the weight of their sum. `upper_cutoff` 2 leaves no
     negative out.
     """
-    from oodml.train import mining
-    from oodml.train.objective import Criterion
-
     loss = _boundaries(margin, beta, nu, num_classes if per_class else None)
-    return Criterion(loss, mining.DistanceWeighted(cutoff, upper_cutoff), takes_references=True)
+    return Criterion(loss, DistanceWeighted(cutoff, upper_cutoff), takes_references=True)
 
 
 def _boundaries(margin: float, beta: float, nu: float, classes: int | None) -> losses.MarginLoss:
-    from pytorch_metric_learning import losses
-
     return losses.MarginLoss(margin, nu, beta, learn_beta=True, num_classes=classes)
 
 
@@ -168,15 +163,38 @@ def r_margin(
     With probability `rho` a triplet (a, p, n) becomes (a, a, p), against classes that collapse to
     points.
     """
-    from oodml.train import mining
-    from oodml.train.objective import Criterion
-
     loss = _boundaries(margin, beta, nu, num_classes if per_class else None)
     return Criterion(
         loss,
-        mining.Spread(mining.DistanceWeighted(cutoff, upper_cutoff), rho),
+        Spread(DistanceWeighted(cutoff, upper_cutoff), rho),
         takes_references=True,
     )
+
+
+class Spread(TripletMiner):
+    """The triplets of a miner, each (a, p, n) replaced by (a, a, p) with probability rho.
+
+    The pull of such a triplet vanishes and its push acts on two samples of one class, which
+    spreads the classes over more dimensions (arXiv:2002.08473). For losses over triplets; losses
+    over the matrix of all pairs refuse a pair that is a positive and a negative.
+    """
+
+    def __init__(self, miner: nn.Module, rho: float) -> None:
+        super().__init__()
+        self.miner = miner
+        self.rho = rho
+
+    @torch.no_grad()
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Triplets:
+        """Indices (T,) of anchors, positives and negatives in the batch (B, d)."""
+        anchors, positives, negatives = self.miner(embeddings, labels)
+        # Drawn after the triplets, so that rho = 0 gives the same triplets as the miner alone.
+        replaced = torch.rand(len(anchors), device=anchors.device) < self.rho
+        return (
+            anchors,
+            torch.where(replaced, anchors, positives),
+            torch.where(replaced, positives, negatives),
+        )
 
 
 @method(
@@ -184,13 +202,156 @@ def r_margin(
     paper="10.1109/ICCV.2019.00306",
     source="pytorch-metric-learning",
 )
-def dynamic_soft_margin(
-    num_classes: int, embedding_dim: int, *, bins: int = 10, momentum: float = 0.01
-) -> DynamicSoftMargin:
+class DynamicSoftMargin(Criterion):
     """Triplet loss without a margin: a triplet weighs as much as the share of easier ones.
 
-    The share comes from a running histogram of the triplets so far.
+    Mean of F(d) d, d = D_ap - D_an and F the running distribution of the triplets so far: one for
+    every positive pair, with the negative closest to either of the two. F is a histogram on
+    [-2, 2], the range of d on the unit sphere, and a buffer: a resumed run goes on with it.
     """
-    from oodml.train.losses.soft_margin import DynamicSoftMargin
 
-    return DynamicSoftMargin(bins, momentum)
+    histogram: Tensor
+
+    def __init__(
+        self, num_classes: int, embedding_dim: int, *, bins: int = 10, momentum: float = 0.01
+    ) -> None:
+        super().__init__()
+        self.bins = bins
+        self.momentum = momentum
+        self.register_buffer("histogram", torch.zeros(bins + 1))
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """The scalar loss of unit-length embeddings (B, D)."""
+        matrix = distances(embeddings, embeddings)
+        positive, negative = pairs_of(labels)
+        closest = torch.where(negative, matrix, torch.inf).amin(1)
+        closest = torch.minimum(closest[:, None], closest[None, :])
+        chosen = positive & closest.isfinite()
+        differences = matrix - torch.where(chosen, closest, 0.0)
+        weights = self._weights(differences.detach(), chosen)
+        return mean_where(weights * differences, chosen)
+
+    def _weights(self, differences: Tensor, chosen: Tensor) -> Tensor:
+        position = ((differences + 2) * (self.bins / 4)).clamp(0, self.bins)
+        index = position.floor().clamp(max=self.bins - 1).long()
+        if self.training and chosen.any():
+            self._observe(index[chosen], (position - index)[chosen])
+        distribution: Tensor = self.histogram.cumsum(0)
+        return distribution[index]
+
+    def _observe(self, index: Tensor, share: Tensor) -> None:
+        seen = torch.zeros_like(self.histogram).index_add(0, index, 1 - share)
+        seen = seen.index_add(0, index + 1, share) / len(index)
+        momentum = self.momentum if bool(self.histogram.any()) else 1.0
+        self.histogram.lerp_(seen, momentum)
+
+
+class AllTriplets(TripletMiner):
+    """Every triplet of the batch ("batch-all")."""
+
+    @torch.no_grad()
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Triplets:
+        """Indices (T,) of anchors, positives and negatives in the batch (B, d)."""
+        negative = labels[:, None] != labels[None, :]
+        anchors, positives = (~negative).fill_diagonal_(False).nonzero(as_tuple=True)
+        pairs, negatives = negative[anchors].nonzero(as_tuple=True)
+        return anchors[pairs], positives[pairs], negatives
+
+
+class TripletPerAnchor(TripletMiner):
+    """One triplet for every anchor that has a positive and a negative, chosen by a rule.
+
+    With `squared` the rule compares squared distances, as a loss on them does.
+    """
+
+    def __init__(self, rule: Rule, squared: bool = False) -> None:
+        super().__init__()
+        self.rule = rule
+        self.squared = squared
+
+    @torch.no_grad()
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Triplets:
+        """Indices (T,) of anchors, positives and negatives in the batch (B, d)."""
+        distances = unit_distances(embeddings)
+        if self.squared:
+            distances = distances.square()
+        negative = labels[:, None] != labels[None, :]
+        positive = (~negative).fill_diagonal_(False)
+        anchors = torch.nonzero(positive.any(1) & negative.any(1)).flatten()
+        if not len(anchors):
+            return anchors, anchors, anchors
+        positives, negatives = self.rule(distances[anchors], positive[anchors], negative[anchors])
+        kept = (positives >= 0) & (negatives >= 0)
+        return anchors[kept], positives[kept], negatives[kept]
+
+
+def random(distances: Tensor, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
+    """A random positive and a random negative."""
+    return draw(positive), draw(negative)
+
+
+def hard(distances: Tensor, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
+    """The farthest positive and the closest negative (arXiv:1703.07737)."""
+    return farthest(distances, positive), closest(distances, negative)
+
+
+def semi_hard(margin: float) -> Rule:
+    """A random positive, and a random negative farther than it by less than the margin.
+
+    Where there is none, any random negative (arXiv:1503.03832, as in the code of
+    arXiv:2002.08473; TensorFlow's takes the farthest one).
+    """
+
+    def rule(distances: Tensor, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
+        positives = draw(positive)
+        reach = distances.gather(1, positives[:, None])
+        wanted = negative & (distances > reach) & (distances < reach + margin)
+        return positives, draw(wanted, negative)
+
+    return rule
+
+
+def soft_hard(distances: Tensor, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
+    """A random positive beyond the closest negative, and a negative before the farthest positive.
+
+    Where there is none, any random one (arXiv:2002.08473).
+    """
+    nearest = distances.masked_fill(~negative, torch.inf).amin(1, keepdim=True)
+    widest = distances.masked_fill(~positive, -torch.inf).amax(1, keepdim=True)
+    return (
+        draw(positive & (distances > nearest), positive),
+        draw(negative & (distances < widest), negative),
+    )
+
+
+def easy_hard(distances: Tensor, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
+    """The closest positive and the closest negative (EPHN of arXiv:1904.04370)."""
+    return closest(distances, positive), closest(distances, negative)
+
+
+def easy_semi_hard(distances: Tensor, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
+    """The closest positive and the closest negative beyond it (EPSHN of arXiv:1904.04370).
+
+    Anchors all of whose negatives are closer are left out.
+    """
+    positives = closest(distances, positive)
+    beyond = negative & (distances > distances.gather(1, positives[:, None]))
+    return positives, torch.where(beyond.any(1), closest(distances, beyond), -1)
+
+
+RULES: dict[str, Rule] = {
+    "random": random,
+    "hard": hard,
+    "softhard": soft_hard,
+    "easy_positive": easy_hard,
+}
+
+
+def closest(distances: Tensor, among: Tensor) -> Tensor:
+    """The index (A,) of the smallest distance among the true entries of every row."""
+    return distances.masked_fill(~among, torch.inf).argmin(1)
+
+
+def farthest(distances: Tensor, among: Tensor) -> Tensor:
+    """The index (A,) of the largest distance among the true entries of every row."""
+    return distances.masked_fill(~among, -torch.inf).argmax(1)

@@ -1,8 +1,6 @@
-"""A regulariser that brings features close to a uniform distribution."""
+"""Uniform prior: a regulariser that brings features close to a uniform distribution."""
 
 from __future__ import annotations
-
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -12,14 +10,8 @@ from torch.nn import functional
 from oodml.errors import UsageError, unknown_name
 from oodml.runs.spec import RunSpec
 from oodml.train.model import EmbeddingModel
-from oodml.train.objective import (
-    Batch,
-    Criterion,
-    Encoded,
-    MakeObjective,
-    Objective,
-    trainable,
-)
+from oodml.train.objective import Batch, Encoded, Objective, trainable
+from oodml.train.published import STUDY
 from oodml.train.registry import Base, Recipe, method
 
 # What is made uniform: the trunk's features, the head's outputs, or the one that can be moved.
@@ -28,28 +20,41 @@ PLACES = ("auto", "pooled", "output")
 CHUNK = 128
 
 
+@method(
+    "uniform_prior",
+    paper="arXiv:2006.16524",
+    source=STUDY,
+    recipes={
+        "cub200": Recipe(STUDY),
+        "cars196": Recipe(STUDY),
+        "sop": Recipe(STUDY, {"weight": 0.02, "every": 200, "hidden": 50}),
+    },
+)
 class UniformPrior(Objective):
-    """The base loss plus `weight` times how far features are from looking uniform.
+    """Uniform prior: a loss, and a discriminator that features should look uniform to.
 
-    A discriminator tells them from noise ~ U(-1, 1)^n. It is trained by an optimiser of its own,
-    on every `every`-th batch before the network's step; the network is trained to have its
-    features taken for noise, which leaves the discriminator as it is.
+    The discriminator tells features from noise ~ U(-1, 1)^n. It is trained by an optimiser of its
+    own, on every `every`-th batch before the network's step; the network is trained, with `weight`,
+    to have its features taken for noise, which leaves the discriminator as it is.
+
+    `on` is "pooled" (the trunk's features in pieces of 128, as the study has it; those of a ReLU
+    are never negative and cannot become uniform), "output" (what the head makes of them), or
+    "auto": pooled where the trunk is trained, else the output, which alone can be moved then.
     """
-
-    steps: Tensor
 
     def __init__(
         self,
         spec: RunSpec,
         model: EmbeddingModel,
+        num_classes: int,
         *,
-        criterion: Criterion,
-        weight: float,
-        every: int,
-        hidden: int,
-        on: str,
+        base: Base = Base("margin"),  # noqa: B008 (a frozen record)
+        weight: float = 0.2,
+        every: int = 10,
+        hidden: int = 100,
+        on: str = "auto",
     ) -> None:
-        super().__init__(spec, model, criterion)
+        super().__init__(spec, model, base.criterion(num_classes, model.embedding_dim))
         self.weight, self.every = weight, every
         self.pooled = _is_pooled(on, model)
         size = _chunk(model.dimension) if self.pooled else model.embedding_dim
@@ -64,7 +69,6 @@ class UniformPrior(Objective):
         self.optimizer = torch.optim.Adam(
             self.discriminator.parameters(), lr=spec.training.learning_rate, betas=(0.5, 0.999)
         )
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def private_optimizers(self) -> dict[str, torch.optim.Optimizer]:
         """The discriminator's."""
@@ -75,9 +79,8 @@ class UniformPrior(Objective):
         encoded = self.encode(batch.inputs)
         value = self.criterion.of(encoded, batch.labels)
         features = self._judged(encoded)
-        if self.steps % self.every == 0:
+        if batch.step % self.every == 0:
             self._train_discriminator(features.detach())
-        self.steps += 1
         if not self.weight:
             return value
         return value + self.weight * taken_for_noise(self.discriminator, features)
@@ -124,39 +127,3 @@ def _is_pooled(on: str, model: EmbeddingModel) -> bool:
 def _chunk(dimension: int) -> int:
     """128 if it divides the dimension, else all of it."""
     return CHUNK if dimension % CHUNK == 0 else dimension
-
-
-_STUDY = "arXiv:2107.09562, scripts of the published study"
-
-
-@method(
-    "uniform_prior",
-    paper="arXiv:2006.16524",
-    source=_STUDY,
-    recipes={
-        "cub200": Recipe(_STUDY),
-        "cars196": Recipe(_STUDY),
-        "sop": Recipe(_STUDY, {"weight": 0.02, "every": 200, "hidden": 50}),
-    },
-)
-def uniform_prior(
-    num_classes: int,
-    embedding_dim: int,
-    *,
-    base: Base = Base("margin"),  # noqa: B008 (a frozen record)
-    weight: float = 0.2,
-    every: int = 10,
-    hidden: int = 100,
-    on: str = "auto",
-) -> MakeObjective:
-    """Uniform prior: a loss, and a discriminator that features should look uniform to.
-
-    `on` is "pooled" (the trunk's features in pieces of 128, as the study has it; those of a ReLU
-    are never negative and cannot become uniform), "output" (what the head makes of them), or
-    "auto": pooled where the trunk is trained, else the output, which alone can be moved then.
-    """
-
-    criterion = base.criterion(num_classes, embedding_dim)
-    return partial(
-        UniformPrior, criterion=criterion, weight=weight, every=every, hidden=hidden, on=on
-    )

@@ -11,7 +11,7 @@ from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from oodml.errors import DataError
-from oodml.train.losses.linear import (
+from oodml.train.methods.linear import (
     discriminant,
     neighbourhood_components,
     shrunk_covariance,
@@ -74,7 +74,7 @@ def test_discriminants_are_those_of_scikit_learn_where_nothing_is_shrunk(
     def plain(centred: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         return centred.T @ centred / len(centred)
 
-    monkeypatch.setattr("oodml.train.losses.linear.shrunk_covariance", plain)
+    monkeypatch.setattr("oodml.train.methods.linear.shrunk_covariance", plain)
     values, labels = sample()
     # Classes of several sizes: 2 to 12 samples.
     values, labels = values[8:], np.repeat(np.arange(6), [2, 12, 8, 10, 11, 9])

@@ -26,8 +26,8 @@ from oodml.errors import UsageError
 from oodml.features.backbones.registry import load_backbone
 from oodml.train.loop import seeded
 from oodml.train.methods.mic import InterclassMining, minus_class_means, stage_features
+from oodml.train.methods.parts.mining import DistanceWeighted
 from oodml.train.methods.parts.several_heads import Adversary
-from oodml.train.mining import DistanceWeighted
 from oodml.train.model import Standardize, trunk
 
 

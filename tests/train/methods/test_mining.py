@@ -6,14 +6,13 @@ import torch
 from pytorch_metric_learning import miners
 from torch.nn import functional
 
-from oodml.train.mining import (
+from oodml.train.methods.parts.mining import DistanceWeighted, OnePairPerClass
+from oodml.train.methods.triplets import (
     RULES,
     AllTriplets,
-    DistanceWeighted,
-    OnePairPerClass,
     Spread,
     TripletPerAnchor,
-    easy_positive,
+    easy_hard,
     easy_semi_hard,
     hard,
     random,
@@ -132,7 +131,7 @@ def test_easy_positives_are_the_closest_positive_and_not_the_first_one(batch: Ba
     # methods.md 1.2 (f): a published miner indexes a mask with argmin and takes entry 0 or 1.
     embeddings, labels = batch
     distances = torch.cdist(embeddings, embeddings)
-    triplets = chosen(TripletPerAnchor(easy_positive), embeddings, labels)
+    triplets = chosen(TripletPerAnchor(easy_hard), embeddings, labels)
     for i, positive, negative in triplets:
         positives, negatives = sides(i, labels)
         assert positive == min(positives, key=lambda j: distances[i, j])

@@ -7,53 +7,27 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from oodml.train.losses import exponentials, hinges, ranking
 from oodml.train.methods.parts.over_pairs import (
     OverPairs,
-    cosines,
-    distances,
     log_sum_exp,
     mean_where,
     pairs_in,
     pairs_of,
-    squared_distances,
 )
+from oodml.train.registry import all_methods
 
-MARGINS = {"positive_margin": 0.0, "negative_margin": 1.0}
+BUILT = {
+    name: entry.build(4, 5)
+    for name, entry in all_methods().items()
+    if isinstance(entry.build, type) and issubclass(entry.build, OverPairs)
+}
 LOSSES = {
-    "contrastive": OverPairs(distances, hinges.contrastive, reduction="violating", **MARGINS),
-    "signal to noise": OverPairs(
-        hinges.signal_to_noise, hinges.contrastive, reduction="violating", **MARGINS
-    ),
-    "threshold consistent": OverPairs(
-        cosines,
-        hinges.threshold_consistent,
-        positive_margin=0.9,
-        negative_margin=0.5,
-        positive_weight=1.0,
-        negative_weight=1.0,
-    ),
-    "ranked list": OverPairs(
-        distances,
-        hinges.ranked_list,
-        margin=0.4,
-        alpha=1.2,
-        positive_temperature=0.0,
-        negative_temperature=10.0,
-        imbalance=0.5,
-    ),
-    "lifted": OverPairs(distances, exponentials.lifted_structure, within=True, margin=1.0),
-    "generalised lifted": OverPairs(
-        distances, exponentials.generalized_lifted_structure, margin=1.0
-    ),
-    "nt-xent": OverPairs(cosines, exponentials.nt_xent, temperature=0.01),
-    "tuplet margin": OverPairs(cosines, exponentials.tuplet_margin, margin=0.1, scale=64.0),
-    "neighbourhood": OverPairs(squared_distances, exponentials.neighbourhood_components, scale=1.0),
-    "smooth-ap": OverPairs(cosines, ranking.smooth_average_precision, temperature=0.01),
-    "pnp": OverPairs(
-        cosines, ranking.penalized_negatives, temperature=0.01, penalty="Iu", alpha=1.0, base=2.0
-    ),
-    "histogram": OverPairs(cosines, ranking.histogram, bins=100),
+    **BUILT,
+    "nt_xent": all_methods()["nt_xent"].build(4, 5, temperature=0.01),
+    "pnp": all_methods()["pnp"].build(4, 5, penalty="Iu"),
+    "threshold_consistent_margin": all_methods()["threshold_consistent_margin"]
+    .build(4, 5)
+    .regularizer,
 }
 NO_PAIR, ONE_CLASS = torch.arange(8), torch.zeros(8, dtype=torch.long)
 CLASSES = torch.arange(4).repeat(2)

@@ -125,11 +125,16 @@ def test_multi_similarity_does_not_depend_on_the_order_of_the_batch(
     assert float(value(built, embeddings[order], labels[order])) == pytest.approx(expected)
 
 
+class Difference(OverPairs):
+    def of_pairs(self, values: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        return values[negative].sum() - values[positive].sum()
+
+
 def test_one_mined_pair_of_each_kind_is_enough_for_a_loss_over_pairs() -> None:
     # methods.md 8.2 trap 5: the library's pair losses return 0 here.
     labels = torch.tensor([0, 0, 1])
     tuples = tuple(torch.tensor([index]) for index in (0, 1, 0, 2))
-    own = OverPairs(cosines, lambda s, positive, negative: s[negative].sum() - s[positive].sum())
+    own = Difference(cosines)
     opposite = CROSS[[0, 2, 0]]
     assert float(own(opposite, labels, tuples)) == pytest.approx(2.0)
     assert float(losses.ContrastiveLoss()(opposite, labels, tuples)) == 0.0

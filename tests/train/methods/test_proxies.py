@@ -10,8 +10,13 @@ from pytorch_metric_learning import losses
 from torch import Tensor
 from torch.nn import functional
 
-from oodml.train.losses.proxies import ProxyNCA, ProxyNCAPlusPlus
-from oodml.train.losses.proxy_graph import ProxyGraph, nearest_proxies, propagated_loss
+from oodml.train.methods.proxies import (
+    ProxyGraph,
+    ProxyNCA,
+    ProxyNCAPlusPlus,
+    nearest_proxies,
+    propagated_loss,
+)
 from oodml.train.registry import get_method
 
 CLASSES, DIMENSION = 4, 6
@@ -72,7 +77,7 @@ def test_proxy_anchor_does_not_depend_on_the_order(batch: tuple[Tensor, Tensor])
 def test_one_proxy_a_class_and_all_of_them_kept_is_a_softmax_at_temperature_one(
     batch: tuple[Tensor, Tensor],
 ) -> None:
-    loss = ProxyGraph(CLASSES, DIMENSION, 1, ratio=1.0, weight=0.0)
+    loss = ProxyGraph(CLASSES, DIMENSION, proxies_per_class=1, ratio=1.0, weight=0.0)
     cosine = batch[0] @ functional.normalize(loss.proxies, dim=1).T
     expected = float(functional.cross_entropy(cosine, batch[1]))
     assert float(loss(*batch)) == pytest.approx(expected, rel=1e-6)
@@ -109,7 +114,10 @@ def test_a_class_whose_similarities_cancel_out_still_takes_part() -> None:
 def test_the_proxies_own_term_equals_the_product_of_all_similarities(
     batch: tuple[Tensor, Tensor],
 ) -> None:
-    with_term, without = (ProxyGraph(CLASSES, DIMENSION, 3, 0.5, weight) for weight in (0.3, 0.0))
+    with_term, without = (
+        ProxyGraph(CLASSES, DIMENSION, proxies_per_class=3, ratio=0.5, weight=weight)
+        for weight in (0.3, 0.0)
+    )
     without.proxies.data = with_term.proxies.detach().clone()
     proxies = functional.normalize(with_term.proxies, dim=1)
     own = torch.arange(CLASSES).repeat_interleave(3)
@@ -119,12 +127,14 @@ def test_the_proxies_own_term_equals_the_product_of_all_similarities(
 
 def test_a_few_classes_leave_more_than_the_own_one() -> None:
     # ratio 0.05 of 48 proxies would be 3: fewer than the 12 of the own class.
-    assert ProxyGraph(CLASSES, DIMENSION, 12, ratio=0.05, weight=0.3).nearest == 24
-    assert ProxyGraph(100, DIMENSION, 12, ratio=0.05, weight=0.3).nearest == 60
+    assert (
+        ProxyGraph(CLASSES, DIMENSION, proxies_per_class=12, ratio=0.05, weight=0.3).nearest == 24
+    )
+    assert ProxyGraph(100, DIMENSION, proxies_per_class=12, ratio=0.05, weight=0.3).nearest == 60
 
 
 def test_of_very_many_proxies_some_are_compared_at_every_step() -> None:
-    loss = ProxyGraph(600, DIMENSION, 4, ratio=0.01, weight=1.0)
+    loss = ProxyGraph(600, DIMENSION, proxies_per_class=4, ratio=0.01, weight=1.0)
     proxies = functional.normalize(loss.proxies, dim=1)
     own = torch.arange(600).repeat_interleave(4)
     exact = functional.cross_entropy(proxies @ proxies.view(600, 4, -1).sum(1).T, own)

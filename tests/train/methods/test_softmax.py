@@ -10,8 +10,8 @@ from pytorch_metric_learning import losses, regularizers
 from torch import Tensor, nn
 from torch.nn import functional
 
-from oodml.train.losses.angular_margin import AngularMargin, multiplied_angle
-from oodml.train.losses.soft_triple import SoftTriple, center_spread
+from oodml.train.methods.proxies import SoftTriple, center_spread
+from oodml.train.methods.softmax import AngularMargin, multiplied_angle
 from oodml.train.objective import Criterion, as_criterion
 from oodml.train.registry import get_method
 
@@ -36,11 +36,11 @@ def criterion(name: str, **hyperparameters: float) -> Criterion:
 
 def with_weight(built: Criterion, weight: Tensor) -> nn.Module:
     """The loss with these class weights, each as its own layout has them."""
-    (parameter,) = built.loss.parameters()
+    (parameter,) = built.parameters()
     layouts = {tuple(weight.shape): weight, tuple(weight.T.shape): weight.T}
     value = layouts.get(tuple(parameter.shape), weight[None])
     parameter.data = value.reshape(parameter.shape).clone().contiguous()
-    return built.loss
+    return built
 
 
 IDENTICAL = [
@@ -162,7 +162,7 @@ def test_sphereface_without_a_margin_is_a_softmax_over_length_times_cosine(
 def test_the_margin_comes_in_with_the_steps(
     batch: tuple[Tensor, Tensor],
 ) -> None:
-    loss = criterion("sphereface").loss
+    loss = criterion("sphereface")
     assert isinstance(loss, AngularMargin)
     shares = []
     for step in range(3):
@@ -177,7 +177,7 @@ def test_the_margin_comes_in_with_the_steps(
 def test_soft_triple_with_its_pull_equals_the_library(
     batch: tuple[Tensor, Tensor],
 ) -> None:
-    ours = SoftTriple(CLASSES, DIMENSION, 3, 20.0, 0.1, 0.01, 0.2)
+    ours = SoftTriple(CLASSES, DIMENSION, centers_per_class=3)
     other = losses.SoftTripleLoss(
         CLASSES,
         DIMENSION,
@@ -192,9 +192,9 @@ def test_soft_triple_with_its_pull_equals_the_library(
 def test_identical_centers_count_as_one(batch: tuple[Tensor, Tensor], weight: Tensor) -> None:
     one = criterion("soft_triple", centers_per_class=1)
     two = criterion("soft_triple", centers_per_class=2)
-    (centers,) = two.loss.parameters()
+    (centers,) = two.parameters()
     centers.data = weight[None].repeat(2, 1, 1)
-    value = two.loss(*batch)
+    value = two(*batch)
     value.backward()
     # What is left of the pull is tau / 2 sqrt(epsilon).
     assert value.item() == pytest.approx(
@@ -212,7 +212,7 @@ def test_the_pull_is_half_the_mean_distance_of_a_class_s_centers() -> None:
 def test_a_batch_s_loss_is_the_mean_over_its_parts(batch: tuple[Tensor, Tensor], name: str) -> None:
     embeddings, labels = batch
     built = criterion(name)
-    parts = [built.loss(embeddings[rows], labels[rows]) for rows in (slice(0, 3), slice(3, 7))]
-    whole = float(built.loss(embeddings, labels))
+    parts = [built(embeddings[rows], labels[rows]) for rows in (slice(0, 3), slice(3, 7))]
+    whole = float(built(embeddings, labels))
     assert built.samplewise
     assert whole == pytest.approx(float(3 * parts[0] + 4 * parts[1]) / 7, rel=1e-5)

@@ -88,10 +88,17 @@ def test_n_pair_is_a_cross_entropy_of_inner_products(batch: Batch) -> None:
     labels = torch.arange(4).repeat(2)
     criterion = get_method("n_pair").build(5, 6, regularizer=0.01)
     anchors, positives, *_ = tuples = criterion.miner(outputs, labels)
-    found = float(criterion.loss(outputs, labels, tuples))
+    found = float(criterion(outputs, labels, tuples))
     logits = outputs[anchors] @ outputs[positives].T
-    expected = functional.cross_entropy(logits, torch.arange(4)) + 0.01 * 4.0
+    expected = functional.cross_entropy(logits, torch.arange(4)) + 0.01 * 2.0
     assert found == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_n_pair_weighs_the_mean_length_as_its_source_does() -> None:
+    # Code of arXiv:2002.08473: 0.005 weighs the mean of |z|, not of |z|^2. Single samples of a
+    # class make no pair, which leaves the regulariser alone: lengths 3 and 5 have the mean 4.
+    outputs = torch.tensor([[3.0, 0.0], [0.0, 5.0]])
+    assert value("n_pair", outputs, torch.tensor([0, 1])) == pytest.approx(0.005 * 4, rel=1e-6)
 
 
 def test_n_pair_sees_the_length_of_the_outputs(batch: Batch) -> None:
@@ -112,7 +119,7 @@ def test_a_constant_direction_of_its_own_changes_the_regulariser_alone(batch: Ba
     # methods.md 1.6.
     embeddings, labels = batch
     beside = torch.cat([embeddings, torch.full((13, 1), 0.5)], dim=1)
-    for regularizer, difference in ((0.0, 0.0), (0.2, 0.2 * 0.25)):
+    for regularizer, difference in ((0.0, 0.0), (0.2, 0.2 * (math.sqrt(1.25) - 1))):
         torch.manual_seed(0)
         plain = value("n_pair", embeddings, labels, regularizer=regularizer)
         torch.manual_seed(0)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from oodml.errors import UsageError
-from oodml.train.losses.soft_margin import DynamicSoftMargin
+from oodml.train.methods.triplets import DynamicSoftMargin
 from oodml.train.objective import Criterion, Encoded
 from oodml.train.registry import get_method
 
@@ -187,7 +187,7 @@ def test_dynamic_soft_margin_weighs_a_triplet_by_the_share_of_easier_ones() -> N
     distances = torch.cdist(points, points)
     nearest = distances[:2, 2:].min()
     differences = [float(distances[0, 1] - nearest), float(distances[2, 3] - nearest)]
-    loss = DynamicSoftMargin(bins=40, momentum=0.5)
+    loss = DynamicSoftMargin(5, 6, bins=40, momentum=0.5)
     found = float(loss(points, labels))
     places = [(difference + 2) * 10 for difference in differences]
     histogram = torch.zeros(41)
@@ -201,11 +201,11 @@ def test_dynamic_soft_margin_weighs_a_triplet_by_the_share_of_easier_ones() -> N
 
 
 def test_the_soft_margin_remembers_past_batches_and_saves_them(batch: Batch) -> None:
-    loss = DynamicSoftMargin(bins=10, momentum=0.25)
+    loss = DynamicSoftMargin(5, 6, bins=10, momentum=0.25)
     loss(*batch)
     first = loss.histogram.clone()
     loss(batch[0].roll(1, 0), batch[1])
-    alone = DynamicSoftMargin(bins=10, momentum=0.25)
+    alone = DynamicSoftMargin(5, 6, bins=10, momentum=0.25)
     alone(batch[0].roll(1, 0), batch[1])
     expected = 0.75 * first + 0.25 * alone.histogram
     assert loss.state_dict()["histogram"].tolist() == pytest.approx(expected.tolist(), abs=1e-6)

@@ -6,11 +6,12 @@ a reference, and the boolean masks `positive` (two samples of one class) and `ne
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
 from oodml.train.objective import Criterion
 
@@ -20,39 +21,47 @@ Masks = tuple[Tensor, Tensor]
 class OverPairs(Criterion):
     """A loss as a function of the matrix of a batch's pairs.
 
-    `matrix(anchors, references)` gives the value of every pair, `of_pairs(values, positive,
-    negative, **hyperparameters)` the scalar loss. Called as (embeddings, labels[, tuples]) like the
-    losses of pytorch-metric-learning: the tuples of a miner, (anchors, positives, negatives) or
-    (anchors, positives, anchors, negatives), say which pairs count, else all do; `references`
-    with their labels stand in the batch's place on the other side of every pair. A loss `within`
-    the batch, which needs the pairs of a pair's both ends, refuses them (`NotImplementedError`).
+    `matrix(anchors, references)` gives the value of every pair; a subclass makes the loss of them
+    in `of_pairs`. The tuples of a miner, (anchors, positives, negatives) or (anchors, positives,
+    anchors, negatives), say which pairs count, else all do; references with their labels stand in
+    the batch's place on the other side of every pair. A loss `within` the batch, which needs the
+    pairs of a pair's both ends, takes none.
     """
 
     def __init__(
         self,
         matrix: Callable[[Tensor, Tensor], Tensor],
-        of_pairs: Callable[..., Tensor],
+        miner: nn.Module | None = None,
         *,
         within: bool = False,
-        **hyperparameters: Any,
+        normalized: bool = True,
     ) -> None:
-        super().__init__(takes_pairs=True, takes_references=not within)
+        super().__init__(
+            miner=miner, normalized=normalized, takes_pairs=True, takes_references=not within
+        )
         self.matrix = matrix
-        self.of_pairs = of_pairs
-        self.within = within
-        self.hyperparameters = hyperparameters
 
-    def forward(self, embeddings: Tensor, labels: Tensor, *given: Any) -> Tensor:
+    @abstractmethod
+    def of_pairs(self, values: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        """The scalar loss of values (B, R) and the masks of positive and of negative pairs."""
+
+    def forward(
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        tuples: tuple[Tensor, ...] | None = None,
+        references: Tensor | None = None,
+        reference_labels: Tensor | None = None,
+    ) -> Tensor:
         """The scalar loss of embeddings (B, D) with labels (B,)."""
-        tuples, references, reference_labels = (*given, None, None, None)[:3]
-        if self.within and references is not None:
+        if references is not None and not self.takes_references:
             raise NotImplementedError("this loss compares samples of one batch only.")
         values = self.matrix(embeddings, embeddings if references is None else references)
         if tuples is None:
             positive, negative = pairs_of(labels, reference_labels)
         else:
             positive, negative = pairs_in(tuples, values)
-        return self.of_pairs(values, positive, negative, **self.hyperparameters)
+        return self.of_pairs(values, positive, negative)
 
 
 def pairs_of(labels: Tensor, reference_labels: Tensor | None = None) -> Masks:
@@ -103,3 +112,17 @@ def log_sum_exp(values: Tensor, chosen: Tensor) -> Tensor:
     # Not -inf itself: the difference of two rows without any would be NaN.
     lowest = torch.finfo(values.dtype).min / 4
     return torch.where(chosen, values, lowest).logsumexp(1)
+
+
+class SoftmaxOfPairs(OverPairs):
+    """Mean over positive pairs of -log(e^(s_ap/T) / (e^(s_ap/T) + sum_n e^(s_an/T))) of cosines."""
+
+    def __init__(self, miner: nn.Module | None = None, *, temperature: float) -> None:
+        super().__init__(cosines, miner)
+        self.temperature = temperature
+
+    def of_pairs(self, values: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        """The mean over positive pairs."""
+        logits = values / self.temperature
+        against = log_sum_exp(logits, negative)
+        return mean_where(functional.softplus(against[:, None] - logits), positive)

@@ -1,14 +1,13 @@
-"""A queue of past embeddings, and a loss between a batch and that queue."""
+"""A queue of past embeddings, and a copy of a network that follows it slowly (for the queue)."""
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from oodml.train.objective import Criterion
-
-Tuples = tuple[Tensor, ...]
+from oodml.errors import UsageError
 
 
 class Queue(nn.Module):
@@ -57,35 +56,32 @@ class Queue(nn.Module):
         return self.embeddings[kept], self.labels[kept]
 
 
-def loss_against(
-    criterion: Criterion, embeddings: Tensor, labels: Tensor, older: Tensor, older_labels: Tensor
-) -> Tensor:
-    """A criterion between anchors of a batch and references: the batch itself, then `older` ones.
+class MomentumCopy(nn.Module):
+    """A copy of `model` whose parameters are an exponential moving average of the model's.
 
-    References are constants. No sample makes a pair with its own copy among them: the miner sees
-    the batch once, beside what is older, and of its tuples those with an anchor in the batch stay.
-    Embeddings are (B, d), `older` (m, d), labels (B,) and (m,); the loss is a scalar.
+    Every `update` moves them by p = momentum * p + (1 - momentum) * model's p, and copies the
+    buffers, such as BatchNorm's statistics (arXiv:1911.05722). Its parameters take no gradient and
+    belong to no optimiser; they and its buffers are saved with the module that holds the copy.
+    Raises `UsageError` for a momentum outside 0 to 1.
     """
-    references = torch.cat([embeddings.detach(), older])
-    reference_labels = torch.cat([labels, older_labels])
-    if criterion.miner is None:
-        tuples = _all_pairs(labels, reference_labels)
-    else:
-        unit = functional.normalize(references, dim=1)
-        tuples = _anchored(criterion.miner(unit, reference_labels), len(labels))
-    value: Tensor = criterion(embeddings, labels, tuples, references, reference_labels)
-    return value
 
+    def __init__(self, model: nn.Module, momentum: float) -> None:
+        super().__init__()
+        if not 0 <= momentum <= 1:
+            raise UsageError(f"momentum={momentum} is out of range; give a number from 0 to 1.")
+        self.momentum = momentum
+        self.model = deepcopy(model).requires_grad_(False)
 
-def _all_pairs(labels: Tensor, reference_labels: Tensor) -> Tuples:
-    same = labels[:, None] == reference_labels[None, :]
-    negatives = (~same).nonzero(as_tuple=True)
-    own = torch.arange(len(labels), device=labels.device)
-    same[own, own] = False
-    return (*same.nonzero(as_tuple=True), *negatives)
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Follow `model` by one step: momentum 1 leaves the copy as it is, 0 makes it equal."""
+        for parameter, given in zip(self.model.parameters(), model.parameters(), strict=True):
+            parameter.lerp_(given, 1 - self.momentum)
+        for buffer, wanted in zip(self.model.buffers(), model.buffers(), strict=True):
+            buffer.copy_(wanted)
 
-
-def _anchored(tuples: Tuples, batch_size: int) -> Tuples:
-    """The triplets (3 index arrays) or pairs (2 and 2) whose anchor lies in the batch."""
-    parts = [tuples] if len(tuples) == 3 else [tuples[:2], tuples[2:]]
-    return tuple(each[part[0] < batch_size] for part in parts for each in part)
+    @torch.no_grad()
+    def forward(self, inputs: Tensor) -> Tensor:
+        """What the copy makes of inputs (B, ...), float32, without gradient."""
+        output: Tensor = self.model(inputs)
+        return output.float()

@@ -13,8 +13,13 @@ from torch.nn import functional
 
 from oodml.errors import UsageError
 from oodml.runs.spec import RunSpec
-from oodml.train.methods.parts.mining import TripletMiner, Triplets, draw, unit_distances
-from oodml.train.mining import DistanceWeighted
+from oodml.train.methods.parts.mining import (
+    DistanceWeighted,
+    TripletMiner,
+    Triplets,
+    draw,
+    unit_distances,
+)
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import (
     Criterion,
@@ -210,7 +215,7 @@ class SharedByClasses(Criterion):
         self.across_classes = AcrossClasses()
         self.permuted = permuted
 
-    def forward(self, embeddings: Tensor, labels: Tensor, *given: Any) -> Tensor:
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """The scalar loss of unit-length embeddings (B, D)."""
         groups = None
         if self.permuted:

@@ -1,4 +1,4 @@
-"""Uniform prior and S2SD: closed forms, identities with their base, and whom gradients reach."""
+"""Uniform prior: closed forms, identities with their base, and whom gradients reach."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ import pytest
 import torch
 from conftest import make_spec
 from torch import Tensor, nn
-from torch.nn import functional
 
 from oodml.errors import UsageError
-from oodml.train.methods.s2sd import SelfDistillation, divergence, sizes_in
 from oodml.train.methods.uniform_prior import UniformPrior, taken_for_noise, told_apart
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import Batch, Objective, check_groups, make_objective
@@ -37,16 +35,10 @@ def uniform_prior(**own: Any) -> UniformPrior:
     return made
 
 
-def s2sd(**own: Any) -> SelfDistillation:
-    made = make("s2sd", **{"base": "contrastive", "targets": "16-24", **own})
-    assert isinstance(made, SelfDistillation)
-    return made
-
-
-def batch(size: int = 10, seed: int = 0) -> Batch:
+def batch(size: int = 10, seed: int = 0, step: int = 0) -> Batch:
     random = torch.Generator().manual_seed(seed)
     inputs = torch.randn(len(LABELS), size, generator=random)
-    return Batch((inputs,), LABELS, torch.arange(len(LABELS)))
+    return Batch((inputs,), LABELS, torch.arange(len(LABELS)), step)
 
 
 def value(objective: Objective, given: Batch, seed: int = 0) -> Tensor:
@@ -78,9 +70,8 @@ def test_the_discriminator_learns_to_tell_and_the_features_to_be_taken_for_noise
 
 def test_the_network_s_loss_leaves_the_discriminator_alone() -> None:
     objective = uniform_prior(every=10**6)
-    objective.steps += 1
     before = [p.detach().clone() for p in objective.discriminator.parameters()]
-    value(objective, batch()).backward()
+    value(objective, batch(step=1)).backward()
     assert all(p.grad is None for p in objective.discriminator.parameters())
     assert objective.model.head.weight.grad is not None
     for old, new in zip(before, objective.discriminator.parameters(), strict=True):
@@ -91,9 +82,9 @@ def test_the_discriminator_s_step_leaves_the_network_alone_and_comes_every_so_of
     objective = uniform_prior(every=3, weight=0.0)
     head = objective.model.head.weight.detach().clone()
     moved = []
-    for _ in range(6):
+    for step in range(6):
         before = objective.discriminator[0].weight.detach().clone()
-        value(objective, batch())
+        value(objective, batch(step=step))
         moved.append(not torch.equal(before, objective.discriminator[0].weight))
     assert moved == [True, False, False, True, False, False]
     assert torch.equal(head, objective.model.head.weight)
@@ -117,12 +108,11 @@ def test_a_uniform_prior_of_weight_0_is_its_base() -> None:
 
 def test_a_uniform_prior_adds_weight_times_its_term() -> None:
     objective = uniform_prior(weight=0.5, base="contrastive", every=10**6)
-    objective.steps += 1
     output = objective.output(batch().inputs)
     expected = value(make("contrastive"), batch()) + 0.5 * taken_for_noise(
         objective.discriminator, output
     )
-    assert torch.allclose(value(objective, batch()), expected)
+    assert torch.allclose(value(objective, batch(step=1)), expected)
 
 
 def test_pooled_features_are_judged_in_pieces_of_128_where_the_trunk_is_trained() -> None:
@@ -144,98 +134,16 @@ def test_the_place_of_a_uniform_prior_is_checked() -> None:
         uniform_prior(on="pool")
 
 
-def test_the_divergence_runs_from_the_target_to_the_base() -> None:
-    # methods.md 5.8: base with 0 beside the diagonal, target with 0.5.
-    base, target = torch.eye(2), torch.tensor([[1.0, 0.5], [0.5, 1.0]])
-    assert divergence(target, base, 1.0).item() == pytest.approx(0.02796, abs=1e-5)
-    assert divergence(base, target, 1.0).item() == pytest.approx(0.02634, abs=1e-5)
-    p, q = 1 / (1 + exp(-0.25)), 1 / (1 + exp(-0.5))
-    by_hand = 4 * (p * log(p / q) + (1 - p) * log((1 - p) / (1 - q)))
-    assert divergence(target, base, 2.0).item() == pytest.approx(by_hand, rel=1e-4)
-
-
-def test_identical_similarities_have_nothing_to_distill() -> None:
-    same = torch.rand(4, 4, requires_grad=True)
-    assert divergence(same, same, 1.0).item() == pytest.approx(0.0, abs=1e-7)
-
-
-def test_without_targets_and_weights_half_the_base_loss_is_left() -> None:
-    objective = s2sd(targets="", weight=0.0, feature_weight=0.0)
-    assert torch.allclose(value(objective, batch()), value(make("contrastive"), batch()) / 2)
-
-
-def test_the_loss_is_that_of_its_formula() -> None:
-    objective = s2sd(weight=3.0, feature_weight=2.0, temperature=0.7)
-    encoded = objective.encode(batch().inputs)
-    own = encoded.embedding @ encoded.embedding.T
-    contrastive = make("contrastive").criterion
-    targets, distilled = [], []
-    for head in objective.targets:
-        embedding = functional.normalize(head(encoded.pooled), dim=1)
-        targets.append(contrastive(embedding, LABELS))
-        distilled.append(divergence(embedding @ embedding.T, own, 0.7))
-    features = functional.normalize(batch().inputs, dim=1)
-    expected = (
-        (contrastive(encoded.embedding, LABELS) + sum(targets) / 2) / 2
-        + 3.0 * sum(distilled) / 2
-        + 2.0 * divergence(features @ features.T, own, 0.7)
-    )
-    assert torch.allclose(value(objective, batch()), expected)
-
-
-def test_distillation_moves_the_base_head_only() -> None:
-    alone = s2sd(weight=0.0, feature_weight=0.0)
-    both = s2sd(weight=50.0, feature_weight=50.0)
-    for objective in (alone, both):
-        value(objective, batch()).backward()
-    for first, second in zip(alone.targets.parameters(), both.targets.parameters(), strict=True):
-        assert torch.allclose(first.grad, second.grad)
-    assert not torch.allclose(alone.model.head.weight.grad, both.model.head.weight.grad)
-
-
-def test_no_gradient_reaches_the_trunk_through_the_features_similarities() -> None:
-    objective = s2sd(trunk=nn.Linear(10, 10), targets="", weight=0.0, feature_weight=50.0)
-    pooled = objective.model.trunk(batch().inputs)
-    own = torch.eye(len(LABELS), requires_grad=True)
-    objective._of_features(pooled, own).backward()
-    assert objective.model.trunk.weight.grad is None and own.grad is not None
-
-
-def test_the_features_join_after_their_delay() -> None:
-    late = s2sd(targets="", weight=0.0, feature_weight=50.0, feature_delay=2)
-    half = value(make("contrastive"), batch()) / 2
-    joined = [not torch.allclose(value(late, batch()), half) for _ in range(4)]
-    assert joined == [False, False, True, True]
-
-
-def test_every_head_has_a_loss_of_its_own_and_every_parameter_a_rate() -> None:
-    objective = s2sd(base="proxy_anchor", targets="16-24")
-    check_groups(objective)
-    shapes = sorted(tuple(p.shape) for p in objective.registered.parameters())
-    assert shapes == [(CLASSES, 16), (CLASSES, 24)]
-    value(objective, batch()).backward()
-    assert all(p.grad is not None for p in objective.parameters())
-    check_groups(uniform_prior())
-
-
-def test_the_sizes_of_the_targets_are_read() -> None:
-    assert sizes_in("512-1024") == [512, 1024] and sizes_in("") == []
-    for wrong in ("512,1024", "512-", "a", "0"):
-        with pytest.raises(UsageError, match="write sizes as"):
-            sizes_in(wrong)
-
-
-@pytest.mark.parametrize(
-    ("method", "own"),
-    [("uniform_prior", {"every": 2}), ("s2sd", {"targets": "16", "feature_delay": 3})],
-)
-def test_what_a_wrapper_counts_and_trains_is_in_its_state(method: str, own: dict[str, Any]) -> None:
-    first, second = make(method, **own), make(method, **own)
+def test_the_discriminator_and_its_optimiser_are_in_the_state() -> None:
+    first, second = uniform_prior(every=2), uniform_prior(every=2)
+    check_groups(first)
     for seed in range(3):
-        value(first, batch(seed=seed), seed)
+        value(first, batch(seed=seed, step=seed), seed)
     second.load_state_dict(first.state_dict())
     for name, optimizer in second.private_optimizers().items():
         # Copied, as from a file: an optimiser keeps the tensors that it is given.
         optimizer.load_state_dict(deepcopy(first.private_optimizers()[name].state_dict()))
     for seed in range(3, 7):
-        assert torch.equal(*(value(each, batch(seed=seed), seed) for each in (first, second)))
+        assert torch.equal(
+            *(value(each, batch(seed=seed, step=seed), seed) for each in (first, second))
+        )

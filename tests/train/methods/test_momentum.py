@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from oodml.errors import UsageError
+from oodml.train.methods.parts.queue import MomentumCopy
 from oodml.train.model import FrozenBatchNorm
-from oodml.train.momentum import MomentumCopy
 
 
 def network(seed: int = 0) -> nn.Module:
