@@ -29,7 +29,7 @@ _HOMES = {
     "Store": "oodml.runs.store",
     "plan": "oodml.train.plan",
     "run_grid": "oodml.launch",
-    "summarize": "oodml.eval.statistics.scores",
+    "summarize": "oodml.eval.statistics.curves",
     "aggregated_generalization_score": "oodml.eval.statistics.scores",
     "compare_methods": "oodml.eval.statistics.comparisons",
     "plot_curves": "oodml.eval.figures.curves",

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from oodml.errors import UsageError
 
 if TYPE_CHECKING:
+    from oodml.eval.figures.curves import ShiftAxis
+    from oodml.eval.statistics.curves import SummaryRow
     from oodml.eval.statistics.published import PublishedStudy
-    from oodml.eval.statistics.scores import SummaryRow
-    from oodml.eval.statistics.shift_axis import ShiftAxis
     from oodml.runs.record import RunRecord
     from oodml.splits.ladder import Ladder
 
@@ -21,7 +21,7 @@ Draw = Callable[[Path], None]
 
 def summary_rows(ladder: Ladder, records: Sequence[RunRecord], metric: str) -> list[SummaryRow]:
     """The rows of a summary."""
-    from oodml.eval.statistics.scores import summarize
+    from oodml.eval.statistics.curves import summarize
 
     return summarize(records, ladder, metric)
 
@@ -44,8 +44,8 @@ def curve_chart(
 
 def deviation_chart(rows: Sequence[SummaryRow], words: dict[str, Any]) -> Draw:
     """The relative deviation of rows that are placed on their axis."""
-    from oodml.eval.figures.deviation_figure import plot_deviation
-    from oodml.eval.statistics.deviation import relative_deviation
+    from oodml.eval.figures.curves import plot_deviation
+    from oodml.eval.statistics.comparisons import relative_deviation
 
     deviations = relative_deviation(rows) if rows else []
     return lambda path: plot_deviation(deviations, path, **words)
@@ -55,8 +55,8 @@ def score_chart(
     rows: Sequence[SummaryRow], ladder: Ladder, metric: str, study: PublishedStudy | None
 ) -> Draw:
     """The aggregated scores, the published ones beside them."""
-    from oodml.eval.figures.method_styles import PUBLISHED
     from oodml.eval.figures.methods import plot_scores
+    from oodml.eval.figures.style import PUBLISHED
     from oodml.eval.statistics.scores import score_methods
 
     scores = score_methods(rows, ladder)
@@ -74,7 +74,7 @@ def few_shot_chart(
     words: dict[str, Any],
 ) -> Draw:
     """The gain by adaptation against the axis."""
-    from oodml.eval.figures.few_shot_figure import plot_few_shot
+    from oodml.eval.figures.methods import plot_few_shot
     from oodml.eval.statistics.few_shot import few_shot_gains
 
     rows = axis.placed(few_shot_gains(records, ladder, metric))
@@ -85,7 +85,7 @@ def geometry_chart(
     ladder: Ladder, records: Sequence[RunRecord], metric: str, coefficient: str
 ) -> Draw:
     """The correlations of geometry and metric."""
-    from oodml.eval.figures.geometry_figure import plot_geometry
+    from oodml.eval.figures.methods import plot_geometry
     from oodml.eval.statistics.correlation import correlate_geometry
 
     found = correlate_geometry(records, ladder, metric)
@@ -94,13 +94,11 @@ def geometry_chart(
 
 def published_chart(name: str, view: str, x: str) -> Draw:
     """A view of the published study alone."""
-    from oodml.eval.figures.curves import plot_curves
-    from oodml.eval.figures.deviation_figure import plot_deviation
+    from oodml.eval.figures.curves import plot_curves, plot_deviation, study_axis
     from oodml.eval.figures.methods import plot_scores
-    from oodml.eval.statistics.deviation import relative_deviation
+    from oodml.eval.statistics.comparisons import relative_deviation
     from oodml.eval.statistics.published import published_study
     from oodml.eval.statistics.scores import score_methods
-    from oodml.eval.statistics.shift_axis import study_axis
 
     study = published_study(name)
     axis = study_axis(study, x)

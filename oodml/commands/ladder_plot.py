@@ -48,8 +48,7 @@ def plot(
 ) -> None:
     """Draw LADDER; all views but the trajectory need its data."""
     from oodml.eval.figures.class_plane import plot_projection
-    from oodml.eval.figures.ladder import plot_composition, plot_trajectory
-    from oodml.eval.figures.ladder_strips import plot_moves
+    from oodml.eval.figures.ladder import plot_composition, plot_moves, plot_trajectory
     from oodml.splits.ladder import Ladder
 
     if output.suffix.lower() not in (".png", ".svg", ".pdf"):

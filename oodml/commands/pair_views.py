@@ -9,17 +9,14 @@ from oodml.commands.tables import Table
 from oodml.commands.views import OVER_SEEDS, View, ends_of, in_brackets, triples
 
 if TYPE_CHECKING:
-    from oodml.eval.statistics.comparisons import Comparison
-    from oodml.eval.statistics.crossing import Crossing
-    from oodml.eval.statistics.rank_stability import RankAgreement
-    from oodml.eval.statistics.scores import SummaryRow
+    from oodml.eval.statistics.comparisons import Comparison, Crossing, RankAgreement
+    from oodml.eval.statistics.curves import SummaryRow
     from oodml.splits.ladder import Ladder
 
 
 def comparisons_view(rows: Sequence[SummaryRow], ladder: Ladder | None, metric: str) -> View:
     """Every two methods: their difference, whether runs can tell, and where they cross."""
-    from oodml.eval.statistics.comparisons import compare_methods
-    from oodml.eval.statistics.crossing import crossings
+    from oodml.eval.statistics.comparisons import compare_methods, crossings
 
     compared, crossed = compare_methods(rows), crossings(rows)
     columns = ["verdict", "methods", "difference", "p (Holm)", "p", "rungs", "seeds", "left out"]
@@ -78,8 +75,8 @@ def _crossings_of(compared: Comparison, crossed: Iterable[Crossing]) -> str:
 
 def ranks_view(rows: Sequence[SummaryRow], ladder: Ladder | None, metric: str) -> View:
     """The rank of every method on every rung, and whether the order holds."""
+    from oodml.eval.statistics.comparisons import rank_agreement, ranks, score_ranks
     from oodml.eval.statistics.curves import rung_fids
-    from oodml.eval.statistics.rank_stability import rank_agreement, ranks, score_ranks
     from oodml.eval.statistics.scores import score_methods
 
     fids, found = rung_fids(rows), ranks(rows)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from oodml.errors import UsageError
 
 if TYPE_CHECKING:
-    from oodml.eval.figures.binned_weights import BinnedWeights
+    from oodml.eval.figures.pair_weights import BinnedWeights
     from oodml.runs.record import RunRecord
     from oodml.splits.ladder import Ladder
 
@@ -30,7 +30,7 @@ def draw_pair_weights(
 
 def weights_of(directory: Path, records: Sequence[RunRecord]) -> dict[str, BinnedWeights]:
     """The kept pair weights by label, of the lowest seed that has some."""
-    from oodml.eval.figures.binned_weights import FILE, BinnedWeights
+    from oodml.eval.figures.pair_weights import FILE, BinnedWeights
     from oodml.runs.store import Store
 
     store = Store(directory)

@@ -26,9 +26,9 @@ from oodml.commands.terminal import echo
 from oodml.errors import UsageError
 
 if TYPE_CHECKING:
+    from oodml.eval.figures.curves import ShiftAxis
+    from oodml.eval.statistics.curves import SummaryRow
     from oodml.eval.statistics.published import PublishedStudy
-    from oodml.eval.statistics.scores import SummaryRow
-    from oodml.eval.statistics.shift_axis import ShiftAxis
     from oodml.runs.record import RunRecord
     from oodml.splits.ladder import Ladder
 
@@ -148,8 +148,8 @@ def _axes(
     ladder: Ladder, x: str | None, published: str | None
 ) -> tuple[ShiftAxis, PublishedStudy | None, list[SummaryRow]]:
     """The axis, and the published study with its rows on it."""
+    from oodml.eval.figures.curves import shift_axis, study_axis, study_of
     from oodml.eval.statistics.published import published_study
-    from oodml.eval.statistics.shift_axis import shift_axis, study_axis, study_of
 
     if published is None:
         return shift_axis(ladder, x or "fid"), None, []

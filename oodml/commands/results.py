@@ -14,7 +14,8 @@ from oodml.commands.terminal import echo
 from oodml.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from oodml.eval.statistics.scores import MethodScore, SummaryRow
+    from oodml.eval.statistics.curves import SummaryRow
+    from oodml.eval.statistics.scores import MethodScore
     from oodml.runs.record import RunRecord
     from oodml.splits.ladder import Ladder
 
@@ -47,9 +48,8 @@ def check_directory(directory: Path) -> None:
 
 def draw(ladder: Ladder, records: list[RunRecord], metric: str, paths: Sequence[Path]) -> None:
     """Write the chart of a metric against FID."""
-    from oodml.eval.figures.curves import plot_curves
-    from oodml.eval.statistics.scores import summarize
-    from oodml.eval.statistics.shift_axis import shift_axis
+    from oodml.eval.figures.curves import plot_curves, shift_axis
+    from oodml.eval.statistics.curves import summarize
 
     check_charts(paths)
     axis = shift_axis(ladder)
@@ -74,7 +74,8 @@ def check_charts(paths: Sequence[Path]) -> None:
 
 def print_table(ladder: Ladder, records: list[RunRecord], metric: str, table_format: str) -> None:
     """Print a metric per method and rung, and each method's aggregated score."""
-    from oodml.eval.statistics.scores import score_methods, summarize
+    from oodml.eval.statistics.curves import summarize
+    from oodml.eval.statistics.scores import score_methods
 
     rows = summarize(records, ladder, metric)
     scores = {score.method: score for score in score_methods(rows, ladder)}

@@ -101,8 +101,8 @@ def print_views(views: Sequence[View], table_format: str) -> None:
 
 
 def _own_view(ladder: Ladder, records: list[RunRecord], metric: str, view: str) -> View:
+    from oodml.eval.statistics.curves import summarize
     from oodml.eval.statistics.few_shot import few_shot_gains
-    from oodml.eval.statistics.scores import summarize
 
     if view == "few-shot":
         adapted = few_shot_gains(records, ladder, metric)
@@ -122,8 +122,8 @@ def _own_view(ladder: Ladder, records: list[RunRecord], metric: str, view: str) 
 
 
 def _published_view(name: str, view: str, *, beside: bool) -> View:
-    from oodml.eval.figures.method_styles import PUBLISHED
-    from oodml.eval.statistics.deviation import relative_deviation
+    from oodml.eval.figures.style import PUBLISHED
+    from oodml.eval.statistics.comparisons import relative_deviation
     from oodml.eval.statistics.published import published_study
 
     study = published_study(name)
@@ -152,7 +152,8 @@ def _sources(study: PublishedStudy) -> list[str]:
 def _curves_view(
     rows: Sequence[object], fids: Sequence[float], ladder: Ladder | None, source: str
 ) -> View:
-    from oodml.eval.statistics.scores import SummaryRow, score_methods
+    from oodml.eval.statistics.curves import SummaryRow
+    from oodml.eval.statistics.scores import score_methods
 
     known = [row for row in rows if isinstance(row, SummaryRow)]
     scores = {score.method: score for score in score_methods(known, ladder)}

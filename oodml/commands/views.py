@@ -10,10 +10,10 @@ from oodml.commands.results import gap_notes, shown_interval
 from oodml.commands.tables import Table
 
 if TYPE_CHECKING:
-    from oodml.eval.statistics.deviation import Deviation
+    from oodml.eval.statistics.comparisons import Deviation
+    from oodml.eval.statistics.curves import SummaryRow
     from oodml.eval.statistics.few_shot import FewShotRow
     from oodml.eval.statistics.intervals import Estimate
-    from oodml.eval.statistics.scores import SummaryRow
     from oodml.splits.ladder import Ladder
 
 OVER_SEEDS = (
@@ -33,8 +33,7 @@ class View:
 
 def scores_view(rows: Sequence[SummaryRow], ladder: Ladder | None, metric: str) -> View:
     """AGS, slope against FID and loss from the easiest to the hardest rung, per method."""
-    from oodml.eval.statistics.scores import score_methods
-    from oodml.eval.statistics.trend import method_trends
+    from oodml.eval.statistics.scores import method_trends, score_methods
 
     scores = score_methods(rows, ladder)
     trends = {trend.method: trend for trend in method_trends(rows, ladder)}
@@ -74,14 +73,14 @@ def scores_view(rows: Sequence[SummaryRow], ladder: Ladder | None, metric: str) 
 
 def deviation_view(rows: Sequence[SummaryRow], ladder: Ladder | None, metric: str) -> View:
     """Relative deviation of every method from the mean of the methods."""
-    from oodml.eval.statistics.deviation import relative_deviation
+    from oodml.eval.statistics.comparisons import relative_deviation
 
     return deviations_view(relative_deviation(rows), metric)
 
 
 def deviations_view(deviations: Sequence[Deviation], metric: str) -> View:
     """The view of deviations that are measured already."""
-    from oodml.eval.statistics.deviation import deviation_lines
+    from oodml.eval.statistics.comparisons import deviation_lines
 
     lines = {line.method: line for line in deviation_lines(deviations)}
     rungs = sorted({(each.rung, each.fid) for each in deviations})

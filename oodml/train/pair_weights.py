@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from oodml.errors import DataError
-from oodml.eval.figures.binned_weights import PairWeights
+from oodml.eval.figures.pair_weights import PairWeights
 from oodml.train.objective import Criterion
 
 # Share of each unit vector that goes into a direction of its own; similarities shrink by as much.

@@ -16,7 +16,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from oodml.errors import DataError
-from oodml.eval.figures.binned_weights import FILE as PAIRS
+from oodml.eval.figures.pair_weights import FILE as PAIRS
 from oodml.eval.retrieval.evaluate import evaluate
 from oodml.eval.retrieval.geometry import geometry
 from oodml.eval.retrieval.reranking import evaluate_reranked

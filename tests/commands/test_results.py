@@ -15,7 +15,8 @@ from click.testing import CliRunner, Result
 
 from oodml.cli import main
 from oodml.commands.tables import Table
-from oodml.eval.statistics.scores import score_methods, summarize
+from oodml.eval.statistics.curves import summarize
+from oodml.eval.statistics.scores import score_methods
 from oodml.runs.record import RunRecord
 from oodml.runs.spec import RunSpec
 from oodml.runs.store import Store

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from oodml.errors import DataError
-from oodml.eval.figures.binned_weights import FILE, BinnedWeights, PairWeights
+from oodml.eval.figures.pair_weights import FILE, BinnedWeights, PairWeights
 from oodml.train.loop import seeded
 from oodml.train.objective import Criterion, as_criterion
 from oodml.train.pair_weights import pair_weights

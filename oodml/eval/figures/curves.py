@@ -1,25 +1,51 @@
-"""Charts with matplotlib: a metric against the measured shift, one line a method."""
+"""Charts against the measured shift: a metric, and the deviation from the mean of the methods."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from oodml.errors import DataError
+from oodml.errors import DataError, UsageError
 from oodml.eval.figures.line_labels import name_lines
-from oodml.eval.figures.method_styles import PUBLISHED, LineStyle, line_style
-from oodml.eval.figures.style import GREY, new_figure, save_figure
+from oodml.eval.figures.style import GREY, PUBLISHED, LineStyle, line_style, new_figure, save_figure
+from oodml.eval.statistics.comparisons import Deviation, deviation_lines
+from oodml.eval.statistics.published import PublishedStudy, published_names, published_study
 
 if TYPE_CHECKING:
-    from oodml.eval.statistics.scores import SummaryRow
+    from oodml.eval.statistics.curves import SummaryRow
+    from oodml.splits.ladder import Ladder
 
 SIZE = (4.4, 3.1)  # inches: text of 8 points stays readable in a column of 3.3 inches
 # More lines than this get a taller chart, thinner strokes and no bands, which would hide them.
 MANY = 12
+Cells = list["SummaryRow | None"]
+Array = npt.NDArray[np.float64]
+Row = TypeVar("Row", bound=Any)
+AXES = ("fid", "excess", "scaled")
+# The published FIDs are printed with two digits and differ from the files' by up to 0.4.
+_SAME_RUNG = 0.5
+
+
+@dataclass(frozen=True)
+class ShiftAxis:
+    """The `places` of the rungs by number, what stands below the axis, and the start split.
+
+    `start` is where the split stands that the ladder was walked from, None if no rung is it.
+    """
+
+    label: str
+    places: dict[int, float]
+    start: float | None = None
+    start_name: str = "start"
+
+    def placed(self, rows: Sequence[Row]) -> list[Row]:
+        """The rows (records with `rung` and `fid`) with the place of their rung as `fid`."""
+        return [replace(row, fid=self.places[row.rung]) for row in rows]
 
 
 def plot_curves(
@@ -44,12 +70,111 @@ def plot_curves(
     if not rows and not published:
         raise DataError("nothing to plot: no finished runs on the rungs of this ladder.")
     with save_figure(path, dpi=300) as save:
-        figure = _figure(rows, metric, fid_label, published)
+        figure = _curve_figure(rows, metric, fid_label, published)
         mark_start(figure.axes[0], start, start_name)
         save(figure)
 
 
-def _figure(
+def mark_start(axes: Any, start: float | None, name: str, *, at_top: bool = False) -> None:
+    """A thin line where the start split stands, with its name at the bottom or the top."""
+    if start is None:
+        return
+    axes.axvline(start, color=GREY, linewidth=0.7, linestyle=(0, (1, 1.5)), zorder=0)
+    left, right = axes.get_xlim()
+    near_left = (start - left) / ((right - left) or 1) < 0.5
+    axes.annotate(
+        name,
+        (start, 1.0 if at_top else 0.0),
+        (3 if near_left else -3, -3 if at_top else 3),
+        xycoords=axes.get_xaxis_transform(),
+        textcoords="offset points",
+        ha="left" if near_left else "right",
+        va="top" if at_top else "bottom",
+        fontsize=7,
+        color=GREY,
+    )
+
+
+def plain(axes: Any) -> None:
+    """Axes without a box, with pale lines across."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="#E4E4E4", linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def plot_deviation(
+    deviations: Sequence[Deviation],
+    path: str | Path,
+    *,
+    metric: str = "recall_at_1",
+    fid_label: str = "FID",
+    start: float | None = None,
+    start_name: str = "start",
+) -> None:
+    """Write each method's deviation from the methods' mean against FID, as PNG, SVG or PDF.
+
+    Markers carry 95% intervals where there are seeds for them; a straight line is fitted to the
+    markers of a method with at least three. Equal deviations give equal bytes.
+    """
+    if not deviations:
+        raise DataError("nothing to plot: no finished runs on the rungs of this ladder.")
+    with save_figure(path, dpi=300) as save:
+        figure = _deviation_figure(deviations, metric, fid_label)
+        mark_start(figure.axes[0], start, start_name)
+        save(figure)
+
+
+def shift_axis(ladder: Ladder, x: str = "fid") -> ShiftAxis:
+    """The axis of a ladder: `x` is "fid", "excess" (over random splits) or "scaled".
+
+    Raises `DataError` if the ladder carries no excess.
+    """
+    if x not in AXES:
+        raise UsageError(f"x axis {x!r}: allowed are {', '.join(AXES)}.")
+    fids = {number: rung.fid for number, rung in enumerate(ladder.rungs)}
+    label, places = ladder.fid_label(), fids
+    if x == "excess":
+        label = f"excess FID over random splits ({ladder.settings.level} level, "
+        label += f"{ladder.features.backbone})"
+        places = {number: _excess(ladder, number) for number in fids}
+    if x == "scaled":
+        label, places = "FID, scaled to [0, 1] over the rungs of its own ladder", scaled(fids)
+    start = _start_rung(ladder)
+    name = "default split" if study_of(ladder) else "start"
+    return ShiftAxis(label, places, None if start is None else places[start], name)
+
+
+def study_axis(study: PublishedStudy, x: str = "fid") -> ShiftAxis:
+    """The axis of the published curves, whose FIDs have no null and so no excess."""
+    if x == "excess":
+        raise UsageError("the published FIDs come without a null, so they have no excess.")
+    places = dict(enumerate(study.fids))
+    label = "FID (class level, ResNet-50, as published)"
+    if x == "scaled":
+        label, places = "FID, scaled to [0, 1] over the rungs of its own ladder", scaled(places)
+    return ShiftAxis(label, places, places[study.default], "default split")
+
+
+def scaled(fids: dict[int, float]) -> dict[int, float]:
+    """FIDs by rung, scaled to [0, 1]; a single rung stands at 0."""
+    low, high = min(fids.values()), max(fids.values())
+    return {rung: (fid - low) / ((high - low) or 1.0) for rung, fid in fids.items()}
+
+
+def study_of(ladder: Ladder) -> PublishedStudy | None:
+    """The published study whose FIDs a ladder carries; None for measured or other ladders."""
+    if ladder.measured:
+        return None
+    for name in published_names():
+        study = published_study(name)
+        if all(
+            any(abs(rung.fid - fid) < _SAME_RUNG for fid in study.fids) for rung in ladder.rungs
+        ):
+            return study
+    return None
+
+
+def _curve_figure(
     rows: Sequence[SummaryRow],
     metric: str,
     fid_label: str,
@@ -66,13 +191,9 @@ def _figure(
     for method, x, own in _lines(rows):
         _draw_line(axes, x, own, line_style(method), many)
         ends[method] = _end(x, own)
-    _dress(axes, metric, fid_label, _note(rows, many, bool(published)))
+    _label_axes(axes, metric, fid_label, _curve_note(rows, many, bool(published)))
     name_lines(figure, axes, ends)
     return figure
-
-
-Cells = list["SummaryRow | None"]
-Array = npt.NDArray[np.float64]
 
 
 def _lines(rows: Sequence[SummaryRow]) -> list[tuple[str, Array, Cells]]:
@@ -129,27 +250,7 @@ def _draw_line(axes: Any, x: Array, own: Cells, style: LineStyle, many: bool) ->
     )
 
 
-def mark_start(axes: Any, start: float | None, name: str, *, at_top: bool = False) -> None:
-    """A thin line where the start split stands, with its name at the bottom or the top."""
-    if start is None:
-        return
-    axes.axvline(start, color=GREY, linewidth=0.7, linestyle=(0, (1, 1.5)), zorder=0)
-    left, right = axes.get_xlim()
-    near_left = (start - left) / ((right - left) or 1) < 0.5
-    axes.annotate(
-        name,
-        (start, 1.0 if at_top else 0.0),
-        (3 if near_left else -3, -3 if at_top else 3),
-        xycoords=axes.get_xaxis_transform(),
-        textcoords="offset points",
-        ha="left" if near_left else "right",
-        va="top" if at_top else "bottom",
-        fontsize=7,
-        color=GREY,
-    )
-
-
-def _dress(axes: Any, metric: str, fid_label: str, note: str) -> None:
+def _label_axes(axes: Any, metric: str, fid_label: str, note: str) -> None:
     plain(axes)
     axes.set_xlabel(fid_label)
     axes.set_ylabel(metric.replace("_", " "))
@@ -158,14 +259,7 @@ def _dress(axes: Any, metric: str, fid_label: str, note: str) -> None:
     axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())
 
 
-def plain(axes: Any) -> None:
-    """Axes without a box, with pale lines across."""
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="#E4E4E4", linewidth=0.6)
-    axes.set_axisbelow(True)
-
-
-def _note(rows: Sequence[SummaryRow], many: bool, published: bool) -> str:
+def _curve_note(rows: Sequence[SummaryRow], many: bool, published: bool) -> str:
     if not rows:
         return "read off the published figure"
     note = _interval_note(rows, many)
@@ -178,3 +272,89 @@ def _interval_note(rows: Sequence[SummaryRow], many: bool) -> str:
         return "one seed, no interval"
     seeds = f"{most}" if fewest == most else f"{fewest} to {most}"
     return f"mean over {seeds} seeds" if many else f"mean and 95% interval over {seeds} seeds"
+
+
+def _deviation_figure(deviations: Sequence[Deviation], metric: str, fid_label: str) -> Any:
+    from matplotlib.ticker import PercentFormatter
+
+    methods = sorted({each.method for each in deviations})
+    many = len(methods) > MANY
+    figure = new_figure(SIZE[0], SIZE[1] * (1.3 if many else 1))
+    axes = figure.subplots()
+    axes.axhline(0, color=GREY, linewidth=0.8)
+    lines = {line.method: line for line in deviation_lines(deviations)}
+    ends = {}
+    for method in methods:
+        own = sorted((d for d in deviations if d.method == method), key=lambda d: d.fid)
+        _draw_markers(axes, own, many)
+        ends[method] = (own[-1].fid, own[-1].deviation.value)
+        if method in lines:
+            line = lines[method]
+            _draw_fit(axes, method, (own[0].fid, own[-1].fid), (line.easiest, line.hardest))
+            ends[method] = (own[-1].fid, line.hardest)
+    plain(axes)
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    axes.set_xlabel(fid_label)
+    axes.set_ylabel(f"{metric.replace('_', ' ')} against the mean")
+    axes.set_title(_deviation_note(deviations, many), loc="left", fontsize=7.5, color="#666666")
+    axes.margins(x=0.02)
+    axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())
+    name_lines(figure, axes, ends, left=0.165)
+    return figure
+
+
+def _draw_markers(axes: Any, own: Sequence[Deviation], many: bool) -> None:
+    style = line_style(own[0].method)
+    values = [each.deviation.value for each in own]
+    reaches = [
+        0.0 if each.deviation.high is None else each.deviation.high - each.deviation.value
+        for each in own
+    ]
+    axes.errorbar(
+        [each.fid for each in own],
+        values,
+        yerr=reaches if any(reaches) and not many else None,
+        linestyle="none",
+        color=style.color,
+        marker=style.marker,
+        markersize=3 if many else 4,
+        markeredgecolor="white",
+        markeredgewidth=0.5,
+        elinewidth=0.7,
+        alpha=0.85,
+    )
+
+
+def _draw_fit(axes: Any, method: str, x: tuple[float, float], y: tuple[float, float]) -> None:
+    style = line_style(method)
+    axes.plot(x, y, color=style.color, linestyle=style.dashes, linewidth=1.1)
+
+
+def _deviation_note(deviations: Sequence[Deviation], many: bool) -> str:
+    apart = sorted({each.method for each in deviations if not each.in_mean})
+    intervals = not many and any(each.deviation.low is not None for each in deviations)
+    note = "line fitted to each method" + "; bars: 95% over seeds" * intervals
+    return note + f"; not in the mean: {', '.join(apart[:3])}" * bool(apart)
+
+
+def _excess(ladder: Ladder, number: int) -> float:
+    shift = ladder.rungs[number].shift
+    if shift is None or shift.excess is None:
+        raise DataError(
+            f"rung {number} has no null to exceed; build the ladder with `oodml ladder build "
+            "--null 20`, or leave --x out."
+        )
+    return shift.excess
+
+
+def _start_rung(ladder: Ladder) -> int | None:
+    """The rung that is the start split, or the default split of a published ladder."""
+    study = study_of(ladder)
+    if study is not None:
+        fid = study.fids[study.default]
+        near = [n for n, rung in enumerate(ladder.rungs) if abs(rung.fid - fid) < _SAME_RUNG]
+        return near[0] if near else None
+    if ladder.settings.start == "published":
+        return None
+    kinds = [ladder.trajectory[step].kind for step in ladder.rung_steps]
+    return kinds.index("start") if "start" in kinds else None

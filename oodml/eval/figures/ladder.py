@@ -1,4 +1,4 @@
-"""Charts of a ladder: the walk with its rungs and null, and where each group's classes stand."""
+"""Charts of a ladder: the walk with its rungs and null, its groups, and the classes that moved."""
 
 from __future__ import annotations
 
@@ -12,10 +12,20 @@ from oodml.errors import DataError
 from oodml.eval.figures.style import GREY, INK, REMOVED, TEST, TRAIN, new_figure, save_figure
 
 if TYPE_CHECKING:
+    from oodml.data.dataset import Dataset
     from oodml.fid.shift import Shift
     from oodml.splits.ladder import Ladder
 
 _WALK = "#7B8794"
+_SIDE = 0.42  # inches of one image
+_GAP = 0.05
+_PIXELS = 72
+# Kind of move -> its name and colour.
+_MOVES = {
+    "to_test": ("to test", TEST),
+    "to_train": ("to train", TRAIN),
+    "removed": ("removed", GREY),
+}
 
 
 def plot_trajectory(ladder: Ladder, path: str | Path) -> None:
@@ -39,6 +49,89 @@ def plot_trajectory(ladder: Ladder, path: str | Path) -> None:
                       va="center_baseline", zorder=5)  # fmt: skip
         _dress(figure, axes, ladder)
         save(figure)
+
+
+def plot_composition(ladder: Ladder, groups: Mapping[str, str], path: str | Path) -> None:
+    """Write, for every group and rung, which share of the group's classes stands on which side.
+
+    `groups` maps every class of the pool to its group. Train fills from the left, test from the
+    right; what lies between was removed. Groups are ordered by their share of test classes on the
+    hardest rung. Raises `DataError` if a class has no group.
+    """
+    lacking = sorted(set(ladder.class_sizes) - set(groups))
+    if lacking:
+        raise DataError(f"{len(lacking)} classes have no group, such as {lacking[0]!r}.")
+    names, shares, sizes = _shares(ladder, groups)
+    with save_figure(path) as save:
+        rungs = len(ladder.rungs)
+        figure = new_figure(1.9 + 0.72 * rungs, 0.75 + 0.235 * len(names))
+        grid = figure.subplots(1, rungs, sharey=True, squeeze=False)[0]
+        y = np.arange(len(names))
+        for number, axes in enumerate(grid):
+            train, test = shares[:, number, 0], shares[:, number, 1]
+            axes.barh(y, 1.0, color=REMOVED, height=0.74)
+            axes.barh(y, train, color=TRAIN, height=0.74)
+            axes.barh(y, test, left=1 - test, color=TEST, height=0.74)
+            axes.axvline(0.5, color="white", linewidth=0.7)
+            axes.set_title(f"rung {number}\nFID {ladder.rungs[number].fid:.0f}", fontsize=7.5)
+            axes.set(xlim=(0, 1), xticks=[])
+            axes.spines[:].set_visible(False)
+            axes.tick_params(left=False)
+        labels = [f"{name}  ({size})" for name, size in zip(names, sizes, strict=True)]
+        grid[0].set_yticks(y, labels, fontsize=7.5)
+        grid[0].set_ylim(-0.6, len(names) - 0.4)
+        _name_sides(figure, bool((shares.sum(axis=2) < 1 - 1e-9).any()))
+        save(figure)
+
+
+def plot_moves(ladder: Ladder, dataset: Dataset, path: str | Path, *, most: int = 12) -> None:
+    """Write the classes that moved on the way to each rung, one image a class, `most` a strip.
+
+    Shown are classes evenly spread over the steps in which they moved, first movers first; the
+    number beside a strip counts all of them. Classes that moved and moved back are left out.
+    Raises `DataError` if the images are not those of the ladder or nothing moved.
+    """
+    strips = moves(ladder)
+    if not strips:
+        raise DataError("no class moves between the rungs of this ladder.")
+    _check_classes(ladder, dataset)
+    left, top, step = 1.25, 0.08, _SIDE + _GAP
+    rungs = sorted({number for number, _, _ in strips})
+    height = top + len(strips) * step + 0.24 * len(rungs)
+    with save_figure(path, dpi=160) as save:
+        figure = new_figure(left + most * step + 0.05, height)
+        y, last = height - top, None
+        for number, kind, names in strips:
+            if number != last:
+                y -= 0.24
+                _write(figure, 0.05, y + 0.07, _heading(ladder, number), "#333333", 8)
+                last = number
+            y -= step
+            label, color = _MOVES[kind]
+            _write(figure, 0.12, y + 0.16, f"{len(names)} {label}", color, 8)
+            for column, name in enumerate(_spread(names, most)):
+                _show(figure, _image(dataset, name), left + column * step, y + _GAP / 2, color)
+        save(figure)
+
+
+def moves(ladder: Ladder) -> list[tuple[int, str, list[str]]]:
+    """(rung, kind, classes) of all that changed since the rung before, in the order of moving."""
+    found = []
+    for number in range(1, len(ladder.rungs)):
+        before, after = ladder.rungs[number - 1], ladder.rungs[number]
+        train, test = set(before.train_classes), set(before.test_classes)
+        now_train, now_test = set(after.train_classes), set(after.test_classes)
+        changed = {
+            "to_test": train & now_test,
+            "to_train": test & now_train,
+            "removed": (train | test) - now_train - now_test,
+        }
+        order = _order(ladder, number)
+        for kind, names in changed.items():
+            if names:
+                ranked = [(order.get((kind, name), 0), name) for name in sorted(names)]
+                found.append((number, kind, [name for _, name in sorted(ranked)]))
+    return found
 
 
 def _draw_walk(axes: Any, ladder: Ladder) -> None:
@@ -128,39 +221,6 @@ def _dress(figure: Any, axes: Any, ladder: Ladder) -> None:
     figure.subplots_adjust(left=0.13, right=0.965, top=0.97, bottom=0.14)
 
 
-def plot_composition(ladder: Ladder, groups: Mapping[str, str], path: str | Path) -> None:
-    """Write, for every group and rung, which share of the group's classes stands on which side.
-
-    `groups` maps every class of the pool to its group. Train fills from the left, test from the
-    right; what lies between was removed. Groups are ordered by their share of test classes on the
-    hardest rung. Raises `DataError` if a class has no group.
-    """
-    lacking = sorted(set(ladder.class_sizes) - set(groups))
-    if lacking:
-        raise DataError(f"{len(lacking)} classes have no group, such as {lacking[0]!r}.")
-    names, shares, sizes = _shares(ladder, groups)
-    with save_figure(path) as save:
-        rungs = len(ladder.rungs)
-        figure = new_figure(1.9 + 0.72 * rungs, 0.75 + 0.235 * len(names))
-        grid = figure.subplots(1, rungs, sharey=True, squeeze=False)[0]
-        y = np.arange(len(names))
-        for number, axes in enumerate(grid):
-            train, test = shares[:, number, 0], shares[:, number, 1]
-            axes.barh(y, 1.0, color=REMOVED, height=0.74)
-            axes.barh(y, train, color=TRAIN, height=0.74)
-            axes.barh(y, test, left=1 - test, color=TEST, height=0.74)
-            axes.axvline(0.5, color="white", linewidth=0.7)
-            axes.set_title(f"rung {number}\nFID {ladder.rungs[number].fid:.0f}", fontsize=7.5)
-            axes.set(xlim=(0, 1), xticks=[])
-            axes.spines[:].set_visible(False)
-            axes.tick_params(left=False)
-        labels = [f"{name}  ({size})" for name, size in zip(names, sizes, strict=True)]
-        grid[0].set_yticks(y, labels, fontsize=7.5)
-        grid[0].set_ylim(-0.6, len(names) - 0.4)
-        _name_sides(figure, bool((shares.sum(axis=2) < 1 - 1e-9).any()))
-        save(figure)
-
-
 def _shares(ladder: Ladder, groups: Mapping[str, str]) -> tuple[list[str], Any, list[int]]:
     """Group names, shares (groups, rungs, train and test), and classes per group."""
     members: dict[str, set[str]] = {}
@@ -194,3 +254,52 @@ def _name_sides(figure: Any, removed: bool) -> None:
                            bottom=0.3 / height, wspace=0.1)  # fmt: skip
     figure.legend(handles=handles, loc="lower right", ncols=3, frameon=False, fontsize=7.5,
                   handlelength=1.2, bbox_to_anchor=(1.0, -0.01))  # fmt: skip
+
+
+def _order(ladder: Ladder, number: int) -> dict[tuple[str, str], int]:
+    first, last = ladder.rung_steps[number - 1], ladder.rung_steps[number]
+    return {
+        (kind, name): index
+        for index, step in enumerate(ladder.trajectory[first + 1 : last + 1])
+        for kind in _MOVES
+        for name in getattr(step, kind)
+    }
+
+
+def _heading(ladder: Ladder, number: int) -> str:
+    before, after = ladder.rungs[number - 1], ladder.rungs[number]
+    return f"rung {number - 1} to {number}   FID {before.fid:.1f} to {after.fid:.1f}"
+
+
+def _spread(names: list[str], most: int) -> list[str]:
+    if len(names) <= most:
+        return names
+    return [names[index] for index in np.linspace(0, len(names) - 1, most).round().astype(int)]
+
+
+def _check_classes(ladder: Ladder, dataset: Dataset) -> None:
+    missing = sorted(set(ladder.class_sizes) - set(dataset.class_names))
+    if missing:
+        raise DataError(
+            f"{len(missing)} of the ladder's classes have no images in {dataset.name}, such as "
+            f"{missing[0]!r}."
+        )
+
+
+def _image(dataset: Dataset, name: str) -> Any:
+    image = dataset[int(dataset.of_classes([name])[0])][0]
+    scale = _PIXELS / max(image.size)
+    return np.asarray(image.resize([max(1, round(scale * edge)) for edge in image.size]))
+
+
+def _write(figure: Any, x: float, y: float, text: str, color: str, size: float) -> None:
+    width, height = figure.get_size_inches()
+    figure.text(x / width, y / height, text, color=color, fontsize=size, va="bottom")
+
+
+def _show(figure: Any, image: Any, x: float, y: float, color: str) -> None:
+    width, height = figure.get_size_inches()
+    axes = figure.add_axes((x / width, y / height, _SIDE / width, _SIDE / height))
+    axes.imshow(image, interpolation="antialiased")
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set(color=color, linewidth=0.9)

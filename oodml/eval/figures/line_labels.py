@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from oodml.eval.figures.method_styles import PUBLISHED, line_style
+from oodml.eval.figures.style import PUBLISHED, line_style
 
 EDGE = 0.006  # share of a figure's width that stays free at its edges
 

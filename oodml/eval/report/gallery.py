@@ -1,21 +1,28 @@
-"""Retrieval galleries: queries with their nearest neighbours, the best, the worst and a draw."""
+"""Retrieval galleries: queries, best, worst and drawn, with their nearest neighbours."""
 
 from __future__ import annotations
 
+import base64
+import io
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
 
 from oodml.errors import DataError
-from oodml.eval.report.queries import QUERIES, Found, found, one_a_class, search
+from oodml.eval.retrieval.nearest import nearest_neighbors
 from oodml.features.features import Features
 from oodml.seeding import generator
 from oodml.splits.equal_size import gallery_classes_of, subsample
 
 if TYPE_CHECKING:
+    from oodml.data.dataset import Dataset
     from oodml.runs.record import RunRecord
     from oodml.runs.store import Store
     from oodml.splits.ladder import Ladder
@@ -39,6 +46,65 @@ class Board:
     chosen: dict[str, tuple[Found, ...]]
 
 
+Rows = npt.NDArray[np.int64]
+NEIGHBORS = 8
+QUERIES = 6  # of each kind
+
+
+@dataclass(frozen=True)
+class Found:
+    """A query and its nearest samples, by their names; `right` says which have its class.
+
+    `positives` is how many there are to be found, `score` the average precision over the first
+    min(positives, 8) ranks.
+    """
+
+    query: str
+    query_class: str
+    positives: int
+    score: float
+    names: tuple[str, ...]
+    classes: tuple[str, ...]
+    similarities: tuple[float, ...]
+    right: tuple[bool, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Lists:
+    """What was found for q queries: `near` (q, k) sample indices, nearest first, and the like."""
+
+    rows: Rows
+    positives: Rows
+    near: Rows
+    similarity: npt.NDArray[np.float32]
+    right: npt.NDArray[np.bool_]
+
+    @cached_property
+    def scores(self) -> npt.NDArray[np.float64]:
+        """Average precision over the first min(positives, k) ranks, (q,)."""
+        ranks = np.arange(1, self.right.shape[1] + 1)
+        depth = np.minimum(self.positives, len(ranks))[:, None]
+        precision = np.cumsum(self.right, axis=1) / ranks
+        total: npt.NDArray[np.float64] = (precision * self.right * (ranks <= depth)).sum(1)
+        return total / depth[:, 0]
+
+    def best_first(self) -> Rows:
+        """Among equals the longer list, then the one whose last right neighbour is nearer."""
+        last = np.where(self.right, self.similarity, 2.0).min(axis=1)
+        length = np.minimum(self.positives, NEIGHBORS)
+        return np.lexsort((-last, -length, -self.scores))
+
+    def worst_first(self) -> Rows:
+        """Among equals the surest mistake."""
+        return np.lexsort((-self.similarity[:, 0], self.scores))
+
+
+SIDE = 72  # pixels of the longer side
+BUDGET = 9_000_000  # characters of all pictures together
+_QUALITY = 82
+_PROBES = 64
+
+
 def boards(
     records: Sequence[RunRecord], ladder: Ladder, store: Store, features: Features | None
 ) -> list[Board]:
@@ -56,6 +122,125 @@ def boards(
         if embeddings is not None:
             made[record.label, rung] = _board(record, rung, embeddings)
     return [board for _, board in sorted(made.items())]
+
+
+def search(embeddings: Features, rows: Rows, positives: Rows) -> Lists:
+    """The nearest of all samples for those in `rows`, each query left out by its index.
+
+    `rows` and `positives` are (q,) int64.
+    """
+    values, labels = torch.from_numpy(embeddings.values), torch.from_numpy(embeddings.labels)
+    # One more, for the query finds itself.
+    k = min(NEIGHBORS + 1, len(labels))
+    blocks = list(nearest_neighbors(values[rows], labels[rows], values, labels, k=k))
+    index = torch.cat([block.index for block in blocks]).numpy()
+    similarity = torch.cat([block.similarity for block in blocks]).numpy()
+    others = np.argsort(index == rows[:, None], axis=1, kind="stable")[:, : k - 1]
+    near = np.take_along_axis(index, others, axis=1)
+    right = embeddings.labels[near] == embeddings.labels[rows][:, None]
+    return Lists(rows, positives, near, np.take_along_axis(similarity, others, axis=1), right)
+
+
+def found(embeddings: Features, lists: Lists, places: Iterable[int]) -> tuple[Found, ...]:
+    """The queries at these places of the lists, by the names of their samples."""
+    classes, labels = embeddings.class_names, embeddings.labels
+    return tuple(
+        Found(
+            query=_sample(embeddings, lists.rows[place]),
+            query_class=classes[labels[lists.rows[place]]],
+            positives=int(lists.positives[place]),
+            score=float(lists.scores[place]),
+            names=tuple(_sample(embeddings, row) for row in lists.near[place]),
+            classes=tuple(classes[labels[row]] for row in lists.near[place]),
+            similarities=tuple(round(float(value), 4) for value in lists.similarity[place]),
+            right=tuple(bool(each) for each in lists.right[place]),
+        )
+        for place in places
+    )
+
+
+def one_a_class(embeddings: Features, lists: Lists, order: Rows) -> list[int]:
+    """The first places of an order whose queries are of different classes.
+
+    `order` is (q,) int64.
+    """
+    first: dict[int, int] = {}
+    for place in order.tolist():
+        first.setdefault(int(embeddings.labels[lists.rows[place]]), place)
+        if len(first) == QUERIES:
+            break
+    return list(first.values())
+
+
+def gallery_content(
+    made: Sequence[Board],
+    dataset: Dataset | None,
+    methods: Sequence[str],
+    run_numbers: dict[str, int],
+) -> tuple[dict[str, Any], list[str]]:
+    """Boards, samples and classes by number, and the pictures that samples point to.
+
+    A sample is `[name, class, picture or -1]`; a query `[sample, positives, score]` and what was
+    found `[sample, similarity, right]`. Where the pictures of all queries would be too large,
+    each kind shows fewer of them.
+    """
+    count, pictures = QUERIES, dict[str, str]()
+    if dataset is not None and made:
+        counts = range(QUERIES, 0, -1)
+        place, pictures = fitting([_shown(made, count) for count in counts], dataset)
+        count = counts[place]
+    number = {name: index for index, name in enumerate(pictures)}
+    classes: dict[str, int] = {}
+    samples: dict[tuple[str, str], int] = {}
+    content = [
+        {
+            "method": methods.index(board.method),
+            "rung": board.rung,
+            "run": run_numbers[board.run],
+            "candidates": board.candidates,
+            "queries": board.queries,
+            **{kind: [_row(found, samples) for found in board.chosen[kind][:count]]
+               for kind in KINDS},
+        }
+        for board in made
+    ]  # fmt: skip
+    listed = [
+        [name, classes.setdefault(class_name, len(classes)), number.get(name, -1)]
+        for name, class_name in samples
+    ]
+    return {"boards": content, "samples": listed, "classes": list(classes)}, list(pictures.values())
+
+
+def fitting(
+    choices: Sequence[Iterable[str]], dataset: Dataset, budget: int = BUDGET
+) -> tuple[int, dict[str, str]]:
+    """The first of several sets of samples whose pictures fit the budget, and its pictures.
+
+    Returned are the set's place in `choices` and a JPEG data URI per sample name; samples that
+    the dataset does not have get none. If no set fits: of the last one as many as do.
+    """
+    number = {name: index for index, name in enumerate(dataset.sample_names)}
+
+    @cache
+    def picture(name: str) -> str:
+        return thumbnail(dataset[number[name]][0])
+
+    wanted = [sorted(name for name in choice if name in number) for choice in choices]
+    for place, names in enumerate(wanted):
+        if _estimate(names, picture) <= budget:
+            pictures = _as_many(names, picture, budget)
+            if len(pictures) == len(names):
+                return place, pictures
+    return len(choices) - 1, _as_many(wanted[-1], picture, budget)
+
+
+def thumbnail(image: Image.Image, side: int = SIDE) -> str:
+    """The image, at most `side` pixels high and wide, as a JPEG data URI."""
+    small = image.convert("RGB")
+    small.thumbnail((side, side), Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    small.save(file, "JPEG", quality=_QUALITY, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
 
 
 def _embeddings(
@@ -127,3 +312,53 @@ def _board(record: RunRecord, rung: int, embeddings: Features) -> Board:
             "random": found(embeddings, lists, range(min(QUERIES, len(drawn)))),
         },
     )
+
+
+def _sample(embeddings: Features, row: np.int64) -> str:
+    return embeddings.sample_names[row] if embeddings.sample_names else f"sample {row}"
+
+
+def _row(found: Found, samples: dict[tuple[str, str], int]) -> dict[str, Any]:
+    def place(name: str, class_name: str) -> int:
+        return samples.setdefault((name, class_name), len(samples))
+
+    listed = zip(found.names, found.classes, found.similarities, found.right, strict=True)
+    return {
+        "query": [
+            place(found.query, found.query_class),
+            found.positives,
+            round(found.score, 4),
+        ],
+        "found": [
+            [place(name, class_name), similarity, int(right)]
+            for name, class_name, similarity, right in listed
+        ],
+    }
+
+
+def _shown(made: Sequence[Board], count: int) -> Iterator[str]:
+    """The names of all samples, if each kind shows so many queries; once each."""
+    seen = {
+        name
+        for board in made
+        for kind in KINDS
+        for found in board.chosen[kind][:count]
+        for name in (found.query, *found.names)
+    }
+    yield from seen
+
+
+def _estimate(names: Sequence[str], picture: Callable[[str], str]) -> float:
+    """The characters of all pictures, from a few: reading all takes long where they do not fit."""
+    probes = names[:: max(1, len(names) // _PROBES)]
+    return sum(len(picture(name)) for name in probes) * len(names) / max(1, len(probes))
+
+
+def _as_many(names: Sequence[str], picture: Callable[[str], str], budget: int) -> dict[str, str]:
+    pictures: dict[str, str] = {}
+    for name in names:
+        budget -= len(picture(name))
+        if budget < 0:
+            break
+        pictures[name] = picture(name)
+    return pictures

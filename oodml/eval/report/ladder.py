@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from oodml.eval.figures.class_plane import project
-from oodml.eval.figures.ladder_strips import moves
+from oodml.eval.figures.ladder import moves
 from oodml.fid.class_moments import ClassMoments
 
 if TYPE_CHECKING:

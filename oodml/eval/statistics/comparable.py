@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ _SHARED = ("gallery_classes", "gallery_images", "measured_on", "protocol")
 _NETWORK = ("backbone", "weights", "preprocessing")
 # FIDs of one split agree to rounding; those of another network or level do not come this near.
 _SAME_FID = 0.01
+logger = logging.getLogger("oodml")
 
 
 def check_comparable(chosen: Sequence[tuple[RunRecord, int]], ladder: Ladder) -> None:
@@ -38,6 +40,24 @@ def check_comparable(chosen: Sequence[tuple[RunRecord, int]], ladder: Ladder) ->
     records = list(first.values())
     _check_shared(records, _SHARED)
     _check_shared([each for each in records if each.spec.model.backbone != EMBEDDINGS], _NETWORK)
+
+
+def comparable_runs(records: Iterable[RunRecord], ladder: Ladder) -> list[tuple[RunRecord, int]]:
+    """The finished runs on the ladder's rungs, each with its rung's number.
+
+    Runs on other splits are left out, with a warning. Raises `DataError` as `check_comparable`.
+    """
+    done = [record for record in records if record.status == "done"]
+    placed = [(record, ladder.rung_of(record.spec.data.split)) for record in done]
+    chosen = [(record, rung) for record, rung in placed if rung is not None]
+    if len(chosen) < len(done):
+        logger.warning(
+            "%d of %d runs are on splits of another ladder and were left out",
+            len(done) - len(chosen),
+            len(done),
+        )
+    check_comparable(chosen, ladder)
+    return chosen
 
 
 def _check_data(record: RunRecord, ladder: Ladder) -> None:

@@ -1,16 +1,20 @@
-"""Two methods at a time: how far apart they are, and whether the runs can tell."""
+"""Methods against each other: differences, crossings, ranks, and deviation from their mean."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations, pairwise
 
 import numpy as np
-from scipy.stats import wilcoxon
+from scipy.special import stdtrit
+from scipy.stats import kendalltau, rankdata, wilcoxon
 
-from oodml.eval.statistics.curves import Pair, pairs_of
-from oodml.eval.statistics.intervals import Array, Estimate, over_seeds
-from oodml.eval.statistics.scores import SummaryRow
+from oodml.errors import DataError
+from oodml.eval.statistics.curves import Curves, Pair, SummaryRow, curves_of, pairs_of, rung_fids
+from oodml.eval.statistics.intervals import Array, Estimate, over_seeds, t_estimate
+from oodml.eval.statistics.scores import MethodScore, line_ends
 
 LEVEL = 0.05
 # With fewer pairs even equal signs leave Wilcoxon's two-sided p at 2 / 2^n above 0.05.
@@ -21,9 +25,9 @@ FEWEST_PAIRS = 6
 class Comparison:
     """`first` against `second` over their common rungs and seeds; `first` has the higher mean.
 
-    `difference` is the mean over `pairs` = rungs x seeds, with the interval of a paired bootstrap
-    over seeds, rungs kept. `p` is that of Wilcoxon's signed-rank test over the pairs, `p_holm` the
-    same corrected over all pairs of methods (Holm 1979). `left_out` counts runs without a partner.
+    `difference` is the mean over `pairs` = rungs x seeds, with the t-interval over the seeds' mean
+    differences. `p` is that of Wilcoxon's signed-rank test over the pairs, `p_holm` the same
+    corrected over all pairs of methods (Holm 1979). `left_out` counts runs without a partner.
     """
 
     first: str
@@ -45,6 +49,61 @@ class Comparison:
             return "one seed: no interval, not separated"
         separated = self.p_holm < LEVEL and self.difference.sign == 1
         return f"{self.first} above {self.second} on average" if separated else "not separated"
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """`before` is above `after` at FID `low`, below it at FID `high`, and both are separated there.
+
+    `fid` is where straight lines between the rungs' means cross. Only that the curves cross
+    somewhere between `low` and `high` is held by the intervals.
+    """
+
+    before: str
+    after: str
+    fid: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class RankAgreement:
+    """How alike two rungs order the `methods` that both have.
+
+    `tau` is Kendall's tau-b, 1 for the same order, -1 for the opposite, None where all are equal;
+    `p` tests it against no association. With fewer than three methods there is nothing to say.
+    """
+
+    rung: int
+    other: int
+    methods: int
+    tau: float | None
+    p: float | None
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """(metric - mean of the methods) / mean of the methods, of one method on one rung.
+
+    The interval is over seeds, drawn for all methods together, so that what a seed does to all of
+    them falls out. `in_mean` says whether the method takes part in the mean: those with a gap on
+    some rung do not.
+    """
+
+    method: str
+    rung: int
+    fid: float
+    deviation: Estimate
+    in_mean: bool = True
+
+
+@dataclass(frozen=True)
+class DeviationLine:
+    """The least-squares line of a method's deviation against FID, by its ends."""
+
+    method: str
+    easiest: float
+    hardest: float
 
 
 def compare_methods(rows: Sequence[SummaryRow]) -> list[Comparison]:
@@ -70,6 +129,104 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
+def crossings(rows: Sequence[SummaryRow]) -> list[Crossing]:
+    """The crossings of every two methods that their intervals allow to be stated.
+
+    On each rung the paired difference over seeds has a t-interval at confidence 1 - 0.05 / rungs
+    (Bonferroni). A crossing is stated between two rungs on which that interval excludes zero on
+    opposite sides, with none so in between. Needs two seeds.
+    """
+    return [crossing for pair in pairs_of(rows) for crossing in _of_pair(pair)]
+
+
+def separated_signs(differences: Array) -> list[int]:
+    """Per column of (seeds, rungs): 1 or -1 where the interval excludes zero, else 0."""
+    seeds, rungs = differences.shape
+    if seeds < 2:
+        return [0] * rungs
+    quantile = float(stdtrit(seeds - 1, 1 - LEVEL / rungs / 2))
+    means = differences.mean(0)
+    reaches = quantile * differences.std(0, ddof=1) / math.sqrt(seeds)
+    return [
+        0 if abs(mean) <= reach else (1 if mean > 0 else -1)
+        for mean, reach in zip(means.tolist(), reaches.tolist(), strict=True)
+    ]
+
+
+def ranks(rows: Sequence[SummaryRow]) -> dict[int, dict[str, float]]:
+    """The rank of each method's mean on each rung: 1 is the highest, equal means share theirs."""
+    found = {}
+    for rung in rung_fids(rows):
+        own = [row for row in rows if row.rung == rung]
+        places = rankdata([-row.mean for row in own])
+        found[rung] = {row.method: float(place) for row, place in zip(own, places, strict=True)}
+    return found
+
+
+def score_ranks(scores: Sequence[MethodScore]) -> dict[str, float]:
+    """The rank of each method's aggregated score, among those that have one."""
+    known = {score.method: score.mean for score in scores if score.mean is not None}
+    places = rankdata([-mean for mean in known.values()])
+    return {method: float(place) for method, place in zip(known, places, strict=True)}
+
+
+def rank_agreement(rows: Sequence[SummaryRow]) -> list[RankAgreement]:
+    """Kendall's tau between every two rungs, easier first."""
+    return [_agreement(rows, rung, other) for rung, other in combinations(rung_fids(rows), 2)]
+
+
+def relative_deviation(
+    rows: Sequence[SummaryRow], reference: Mapping[int, float] | None = None
+) -> list[Deviation]:
+    """The deviation of every method on every rung where it has runs, by method, then rung.
+
+    The mean is that of the methods with runs on every rung, each counted once whatever its seeds
+    (arXiv:2107.09562, figure of zero-shot generalization, lower panel), or `reference`, a mean per
+    rung, such as the published one; rungs without one are left out. Intervals need two seeds that
+    every method has on every rung. Raises `DataError` if no method is complete, or a mean is 0.
+    """
+    if reference is not None:
+        return [
+            Deviation(row.method, row.rung, row.fid, Estimate(row.mean / reference[row.rung] - 1))
+            for row in rows
+            if row.rung in reference
+        ]
+    fids = rung_fids(rows)
+    complete = [curves for curves in curves_of(rows) if _rungs(rows, curves.method) == set(fids)]
+    if not complete:
+        raise DataError(
+            "no method has runs on every rung, so there is no mean to compare with; finish the "
+            "grid with `oodml run`."
+        )
+    means = {(row.method, row.rung): row.mean for row in rows}
+    members = [curves.method for curves in complete]
+    centre = {rung: float(np.mean([means[method, rung] for method in members])) for rung in fids}
+    if not all(centre.values()):
+        raise DataError("the methods' mean is 0 on some rung; nothing is relative to it.")
+    reaches = _reaches(complete, list(fids))
+    deviations = []
+    for row in rows:
+        value = row.mean / centre[row.rung] - 1
+        reach = reaches.get((row.method, row.rung))
+        ends = (None, None) if reach is None else (value - reach, value + reach)
+        deviations.append(
+            Deviation(row.method, row.rung, row.fid, Estimate(value, *ends), row.method in members)
+        )
+    return deviations
+
+
+def deviation_lines(deviations: Sequence[Deviation]) -> list[DeviationLine]:
+    """The line of every method that has at least three rungs, by method."""
+    lines = []
+    for method in sorted({each.method for each in deviations}):
+        own = sorted((d for d in deviations if d.method == method), key=lambda d: d.fid)
+        if len(own) >= 3:
+            x = np.array([each.fid for each in own])
+            y = np.array([each.deviation.value for each in own])
+            lines.append(DeviationLine(method, *line_ends(x, y)))
+    return lines
+
+
 def _compare(pair: Pair) -> Comparison:
     first, second, differences = pair.first, pair.second, pair.differences
     if differences.mean() < 0:
@@ -82,7 +239,7 @@ def _compare(pair: Pair) -> Comparison:
         rungs,
         seeds,
         differences.size,
-        over_seeds(lambda weights: weights @ by_seed, seeds),
+        t_estimate(by_seed.tolist()),
         _signed_rank(differences),
         None,
         pair.left_out,
@@ -97,3 +254,77 @@ def _signed_rank(differences: Array) -> float | None:
         return 1.0
     # Differences of rounded values tie only if floating point does not tell them apart.
     return float(wilcoxon(np.round(differences.ravel(), 12)).pvalue)
+
+
+def _of_pair(pair: Pair) -> list[Crossing]:
+    signs = separated_signs(pair.differences)
+    told = [number for number, sign in enumerate(signs) if sign]
+    found = []
+    for left, right in pairwise(told):
+        if signs[left] == -signs[right]:
+            names = (pair.first, pair.second)
+            before, after = names if signs[left] > 0 else names[::-1]
+            fid = _zero(pair.fids[left : right + 1], pair.differences.mean(0)[left : right + 1])
+            found.append(
+                Crossing(before, after, fid, float(pair.fids[left]), float(pair.fids[right]))
+            )
+    return found
+
+
+def _zero(fids: Array, means: Array) -> float:
+    """The middle one of the places where the broken line through the means passes zero."""
+    places = []
+    for number in range(len(fids) - 1):
+        one, other = float(means[number]), float(means[number + 1])
+        if (one > 0) != (other > 0):
+            share = one / (one - other)
+            places.append(float(fids[number] + share * (fids[number + 1] - fids[number])))
+    return places[len(places) // 2]
+
+
+def _agreement(rows: Sequence[SummaryRow], rung: int, other: int) -> RankAgreement:
+    ours, theirs = (
+        {row.method: row.mean for row in rows if row.rung == number} for number in (rung, other)
+    )
+    shared = sorted(ours.keys() & theirs.keys())
+    if len(shared) < 3:
+        return RankAgreement(rung, other, len(shared), None, None)
+    result = kendalltau([ours[name] for name in shared], [theirs[name] for name in shared])
+    if result.statistic != result.statistic:
+        return RankAgreement(rung, other, len(shared), None, None)
+    return RankAgreement(rung, other, len(shared), float(result.statistic), float(result.pvalue))
+
+
+def _rungs(rows: Sequence[SummaryRow], method: str) -> set[int]:
+    return {row.rung for row in rows if row.method == method}
+
+
+def _reaches(complete: Sequence[Curves], rungs: Sequence[int]) -> dict[tuple[str, int], float]:
+    """Half the interval of each method and rung, from the seeds that all methods share."""
+    trained = [set(curves.seeds) for curves in complete if not curves.fixed]
+    seeds = sorted(set.intersection(*trained)) if trained else []
+    if len(seeds) < 2:
+        return {}
+    matrices = [_of_seeds(curves, seeds) for curves in complete]
+    reaches = {}
+    for number, curves in enumerate(complete):
+        for column, rung in enumerate(rungs):
+            columns = np.stack([matrix[:, column] for matrix in matrices], axis=1)
+            reaches[curves.method, rung] = _reach(columns, number)
+    return reaches
+
+
+def _of_seeds(curves: Curves, seeds: Sequence[int]) -> Array:
+    if curves.fixed:
+        return np.repeat(curves.values, len(seeds), axis=0)
+    return curves.values[[curves.seeds.index(seed) for seed in seeds]]
+
+
+def _reach(columns: Array, number: int) -> float:
+    def deviation(weights: Array) -> Array:
+        means = weights @ columns
+        ratio: Array = means[:, number] / means.mean(1) - 1
+        return ratio
+
+    found = over_seeds(deviation, len(columns))
+    return 0.0 if found.high is None else found.high - found.value

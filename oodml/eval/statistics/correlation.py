@@ -12,8 +12,8 @@ import numpy as np
 from scipy.stats import rankdata
 
 from oodml.errors import DataError, unknown_name
+from oodml.eval.statistics.comparable import comparable_runs
 from oodml.eval.statistics.intervals import Array, Estimate
-from oodml.eval.statistics.scores import comparable_runs
 from oodml.seeding import generator
 
 if TYPE_CHECKING:

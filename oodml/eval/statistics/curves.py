@@ -1,15 +1,22 @@
-"""The curves of methods as matrices, one row a seed and one column a rung, gaps named."""
+"""From finished runs to curves: a row per method and rung, and matrices (seeds, rungs)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from oodml.eval.statistics.intervals import Array
-from oodml.eval.statistics.scores import SummaryRow
+from oodml.errors import DataError, unknown_name
+from oodml.eval.statistics.comparable import comparable_runs
+from oodml.eval.statistics.intervals import Array, t_interval
+
+if TYPE_CHECKING:
+    from oodml.runs.record import RunRecord
+    from oodml.splits.ladder import Ladder
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +54,28 @@ class Pair:
 Cells = dict[int, dict[int, float]]
 
 
+@dataclass(frozen=True)
+class SummaryRow:
+    """One method on one rung: `mean` over `n` seeds and its 95% t-interval, None for one seed.
+
+    `method` is the run's label, `fid` the rung's measured shift; `values` holds one value per
+    seed in `seeds`, which rise. `fixed` says that nothing is trained, so that no seed changes the
+    value and it may stand against any seed of another method.
+    """
+
+    method: str
+    rung: int
+    split: str
+    fid: float
+    n: int
+    mean: float
+    low: float | None
+    high: float | None
+    values: tuple[float, ...]
+    seeds: tuple[int, ...] = ()
+    fixed: bool = False
+
+
 def rung_fids(rows: Sequence[SummaryRow]) -> dict[int, float]:
     """The FID of every rung in the rows, by rung."""
     fids = {row.rung: row.fid for row in rows}
@@ -69,6 +98,25 @@ def pairs_of(rows: Sequence[SummaryRow]) -> list[Pair]:
     cells, fids = _cells(rows), rung_fids(rows)
     fixed = {method: _is_fixed(rows, method) for method in cells}
     return [_pair(one, other, cells, fixed, fids) for one, other in combinations(cells, 2)]
+
+
+def summarize(
+    records: Iterable[RunRecord],
+    ladder: Ladder,
+    metric: str = "recall_at_1",
+) -> list[SummaryRow]:
+    """One row per method and rung that has finished runs, by method, then rung.
+
+    Runs on splits outside the ladder are left out, with a warning. Raises `DataError` if runs on
+    the ladder's splits cannot be compared (see `check_comparable`) or if one lacks the metric;
+    `UsageError` if no run has it.
+    """
+    chosen = comparable_runs(records, ladder)
+    _check_metric(chosen, metric)
+    cells: dict[tuple[str, int], list[RunRecord]] = defaultdict(list)
+    for record, rung in chosen:
+        cells[record.label, rung].append(record)
+    return [_summary_row(cells[cell], cell[1], ladder, metric) for cell in sorted(cells)]
 
 
 def _cells(rows: Sequence[SummaryRow]) -> dict[str, Cells]:
@@ -126,3 +174,37 @@ def _repeated(fixed: Cells, trained: Cells) -> Cells:
         rung: dict.fromkeys(trained.get(rung, by_seed), next(iter(by_seed.values())))
         for rung, by_seed in fixed.items()
     }
+
+
+def _summary_row(
+    records: Sequence[RunRecord], rung: int, ladder: Ladder, metric: str
+) -> SummaryRow:
+    by_seed = {record.spec.seed: record.metrics[metric] for record in records}
+    seeds = tuple(sorted(by_seed))
+    values = tuple(by_seed[seed] for seed in seeds)
+    mean, low, high = t_interval(values)
+    return SummaryRow(
+        records[0].label,
+        rung,
+        records[0].spec.data.split,
+        ladder.rungs[rung].fid,
+        len(seeds),
+        mean,
+        low,
+        high,
+        values,
+        seeds,
+        fixed=records[0].spec.model.train == "none",
+    )
+
+
+def _check_metric(chosen: Sequence[tuple[RunRecord, int]], metric: str) -> None:
+    measured = {name for record, _ in chosen for name in record.metrics}
+    if chosen and metric not in measured:
+        raise unknown_name("metric", metric, measured)
+    lacking = [record.id for record, _ in chosen if metric not in record.metrics]
+    if lacking:
+        raise DataError(
+            f"{len(lacking)} of {len(chosen)} runs have no {metric}: {', '.join(lacking[:5])}. "
+            "Evaluate them again, or choose a metric that all of them have."
+        )

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from oodml.errors import DataError
-from oodml.eval.statistics.intervals import Array, Estimate
-from oodml.eval.statistics.scores import comparable_runs, t_interval
+from oodml.eval.statistics.comparable import comparable_runs
+from oodml.eval.statistics.intervals import Array, Estimate, t_estimate
 
 if TYPE_CHECKING:
     from oodml.runs.record import RunRecord
@@ -94,13 +94,8 @@ def _row(method: str, shots: int, rung: int, fid: float, runs: Sequence[Array]) 
         fid,
         counts[0],
         len(runs),
-        _estimate(zero),
-        _estimate(few),
-        _estimate(few - zero),
-        None if relative is None else _estimate(relative),
+        t_estimate(zero.tolist()),
+        t_estimate(few.tolist()),
+        t_estimate((few - zero).tolist()),
+        None if relative is None else t_estimate(relative.tolist()),
     )
-
-
-def _estimate(values: Array) -> Estimate:
-    mean, low, high = t_interval(values.tolist())
-    return Estimate(mean, low, high)

@@ -1,9 +1,9 @@
-"""What seeds allow to be said: intervals by a bootstrap over seeds that keeps the rungs."""
+"""95% intervals over seeds: Student's t, and a bootstrap for values that are no mean of seeds."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations_with_replacement
@@ -36,8 +36,23 @@ class Estimate:
         return int(self.low > 0) - int(self.high < 0)
 
 
+def t_interval(values: Sequence[float]) -> tuple[float, float | None, float | None]:
+    """The mean and its 95% interval by Student's t with n - 1 degrees; no interval for n = 1."""
+    mean = math.fsum(values) / len(values)
+    if len(values) < 2:
+        return mean, None, None
+    error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    reach = float(stdtrit(len(values) - 1, 0.975)) * error
+    return mean, mean - reach, mean + reach
+
+
+def t_estimate(values: Sequence[float]) -> Estimate:
+    """The mean of the values, one per seed, with its 95% t-interval."""
+    return Estimate(*t_interval(values))
+
+
 def over_seeds(statistic: Callable[[Array], Array], seeds: int) -> Estimate:
-    """A statistic of all seeds and its 95% interval by a bootstrap over seeds.
+    """A ratio or another nonlinear statistic of all seeds, with a 95% bootstrap interval.
 
     `statistic` maps weights (m, seeds), each row summing to 1, to m values: row by row the value
     that it has when seed s counts as often as its weight says. A seed is drawn with its runs on
@@ -46,8 +61,8 @@ def over_seeds(statistic: Callable[[Array], Array], seeds: int) -> Estimate:
     The interval is the value plus and minus t x standard error, the error that of the bootstrap
     times sqrt(n / (n - 1)) and t Student's quantile with n - 1 degrees (Hesterberg,
     arXiv:1411.5279). Percentiles are not used: those of n seeds never leave the seeds' range, which
-    holds the truth with a chance of 1 - 2^(1 - n) at most, 75% for three seeds. For a statistic
-    that is linear in the runs it equals the t-interval. One seed gives no interval.
+    holds the truth with a chance of 1 - 2^(1 - n) at most, 75% for three seeds. For a mean of the
+    seeds this would equal `t_interval`, which is used there. One seed gives no interval.
     """
     value = float(statistic(np.full((1, seeds), 1 / seeds))[0])
     if seeds < 2:

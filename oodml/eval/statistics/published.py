@@ -13,7 +13,7 @@ from importlib.resources import files
 from typing import Any
 
 from oodml.errors import unknown_name
-from oodml.eval.statistics.scores import SummaryRow
+from oodml.eval.statistics.curves import SummaryRow
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,10 @@
-"""From finished runs to curves: means and intervals over seeds, and the area under a curve."""
+"""What one number says of a curve: the area under it, its slope against FID, and what is lost."""
 
 from __future__ import annotations
 
-import logging
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,36 +12,12 @@ import numpy as np
 from scipy.integrate import trapezoid
 from scipy.special import stdtrit
 
-from oodml.errors import DataError, unknown_name
-from oodml.eval.statistics.comparable import check_comparable
+from oodml.errors import DataError
+from oodml.eval.statistics.curves import Curves, SummaryRow, curves_of, rung_fids
+from oodml.eval.statistics.intervals import Array, Estimate, over_seeds, t_estimate, t_interval
 
 if TYPE_CHECKING:
-    from oodml.runs.record import RunRecord
     from oodml.splits.ladder import Ladder
-
-logger = logging.getLogger("oodml")
-
-
-@dataclass(frozen=True)
-class SummaryRow:
-    """One method on one rung: `mean` over `n` seeds and its 95% t-interval, None for one seed.
-
-    `method` is the run's label, `fid` the rung's measured shift; `values` holds one value per
-    seed in `seeds`, which rise. `fixed` says that nothing is trained, so that no seed changes the
-    value and it may stand against any seed of another method.
-    """
-
-    method: str
-    rung: int
-    split: str
-    fid: float
-    n: int
-    mean: float
-    low: float | None
-    high: float | None
-    values: tuple[float, ...]
-    seeds: tuple[int, ...] = ()
-    fixed: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,8 +26,7 @@ class MethodScore:
 
     A seed is complete when it has a run on every rung; `missing` lists the (rung, seed) pairs
     without one. `mean` is None when no seed is complete, the interval also when only one is. The
-    interval is that of the bootstrap over seeds with the rungs kept (`intervals.over_seeds`), which
-    for a value linear in the curve, as an area is, has the closed form of Student's t.
+    interval is Student's t over the complete seeds.
     """
 
     method: str
@@ -64,53 +38,32 @@ class MethodScore:
     missing: tuple[tuple[int, int], ...] = ()
 
 
-def summarize(
-    records: Iterable[RunRecord],
-    ladder: Ladder,
-    metric: str = "recall_at_1",
-) -> list[SummaryRow]:
-    """One row per method and rung that has finished runs, by method, then rung.
+@dataclass(frozen=True)
+class MethodTrend:
+    """What FID costs one method, over `n` complete seeds; None where no seed is complete.
 
-    Runs on splits outside the ladder are left out, with a warning. Raises `DataError` if runs on
-    the ladder's splits cannot be compared (see `check_comparable`) or if one lacks the metric;
-    `UsageError` if no run has it.
+    `slope` is that of the least-squares line of the metric against FID scaled to [0, 1] over the
+    rungs (`span` is the FID that this 1 stands for), its interval the one over seeds. `line` is the
+    same slope with the interval of the regression over rungs: it is wide where the curve is no
+    line, and needs three rungs but only one seed. `lost` is the metric on the easiest rung minus
+    that on the hardest, `lost_share` the same as a share of the easiest.
     """
-    chosen = comparable_runs(records, ladder)
-    _check_metric(chosen, metric)
-    cells: dict[tuple[str, int], list[RunRecord]] = defaultdict(list)
-    for record, rung in chosen:
-        cells[record.label, rung].append(record)
-    return [_row(cells[cell], cell[1], ladder, metric) for cell in sorted(cells)]
 
+    method: str
+    n: int
+    span: float
+    slope: Estimate | None
+    line: Estimate | None
+    lost: Estimate | None
+    lost_share: Estimate | None
 
-def _row(records: Sequence[RunRecord], rung: int, ladder: Ladder, metric: str) -> SummaryRow:
-    by_seed = {record.spec.seed: record.metrics[metric] for record in records}
-    seeds = tuple(sorted(by_seed))
-    values = tuple(by_seed[seed] for seed in seeds)
-    mean, low, high = t_interval(values)
-    return SummaryRow(
-        records[0].label,
-        rung,
-        records[0].spec.data.split,
-        ladder.rungs[rung].fid,
-        len(seeds),
-        mean,
-        low,
-        high,
-        values,
-        seeds,
-        fixed=records[0].spec.model.train == "none",
-    )
-
-
-def t_interval(values: Sequence[float]) -> tuple[float, float | None, float | None]:
-    """The mean and its 95% interval by Student's t with n - 1 degrees; no interval for n = 1."""
-    mean = math.fsum(values) / len(values)
-    if len(values) < 2:
-        return mean, None, None
-    error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
-    reach = float(stdtrit(len(values) - 1, 0.975)) * error
-    return mean, mean - reach, mean + reach
+    def per_100(self, slope: Estimate | None) -> Estimate | None:
+        """A slope per 100 FID instead of per unit of scaled FID."""
+        if slope is None:
+            return None
+        factor = 100 / self.span
+        ends = [None if end is None else end * factor for end in (slope.low, slope.high)]
+        return Estimate(slope.value * factor, *ends)
 
 
 def aggregated_generalization_score(fids: Sequence[float], values: Sequence[float]) -> float:
@@ -149,6 +102,41 @@ def score_methods(rows: Sequence[SummaryRow], ladder: Ladder | None = None) -> l
     return [_score(method, cells, fids) for method, cells in sorted(by_method.items())]
 
 
+def method_trends(rows: Sequence[SummaryRow], ladder: Ladder | None = None) -> list[MethodTrend]:
+    """The trend of every method over the ladder's rungs (default: those in `rows`), by method."""
+    fids = rung_fids(rows)
+    if ladder is not None:
+        fids = {number: rung.fid for number, rung in enumerate(ladder.rungs)}
+    return [_trend(curves) for curves in curves_of(rows, fids)]
+
+
+def fitted_slope(x: Array, y: Array) -> Estimate:
+    """The least-squares slope of y on x and its t-interval with n - 2 degrees, from n = 3 on.
+
+    `x` and `y` are float64 arrays (n,).
+    """
+    weights = _slope_weights(x)
+    slope = float(weights @ y)
+    if len(x) < 3:
+        return Estimate(slope)
+    residuals = y - y.mean() - slope * (x - x.mean())
+    degrees = len(x) - 2
+    error = math.sqrt(float(residuals @ residuals) / degrees * float(weights @ weights))
+    reach = float(stdtrit(degrees, 0.975)) * error
+    return Estimate(slope, slope - reach, slope + reach)
+
+
+def line_ends(x: Array, y: Array) -> tuple[float, float]:
+    """The least-squares line of y on x at the first and at the last x.
+
+    `x` and `y` are float64 arrays (n,).
+    """
+    slope = fitted_slope(x, y).value
+    middle = float(y.mean()), float(x.mean())
+    ends = [middle[0] + slope * (float(at) - middle[1]) for at in (x[0], x[-1])]
+    return ends[0], ends[1]
+
+
 def _score(method: str, cells: dict[int, dict[int, float]], fids: dict[int, float]) -> MethodScore:
     rungs = sorted(fids)
     seeds = sorted({seed for by_seed in cells.values() for seed in by_seed})
@@ -165,31 +153,29 @@ def _score(method: str, cells: dict[int, dict[int, float]], fids: dict[int, floa
     return MethodScore(method, len(values), *t_interval(values), values, tuple(missing))
 
 
-def comparable_runs(records: Iterable[RunRecord], ladder: Ladder) -> list[tuple[RunRecord, int]]:
-    """The finished runs on the ladder's rungs, each with its rung's number.
+def _trend(curves: Curves) -> MethodTrend:
+    seeds, rungs = curves.values.shape
+    if not seeds or rungs < 2:
+        return MethodTrend(curves.method, 0, math.nan, None, None, None, None)
+    span = float(curves.fids[-1] - curves.fids[0])
+    scaled = (curves.fids - curves.fids[0]) / span
+    first, last = curves.values[:, 0], curves.values[:, -1]
+    shares = bool((first > 0).all())
+    return MethodTrend(
+        curves.method,
+        seeds,
+        span,
+        t_estimate((curves.values @ _slope_weights(scaled)).tolist()),
+        fitted_slope(scaled, curves.values.mean(0)),
+        t_estimate((first - last).tolist()),
+        over_seeds(lambda weights: 1 - (weights @ last) / (weights @ first), seeds)
+        if shares
+        else None,
+    )
 
-    Runs on other splits are left out, with a warning. Raises `DataError` as `check_comparable`.
-    """
-    done = [record for record in records if record.status == "done"]
-    placed = [(record, ladder.rung_of(record.spec.data.split)) for record in done]
-    chosen = [(record, rung) for record, rung in placed if rung is not None]
-    if len(chosen) < len(done):
-        logger.warning(
-            "%d of %d runs are on splits of another ladder and were left out",
-            len(done) - len(chosen),
-            len(done),
-        )
-    check_comparable(chosen, ladder)
-    return chosen
 
-
-def _check_metric(chosen: Sequence[tuple[RunRecord, int]], metric: str) -> None:
-    measured = {name for record, _ in chosen for name in record.metrics}
-    if chosen and metric not in measured:
-        raise unknown_name("metric", metric, measured)
-    lacking = [record.id for record, _ in chosen if metric not in record.metrics]
-    if lacking:
-        raise DataError(
-            f"{len(lacking)} of {len(chosen)} runs have no {metric}: {', '.join(lacking[:5])}. "
-            "Evaluate them again, or choose a metric that all of them have."
-        )
+def _slope_weights(x: Array) -> Array:
+    """The numbers whose product with y is the least-squares slope of y on x."""
+    centred = x - x.mean()
+    weights: Array = centred / (centred @ centred)
+    return weights

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from oodml.eval.statistics.scores import SummaryRow, t_interval
+from oodml.eval.statistics.curves import SummaryRow
+from oodml.eval.statistics.intervals import t_interval
 
 FIDS = (10.0, 20.0, 50.0, 110.0)
 

@@ -3,9 +3,9 @@ from dataclasses import replace
 import pytest
 
 from oodml.errors import DataError, UsageError
+from oodml.eval.figures.curves import scaled, shift_axis, study_axis, study_of
+from oodml.eval.statistics.curves import SummaryRow
 from oodml.eval.statistics.published import published_study
-from oodml.eval.statistics.scores import SummaryRow
-from oodml.eval.statistics.shift_axis import scaled, shift_axis, study_axis, study_of
 from oodml.splits.build import build_ladder
 from oodml.splits.exchange import imported_ladder
 from oodml.splits.published import PublishedSplit

@@ -5,11 +5,11 @@ import pytest
 from PIL import Image
 
 from oodml.errors import DataError, UsageError
-from oodml.eval.figures.curves import _figure, mark_start, plot_curves
+from oodml.eval.figures.curves import _curve_figure, mark_start, plot_curves
 from oodml.eval.figures.line_labels import spread
-from oodml.eval.figures.method_styles import _KNOWN, _LISTED, line_style
+from oodml.eval.figures.style import _KNOWN, _LISTED, line_style
+from oodml.eval.statistics.curves import SummaryRow
 from oodml.eval.statistics.published import published_study
-from oodml.eval.statistics.scores import SummaryRow
 from oodml.train.registry import all_methods
 
 METHODS = ("frozen", "contrastive", "multi_similarity", "margin", "arcface", "proxy_anchor")
@@ -51,7 +51,7 @@ def test_png_can_be_printed_in_a_column(tmp_path):
 
 
 def drawn(given, metric="recall_at_1", fid_label="FID (sample level, inception_v3)"):
-    figure = _figure(given, metric, fid_label)
+    figure = _curve_figure(given, metric, fid_label)
     figure.canvas.draw()
     return figure, figure.axes[0]
 
@@ -129,7 +129,7 @@ def test_many_lines_are_drawn_without_bands():
 
 def test_published_curves_break_where_a_marker_is_hidden():
     study = published_study("sop")
-    figure = _figure(rows(("margin",)), "recall_at_1", "FID", (), study.rows())
+    figure = _curve_figure(rows(("margin",)), "recall_at_1", "FID", study.rows())
     axes = figure.axes[0]
     assert "margin (published)" in [text.get_text() for text in axes.texts]
     gaps = [np.isnan(line.get_ydata()).sum() for line in axes.lines[:8]]

@@ -1,7 +1,7 @@
 import pytest
 
 from oodml.errors import UsageError
-from oodml.eval.statistics.deviation import deviation_lines, relative_deviation
+from oodml.eval.statistics.comparisons import deviation_lines, relative_deviation
 from oodml.eval.statistics.published import published_names, published_study
 from oodml.eval.statistics.scores import score_methods
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from oodml.eval.statistics.intervals import Estimate, over_seeds, resamples
+from oodml.eval.statistics.intervals import Estimate, over_seeds, resamples, t_estimate
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 4])
@@ -25,6 +25,7 @@ def test_a_linear_statistic_has_the_t_interval(seeds):
     found = over_seeds(lambda weights: weights @ values, seeds)
     low, high = scipy.stats.t.interval(0.95, seeds - 1, values.mean(), scipy.stats.sem(values))
     assert (found.value, found.low, found.high) == pytest.approx((values.mean(), low, high))
+    assert t_estimate(values.tolist()).high == pytest.approx(high)
 
 
 def test_many_seeds_are_drawn_and_near_the_closed_form():

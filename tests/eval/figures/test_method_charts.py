@@ -8,12 +8,10 @@ from matplotlib import rc_context
 from synthetic_rows import FIDS, rows
 
 from oodml.errors import DataError, UsageError
-from oodml.eval.figures import curves as figures
-from oodml.eval.figures import deviation_figure, few_shot_figure, geometry_figure
-from oodml.eval.figures import methods as score_figure
+from oodml.eval.figures import curves, methods
 from oodml.eval.figures.style import _SETTINGS
+from oodml.eval.statistics.comparisons import relative_deviation
 from oodml.eval.statistics.correlation import Correlation
-from oodml.eval.statistics.deviation import relative_deviation
 from oodml.eval.statistics.few_shot import FewShotRow
 from oodml.eval.statistics.intervals import Estimate
 from oodml.eval.statistics.scores import score_methods
@@ -48,10 +46,10 @@ CORRELATED = [
     for scope in ("rung 0", "rung 1", "pooled", "within")
 ]
 CHARTS = [
-    (deviation_figure.plot_deviation, relative_deviation(ROWS)),
-    (score_figure.plot_scores, SCORES),
-    (few_shot_figure.plot_few_shot, ADAPTED),
-    (geometry_figure.plot_geometry, CORRELATED),
+    (curves.plot_deviation, relative_deviation(ROWS)),
+    (methods.plot_scores, SCORES),
+    (methods.plot_few_shot, ADAPTED),
+    (methods.plot_geometry, CORRELATED),
 ]
 
 
@@ -93,11 +91,11 @@ def everything_inside(figure):
 
 
 def test_deviation_is_in_percent_and_fits():
-    figure = deviation_figure._figure(relative_deviation(ROWS), "recall_at_1", "FID")
+    figure = curves._deviation_figure(relative_deviation(ROWS), "recall_at_1", "FID")
     everything_inside(figure)
     assert "%" in figure.axes[0].get_yticklabels()[1].get_text()
     gap = [row for row in ROWS if (row.method, row.rung) != ("margin", 1)]
-    figure = deviation_figure._figure(relative_deviation(gap), "recall_at_1", "FID")
+    figure = curves._deviation_figure(relative_deviation(gap), "recall_at_1", "FID")
     assert "not in the mean: margin" in figure.axes[0].get_title("left")
 
 
@@ -105,8 +103,8 @@ def test_long_ticks_and_long_names_of_axes_stay_inside():
     close = [replace(row, mean=0.98 + row.mean / 1e3, low=None, high=None) for row in ROWS]
     fid = "excess FID over random splits (sample level, vit_base_patch14_reg4_dinov2.lvd142m)"
     drawn = [
-        figures._figure(close, "recall_at_1", fid),
-        deviation_figure._figure(relative_deviation(close), "mean_average_precision_at_r", fid),
+        curves._curve_figure(close, "recall_at_1", fid),
+        curves._deviation_figure(relative_deviation(close), "mean_average_precision_at_r", fid),
     ]
     for figure in drawn:
         everything_inside(figure)
@@ -119,7 +117,7 @@ def test_long_ticks_and_long_names_of_axes_stay_inside():
 def test_best_score_stands_on_top_with_its_value():
     gap = score_methods([row for row in ROWS if (row.method, row.rung) != ("margin", 1)])
     long = replace(gap[0], method="a_method_of_a_rather_long_name")
-    figure = score_figure._figure([*gap, long], "recall_at_1")
+    figure = methods._score_figure([*gap, long], "recall_at_1")
     everything_inside(figure)
     axes = figure.axes[0]
     names = [label.get_text() for label in axes.get_yticklabels()]
@@ -133,17 +131,17 @@ def test_best_score_stands_on_top_with_its_value():
 
 
 def test_few_shot_has_a_panel_per_shots_on_one_scale():
-    figure = few_shot_figure._figure(ADAPTED, "recall_at_1", "FID")
+    figure = methods._few_shot_figure(ADAPTED, "recall_at_1", "FID")
     everything_inside(figure)
     assert [axes.get_title("left") for axes in figure.axes] == ["2 shots", "5 shots"]
     assert figure.axes[0].get_ylim() == figure.axes[1].get_ylim()
     without = [replace(row, relative_gain=None) for row in ADAPTED]
     with pytest.raises(DataError, match="no run has few-shot episodes"):
-        few_shot_figure.plot_few_shot(without, "a.png")
+        methods.plot_few_shot(without, "a.png")
 
 
 def test_geometry_shows_train_beside_test():
-    figure = geometry_figure._figure(CORRELATED, "recall_at_1", "spearman")
+    figure = methods._geometry_figure(CORRELATED, "recall_at_1", "spearman")
     everything_inside(figure)
     titles = [axes.get_title("left") for axes in figure.axes]
     assert titles == ["train embeddings", "test embeddings"]

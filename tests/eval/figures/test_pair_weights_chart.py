@@ -7,8 +7,7 @@ import pytest
 from PIL import Image
 
 from oodml.errors import DataError, UsageError
-from oodml.eval.figures.binned_weights import BinnedWeights, PairWeights
-from oodml.eval.figures.pair_weights import plot_pair_weights
+from oodml.eval.figures.pair_weights import BinnedWeights, PairWeights, plot_pair_weights
 
 
 def binned(seed: int) -> BinnedWeights:

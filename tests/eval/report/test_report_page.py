@@ -15,8 +15,7 @@ import pytest
 import scipy.stats
 from report_store import HOSTILE_CLASS, HOSTILE_METHOD, Pool, fill, keep_embeddings, make_pool
 
-from oodml.eval.figures.method_styles import line_style
-from oodml.eval.report.colors import contrast
+from oodml.eval.figures.style import contrast, line_style
 from oodml.eval.report.page import write_report
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")

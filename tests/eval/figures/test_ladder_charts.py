@@ -14,10 +14,8 @@ from PIL import Image
 from oodml.data import load_dataset
 from oodml.errors import DataError, UsageError
 from oodml.eval.figures import ladder as ladder_figures
-from oodml.eval.figures import ladder_strips
 from oodml.eval.figures.class_plane import plot_projection, project
-from oodml.eval.figures.ladder import plot_composition, plot_trajectory
-from oodml.eval.figures.ladder_strips import moves, plot_moves
+from oodml.eval.figures.ladder import moves, plot_composition, plot_moves, plot_trajectory
 from oodml.eval.figures.style import TEST, TRAIN, new_figure
 from oodml.features.features import Features
 from oodml.splits.build import build_ladder
@@ -150,7 +148,7 @@ def test_moves_are_what_changed_between_rungs(with_null: Ladder) -> None:
     shown = found[1, "to_test"]
     assert shown == sorted(shown, key=lambda name: (late[name], name))
     assert len({late[name] for name in shown}) > 1
-    assert ladder_strips._spread(list("abcdefghi"), 3) == ["a", "e", "i"]
+    assert ladder_figures._spread(list("abcdefghi"), 3) == ["a", "e", "i"]
 
 
 def test_moved_classes_are_shown_as_images(

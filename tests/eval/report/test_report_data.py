@@ -21,15 +21,19 @@ from report_store import HOSTILE_CLASS, HOSTILE_METHOD, Pool, fill, keep_embeddi
 from sklearn.decomposition import PCA
 
 from oodml.errors import DataError, UsageError
-from oodml.eval.figures.method_styles import line_style
-from oodml.eval.report.colors import CONTRAST, DARK_PAGE, contrast, on_dark
+from oodml.eval.figures.style import CONTRAST, DARK_PAGE, contrast, line_style, on_dark
 from oodml.eval.report.content import report_content
 from oodml.eval.report.definitions import definitions
-from oodml.eval.report.gallery import Board, boards
-from oodml.eval.report.gallery_content import gallery_content
+from oodml.eval.report.gallery import (
+    NEIGHBORS,
+    SIDE,
+    Board,
+    boards,
+    fitting,
+    gallery_content,
+    thumbnail,
+)
 from oodml.eval.report.page import embedded, write_report
-from oodml.eval.report.queries import NEIGHBORS
-from oodml.eval.report.thumbnails import SIDE, fitting, thumbnail
 from oodml.eval.statistics.scores import aggregated_generalization_score
 from oodml.runs.record import RunRecord
 
@@ -293,7 +297,7 @@ class TestGalleries:
         assert {len(board["random"]) for board in content["boards"]} == {6}
         budget = sum(map(len, pictures)) // 2
         monkeypatch.setattr(
-            "oodml.eval.report.gallery_content.fitting",
+            "oodml.eval.report.gallery.fitting",
             lambda choices, dataset: fitting(choices, dataset, budget),
         )
         fewer, pictures = gallery_content(made, pool.dataset, list(METHODS), runs)
