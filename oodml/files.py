@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
 import stat
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -123,16 +124,27 @@ def _at_once(path: str, flags: int) -> int:
 
 
 @contextmanager
-def lock_file(path: str | Path) -> Iterator[IO[bytes]]:
-    """An open file to lock, made if it is not there; what a link leads to is left alone."""
+def locked(path: str | Path, if_held: Callable[[], object] | None = None) -> Iterator[None]:
+    """A block that one process at a time is in; the system frees the lock of a killed one.
+
+    `path` is the lock file, made if it is not there. `if_held` is called before waiting for another
+    process and may raise instead. Raises `DataError` if `path` is a link, which is left alone.
+    """
     try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise DataError(f"{path} is a link; remove it.") from None
         raise
     with os.fdopen(descriptor, "r+b", buffering=0) as file:
-        yield file
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if if_held is not None:
+                if_held()
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def write_json(path: str | Path, value: Any) -> None:

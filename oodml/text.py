@@ -5,6 +5,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from typing import TypeVar
+
+from oodml.errors import UsageError
+
+Number = TypeVar("Number", int, float)
 
 # Control characters but tab and line feed, separators that end lines, characters that turn the
 # direction of writing (CVE-2021-42574), and bytes of file names that are not UTF-8.
@@ -50,6 +55,18 @@ def first_few(names: Sequence[str], most: int = 5) -> str:
 def quoted(name: str, most: int = 300) -> str:
     """The name as Python would write it, its end left out if it is very long."""
     return repr(name if len(name) <= most else f"{name[:most]}...")
+
+
+def positive_numbers(text: str, kind: type[Number], what: str) -> list[Number]:
+    """The numbers above 0 of a text such as "3-5-8"; `UsageError`, naming `what`, for another."""
+    try:
+        numbers = [kind(part) for part in text.split("-")]
+    except ValueError:
+        numbers = []
+    if not numbers or not all(0 < number < float("inf") for number in numbers):
+        example = "3-5-8" if kind is int else "0.8-1-1.25"
+        raise UsageError(f"{what}={text!r}: write numbers above 0 as {example}.")
+    return numbers
 
 
 def _from_utf8(name: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from oodml.errors import DataError, unknown_name
-from oodml.files import atomic_write, canonical_json, digest, read_json, write_json
+from oodml.files import atomic_write, canonical_json, digest, locked, read_json, write_json
 from oodml.seeding import derive_seed, generator
 
 
@@ -79,6 +79,30 @@ def test_equal_values_have_equal_digests_whatever_their_order() -> None:
     assert digest({"a": 1}) != digest({"a": 2})
     with pytest.raises(ValueError):
         canonical_json(float("nan"))
+
+
+def test_a_lock_is_one_process_at_a_time_and_freed_by_a_killed_one(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "lock"
+    code = (
+        f"import oodml.files as f\nwith f.locked({str(path)!r}): print('in', flush=True); input()"
+    )
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None and holder.stdout.readline() == b"in\n"
+
+        def refuse() -> None:
+            raise BlockingIOError
+
+        with pytest.raises(BlockingIOError), locked(path, refuse):
+            pass
+        with locked(path, holder.kill):
+            assert path.exists()
+    with locked(path, refuse):
+        pass
+    (tmp_path / "link").symlink_to("elsewhere")
+    with pytest.raises(DataError, match="link"), locked(tmp_path / "link"):
+        pass
+    assert not (tmp_path / "elsewhere").exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"[1]", b"{", b"\xff\xfe", b'{"a": 1'])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import logging
 import os
@@ -17,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from oodml.errors import DataError
-from oodml.files import atomic_write, digest, lock_file, read_json, write_json
+from oodml.files import atomic_write, digest, locked, read_json, write_json
 
 if TYPE_CHECKING:
     from oodml.data.dataset import Dataset
@@ -93,12 +92,10 @@ class Shards:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """One process at a time fills the directory; the system frees the lock of a killed one."""
-        with lock_file(self.directory / "lock") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                logger.info("waiting for another process to fill %s", self.directory)
-                fcntl.flock(file, fcntl.LOCK_EX)
+        with locked(
+            self.directory / "lock",
+            lambda: logger.info("waiting for another process to fill %s", self.directory),
+        ):
             yield
 
     def _path(self, index: int) -> Path:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from oodml.files import (
     atomic_write,
     canonical_json,
     digest,
-    lock_file,
+    locked,
     read_file,
     read_json,
     write_json,
@@ -124,7 +123,7 @@ class Store:
         elsewhere after it was seen without a heartbeat for a minute of our own clock.
         """
         path = self.run_directory(run_id) / "claim"
-        with self._locked():
+        with locked(self.directory / ".lock"):
             # In this order: a run that ends in between has let go of its claim after its record.
             if self._watch.is_held(path) or self.is_done(run_id):
                 return None
@@ -138,7 +137,7 @@ class Store:
         A run ends once: a record that another process wrote meanwhile stays.
         """
         directory = self._own_directory(record.id)
-        with self._locked():
+        with locked(self.directory / ".lock"):
             if not self.is_done(record.id):
                 write_json(directory / "run.json", record.to_json())
         for path in (*directory.rglob("last.pt"), *directory.rglob("best.pt")):
@@ -158,7 +157,7 @@ class Store:
         earlier = self.error(run_id) or ""
         number, kind = self.tries(run_id).count + 1, "killed" if killed else "failed"
         text = f"{earlier}== try {number}: {kind} ==\n{traceback.rstrip()}\n"
-        with self._locked():
+        with locked(self.directory / ".lock"):
             if not self.is_done(run_id):
                 with atomic_write(self._own_directory(run_id) / "error.txt") as file:
                     file.write(text.encode(errors="backslashreplace"))
@@ -198,13 +197,6 @@ class Store:
                 f"{self.directory / name} is a link, and nothing is written through links of a "
                 "store; put the folder itself there."
             )
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        self.directory.mkdir(parents=True, exist_ok=True)
-        with lock_file(self.directory / ".lock") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
 
 
 def grid_from_json(grid: dict[str, Any]) -> dict[str, str]:

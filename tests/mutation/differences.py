@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import ast
-import hashlib
 import json
-from collections import Counter
 from dataclasses import dataclass
 from difflib import unified_diff
 from functools import cache
@@ -14,18 +12,12 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Mutant:
-    """One change of one function.
-
-    `name` is mutmut's, which counts through the function and so shifts whenever the function is
-    edited. `key` hangs on the function's name and the changed lines alone, as Python prints them:
-    it outlives everything that leaves those lines as they are.
-    """
+    """One change of one function; `name` is mutmut's."""
 
     name: str
     module: str
     function: str
     changed: tuple[str, ...]
-    key: str
 
     @property
     def is_wording(self) -> bool:
@@ -39,15 +31,10 @@ def mutants_of(folder: Path) -> list[Mutant]:
     found = []
     for meta in sorted((folder / "mutants").rglob("*.meta")):
         path = meta.with_suffix("")
-        seen: Counter[tuple[str, ...]] = Counter()
         for name in json.loads(meta.read_text())["exit_code_by_key"]:
-            function, changed = _function(name), _changed(path, name.rsplit(".", 1)[1])
-            # The same change in two places of one function is two mutants.
-            seen[function, *changed] += 1
-            text = "\n".join([function, *changed, str(seen[function, *changed])])
-            key = hashlib.sha256(text.encode()).hexdigest()[:8]
             module = str(path.relative_to(folder / "mutants" / "oodml"))
-            found.append(Mutant(name, module, function, changed, key))
+            changed = _changed(path, name.rsplit(".", 1)[1])
+            found.append(Mutant(name, module, _function(name), changed))
     return found
 
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +12,7 @@ import numpy.typing as npt
 from oodml.data.collections.registry import Archive, Listed, collection, pool, read_text
 from oodml.data.dataset import Dataset, groups_of
 from oodml.errors import DataError
+from oodml.files import locked
 
 _PARTS = ("train", "test")
 _NAME = re.compile(r"\w+")
@@ -116,19 +114,12 @@ def _image_files(home: Path, records: dict[str, Records], fine: list[str]) -> Pa
     if images.is_dir():
         return images
     try:
-        with _alone(home):
+        with locked(home / ".images.lock"):
             if not images.is_dir():
                 _write(home / ".images.unfinished", records, fine).rename(images)
     except OSError as error:
         raise DataError(f"cannot write the images to {images}: {error.strerror}.") from None
     return images
-
-
-@contextmanager
-def _alone(home: Path) -> Iterator[None]:
-    with (home / ".images.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _write(folder: Path, records: dict[str, Records], fine: list[str]) -> Path:

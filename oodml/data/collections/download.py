@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import http.client
 import logging
 import shlex
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
@@ -33,6 +30,7 @@ from oodml.data.collections.registry import (
 )
 from oodml.data.dataset import Dataset, Refuse, refuse_at_once
 from oodml.errors import DataError
+from oodml.files import locked
 from oodml.text import first_few
 
 _BLOCK = 1 << 20
@@ -54,7 +52,7 @@ def download_collection(
     place = root_of(collection, root)
     if not collection.archives:
         raise DataError(f"{collection.name} cannot be downloaded here. {collection.how_to_get}")
-    with _alone(place):
+    with locked(place / ".download.lock", lambda: _refuse_second(place)):
         _check_way(collection, place)
         for archive in collection.archives:
             if not is_extracted(archive, place):
@@ -79,15 +77,8 @@ def _check_way(collection: Collection, root: Path) -> None:
         )
 
 
-@contextmanager
-def _alone(root: Path) -> Iterator[None]:
-    root.mkdir(parents=True, exist_ok=True)
-    with (root / ".download.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise DataError(f"another download into {root} is under way; wait for it.") from None
-        yield
+def _refuse_second(root: Path) -> None:
+    raise DataError(f"another download into {root} is running; wait for it.")
 
 
 def _get(collection: Collection, archive: Archive, root: Path, progress: bool) -> None:

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from oodml.errors import UsageError, unknown_name
+from oodml.errors import unknown_name
 from oodml.runs.spec import RunSpec
+from oodml.text import positive_numbers
 from oodml.train.methods.parts.over_pairs import cosines, mean_where, pairs_of
 from oodml.train.methods.parts.several_heads import reverse_gradient, slice_sizes, unit_slices
 from oodml.train.model import EmbeddingModel
@@ -69,7 +70,7 @@ class BoostedLearners(Objective):
     ) -> None:
         if decorrelation not in DECORRELATIONS:
             raise unknown_name("decorrelation", decorrelation, DECORRELATIONS)
-        sizes = slice_sizes(model.embedding_dim, shares_in(heads))
+        sizes = slice_sizes(model.embedding_dim, positive_numbers(heads, int, "bier: heads"))
         deviance = BoostedDeviance(
             sizes, alpha=alpha, beta=beta, cost=cost, form=boosting, shrinkage=shrinkage
         )
@@ -113,14 +114,6 @@ class BoostedLearners(Objective):
         common: Tensor = self.decorrelation([functional.linear(pooled, part) for part in rows])
         lengths = self.decorrelation.penalty() + torch.stack([unit_rows(x) for x in rows]).sum()
         return value + self.diversity * (common + self.length_weight * lengths)
-
-
-def shares_in(text: str) -> list[int]:
-    """The numbers of "3-5-8"; `UsageError` for anything else."""
-    parts = text.split("-")
-    if not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise UsageError(f"{text!r} is no ratio of heads: write whole numbers as 3-5-8.")
-    return [int(part) for part in parts]
 
 
 class BoostedDeviance(nn.Module):

@@ -16,6 +16,7 @@ from oodml.errors import DataError, UsageError
 from oodml.eval.retrieval.clustering import cluster, normalized_mutual_information
 from oodml.runs.spec import RunSpec
 from oodml.seeding import generator
+from oodml.text import positive_numbers
 from oodml.train.batches import Batches
 from oodml.train.methods.parts.mining import TripletMiner, Triplets, draw, unit_distances
 from oodml.train.model import EmbeddingModel
@@ -109,7 +110,7 @@ class LearnedSampling(Objective):
         self.histogram = histogram
         self.every, self.holdout, self.holdout_size, self.nmi = every, holdout, holdout_size, nmi
         self.history = History(figures=7 if nmi else 6)
-        factors = factors_in(actions)
+        factors = positive_numbers(actions, float, "pads: actions")
         self.agent = ProximalPolicy(
             self.history.size + BINS + 1,
             BINS,
@@ -167,17 +168,6 @@ class LearnedSampling(Objective):
         """recall_at_1, plus NMI where it is measured."""
         last = self.history.last
         return float(last[0] + last[-1] if self.nmi else last[0])
-
-
-def factors_in(text: str) -> list[float]:
-    """The numbers above 0 of "0.8-1-1.25"; `UsageError` for anything else."""
-    try:
-        factors = [float(part) for part in text.split("-")]
-    except ValueError:
-        factors = []
-    if not factors or not all(0 < factor < float("inf") for factor in factors):
-        raise UsageError(f"pads: actions={text!r}: write factors above 0 as 0.8-1-1.25.")
-    return factors
 
 
 class Histogram(TripletMiner):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-from oodml.errors import UsageError
 from oodml.runs.spec import RunSpec
+from oodml.text import positive_numbers
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import (
     Batch,
@@ -66,7 +66,7 @@ class SelfDistillation(Objective):
         temperature: float = 1.0,
         feature_delay: int = 0,
     ) -> None:
-        sizes = sizes_in(targets)
+        sizes = positive_numbers(targets, int, "s2sd: targets") if targets else []
         super().__init__(spec, model, base.criterion(num_classes, model.embedding_dim))
         self.weight, self.feature_weight = weight, feature_weight
         self.temperature, self.feature_delay = temperature, feature_delay
@@ -124,11 +124,3 @@ def divergence(target: Tensor, own: Tensor, temperature: float) -> Tensor:
     given = functional.log_softmax(own / temperature, dim=1)
     value = functional.kl_div(given, wanted, log_target=True, reduction="batchmean")
     return temperature**2 * value
-
-
-def sizes_in(text: str) -> list[int]:
-    """The numbers of "512-1024-2048"; none of "". `UsageError` for anything else."""
-    parts = text.split("-") if text else []
-    if not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise UsageError(f"s2sd: targets={text!r}: write sizes as 512-1024-2048.")
-    return [int(part) for part in parts]

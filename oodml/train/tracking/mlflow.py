@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from importlib import import_module
 from typing import Any
 
+from oodml.files import locked
 from oodml.train.tracking.naming import PROJECT, TrackedRun, epoch_figures
 
 TAG = "oodml_run"
@@ -25,10 +25,8 @@ def begin(run: TrackedRun) -> MlflowRun:
     mlflow = import_module("mlflow")
     if mlflow.is_tracking_uri_set():
         return _begun(mlflow, None, run)
-    run.directory.mkdir(parents=True, exist_ok=True)
     # Two workers that make the tables of a new database at once end each other's.
-    with (run.directory / ".mlflow.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(run.directory / ".mlflow.lock"):
         return _begun(mlflow, f"sqlite:///{run.directory / 'mlflow.db'}", run)
 
 

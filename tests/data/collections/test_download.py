@@ -16,6 +16,7 @@ from oodml.data.collections import download
 from oodml.data.collections.download import download_collection, load_collection
 from oodml.data.collections.registry import Collection, find_collection
 from oodml.errors import DataError
+from oodml.files import locked
 
 
 @dataclass
@@ -192,8 +193,8 @@ def test_a_folder_of_other_origin_is_never_overwritten(host: Host, tmp_path: Pat
 
 def test_two_downloads_into_one_folder_do_not_mix(host: Host, tmp_path: Path) -> None:
     with (
-        download._alone(tmp_path),
-        pytest.raises(DataError, match=r"another download into .* is under way"),
+        locked(tmp_path / ".download.lock"),
+        pytest.raises(DataError, match=r"another download into .* is running"),
     ):
         download_collection(birds_from(host), tmp_path)
 

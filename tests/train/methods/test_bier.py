@@ -19,7 +19,6 @@ from oodml.train.methods.bier import (
     AdversarialDecorrelation,
     BoostedDeviance,
     BoostedLearners,
-    shares_in,
     short,
     unit_rows,
 )
@@ -263,10 +262,6 @@ def test_slices_make_up_the_embedding_in_their_ratio() -> None:
         assert sum(sizes) == dimension and max(sizes) - min(sizes) <= 1
     with pytest.raises(UsageError, match="no 3 heads in the ratio 1-1-9"):
         slice_sizes(4, [1, 1, 9])
-    assert shares_in("3-5-8") == [3, 5, 8]
-    for wrong in ("", "3-", "3,5", "0-1", "a"):
-        with pytest.raises(UsageError, match="write whole numbers as 3-5-8"):
-            shares_in(wrong)
 
 
 def test_one_slice_is_the_plain_embedding_bit_for_bit() -> None:

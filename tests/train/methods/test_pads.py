@@ -30,7 +30,6 @@ from oodml.train.methods.pads import (
     History,
     LearnedSampling,
     ProximalPolicy,
-    factors_in,
     figures_of,
     held_out,
     surrogate,
@@ -387,10 +386,9 @@ def test_a_resumed_policy_goes_on_as_if_it_had_never_stopped(
 
 
 def test_its_settings_are_checked(pool: Features) -> None:
-    assert factors_in("0.8-1-1.25") == [0.8, 1.0, 1.25]
     for own, message in (
-        ({"actions": "0.8,1"}, "write factors above 0"),
-        ({"actions": "0-1"}, "write factors above 0"),
+        ({"actions": "0.8,1"}, "write numbers above 0"),
+        ({"actions": "0-1"}, "write numbers above 0"),
         ({"every": 0}, "give 1 or more"),
         ({"holdout": 1.0}, "give a share"),
         ({"holdout_size": 3}, "give 4 samples"),

@@ -11,8 +11,7 @@ from conftest import make_spec
 from torch import Tensor, nn
 from torch.nn import functional
 
-from oodml.errors import UsageError
-from oodml.train.methods.s2sd import SelfDistillation, divergence, sizes_in
+from oodml.train.methods.s2sd import SelfDistillation, divergence
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import Batch, Objective, check_groups, make_objective
 from oodml.train.registry import get_method
@@ -117,13 +116,6 @@ def test_every_head_has_a_loss_of_its_own_and_every_parameter_a_rate() -> None:
     assert shapes == [(CLASSES, 16), (CLASSES, 24)]
     value(objective, batch()).backward()
     assert all(p.grad is not None for p in objective.parameters())
-
-
-def test_the_sizes_of_the_targets_are_read() -> None:
-    assert sizes_in("512-1024") == [512, 1024] and sizes_in("") == []
-    for wrong in ("512,1024", "512-", "a", "0"):
-        with pytest.raises(UsageError, match="write sizes as"):
-            sizes_in(wrong)
 
 
 def test_a_loaded_state_goes_on_as_the_first_would() -> None:
