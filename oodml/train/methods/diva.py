@@ -10,11 +10,11 @@ from oodml.runs.spec import RunSpec
 from oodml.seeding import generator
 from oodml.train.distributed import gathered
 from oodml.train.methods.parts.mining import DistanceWeighted, TripletMiner, Triplets
+from oodml.train.methods.parts.over_pairs import check_takes_pairs
 from oodml.train.methods.parts.queue import MomentumCopy, Queue
 from oodml.train.methods.parts.several_heads import (
     SeveralHeads,
     SharedByClasses,
-    check_takes_triplets,
     of_output,
     slice_sizes,
     unit_slices,
@@ -91,7 +91,7 @@ class DiVA(SeveralHeads):
     ) -> None:
         sizes = slice_sizes(model.embedding_dim, SHARES)
         own, _, shared, intra = (base.criterion(num_classes, size) for size in sizes)
-        check_takes_triplets("diva", base.name, own)
+        check_takes_pairs("diva", base.name, own)
         others = [
             SharedByClasses(shared, True),
             Criterion(intra, WithinClasses(), normalized=intra.normalized),

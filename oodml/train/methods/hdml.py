@@ -10,7 +10,8 @@ from torch.nn import functional
 
 from oodml.runs.spec import RunSpec
 from oodml.train.methods.parts.mining import OnePairPerClass
-from oodml.train.methods.parts.synthesis import Triplets, check_base, constant, loss_on
+from oodml.train.methods.parts.over_pairs import check_takes_pairs
+from oodml.train.methods.parts.synthesis import Triplets, constant, loss_on
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import Batch, Objective
 from oodml.train.registry import Base, Recipe, method
@@ -74,7 +75,7 @@ class HardnessAware(Objective):
         classifier_rate: float = 1e-3,
     ) -> None:
         criterion = base.criterion(num_classes, model.embedding_dim)
-        check_base(criterion, "hdml", base.name)
+        check_takes_pairs("hdml", base.name, criterion)
         super().__init__(spec, model, criterion)
         self.alpha, self.beta = alpha, beta
         self.balance, self.class_weight, self.negatives = balance, class_weight, negatives

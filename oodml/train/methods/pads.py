@@ -37,8 +37,8 @@ LEAST_WEIGHT, LARGEST_WEIGHT = 1e-25, 1e25
 DEPTHS = (1, 2, 4, 8)
 KEPT = 20
 WINDOWS = (2, 8, 16, 32)
-# The policy's width.
-HIDDEN = 128
+# The policy's width; the discount of its rewards and the range of its ratios.
+HIDDEN, DISCOUNT, CLIP = 128, 0.99, 0.2
 
 
 @method(
@@ -166,7 +166,7 @@ class LearnedSampling(Objective):
 
     def _score(self) -> float:
         """recall_at_1, plus NMI where it is measured."""
-        last = self.history.last
+        last = self.history.values[-1]
         return float(last[0] + last[-1] if self.nmi else last[0])
 
 
@@ -267,14 +267,10 @@ def figures_of(embeddings: Tensor, labels: Tensor, nmi: bool = False) -> Tensor:
     within = same.clone().fill_diagonal_(False)
     figures = [*recalls, 1 - cosines[within].mean(), 1 - cosines[~same].mean()]
     if nmi:
-        figures.append(torch.tensor(_nmi(embeddings, labels)))
+        classes = np.unique(labels.numpy(), return_inverse=True)[1]
+        clusters = cluster(embeddings.numpy(), int(classes.max()) + 1)
+        figures.append(torch.tensor(normalized_mutual_information(clusters, classes)))
     return torch.stack(figures).float()
-
-
-def _nmi(embeddings: Tensor, labels: Tensor) -> float:
-    classes = np.unique(labels.numpy(), return_inverse=True)[1]
-    clusters = cluster(embeddings.numpy(), int(classes.max()) + 1)
-    return normalized_mutual_information(clusters, classes)
 
 
 class History(nn.Module):
@@ -292,11 +288,6 @@ class History(nn.Module):
     def size(self) -> int:
         """The length of `summary`."""
         return int(self.values.shape[1]) * (KEPT + len(WINDOWS))
-
-    @property
-    def last(self) -> Tensor:
-        """The newest figures (f,)."""
-        return self.values[-1]
 
     def add(self, figures: Tensor) -> None:
         """Put new figures (f,) last."""
@@ -332,7 +323,7 @@ class Policy(nn.Module):
 class ProximalPolicy(nn.Module):
     """A policy that draws one action a bin, and one step of PPO (arXiv:1707.06347) a transition.
 
-    The target of the value is r + `discount` V(s'), its distance from V(s) the advantage: the code
+    The target of the value is r + 0.99 V(s'), its distance from V(s) the advantage: the code
     of arXiv:2003.11113 sets the raw metric as the target, which does not fit the reward that the
     advantage is made of. Actions are drawn from the old policy, whose probability stands below the
     ratio of PPO; it is copied from the new one after every `refresh` steps. Ratios are clipped bin
@@ -351,11 +342,9 @@ class ProximalPolicy(nn.Module):
         *,
         learning_rate: float,
         refresh: int,
-        discount: float = 0.99,
-        clip: float = 0.2,
     ) -> None:
         super().__init__()
-        self.refresh, self.discount, self.clip = refresh, discount, clip
+        self.refresh = refresh
         self.policy = Policy(state_size, bins, actions)
         self.old = deepcopy(self.policy).requires_grad_(False)
         self.optimizer = torch.optim.Adam(self.policy.parameters(), lr=learning_rate)
@@ -373,10 +362,10 @@ class ProximalPolicy(nn.Module):
     def learn(self, reward: float, state: Tensor) -> None:
         """One step from the reward of the last action and the state that it led to."""
         with torch.no_grad():
-            target = reward + self.discount * self.policy(state)[1]
+            target = reward + DISCOUNT * self.policy(state)[1]
         value = self.policy(self.state)[1]
         advantage = (target - value).detach()
-        loss = -surrogate(self.ratio(), advantage, self.clip).mean()
+        loss = -surrogate(self.ratio(), advantage, CLIP).mean()
         loss = loss + 0.5 * (value - target).square()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()

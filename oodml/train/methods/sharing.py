@@ -7,10 +7,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from oodml.runs.spec import RunSpec
+from oodml.train.methods.parts.over_pairs import check_takes_pairs
 from oodml.train.methods.parts.several_heads import (
     SharedByClasses,
     TwoHeads,
-    check_takes_triplets,
 )
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import Batch
@@ -54,7 +54,7 @@ class Sharing(TwoHeads):
     ) -> None:
         size = model.embedding_dim
         criterion = base.criterion(num_classes, size)
-        check_takes_triplets("sharing", base.name, criterion)
+        check_takes_pairs("sharing", base.name, criterion)
         shared = base.criterion(num_classes, size)
         super().__init__(
             spec,

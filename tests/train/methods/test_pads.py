@@ -193,7 +193,7 @@ def test_the_history_gives_the_last_20_and_the_running_means() -> None:
     assert len(history.summary()) == history.size == 48
     assert summary[:20, 0].tolist() == list(range(20, 40))
     assert summary[20:, 0].tolist() == [38.5, 35.5, 31.5, 23.5]
-    assert history.last.tolist() == [39.0, -1.0]
+    assert history.values[-1].tolist() == [39.0, -1.0]
 
 
 def proximal(**own: Any) -> ProximalPolicy:

@@ -96,7 +96,7 @@ def test_a_run_resumes_with_its_clusters_its_queue_and_its_slow_copy(
 
 @pytest.mark.parametrize("method", ["sharing", "diva"])
 def test_a_base_without_triplets_is_refused(method: str) -> None:
-    with pytest.raises(UsageError, match="base=arcface takes no triplets"):
+    with pytest.raises(UsageError, match="base=arcface"):
         make(method, base="arcface")
     for base in ("triplet", "contrastive", "multi_similarity", "r_margin"):
         make(method, base=base)

@@ -257,11 +257,3 @@ class AcrossClasses(TripletMiner):
         logits = self.weighted.log_weights(distances[anchors], embeddings.shape[1])
         weights = functional.softmax(logits.masked_fill(~allowed, -torch.inf), dim=1)
         return anchors, positives, torch.multinomial(weights, 1).flatten()
-
-
-def check_takes_triplets(method: str, base: str, criterion: Criterion) -> None:
-    """Raise `UsageError` naming a base whose loss takes no tuples that a method chose."""
-    if not criterion.takes_pairs:
-        raise UsageError(
-            f"{method}: base={base} takes no triplets; give a loss over triplets, such as margin."
-        )

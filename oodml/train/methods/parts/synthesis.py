@@ -1,4 +1,4 @@
-"""Synthetic negatives: which samples they are made of, where they lie, and who judges them."""
+"""Synthetic negatives: which samples they are made of, and what judges them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from oodml.errors import UsageError
 from oodml.train.objective import Criterion
 
 
@@ -51,12 +50,3 @@ def loss_on(
     tuples = (triplets.anchors, triplets.positives, triplets.anchors, places)
     value: Tensor = criterion(vectors, of_all, tuples)
     return value
-
-
-def check_base(criterion: Criterion, method: str, base: str) -> None:
-    """Raise `UsageError` for a base loss that takes no tuples that a method chose."""
-    if not criterion.takes_pairs:
-        raise UsageError(
-            f"{method}: base={base} does not judge pairs that it is given; give a loss over "
-            "pairs or triplets, such as n_pair or triplet."
-        )
