@@ -30,10 +30,10 @@ VIEWS = ("trajectory", "projection", "composition", "moves")
 @click.option("--view", type=click.Choice(VIEWS), default="trajectory", show_default=True,
               help="FID along the walk; class means in a plane; groups per side; moved classes "
                    "as images.")  # fmt: skip
-@click.option("--projection", type=click.Choice(["pca", "umap"]), default="pca",
-              show_default=True, help="How class means come into the plane.")  # fmt: skip
-@click.option("--most", type=click.IntRange(1), default=12, show_default=True,
-              help="Images a strip of moved classes.")  # fmt: skip
+@click.option("--projection", type=click.Choice(["pca", "umap"]),
+              help="How class means come into the plane  [default: pca]")  # fmt: skip
+@click.option("--most", type=click.IntRange(1),
+              help="Images a strip of moved classes  [default: 12]")  # fmt: skip
 @click.option("--data", help="SOURCE of the ladder's data  [default: as the ladder remembers]")
 @data_options
 @machine_options
@@ -41,8 +41,8 @@ def plot(
     ladder: Path,
     output: Path,
     view: str,
-    projection: str,
-    most: int,
+    projection: str | None,
+    most: int | None,
     data: str | None,
     **options: Any,
 ) -> None:
@@ -53,16 +53,20 @@ def plot(
 
     if output.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise UsageError(f"{output}: a chart's name ends in .png, .svg or .pdf.")
+    if projection is not None and view != "projection":
+        raise UsageError(f"--projection says nothing about {view}; add --view projection.")
+    if most is not None and view != "moves":
+        raise UsageError(f"--most says nothing about {view}; add --view moves.")
     built = Ladder.load(ladder)
     if view == "trajectory":
         plot_trajectory(built, output)
     elif view == "projection":
         features, _ = open_for_ladder(built, data, images=False, **options)
-        plot_projection(built, features, output, projection=projection)
+        plot_projection(built, features, output, projection=projection or "pca")
     elif view == "composition":
         plot_composition(built, _groups(built, data, options), output)
     else:
-        plot_moves(built, _images(built, data, options), output, most=most)
+        plot_moves(built, _images(built, data, options), output, most=most or 12)
     echo(f"written to {output}")
 
 

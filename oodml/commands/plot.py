@@ -53,15 +53,13 @@ _LOG = logging.getLogger("oodml")
 @click.option(
     "--coefficient",
     type=click.Choice(["spearman", "pearson"]),
-    default="spearman",
-    show_default=True,
-    help="Correlation that --view geometry shows.",
+    help="Correlation that --view geometry shows  [default: spearman]",
 )
 @published_option
 @click.option(
     "--pair-weights", is_flag=True, help="How each loss weighs pairs, against their similarity."
 )
-@click.option("--rung", type=int, default=0, show_default=True, help="Rung of --pair-weights.")
+@click.option("--rung", type=int, help="Rung of --pair-weights  [default: 0]")
 @click.option(
     "-o",
     "--output",
@@ -74,30 +72,49 @@ def plot_command(
     metric: str,
     view: str,
     x: str | None,
-    coefficient: str,
+    coefficient: str | None,
     published: str | None,
     pair_weights: bool,
-    rung: int,
+    rung: int | None,
     output: tuple[Path, ...],
 ) -> None:
     """Draw METRIC against FID, one line per method, or another view of the runs of DIRECTORY."""
     if directory is None and published is None:
         raise UsageError("nothing to draw: name a DIRECTORY of runs, or --published NAME.")
-    paths = output or _default_paths(
-        directory, metric, "pair-weights" if pair_weights else view, published
-    )
+    shown = "pair-weights" if pair_weights else view
+    _check_options(shown, published, {"x": x, "coefficient": coefficient, "rung": rung})
+    paths = output or _default_paths(directory, metric, shown, published)
     check_charts(paths)
     check_published_metric(published, metric)
     if pair_weights:
-        draw = _pair_chart(directory, rung)
+        draw = _pair_chart(directory, rung or 0)
     elif directory is None:
         draw = published_chart(published or "", view, x or "fid")
     else:
         ladder, records = open_results(directory)
-        draw = _own_chart(ladder, records, metric, view, x, published, coefficient)
+        draw = _own_chart(ladder, records, metric, view, x, published, coefficient or "spearman")
     for path in paths:
         draw(path)
         echo(f"written to {path}")
+
+
+# The views that take each option; others refuse it.
+_TAKEN_BY = {
+    "x": ("curves", "deviation", "few-shot"),
+    "coefficient": ("geometry",),
+    "rung": ("pair-weights",),
+}
+
+
+def _check_options(shown: str, published: str | None, given: dict[str, Any]) -> None:
+    for name, value in given.items():
+        if value is not None and shown not in _TAKEN_BY[name]:
+            raise UsageError(
+                f"--{name} says nothing about {shown}; leave it out, or draw "
+                f"{' or '.join(_TAKEN_BY[name])}."
+            )
+    if published is not None and shown == "pair-weights":
+        raise UsageError("the published study came without pair weights; leave --published out.")
 
 
 def _default_paths(

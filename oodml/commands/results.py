@@ -78,6 +78,11 @@ def print_table(ladder: Ladder, records: list[RunRecord], metric: str, table_for
     from oodml.eval.statistics.scores import score_methods
 
     rows = summarize(records, ladder, metric)
+    if not rows:
+        raise DataError(
+            f"none of {len(records)} runs is on the rungs of this ladder; give the directory of "
+            "its own runs."
+        )
     scores = {score.method: score for score in score_methods(rows, ladder)}
     if table_format in ("csv", "json"):
         echo(long_table(rows).render(table_format), exact=True)

@@ -238,6 +238,34 @@ def test_older_runs_have_no_geometry_and_no_episodes(
     one_line(oodml("plot", tmp_path, "--view", "few-shot"), 1, "--few-shot")
 
 
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        (("--rung", "1"), "--rung"),
+        (("--coefficient", "pearson"), "--coefficient"),
+        (("--view", "geometry", "--x", "scaled"), "--x"),
+        (("--pair-weights", "--x", "scaled"), "--x"),
+    ],
+)
+def test_an_option_that_a_chart_would_ignore_is_refused(
+    runs: Path, tmp_path: Path, given: tuple[str, ...], named: str
+) -> None:
+    one_line(oodml("plot", runs, *given, "-o", tmp_path / "a.png"), 2, named)
+    assert not list(tmp_path.iterdir())
+
+
+def test_runs_of_another_ladder_are_no_empty_table(ladder: Ladder, tmp_path: Path) -> None:
+    replace(ladder, rungs=ladder.rungs[1:], rung_steps=ladder.rung_steps[1:]).save(
+        tmp_path / "ladder.json"
+    )
+    store = Store(tmp_path)
+    for record in records_of(ladder):
+        if record.spec.data.split == ladder.rungs[0].id:
+            store.finish(record)
+    for metric in ("recall_at_1", "nonsense"):
+        one_line(oodml("table", tmp_path, "--metric", metric), 1, "rungs of this ladder")
+
+
 def test_analysis_holds_both_coefficients(runs: Path) -> None:
     text = oodml("analyze", runs, "--coefficient", "pearson").output
     assert "Pearson correlation" in text and "alignment" in text
