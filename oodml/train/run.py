@@ -1,4 +1,4 @@
-"""train: one run, from its spec to its record."""
+"""One run, from its spec to its record."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def train_member(
     directory: Path,
     tracker: Curves | None = None,
 ) -> Trained:
-    """One model of a run, trained in `directory`, or resumed there; `tracker` hears its epochs."""
+    """One model of a run, trained in `directory`, or resumed there; `tracker` gets its epochs."""
     way = get_method(spec.method.name).training if spec.model.train != "none" else "none"
     if way == "none":
         return Trained(as_they_are, {})

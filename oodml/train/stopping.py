@@ -1,4 +1,4 @@
-"""Stop requests: a run that is asked to stop keeps its state first."""
+"""Stop requests: a run that is asked to stop writes a checkpoint first."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class StoppedError(OodmlError):
 
 
 def request_stop() -> None:
-    """Ask the run that this process does to stop after its present step."""
+    """Ask the run of this process to stop after the current step."""
     _requested.set()
 
 
 def stop_requested() -> bool:
-    """Whether somebody asked for it."""
+    """Whether a stop was asked for."""
     return _requested.is_set()
 
 
@@ -33,18 +33,18 @@ def stopping_on_signals(
 ) -> Iterator[None]:
     """Ctrl-C and SIGTERM ask for a stop; a second one ends the process where it stands.
 
-    Only the main thread may hear signals; elsewhere nothing changes.
+    Python handles signals in the main thread only; elsewhere nothing changes.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def hear(number: int, frame: FrameType | None) -> None:
+    def handle(number: int, frame: FrameType | None) -> None:
         if stop_requested():
             raise KeyboardInterrupt
         request_stop()
 
-    before = {number: signal.signal(number, hear) for number in numbers}
+    before = {number: signal.signal(number, handle) for number in numbers}
     try:
         yield
     finally:

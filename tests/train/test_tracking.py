@@ -29,11 +29,12 @@ from oodml.train.build import Resources
 from oodml.train.plan import plan
 from oodml.train.run import train_run
 from oodml.train.stopping import StoppedError
-from oodml.train.tracking import check_tracker, seam
+from oodml.train.tracking import check_tracker
 from oodml.train.tracking import mlflow as on_mlflow
 from oodml.train.tracking import tensorboard as on_tensorboard
+from oodml.train.tracking import tracker as tracker_module
 from oodml.train.tracking import wandb as on_wandb
-from oodml.train.tracking.naming import TrackedRun, epoch_figures, tracked_run
+from oodml.train.tracking.tracker import TrackedRun, epoch_figures, tracked_run
 
 SETTINGS = {"steps": 20, "epoch_steps": 5, "batch_size": 24, "embedding_dim": 8}
 Train = Callable[..., RunRecord]
@@ -56,7 +57,7 @@ def trained(ladder: Ladder, features: Features, tmp_path: Path) -> Train:
 
 @pytest.fixture(autouse=True)
 def all_trackers_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seam, "_away", set())
+    monkeypatch.setattr(tracker_module, "_away", set())
 
 
 def folder_of(spec: RunSpec, ladder: Ladder, store: Path) -> Path:
@@ -81,7 +82,7 @@ def test_an_unknown_tracker_gets_the_closest_name(spec: RunSpec, trained: Train)
 def test_a_package_that_is_not_installed_names_the_extra(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(seam, "TRACKERS", ("no_such_tracker",))
+    monkeypatch.setattr(tracker_module, "TRACKERS", ("no_such_tracker",))
     with pytest.raises(UsageError, match=r"pip install 'oodml\[track\]'"):
         check_tracker("no_such_tracker")
     (tmp_path / "no_such_tracker").mkdir()
@@ -271,7 +272,7 @@ def test_a_run_is_closed_whatever_ends_it(
 def test_only_the_first_rank_tracks(
     spec: RunSpec, trained: Train, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(seam, "rank", lambda: 1)
+    monkeypatch.setattr(tracker_module, "rank", lambda: 1)
     trained(spec)
     assert not recorder.heard
 

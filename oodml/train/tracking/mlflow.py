@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from oodml.files import locked
-from oodml.train.tracking.naming import PROJECT, TrackedRun, epoch_figures
+from oodml.train.tracking.tracker import PROJECT, TrackedRun, epoch_figures
 
 TAG = "oodml_run"
 # What the oldest servers in use accept; longer values end a run there.

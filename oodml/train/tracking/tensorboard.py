@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from oodml.train.tracking.naming import TrackedRun, epoch_figures
+from oodml.train.tracking.tracker import TrackedRun, epoch_figures
 
 
 def begin(run: TrackedRun) -> Board:

@@ -6,7 +6,7 @@ import os
 from importlib import import_module
 from typing import Any
 
-from oodml.train.tracking.naming import PROJECT, TrackedRun, epoch_figures
+from oodml.train.tracking.tracker import PROJECT, TrackedRun, epoch_figures
 
 # A server that does not answer for longer is taken as away.
 INIT_SECONDS = 30
