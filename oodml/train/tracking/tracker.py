@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -189,7 +189,7 @@ def tracked_run(spec: RunSpec, split: Split, directory: Path) -> TrackedRun:
     """How a run is named; its `directory` is the store's where the run lies in a store."""
     label = re.sub(r"[^\w.,=+()-]+", "_", spec.label)[:_LABEL]
     name = f"{label}-{_shift_name(split)}-seed{spec.seed}-{spec.id}"
-    return TrackedRun(spec.id, name, spec.label, _flat(asdict(spec)), _home(spec, directory))
+    return TrackedRun(spec.id, name, spec.label, _flat(spec.settings()), _home(spec, directory))
 
 
 def _shift_name(split: Split) -> str:
