@@ -17,7 +17,7 @@ class DataError(OodmlError):
 
 
 class UsageError(OodmlError):
-    """The call cannot be carried out as it was typed: names, options, ranges. Exit code 2."""
+    """The call is not valid as it was typed: names, options, ranges. Exit code 2."""
 
     exit_code = 2
 

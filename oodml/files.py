@@ -105,7 +105,7 @@ def file_sha256(path: str | Path) -> str:
 
 
 def read_file(path: str | Path) -> bytes:
-    """The bytes of a file; `DataError` for a device, which has no end, or a pipe that lies there.
+    """The bytes of a file; `DataError` for a device, which has no end, or a named pipe.
 
     A pipe of the shell, as in `oodml ladder show <(zcat ladder.json.gz)`, is read.
     """

@@ -17,7 +17,7 @@ from oodml.commands.options import FOLDER
     help="Folder to put it into  [default: $OODML_DATA/NAME or ~/.cache/oodml/collections/NAME]",
 )
 def download_command(name: str, root: Path | None) -> None:
-    """Download a collection, or extract what lies there, and count it.
+    """Download a collection, or extract what was downloaded, and count it.
 
     A download that was cut off goes on where it stopped. `oodml list datasets` gives the names.
     """

@@ -209,7 +209,7 @@ def without_broken(dataset: Dataset, *, progress: bool = False) -> Dataset:
 
 
 def refuse_at_once(error: DataError) -> None:
-    """Raise the error: what every loader does with a fault, unless it is told otherwise."""
+    """Raise the error: the default of every loader."""
     raise error
 
 

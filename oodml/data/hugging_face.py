@@ -83,8 +83,8 @@ def load_hugging_face(
     folder of Parquet files or of images, or a .parquet or .arrow file. The image column is the one
     of the feature `Image`; the label column is the one of the feature `ClassLabel`, else the one
     of text or whole numbers; where several would do, the one called `image` or `label`. Rows
-    without an image or a label are left out and counted aloud. Samples are named by split, row and
-    content. Encoded images are written unchanged, once, below `root`, by default
+    without an image or a label are left out, with a warning that counts them. Samples are named by
+    split, row and content. Encoded images are written unchanged, once, below `root`, by default
     `$OODML_DATA/hf` or `~/.cache/oodml/collections/hf`, under the hash of their bytes.
 
     Raises `DataError` if the extra `hf` is missing or the data cannot be had or read, `UsageError`

@@ -33,7 +33,7 @@ def read_image(path: str | Path) -> Image.Image:
     """The picture in `path` as an RGB image, decoded to the last pixel.
 
     BMP, GIF, JPEG, PNG, PPM, TIFF and WebP are read, whatever the suffix says. A camera's EXIF
-    rotation is carried out, of an animation or a document the first frame is taken, and other
+    rotation is applied, of an animation or a document the first frame is taken, and other
     modes than RGB become RGB as `to_rgb` says. Up to 100 million pixels are decoded; a larger
     baseline JPEG comes at a half, a quarter or an eighth of its sides. Raises `DataError` naming
     the file if it is missing, truncated, too large or not an image.

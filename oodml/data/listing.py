@@ -91,7 +91,7 @@ class Listing:
         """The files as a Dataset, sorted by class name, then sample name.
 
         `groups` maps class names (as text) to superclasses. Classes whose names are the same text
-        (`as_text`) become one, said aloud. Refuses classes that have a single image.
+        (`as_text`) become one, with a warning. Refuses classes that have a single image.
         """
         class_names, labels = _merged(self.classes, self.labels, source)
         counts = np.bincount(labels, minlength=len(class_names)).tolist()

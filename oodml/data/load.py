@@ -44,7 +44,7 @@ def load_dataset(
 def list_dataset(
     source: str | Path, *, root: str | Path | None = None, progress: bool = False
 ) -> tuple[Dataset, tuple[str, ...]]:
-    """The pool that `source` names as it lies there, and what `load_dataset` refuses it for.
+    """The pool that `source` names as it is, and what `load_dataset` refuses it for.
 
     Classes without images are listed and files that do not exist have size 0. Raises what
     `load_dataset` raises where there is no pool at all: no such folder, no columns, no rows, a

@@ -302,7 +302,7 @@ def what_to_do(collection: Collection, root: Path) -> str:
     if not collection.archives:
         return collection.how_to_get
     if all(is_extracted(archive, root) for archive in collection.archives):
-        return f"Remove what lies there, then type: {command}"
+        return f"Remove what is there, then type: {command}"
     return " ".join(filter(None, [collection.how_to_get, f"Type: {command}"]))
 
 

@@ -169,7 +169,7 @@ def pool(
     """The listed images under `home` as a Dataset; `groups` maps class names to superclasses.
 
     Images without a file have size 0, for which `load_collection` refuses them. Classes of a
-    single image are left out, counted aloud, and those images that are there stand in `skipped`:
+    single image are left out with a warning, and those images that exist stand in `skipped`:
     there is nothing that such a query could find. Raises `DataError` if nothing is listed, if an
     image is listed twice or lies outside `home`, or if a class has no group.
     """
@@ -202,7 +202,7 @@ def _distinct(home: Path, listed: Iterable[Listed]) -> dict[str, Listed]:
     for each in listed:
         parts = [part for part in each.name.split("/") if part not in ("", ".")]
         if not parts or each.name[0] == "/" or ".." in parts or "\0" in each.name:
-            raise DataError(f"{home}: {each.place}: {each.name!r} is no path inside the folder.")
+            raise DataError(f"{home}: {each.place}: {each.name!r} is not a path inside the folder.")
         if not each.class_name.strip():
             raise DataError(f"{home}: {each.place}: the class of {each.name!r} has no name.")
         other = images.setdefault("/".join(parts), each)
@@ -308,5 +308,5 @@ def unfinished(collection: Collection, root: Path) -> str:
                 return f"the extraction of {name} was cut off"
         packed = is_tar(archive) or is_zip(archive)
         if packed and (root / name).is_file() and not is_extracted(archive, root):
-            return f"{name} lies there but is not extracted"
+            return f"{name} exists but is not extracted"
     return ""

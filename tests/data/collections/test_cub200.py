@@ -68,7 +68,7 @@ def test_the_whole_collection_is_asked_for_by_its_name(tmp_path: Path) -> None:
     [
         ("images.txt", "1 a/b.jpg\n2\n", r"images\.txt, line 2: '2' is not 'IMAGE PATH'"),
         ("images.txt", "77 a.jpg\n", r"images\.txt, line 1: image 77 has no class"),
-        ("images.txt", "1 ../../x.jpg\n", "'images/../../x.jpg' is no path inside"),
+        ("images.txt", "1 ../../x.jpg\n", "'images/../../x.jpg' is not a path inside"),
         ("images.txt", "", "name no image"),
         ("images.txt", b"1 \xff\xfe.jpg\n", "not a readable UTF-8 text file"),
         ("classes.txt", "1 002.Crow\n", "'1 002.Crow' is not 'NUMBER NUMBER.NAME'"),

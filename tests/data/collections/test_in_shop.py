@@ -57,7 +57,7 @@ def test_what_lies_there_packed_is_said(tmp_path: Path) -> None:
     packed = pack(tmp_path / "img.zip", IMAGES)
     collection = small("in_shop", 3, 7)
     collection = replace(collection, archives=(archive_of(packed), collection.archives[1]))
-    with pytest.raises(DataError, match=r"img\.zip lies there but is not extracted"):
+    with pytest.raises(DataError, match=r"img\.zip exists but is not extracted"):
         load_collection(collection, tmp_path)
 
 

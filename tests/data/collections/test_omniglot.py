@@ -59,7 +59,7 @@ def test_published_counts_are_demanded(characters, tmp_path):
 
 def test_half_of_it_is_not_taken_for_the_whole(characters, tmp_path):
     pack(tmp_path / "images_background.zip", characters[0])
-    with pytest.raises(DataError, match=r"images_background.zip lies there but is not extracted"):
+    with pytest.raises(DataError, match=r"images_background.zip exists but is not extracted"):
         load_collection(SMALL, tmp_path)
 
 

@@ -72,7 +72,7 @@ def test_every_class_needs_a_group(fruit: Path) -> None:
 
 @pytest.mark.parametrize("name", ["/etc/passwd", "a/../../b", "", "a\0b", ".."])
 def test_a_list_cannot_name_files_outside(fruit: Path, name: str) -> None:
-    with pytest.raises(DataError, match="is no path inside the folder"):
+    with pytest.raises(DataError, match="is not a path inside the folder"):
         pool("fruit", fruit, [Listed("apple", name, "line 1")])
 
 
