@@ -18,7 +18,7 @@ from oodml.eval.retrieval import metrics
 from oodml.eval.retrieval.evaluate import evaluate, metric_names
 from oodml.features.features import Features
 from oodml.splits.ladder import Ladder
-from oodml.train import registry
+from oodml.train import methods, registry
 
 PAGE = Path(__file__).parents[1] / "CONTRIBUTING.md"
 
@@ -59,6 +59,19 @@ def test_the_method_trains(examples: dict[str, Path]) -> None:
     assert loss.item() == pytest.approx((4 * pair[0] + 8 * pair[1]) / 12, rel=1e-5)
     loss.backward()
     assert embeddings.grad is not None and embeddings.grad.abs().sum() > 0
+
+
+def test_the_method_is_found_as_a_file_of_the_package(
+    examples: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "methods").mkdir()
+    examples["A method"].rename(tmp_path / "methods" / "my_pairs.py")
+    monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(tmp_path / "methods")])
+    registry._import_families.cache_clear()
+    entry = registry.get_method("my_pairs")
+    assert entry.family == "my_pairs" and entry.hyperparameters == {"margin": 0.5, "scale": 16.0}
+    assert isinstance(entry.criterion(2, 2, {"margin": 0.3}), torch.nn.Module)
+    registry._import_families.cache_clear()
 
 
 def test_the_metric_is_measured(examples: dict[str, Path], features: Features) -> None:

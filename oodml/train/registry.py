@@ -1,4 +1,4 @@
-"""The registry of methods: one decorated function is all that a loss-only method needs."""
+"""The registry of methods: one decorated class or function is all that a loss needs."""
 
 from __future__ import annotations
 
@@ -193,18 +193,18 @@ def method(
     recipes: Mapping[str, Recipe] | None = None,
     **settings: Any,
 ) -> Callable[[Registered], Registered]:
-    """Register `build(num_classes, embedding_dim, *, hyperparameters...)` under a name.
+    """Register a class or a function under a name.
 
-    `build` returns a `torch.nn.Module` criterion called with (embeddings, labels), or a
-    `Criterion`. A method with hooks of its own is a class of `Objective`, whose `__init__` takes
-    (spec, model, num_classes, *, hyperparameters...), or a function that returns a callable from a
-    spec and a model to an `Objective`. With `training="fit"` `build` returns a function from
-    training features (n, C) and labels (n,) to a module that maps features to embeddings;
-    `training="none"` marks a method without any. `paper` is an arXiv number or a DOI; `settings`
-    are run settings that it prescribes, such as `samples_per_class=2`, and `network` those for
-    training whole networks. `heads` and `needs` are for the table of methods: the heads, and what
-    it asks for beyond a labelled batch. A hyperparameter `base: Base` makes the method work on any
-    other method's loss.
+    A loss is a `torch.nn.Module` whose `__init__` takes (num_classes, embedding_dim, *,
+    hyperparameters...), called with (embeddings, labels), or a `Criterion`, which declares what
+    else it takes; or a function of the same arguments that returns one. A method with hooks of its
+    own is a class of `Objective`, whose `__init__` takes (spec, model, num_classes, *,
+    hyperparameters...). With `training="fit"` a function returns another one from training features
+    (n, C) and labels (n,) to a module that maps features to embeddings; `training="none"` marks a
+    method without any. `paper` is an arXiv number or a DOI; `settings` are run settings that it
+    prescribes, such as `samples_per_class=2`, and `network` those for training whole networks.
+    `heads` and `needs` are for the table of methods: the heads, and what it asks for beyond a
+    labelled batch. A hyperparameter `base: Base` makes the method work on any other method's loss.
 
     >>> @method("margin", paper="arXiv:1706.07567")
     ... def margin(num_classes, embedding_dim, *, margin=0.2, beta=1.2): ...
