@@ -83,3 +83,24 @@ def save_drawing(path: Path, number: int, sample: int) -> None:
 @pytest.fixture(scope="session")
 def drawing() -> Callable[[Path, int, int], None]:
     return save_drawing
+
+
+def published_layout(splits: int = 3, scalars: bool = True) -> dict[int, dict[str, Any]]:
+    """What a published pickle holds, with NumPy strings and floats as there."""
+    names = [np.str_(f"kind {i:02d} Ä") if scalars else f"kind {i:02d} Ä" for i in range(12)]
+    content = {}
+    for number in range(1, splits + 1):
+        train, test = names[number - 1 : 5 + number], names[5 + number :] + names[: number - 1]
+        content[number] = {
+            "train": train,
+            "test": test,
+            "fid": np.float64(8.5 * number),
+            "split_train": train[1:],
+            "split_val": train[:1],
+            "test_episodes": {
+                shots: {e: {name: [f"{i}.jpg" for i in range(shots)] for name in test}
+                        for e in range(2)}
+                for shots in (2, 5)
+            },
+        }  # fmt: skip
+    return content

@@ -205,8 +205,8 @@ def pair(
     the same name in both are left out.
     """
     from oodml.commands.ladder_show import show_ladder
+    from oodml.splits.cross_collection import pair_ladder, pair_pool
     from oodml.splits.ladder import Ladder
-    from oodml.splits.pair import pair_ladder, pair_pool
 
     refuse_to_replace(output, train, test)
     refuse_to_replace(save_features, train, test)

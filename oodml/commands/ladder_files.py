@@ -120,7 +120,7 @@ def export(
 ) -> None:
     """Write LADDER as CSV, as JSON or as a pickle that the authors' loaders read."""
     from oodml.features.features import Features
-    from oodml.splits.export import export_ladder
+    from oodml.splits.exchange import export_ladder
     from oodml.splits.ladder import Ladder
 
     refuse_to_replace(output, ladder, data)

@@ -1,24 +1,28 @@
-"""What goes with a rung: validation classes, folds, and few-shot episodes; drawn, not stored.
+"""What goes with a rung: validation classes, folds and few-shot episodes.
 
-All of it follows from a seed and the split's id, so two machines that share a ladder share every
-episode without a file. Only what came with published splits, and no seed can draw again, is kept.
+They are drawn by a seed and the split's id, so two machines that share a ladder share every episode
+without a file. Those that came with published splits, which no seed draws again, are kept in the
+ladder by sample name and found again in the data.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from oodml.errors import DataError, UsageError
+from oodml.records import checked_value
 from oodml.seeding import generator
-from oodml.splits.ladder import Ladder
-from oodml.splits.published_episodes import Support, is_whole, support_rows
 from oodml.splits.split import Split
+
+if TYPE_CHECKING:
+    from oodml.splits.ladder import Ladder
 
 LOG = logging.getLogger("oodml")
 # A query needs another query of its class to find; with fewer an episode cannot be scored.
@@ -26,6 +30,10 @@ MIN_QUERIES = 2
 SHOTS = (2, 5, 10)
 EPISODES = 10
 Rows = npt.NDArray[np.int64]
+# class -> names of its support images (none: the whole class is support)
+Support = dict[str, tuple[str, ...]]
+# shots -> episode -> support
+Episodes = dict[int, dict[int, Support]]
 
 
 class LabelledSamples(Protocol):
@@ -119,8 +127,8 @@ def few_shot_episodes(
 ) -> tuple[Episode, ...]:
     """The episodes of a split's test classes, by shots, then number.
 
-    In one episode number the support of fewer shots is part of the support of more, so that what
-    more shots bring is not mixed with which samples they are. A draw depends on the seed, the
+    Draws are nested: in one episode the support of fewer shots is part of the support of more, so
+    that more shots differ by their number alone. A draw depends on the seed, the
     split, the number and the class, not on the order of samples (if they have names), nor on
     which other shots were asked for. Raises `UsageError` for shots below 1, `DataError` if no
     class is large enough for some number of shots or a class has no samples.
@@ -164,6 +172,78 @@ def episodes_of(
             split, samples, shots=(count,), episodes=episodes, seed=seed
         )
     return tuple(found)
+
+
+def episodes_to_json(episodes: Episodes) -> dict[str, Any]:
+    """Episodes as JSON has them: numbers as text, names as lists."""
+    return {
+        str(shots): {
+            str(number): {name: list(images) for name, images in support.items()}
+            for number, support in numbered.items()
+        }
+        for shots, numbered in episodes.items()
+    }
+
+
+def episodes_from_json(record: Any) -> Episodes:
+    """The episodes that `episodes_to_json` wrote; raises `DataError` for another layout."""
+    layout = dict[str, dict[str, dict[str, tuple[str, ...]]]]
+    checked = checked_value(layout, record, "episodes", "a ladder")
+    return {
+        _number(shots): {_number(number): support for number, support in numbered.items()}
+        for shots, numbered in checked.items()
+    }
+
+
+def check_episodes(episodes: Episodes, test_classes: Sequence[str], rung: int) -> None:
+    """Raise `DataError` if an episode of the rung is empty or names a class of another side."""
+    known = set(test_classes)
+    for shots, numbered in episodes.items():
+        for number, support in numbered.items():
+            if not support or not set(support) <= known:
+                raise DataError(
+                    f"rung {rung}, {shots} shots, episode {number} is empty or has classes "
+                    "outside the test classes."
+                )
+
+
+def renamed_episodes(episodes: Episodes, names: Mapping[str, str]) -> Episodes:
+    """The same episodes with each class under its name in `names`."""
+    return {
+        shots: {
+            number: {names[name]: images for name, images in support.items()}
+            for number, support in numbered.items()
+        }
+        for shots, numbered in episodes.items()
+    }
+
+
+def support_rows(
+    support: Support, rows: Mapping[str, Rows], sample_names: Sequence[str]
+) -> Rows | None:
+    """The ascending sample indices of an episode's support; None if they are not all in the data.
+
+    `rows` holds the sample indices of every test class. Published names carry no folder, so a
+    sample is known by the last part of its name, within its class. All indices are int64 arrays
+    (n,).
+    """
+    found = []
+    for name, images in support.items():
+        own = rows[name].tolist()
+        if images and not sample_names:
+            return None
+        if images:
+            wanted = set(images)
+            own = [row for row in own if PurePosixPath(sample_names[row]).name in wanted]
+            if len(own) != len(wanted):
+                return None
+        found += own
+    return np.array(sorted(found), dtype=np.int64)
+
+
+def is_whole(support: Support) -> bool:
+    """Whether the support is made of whole classes, and the query of all others."""
+    return not any(support.values())
 
 
 def _found(
@@ -226,3 +306,9 @@ def _fold(names: tuple[str, ...], held_out: npt.NDArray[np.int64]) -> Fold:
         tuple(name for i, name in enumerate(names) if i not in chosen),
         tuple(name for i, name in enumerate(names) if i in chosen),
     )
+
+
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+        raise DataError(f"{text[:20]!r} is no number of shots or of an episode.")
+    return int(text)

@@ -1,4 +1,4 @@
-"""Ladders of others: published split files and CSV, matched to the data at hand."""
+"""Import and export: ladders from published split files and CSV, and back."""
 
 from __future__ import annotations
 
@@ -7,25 +7,35 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from oodml.errors import DataError
+import numpy as np
+
+from oodml.errors import DataError, unknown_name
 from oodml.features.features import FeatureSource
 from oodml.fid.class_moments import ClassMoments
 from oodml.fid.shift import measure
 from oodml.fid.side_by_side import each, side_by_side
-from oodml.splits.class_table import read_class_table
-from oodml.splits.episodes import LabelledSamples
+from oodml.splits.episodes import (
+    MIN_QUERIES,
+    SHOTS,
+    Episodes,
+    LabelledSamples,
+    few_shot_episodes,
+    renamed_episodes,
+    validation_of,
+)
+from oodml.splits.formats.csv import read_csv, write_csv
+from oodml.splits.formats.published_pickle import PublishedSplit, read_published, write_published
 from oodml.splits.ladder import Ladder, Step
-from oodml.splits.published import PublishedSplit, read_published
-from oodml.splits.published_episodes import renamed_episodes
 from oodml.splits.settings import BuildSettings
 from oodml.splits.split import Split
 
 if TYPE_CHECKING:
     from oodml.features.features import Features
 
+FORMATS = ("csv", "json", "pickle")
 PUBLISHED_BACKBONE = "ResNet-50, as published"
 
 
@@ -54,7 +64,7 @@ class ClassMatch:
 def read_splits(path: str | Path) -> tuple[PublishedSplit, ...]:
     """The splits in a published pickle or in a CSV with the columns rung, fid, side, class."""
     if Path(path).suffix.lower() == ".csv":
-        return read_class_table(path)
+        return read_csv(path)
     return read_published(path)
 
 
@@ -179,6 +189,52 @@ def remeasured(ladder: Ladder, features: Features, level: str = "class") -> Ladd
     )
 
 
+def export_ladder(
+    ladder: Ladder,
+    path: str | Path,
+    file_format: str,
+    samples: LabelledSamples | None = None,
+    *,
+    seed: int = 0,
+) -> None:
+    """Write the ladder as "json" (its own file), "csv" (a line a class) or "pickle" (published).
+
+    Rungs are numbered from 1 in the last two, as in the published files. Validation classes are
+    those that the ladder came with, else drawn by `seed`. The CSV holds no episodes; the pickle
+    those that the ladder came with, or drawn ones with `samples` that have names. Only the JSON
+    holds what oodml measured besides FID.
+    """
+    if file_format not in FORMATS:
+        raise unknown_name("format", file_format, FORMATS)
+    if file_format == "json":
+        ladder.save(path)
+        return
+    splits = published_splits(ladder, samples, seed=seed)
+    (write_csv if file_format == "csv" else write_published)(splits, path)
+
+
+def published_splits(
+    ladder: Ladder, samples: LabelledSamples | None = None, *, seed: int = 0
+) -> tuple[PublishedSplit, ...]:
+    """The rungs as published splits, with the episodes that they came with.
+
+    Where they came with none, 2, 5 and 10 shots x 10 are drawn if `samples` are given. A class too
+    small for a number of shots is left out of those episodes, and shots that no test class is large
+    enough for are left out altogether.
+    """
+    return tuple(
+        PublishedSplit(
+            number + 1,
+            rung.train_classes,
+            rung.test_classes,
+            rung.fid,
+            validation_of(ladder, number, seed=seed).validation_classes,
+            _episodes(ladder, number, samples, seed),
+        )
+        for number, rung in enumerate(ladder.rungs)
+    )
+
+
 def _trajectory(rungs: Sequence[Split]) -> tuple[Step, ...]:
     """One step per rung: all that is known of how a published ladder came about."""
     steps = [Step("start", rungs[0].fid)]
@@ -208,3 +264,30 @@ def _renamed(names: Iterable[str], matched: Mapping[str, str]) -> tuple[str, ...
 def _letters(name: str) -> str:
     words = re.sub(r"[\W_]+", " ", name.casefold()).split()
     return "".join(words[1:] if len(words) > 1 and re.match(r"\d+\W", name) else words)
+
+
+def _episodes(ladder: Ladder, number: int, samples: LabelledSamples | None, seed: int) -> Episodes:
+    if ladder.episodes and ladder.episodes[number]:
+        return ladder.episodes[number]
+    return {} if samples is None else _drawn(ladder.rungs[number], samples, seed)
+
+
+def _drawn(rung: Split, samples: LabelledSamples, seed: int) -> Episodes:
+    counts = np.bincount(samples.labels, minlength=len(samples.class_names))
+    wanted = set(rung.test_classes)
+    sizes = [n for name, n in zip(samples.class_names, counts, strict=True) if name in wanted]
+    shots = [count for count in SHOTS if max(sizes, default=0) >= count + MIN_QUERIES]
+    content: Episodes = {count: {} for count in shots}
+    for episode in few_shot_episodes(rung, samples, shots=shots, seed=seed) if shots else ():
+        content[episode.shots][episode.number] = _file_names(samples, episode.support.tolist())
+    return content
+
+
+def _file_names(samples: LabelledSamples, rows: list[int]) -> dict[str, tuple[str, ...]]:
+    """Class -> file names without folders, as the published files have them."""
+    named: dict[str, tuple[str, ...]] = {}
+    for row in rows:
+        name = samples.class_names[samples.labels[row]]
+        file_name = PurePosixPath(samples.sample_names[row]).name
+        named[name] = (*named.get(name, ()), file_name)
+    return named

@@ -12,7 +12,7 @@ from oodml.errors import DataError
 from oodml.features.features import FeatureSource
 from oodml.files import digest, read_json, write_json
 from oodml.records import checked_fields
-from oodml.splits.published_episodes import (
+from oodml.splits.episodes import (
     Episodes,
     check_episodes,
     episodes_from_json,
@@ -21,8 +21,7 @@ from oodml.splits.published_episodes import (
 from oodml.splits.settings import BuildSettings
 from oodml.splits.split import Split
 
-# Version 2 has what 1 has, and episodes: a ladder without any is written as it always was.
-SCHEMA, SCHEMA_WITH_EPISODES = 1, 2
+SCHEMA = 3
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ class Ladder:
     def to_json(self) -> dict[str, Any]:
         """A plain dict for a JSON file, with a digest over its content."""
         content = {
-            "schema": SCHEMA_WITH_EPISODES if self.episodes else SCHEMA,
+            "schema": SCHEMA,
             "features": asdict(self.features),
             "source": self.source,
             "class_sizes": dict(self.class_sizes),
@@ -134,13 +133,11 @@ class Ladder:
     def from_json(cls, record: dict[str, Any]) -> Ladder:
         """The ladder that `to_json` gave; every other object raises `DataError`.
 
-        The digest tells a slip of the hand, not a forgery: every value is looked at besides.
+        The digest finds accidental changes, not forgeries, so every value is checked as well.
         """
         schema = record.get("schema")
-        if type(schema) is not int or schema not in (SCHEMA, SCHEMA_WITH_EPISODES):
-            raise DataError(
-                f"ladder schema {schema!r}; this oodml reads {SCHEMA} and {SCHEMA_WITH_EPISODES}."
-            )
+        if type(schema) is not int or schema != SCHEMA:
+            raise DataError(f"ladder schema {schema!r}; this oodml reads {SCHEMA}.")
         content = {key: value for key, value in record.items() if key != "digest"}
         if record.get("digest") != _digest_of(content):
             raise DataError("this ladder was changed after it was written; build it again.")

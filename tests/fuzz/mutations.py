@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from oodml.splits.plain_pickle import read_plain_pickle
+from oodml.splits.formats.plain_pickle import read_plain_pickle
 
 # Values that programs stumble over, of every type that JSON has.
 ODD = (

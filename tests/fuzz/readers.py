@@ -22,10 +22,10 @@ from oodml.files import digest, parse_json
 from oodml.runs.record import RunRecord
 from oodml.runs.spec import RunSpec
 from oodml.runs.store import grid_from_json
-from oodml.splits.class_table import parse_class_table
 from oodml.splits.exchange import imported_ladder
+from oodml.splits.formats.csv import parse_csv
+from oodml.splits.formats.published_pickle import parse_published
 from oodml.splits.ladder import Ladder
-from oodml.splits.published import parse_published
 from oodml.splits.start import parse_sides
 
 
@@ -87,7 +87,7 @@ def table(data: bytes) -> None:
     except UnicodeDecodeError:
         return
     parses: list[Callable[[io.StringIO], Any]] = [
-        lambda lines: imported_ladder(parse_class_table(lines, "input"), "input"),
+        lambda lines: imported_ladder(parse_csv(lines, "input"), "input"),
         lambda lines: parse_sides(lines, "input"),
         lambda lines: parse_labels(lines, Path("input")),
     ]

@@ -17,13 +17,12 @@ from oodml.runs.record import RunRecord
 from oodml.runs.spec import RunSpec
 from oodml.runs.store import Store
 from oodml.splits.build import build_ladder
-from oodml.splits.class_table import write_class_table
-from oodml.splits.exchange import imported_ladder
-from oodml.splits.export import published_splits
+from oodml.splits.exchange import imported_ladder, published_splits
+from oodml.splits.formats.csv import write_csv
+from oodml.splits.formats.plain_pickle import read_plain_pickle
+from oodml.splits.formats.published_pickle import PublishedSplit, write_published
 from oodml.splits.ladder import Ladder
 from oodml.splits.ladder_null import add_null
-from oodml.splits.plain_pickle import read_plain_pickle
-from oodml.splits.published import PublishedSplit, write_published
 
 _SOURCE = FeatureSource("seeds", "0123456789abcdef", "tiny", "0" * 64, "none", "fp32")
 
@@ -38,7 +37,7 @@ def seeds() -> dict[str, list[bytes]]:
         made = Path(folder)
         published = [_shortened(split) for split in published_splits(built, features)]
         write_published(published, made / "published.pkl")
-        write_class_table(published, made / "ladder.csv")
+        write_csv(published, made / "ladder.csv")
         features.save(made / "features.npz")
         _features(2, 3).save(made / "small.npz")
         ladders = [built, imported_ladder(published, "seeds")]

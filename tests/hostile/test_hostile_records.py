@@ -26,7 +26,7 @@ from oodml.runs.claim import ClaimWatch
 from oodml.runs.record import RunRecord
 from oodml.runs.store import Store
 from oodml.splits.build import build_ladder
-from oodml.splits.class_table import read_class_table
+from oodml.splits.formats.csv import read_csv
 from oodml.splits.ladder import Ladder
 from oodml.splits.split import Split
 from oodml.splits.start import read_sides
@@ -366,9 +366,7 @@ def test_tables_with_a_byte_order_mark_and_crlf_are_read(tmp_path: Path) -> None
     sides.write_bytes(b"\xef\xbb\xbfclass,side\r\na,train\r\nb,test\r\n")
     assert read_sides(sides) == Split(("a",), ("b",))
     rungs.write_bytes(b"\xef\xbb\xbfrung,fid,side,class\r\n1,2,train,a\r\n1,2,test,b\r\n")
-    assert [(s.train_classes, s.test_classes) for s in read_class_table(rungs)] == [
-        (("a",), ("b",))
-    ]
+    assert [(s.train_classes, s.test_classes) for s in read_csv(rungs)] == [(("a",), ("b",))]
 
 
 @pytest.mark.parametrize(

@@ -2,67 +2,32 @@ from __future__ import annotations
 
 import os
 import pickle
-import struct
-import tracemalloc
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
+from conftest import published_layout
 
 from oodml.errors import DataError, UsageError
 from oodml.features.features import Features
 from oodml.fid.shift import measure_shift
 from oodml.splits.exchange import (
+    export_ladder,
     imported_ladder,
     match_classes,
     read_splits,
     remeasured,
     with_data,
 )
-from oodml.splits.export import export_ladder
+from oodml.splits.formats.published_pickle import read_published
 from oodml.splits.ladder import Ladder
-from oodml.splits.plain_pickle import read_plain_pickle
-from oodml.splits.published import read_published
 
 HERE = Path(__file__).parents[2]
 
 
-def layout(splits: int = 3, scalars: bool = True) -> dict[int, dict[str, Any]]:
-    """What a published pickle holds, with NumPy strings and floats as there."""
-    names = [np.str_(f"kind {i:02d} Ä") if scalars else f"kind {i:02d} Ä" for i in range(12)]
-    content = {}
-    for number in range(1, splits + 1):
-        train, test = names[number - 1 : 5 + number], names[5 + number :] + names[: number - 1]
-        content[number] = {
-            "train": train,
-            "test": test,
-            "fid": np.float64(8.5 * number),
-            "split_train": train[1:],
-            "split_val": train[:1],
-            "test_episodes": {
-                shots: {e: {name: [f"{i}.jpg" for i in range(shots)] for name in test}
-                        for e in range(2)}
-                for shots in (2, 5)
-            },
-        }  # fmt: skip
-    return content
-
-
-@pytest.mark.parametrize("protocol", range(6))
-@pytest.mark.parametrize("scalars", [True, False])
-def test_plain_pickles_read_as_pickle_reads_them(protocol: int, scalars: bool) -> None:
-    content = layout(scalars=scalars)
-    read = read_plain_pickle(pickle.dumps(content, protocol=protocol))
-    assert read == content
-    assert type(read[1]["train"][0]) is str and type(read[1]["fid"]) is float
-
-
 def test_a_published_pickle_becomes_a_ladder(tmp_path: Path) -> None:
     path = tmp_path / "splits.pkl"
-    path.write_bytes(pickle.dumps(layout(), protocol=3))
+    path.write_bytes(pickle.dumps(published_layout(), protocol=3))
     splits = read_published(path)
     assert splits[0].episodes[5][1][splits[0].test_classes[0]] == tuple(
         f"{i}.jpg" for i in range(5)
@@ -77,166 +42,14 @@ def test_a_published_pickle_becomes_a_ladder(tmp_path: Path) -> None:
     assert Ladder.load(tmp_path / "ladder.json") == ladder
 
 
-class Call:
-    """An object that a naive reader would call `function` for."""
-
-    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
-        self.call = (function, arguments)
-
-    def __reduce__(self) -> Any:
-        return self.call
-
-
-def nested(depth: int) -> bytes:
-    return pickle.PROTO + b"\x02" + b"]" * depth + b"a" * (depth - 1) + b"."
-
-
-HOSTILE = {
-    "os.system": lambda mark: pickle.dumps({1: Call(os.system, f"touch {mark}")}),
-    "eval": lambda mark: pickle.dumps([Call(eval, f"open({str(mark)!r}, 'w')")], protocol=0),
-    "exec in a value": lambda mark: pickle.dumps(
-        {1: {**layout()[1], "fid": Call(exec, f"open({str(mark)!r}, 'w')")}}
-    ),
-    "getattr": lambda mark: pickle.dumps(Call(getattr, Call(__import__, "os"), "system")),
-    "numpy load": lambda mark: pickle.dumps(Call(np.load, str(mark), None, True)),
-    "object array": lambda mark: pickle.dumps(np.array([{}, 1], dtype=object)),
-    "inst opcode": lambda mark: f"(Vtouch {mark}\nios\nsystem\n.".encode(),
-    "obj opcode": lambda mark: f"(cos\nsystem\nS'touch {mark}'\no.".encode(),
-    "newobj": lambda mark: b"\x80\x02cnumpy\ndtype\n)\x81.",
-    "dotted name": lambda mark: b"\x80\x04\x8c\x05numpy\x8c\x0edtype.__init__\x93.",
-    "name from the memo": lambda mark: (
-        b"\x80\x04\x8c\x02os\x94\x8c\x06system\x94h\x00h\x01\x93\x8c\x04true\x85R."
-    ),
-    "persistent id": lambda mark: b"Pabc\n.",
-    "extension": lambda mark: b"\x80\x02\x82\x01.",
-    "build of a dict": lambda mark: b"\x80\x02}}(X\x01\x00\x00\x00aK\x01ub.",
-    "build of a name": lambda mark: b"\x80\x02cnumpy\ndtype\n}b.",
-    "call of a string": lambda mark: b"\x80\x02X\x02\x00\x00\x00os)R.",
-    "call of a scalar type": lambda mark: b"\x80\x02cnumpy\ndtype\nX\x02\x00\x00\x00f8\x85R)R.",
-    "codecs to run": lambda mark: b"\x80\x02c_codecs\ndecode\nX\x01\x00\x00\x00a\x85R.",
-    "object scalar": lambda mark: (
-        b"\x80\x03cnumpy.core.multiarray\nscalar\ncnumpy\ndtype\nX\x02\x00\x00\x00O8\x85R"
-        b"C\x02N.\x86R."
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_pickles_are_refused_before_they_run(name: str, tmp_path: Path) -> None:
-    mark = tmp_path / "mark"
-    with pytest.raises(DataError, match="refused before anything in it ran"):
-        read_plain_pickle(HOSTILE[name](mark))
-    assert not mark.exists()
-
-
-@pytest.mark.parametrize(
-    ("name", "instruction"),
-    [
-        ("inst opcode", "INST"),
-        ("newobj", "NEWOBJ"),
-        ("persistent id", "PERSID"),
-        ("extension", "EXT1"),
-    ],
-)
-def test_instructions_that_run_code_are_named(name: str, instruction: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=f"the instruction {instruction}, which may run code"):
-        read_plain_pickle(HOSTILE[name](tmp_path / "mark"))
-
-
-def test_the_hostile_pickles_would_run_elsewhere(tmp_path: Path) -> None:
-    for name in ("os.system", "eval", "inst opcode", "exec in a value"):
-        mark = tmp_path / name.replace(" ", "-").replace(".", "-")
-        pickle.loads(HOSTILE[name](mark))
-        assert mark.exists(), name
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"\x80\x02r\xff\xff\xff\x7f.",  # a memo index of 2**31
-        b"\x80\x04\x8e" + struct.pack("<Q", 2**40) + b"x.",  # bytes of a terabyte
-        b"\x80\x02\x8b" + struct.pack("<i", 2**31 - 1) + b"\x01.",  # an integer of 2 GiB
-        b"\x80\x04\x95" + struct.pack("<Q", 2**60) + b"N.",  # a frame of an exabyte
-        b"\x80\x02X" + struct.pack("<I", 2**32 - 1) + b"a.",
-        b"\x80\x03cnumpy\ndtype\nX\x0b\x00\x00\x00U2000000000\x85R.",
-    ],
-)
-def test_giant_lengths_take_no_memory(data: bytes) -> None:
-    tracemalloc.start()
-    try:
-        value = read_plain_pickle(data)
-    except DataError:
-        value = None
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak < 2**20
-    assert not isinstance(value, dict)
-
-
-def test_every_truncation_is_one_clear_line(tmp_path: Path) -> None:
-    data = pickle.dumps(layout(1), protocol=3)
-    path = tmp_path / "cut.pkl"
-    for length in [0, 1, 2, 3, *range(5, len(data) - 1, len(data) // 60)]:
-        path.write_bytes(data[:length])
-        with pytest.raises(DataError, match=r"cut\.pkl"):
-            read_published(path)
-
-
-def test_deep_nesting_and_repetition_end(tmp_path: Path) -> None:
-    path = tmp_path / "deep.pkl"
-    path.write_bytes(nested(200_000))
-    with pytest.raises(DataError, match="holds no splits"):
-        read_published(path)
-    support = {f"class {i}": ["a"] * 300 for i in range(300)}
-    bomb = dict.fromkeys(range(300), dict.fromkeys(range(300), support))
-    split = {**layout(1, scalars=False)[1], "test_episodes": bomb}
-    path.write_bytes(pickle.dumps({1: split}))
-    with pytest.raises(DataError, match="over and over"):
-        read_published(path)
-
-
-def change(**values: Any) -> Callable[[Any], Any]:
-    return lambda content: content[1].update(values)
-
-
-@pytest.mark.parametrize(
-    ("damage", "words"),
-    [
-        (change(fid="8"), "its FID"),
-        (change(fid=float("nan")), "its FID"),
-        (change(fid=True), "its FID"),
-        (change(train="abc"), "train is no list"),
-        (change(test=[1, 2]), "test is no list"),
-        (change(extra=1), "unknown key 'extra'"),
-        (change(split_val=["no class"]), "split_train and split_val"),
-        (change(test_episodes=[1]), "test_episodes"),
-        (change(test_episodes={2: {0: {"a": [3]}}}), "an episode"),
-        (change(test_episodes={2: {0: 5}}), "an episode"),
-        (lambda content: content.update(a=content.pop(1)), "its key is no number"),
-        (lambda content: content.clear(), "holds no splits"),
-        (lambda content: content[1].pop("test"), "with 'train', 'test'"),
-    ],
-)
-def test_another_layout_is_refused_by_name(
-    damage: Callable[[Any], Any], words: str, tmp_path: Path
-) -> None:
-    content = layout()
-    damage(content)
-    path = tmp_path / "splits.pkl"
-    path.write_bytes(pickle.dumps(content))
-    with pytest.raises(DataError, match=words) as error:
-        read_published(path)
-    assert "splits.pkl" in str(error.value)
-
-
 def test_falling_fids_and_shared_classes_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "splits.pkl"
-    content = layout()
+    content = published_layout()
     content[2]["fid"] = 99.0
     path.write_bytes(pickle.dumps(content))
     with pytest.raises(DataError, match=r"2: 99, 3: 25.5"):
         imported_ladder(read_published(path), "kinds")
-    content = layout()
+    content = published_layout()
     content[1]["test"] = content[1]["test"] + content[1]["train"][:1]
     path.write_bytes(pickle.dumps(content))
     with pytest.raises(DataError, match="both sides"):
@@ -335,24 +148,6 @@ def test_the_exported_pickle_has_the_published_layout(
     assert sorted(two) == sorted(split["test"])
     assert all(len(five[name]) == 5 and set(two[name]) < set(five[name]) for name in two)
     assert "/" not in two[split["test"][0]][0]
-
-
-@pytest.mark.parametrize(
-    ("lines", "words"),
-    [
-        (["rung,fid,side"], "first line must be rung,fid,side,class"),
-        (["rung,fid,side,class", "1,2,train"], "line 2 is not of the form"),
-        (["rung,fid,side,class", "1,x,train,a"], "line 2 is not of the form"),
-        (["rung,fid,side,class", "1,2,trian,a"], "line 2: side must be"),
-        (["rung,fid,side,class", "1,nan,train,a"], "FID a finite number"),
-        (["rung,fid,side,class", "1,2,train,a", "1,3,test,b"], "line 3: rung 1 has two FIDs"),
-    ],
-)
-def test_a_wrong_csv_is_refused_by_line(lines: list[str], words: str, tmp_path: Path) -> None:
-    path = tmp_path / "splits.csv"
-    path.write_text("\n".join(lines))
-    with pytest.raises(DataError, match=words):
-        read_splits(path)
 
 
 def published_cars() -> Path:

@@ -13,7 +13,7 @@ from conftest import make_features
 from oodml.errors import DataError, UsageError
 from oodml.features.features import Features
 from oodml.splits.build import build_ladder, rebuild_ladder
-from oodml.splits.class_table import parse_class_table
+from oodml.splits.formats.csv import parse_csv
 from oodml.splits.ladder import Ladder
 from oodml.splits.ladder_null import add_null
 from oodml.splits.split import Split
@@ -59,7 +59,7 @@ REQUESTS: dict[str, tuple[Callable[[Ladder, Features], object], type[Exception],
         UsageError, "fraction 1.0",
     ),
     "no distance": (lambda *_: UNMEASURED.fid, DataError, "carries no measured shift"),
-    "no table": (lambda *_: parse_class_table(["a,b"], "x.csv"), DataError, "x.csv: the first"),
+    "no table": (lambda *_: parse_csv(["a,b"], "x.csv"), DataError, "x.csv: the first"),
 }  # fmt: skip
 
 

@@ -15,11 +15,10 @@ from oodml.errors import DataError, UsageError
 from oodml.features.features import Features
 from oodml.fid.frechet import frechet_distance
 from oodml.splits.build import build_ladder, rebuild_ladder
-from oodml.splits.exchange import imported_ladder, remeasured
-from oodml.splits.export import published_splits
+from oodml.splits.cross_collection import pair_ladder
+from oodml.splits.exchange import imported_ladder, published_splits, remeasured
 from oodml.splits.ladder import Ladder
 from oodml.splits.ladder_null import add_null
-from oodml.splits.pair import pair_ladder
 from oodml.splits.rungs import choose_nearest, choose_steps
 from oodml.splits.split import Split, random_split
 from oodml.splits.start import read_start

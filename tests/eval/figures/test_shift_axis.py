@@ -8,7 +8,7 @@ from oodml.eval.statistics.curves import SummaryRow
 from oodml.eval.statistics.published import published_study
 from oodml.splits.build import build_ladder
 from oodml.splits.exchange import imported_ladder
-from oodml.splits.published import PublishedSplit
+from oodml.splits.formats.published_pickle import PublishedSplit
 
 ROW = SummaryRow("m", 2, "s", 5.0, 1, 0.5, None, None, (0.5,), (0,))
 

@@ -10,14 +10,14 @@ from pathlib import Path
 
 from oodml.errors import DataError
 from oodml.files import atomic_write
-from oodml.splits.published import PublishedSplit
+from oodml.splits.formats.published_pickle import PublishedSplit
 
 COLUMNS = ("rung", "fid", "side", "class")
 # "validation" classes are train classes too; they are written once, under this side.
 SIDES = ("train", "validation", "test")
 
 
-def write_class_table(splits: Sequence[PublishedSplit], path: str | Path) -> None:
+def write_csv(splits: Sequence[PublishedSplit], path: str | Path) -> None:
     """Write splits as CSV with the columns rung, fid, side (train, validation, test), class."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -31,16 +31,16 @@ def write_class_table(splits: Sequence[PublishedSplit], path: str | Path) -> Non
         file.write(text.getvalue().encode(errors="surrogateescape"))
 
 
-def read_class_table(path: str | Path) -> tuple[PublishedSplit, ...]:
-    """The splits that `write_class_table` wrote, by rung; `DataError` naming a wrong line."""
+def read_csv(path: str | Path) -> tuple[PublishedSplit, ...]:
+    """The splits that `write_csv` wrote, by rung; `DataError` naming a wrong line."""
     try:
         with Path(path).open(encoding="utf-8-sig", newline="") as file:
-            return parse_class_table(file, path)
+            return parse_csv(file, path)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} is not a readable CSV file ({error}).") from None
 
 
-def parse_class_table(text: Iterable[str], path: object) -> tuple[PublishedSplit, ...]:
+def parse_csv(text: Iterable[str], path: object) -> tuple[PublishedSplit, ...]:
     """The splits in the lines of such a CSV; `path` names it in errors. Raises csv.Error too."""
     lines = list(csv.reader(text))
     if not lines or tuple(lines[0]) != COLUMNS:

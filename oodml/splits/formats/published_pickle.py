@@ -11,8 +11,8 @@ from typing import Any
 
 from oodml.errors import DataError
 from oodml.files import atomic_write, read_file
-from oodml.splits.plain_pickle import read_plain_pickle
-from oodml.splits.published_episodes import Episodes, Support, is_whole
+from oodml.splits.episodes import Episodes, Support, is_whole
+from oodml.splits.formats.plain_pickle import read_plain_pickle
 
 _KEYS = {"train", "test", "fid", "split_train", "split_val", "test_episodes"}
 # Protocol 3 is what the published files have; every Python that can run their code reads it.

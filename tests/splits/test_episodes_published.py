@@ -19,8 +19,13 @@ from oodml.errors import DataError
 from oodml.features.features import Features
 from oodml.files import digest
 from oodml.splits.episodes import Episode, episodes_of, few_shot_episodes
-from oodml.splits.exchange import imported_ladder, match_classes, read_splits, with_data
-from oodml.splits.export import export_ladder
+from oodml.splits.exchange import (
+    export_ladder,
+    imported_ladder,
+    match_classes,
+    read_splits,
+    with_data,
+)
 from oodml.splits.ladder import Ladder
 
 
@@ -80,12 +85,6 @@ def test_episodes_survive_the_ladder_file_and_the_way_back(tmp_path: Path, whole
         assert all(
             type(ours[n]) is type(theirs[n]) and len(ours[n]) == len(theirs[n]) for n in ours
         )
-
-
-def test_only_a_ladder_with_episodes_has_the_later_version(ladder: Ladder, tmp_path: Path) -> None:
-    plain, rich = ladder.to_json(), published(tmp_path, data()).to_json()
-    assert (plain["schema"], rich["schema"]) == (1, 2)
-    assert "episodes" not in plain and len(rich["episodes"]) == 3
 
 
 def test_the_published_episodes_are_the_ones_used(tmp_path: Path) -> None:
