@@ -55,6 +55,9 @@ grid_options = together(
     click.option(
         "--keep-embeddings", is_flag=True, help="Keep each run's test embeddings, for galleries."
     ),
+    click.option(
+        "--keep-pair-weights", is_flag=True, help="Keep how each loss weighs pairs in the end."
+    ),
     click.option("--plugin", "plugins", type=FILE, multiple=True, help="File with own methods."),
     data_options,
     machine_options,

@@ -96,6 +96,7 @@ def run_command(
             store,
             plugins=options["plugins"],
             keep_embeddings=kept_of(specs, options),
+            keep_pair_weights=options["keep_pair_weights"],
             **how,
         )
         print_outcome(outcome, store)
@@ -175,6 +176,7 @@ def train_command(ladder: Path, output: Path, rung: int, seed: int, **options: A
         store,
         plugins=options["plugins"],
         keep_embeddings=kept_of(specs, options),
+        keep_pair_weights=options["keep_pair_weights"],
     )
     for spec in specs:
         record = store.record(spec.id)

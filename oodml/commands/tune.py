@@ -78,6 +78,8 @@ def tune_command(
     check_ready(metric)
     if options["keep_embeddings"]:
         raise UsageError("trials keep no embeddings; leave out --keep-embeddings.")
+    if options["keep_pair_weights"]:
+        raise UsageError("trials keep no pair weights; leave out --keep-pair-weights.")
     built = Ladder.load(ladder)
     searches = _searches(built, rung, seed, domains, options)
     say = _teller(table_format)

@@ -41,6 +41,7 @@ class Grid:
     ladder: Ladder
     plugins: Sequence[Path] = ()
     keep_embeddings: Container[str] = ()
+    keep_pair_weights: bool = False
     retries: int = RETRIES
     timeout: float = 0.0
     track: str = ""
@@ -125,6 +126,7 @@ def do_run(spec: RunSpec, grid: Grid, resources: Resources, store: Store) -> Non
                 fold=grid.fold(split) if validated else None,
                 episodes=grid.episodes(split, resources) if spec.few_shot.adapt else None,
                 keep_embeddings=spec.id in grid.keep_embeddings,
+                keep_pair_weights=grid.keep_pair_weights,
                 track=grid.track,
             )
         )

@@ -33,6 +33,7 @@ def run_grid(
     cluster: Cluster | None = None,
     plugins: Sequence[Path] = (),
     keep_embeddings: Container[str] = (),
+    keep_pair_weights: bool = False,
     retries: int = RETRIES,
     timeout: float = 0.0,
     track: str = "",
@@ -47,8 +48,9 @@ def run_grid(
     `timeout`, is this process), "ray" for a `cluster`, "torchrun" for the processes that torchrun
     has started, which do every run together. `plugins` are the files of the user's own methods,
     which every worker reads; `keep_embeddings` holds the ids of runs whose test embeddings are
-    kept in their folders; `track` names a tracker; `on_progress` hears the number of finished
-    runs now and then. Ctrl-C and SIGTERM end the call early with the state of every run kept.
+    kept in their folders, as are the pair weights of every run with `keep_pair_weights`; `track`
+    names a tracker; `on_progress` is called with the number of finished runs now and then. Ctrl-C
+    and SIGTERM end the call early with the state of every run kept.
     Raises `DataError` when the store cannot be written, `UsageError` for a device that is not here.
     """
     if launcher not in LAUNCHERS:
@@ -57,7 +59,9 @@ def run_grid(
     if launcher != "ray":  # whose workers have devices of their own
         usable_device(resources.device)
     store.note_grid(specs)
-    grid = Grid(specs, ladder, plugins, keep_embeddings, retries, timeout, track).started(store)
+    grid = Grid(
+        specs, ladder, plugins, keep_embeddings, keep_pair_weights, retries, timeout, track
+    ).started(store)
     done = store.done_of(spec.id for spec in specs)
     todo = [spec for spec in specs if spec.id not in done]
     report: OnProgress = lambda ended: on_progress and on_progress(len(done) + ended)  # noqa: E731

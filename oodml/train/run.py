@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from oodml.train.data import FeatureSamples, Samples
 
 EMBEDDINGS = "embeddings.npz"
-# Samples whose pairs are looked at: enough for a curve, and a tenth of a second at most.
+# Samples whose pairs are looked at: enough for a curve.
 PAIRS_OF = 64
 log = logging.getLogger("oodml")
 Figures = dict[str, float]
@@ -73,13 +73,15 @@ def train_run(
     fold: Fold | None = None,
     episodes: Sequence[Episode] | None = None,
     keep_embeddings: bool = False,
+    keep_pair_weights: bool = False,
     track: str = "",
 ) -> RunRecord:
     """The finished record of one run: trained (or resumed) and measured on the test classes.
 
     With `spec.measured_on` "validation" it is trained on the split's fitting classes, measured on
     its validation classes, and no test class is read.
-    `directory` takes the run's logs and checkpoints, and the embeddings measured if they are kept.
+    `directory` takes the run's logs and checkpoints, and the embeddings measured and the weights
+    that the loss gives the pairs of one batch in the end if they are kept.
     `fold` holds the rung's own validation classes and `episodes` its few-shot episodes (rows of the
     features that take part), if it came with some. The test classes are read once,
     after the last step. `track` names a tracker, such as "tensorboard", that is told of the run
@@ -91,7 +93,9 @@ def train_run(
     _check(spec, split, resources)
     keep = Path(directory) / EMBEDDINGS if keep_embeddings else None
     with tracked(track, spec, split, Path(directory)) as run:
-        record = _trained(spec, split, resources, Path(directory), fold, episodes, keep, run)
+        record = _trained(
+            spec, split, resources, Path(directory), fold, episodes, keep, keep_pair_weights, run
+        )
         run.finish(record)
     return record
 
@@ -104,6 +108,7 @@ def _trained(
     fold: Fold | None,
     episodes: Sequence[Episode] | None,
     keep: Path | None,
+    keep_pair_weights: bool,
     run: Tracked,
 ) -> RunRecord:
     """What `train_run` returns; the embeddings measured are saved as `keep`."""
@@ -113,7 +118,14 @@ def _trained(
     started = time.monotonic()
     with threads(1 if spec.model.train != "all" else torch.get_num_threads()):
         models = [
-            train_member(spec, member, resources, directory / member.name, run.curves(member.name))
+            train_member(
+                spec,
+                member,
+                resources,
+                directory / member.name,
+                run.curves(member.name),
+                keep_pair_weights=keep_pair_weights,
+            )
             for member in members_of(spec, split, fold)
         ]
         parts = [embedded_classes(spec, measured_on, model.embed, resources) for model in models]
@@ -152,6 +164,8 @@ def train_member(
     resources: Resources,
     directory: Path,
     tracker: Curves | None = None,
+    *,
+    keep_pair_weights: bool = False,
 ) -> Trained:
     """One model of a run, trained in `directory`, or resumed there; `tracker` gets its epochs."""
     way = get_method(spec.method.name).training if spec.model.train != "none" else "none"
@@ -171,7 +185,8 @@ def train_member(
         validate=_validation(spec, member, samples, resources),
         tracker=tracker,
     )
-    _keep_pairs(objective, training, directory)
+    if keep_pair_weights:
+        _keep_pairs(objective, training, directory)
     return Trained(by_objective(objective, device, samples), figures, objective)
 
 
@@ -197,7 +212,7 @@ def _validation(
 
 
 def _keep_pairs(objective: Objective, training: Training, directory: Path) -> None:
-    """Note how the loss weighs the pairs of one batch in the end; a view, not a result."""
+    """Save the weights that the loss gives the pairs of one batch in the end."""
     if type(objective) is not Objective or rank():
         return
     with seeded(training.seed, "pairs"):

@@ -13,6 +13,8 @@ import torch
 from oodml.data import load_dataset
 from oodml.data.dataset import Dataset
 from oodml.errors import DataError
+from oodml.eval.figures.pair_weights import FILE as PAIRS
+from oodml.eval.figures.pair_weights import BinnedWeights
 from oodml.eval.retrieval.evaluate import evaluate
 from oodml.eval.retrieval.geometry import geometry
 from oodml.features.backbones.registry import load_backbone
@@ -59,6 +61,19 @@ def test_kept_embeddings_are_what_was_measured(
     assert kept.source.backbone == f"run {spec.id}"
     assert evaluate(kept) == record.metrics
     assert geometry(kept) == record.geometry["test"]
+
+
+def test_pair_weights_are_kept_on_request_and_change_nothing(
+    features: Features, ladder: Ladder, tmp_path: Path
+) -> None:
+    (spec,) = plan(ladder, ["margin"], [0], rungs=[0], **QUICK)
+    split, resources = ladder.rungs[0], Resources(features)
+    plain = train_run(spec, split, resources, tmp_path / "plain")
+    asked = train_run(spec, split, resources, tmp_path / "asked", keep_pair_weights=True)
+    assert asked.metrics == plain.metrics
+    assert not list((tmp_path / "plain").rglob(PAIRS))
+    (path,) = (tmp_path / "asked").rglob(PAIRS)
+    assert BinnedWeights.load(path).positive
 
 
 def test_a_run_refuses_other_data_and_other_splits(

@@ -95,7 +95,8 @@ def plot_pair_weights(
     """
     if not weights:
         raise DataError(
-            "no run holds pair weights; losses over pairs, triplets and class vectors keep them."
+            "no run holds pair weights; runs of losses over pairs, triplets and class vectors keep "
+            "them where they are asked to."
         )
     with save_figure(path) as save:
         save(_figure(weights, title))
