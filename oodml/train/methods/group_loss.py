@@ -54,25 +54,46 @@ _SOURCE = f"{_CODE}, CUB200-2011"
     network=CUB,
     recipes=_RECIPES,
 )
-def group_loss(
-    num_classes: int,
-    embedding_dim: int,
-    *,
-    anchors: int = 2,
-    temperature: float = 24.0,
-    iterations: int = 1,
-    auxiliary_weight: float = 1.0,
-) -> Criterion:
+class GroupLoss(Criterion):
     """Group Loss: soft labels spread within the batch along the correlation of its samples.
+
+    Cross-entropy of the refined soft labels, plus `auxiliary_weight` times that of a linear
+    classifier over all training classes. `anchors` samples of a class start with their label, the
+    others with the classifier's softmax at a temperature. Anchors are drawn at random in every
+    batch, and leave one sample of each class to be labelled; the reference takes the first.
 
     The reference has no head: it correlates the pooled features, classifies them and retrieves by
     them. Here all three take the head's output as it is, so that embeddings have the size of all
-    other methods', and frozen features are not asked to change. Anchors are drawn at random in
-    every batch, and leave one sample of each class to be labelled; the reference takes the first.
-    It trains the network as a classifier for 10 epochs before, which is left out.
+    other methods', and frozen features are not asked to change. It trains the network as a
+    classifier for 10 epochs before, which is left out.
     """
-    loss = GroupLoss(num_classes, embedding_dim, anchors, temperature, iterations, auxiliary_weight)
-    return Criterion(loss, normalized=False)
+
+    def __init__(
+        self,
+        num_classes: int,
+        embedding_dim: int,
+        *,
+        anchors: int = 2,
+        temperature: float = 24.0,
+        iterations: int = 1,
+        auxiliary_weight: float = 1.0,
+    ) -> None:
+        super().__init__(normalized=False)
+        self.classifier = nn.Linear(embedding_dim, num_classes)
+        self.anchors, self.temperature = anchors, temperature
+        self.iterations, self.auxiliary_weight = iterations, auxiliary_weight
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """The mean loss of a batch of outputs (B, D) of any length."""
+        logits = self.classifier(embeddings)
+        own = functional.one_hot(labels, logits.shape[1]).to(logits.dtype)
+        soft = functional.softmax(logits / self.temperature, dim=1)
+        start = torch.where(drawn_anchors(labels, self.anchors)[:, None], own, soft)
+        refined = replicated(start, correlations(embeddings), self.iterations)
+        value = functional.nll_loss(torch.log(refined + TINY), labels)
+        if not self.auxiliary_weight:
+            return value
+        return value + self.auxiliary_weight * functional.cross_entropy(logits, labels)
 
 
 @method(
@@ -84,64 +105,13 @@ def group_loss(
     recipes=_RECIPES,
     mix=0.5,
 )
-def group_loss_pp(
-    num_classes: int,
-    embedding_dim: int,
-    *,
-    anchors: int = 2,
-    temperature: float = 24.0,
-    iterations: int = 1,
-    auxiliary_weight: float = 1.0,
-) -> Criterion:
+class GroupLossPlusPlus(GroupLoss):
     """Group Loss++: Group Loss in training; mirrored and un-normalised embeddings join retrieval.
 
     With `--mix 0 --no-flip` it is Group Loss to the last bit. The paper's exact mixture of these
     strategies was not found. Re-ranking, one of them, is the user's to ask for with `--rerank`: it
     uses the test images together, which the plain numbers of other methods do not.
     """
-    trained: Criterion = group_loss(
-        num_classes,
-        embedding_dim,
-        anchors=anchors,
-        temperature=temperature,
-        iterations=iterations,
-        auxiliary_weight=auxiliary_weight,
-    )
-    return trained
-
-
-class GroupLoss(nn.Module):
-    """Cross-entropy of refined soft labels, plus `weight` times that of a linear classifier.
-
-    `anchors` samples of a class start with their label, the others with the classifier's softmax
-    at a temperature, over all training classes (arXiv:1912.00385).
-    """
-
-    def __init__(
-        self,
-        num_classes: int,
-        embedding_dim: int,
-        anchors: int,
-        temperature: float,
-        iterations: int,
-        weight: float,
-    ) -> None:
-        super().__init__()
-        self.classifier = nn.Linear(embedding_dim, num_classes)
-        self.anchors, self.temperature = anchors, temperature
-        self.iterations, self.weight = iterations, weight
-
-    def forward(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        """The mean loss of a batch of outputs (B, D) of any length."""
-        logits = self.classifier(outputs)
-        own = functional.one_hot(labels, logits.shape[1]).to(logits.dtype)
-        soft = functional.softmax(logits / self.temperature, dim=1)
-        start = torch.where(drawn_anchors(labels, self.anchors)[:, None], own, soft)
-        refined = replicated(start, correlations(outputs), self.iterations)
-        value = functional.nll_loss(torch.log(refined + TINY), labels)
-        if not self.weight:
-            return value
-        return value + self.weight * functional.cross_entropy(logits, labels)
 
 
 def correlations(vectors: Tensor) -> Tensor:

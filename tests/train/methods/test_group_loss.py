@@ -113,12 +113,12 @@ def test_anchors_are_drawn_in_every_class_and_leave_one_sample() -> None:
 
 def group(**own: Any) -> GroupLoss:
     torch.manual_seed(0)
-    chosen = {"anchors": 2, "temperature": 24.0, "iterations": 1, "weight": 1.0, **own}
+    chosen = {"anchors": 2, "temperature": 24.0, "iterations": 1, "auxiliary_weight": 1.0, **own}
     return GroupLoss(6, DIMENSION, **chosen)
 
 
 def test_without_steps_and_anchors_it_is_softmax_at_a_temperature() -> None:
-    loss = group(anchors=0, iterations=0, weight=0.0, temperature=7.0)
+    loss = group(anchors=0, iterations=0, auxiliary_weight=0.0, temperature=7.0)
     logits = loss.classifier(vectors(12))
     expected = functional.cross_entropy(logits / 7.0, LABELS)
     assert torch.allclose(loss(vectors(12), LABELS), expected, atol=1e-6)
@@ -126,7 +126,7 @@ def test_without_steps_and_anchors_it_is_softmax_at_a_temperature() -> None:
 
 @pytest.mark.parametrize("iterations", [1, 3])
 def test_the_loss_is_that_of_its_formula(iterations: int) -> None:
-    loss, outputs = group(iterations=iterations, weight=0.5, temperature=3.0), vectors(12)
+    loss, outputs = group(iterations=iterations, auxiliary_weight=0.5, temperature=3.0), vectors(12)
     torch.manual_seed(5)
     anchors = drawn_anchors(LABELS, 2).numpy()
     logits = loss.classifier(outputs).detach().double().numpy()
@@ -144,7 +144,7 @@ def test_the_loss_is_that_of_its_formula(iterations: int) -> None:
 
 
 def test_classes_outside_the_batch_take_part() -> None:
-    loss = group(weight=0.0)
+    loss = group(auxiliary_weight=0.0)
     torch.manual_seed(1)
     before = loss(vectors(12), LABELS)
     with torch.no_grad():
@@ -154,7 +154,7 @@ def test_classes_outside_the_batch_take_part() -> None:
 
 
 def test_similarities_alone_move_the_embeddings() -> None:
-    loss = group(weight=0.0)
+    loss = group(auxiliary_weight=0.0)
     torch.nn.init.zeros_(loss.classifier.weight)
     outputs = vectors(12).requires_grad_()
     loss(outputs, LABELS).backward()
