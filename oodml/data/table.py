@@ -55,7 +55,10 @@ class _Rows:
 
 @dataclass
 class _Found:
-    """What the rows say, in arrays: ten million rows must fit into memory."""
+    """What the rows say, in arrays: ten million rows must fit into memory.
+
+    `places` is the very list `names` as long as every file is called as it is written.
+    """
 
     numbers: array[int] = field(default_factory=lambda: array("q"))
     labels: array[int] = field(default_factory=lambda: array("i"))
@@ -65,6 +68,17 @@ class _Found:
     classes: dict[str, int] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
     lost: int = 0
+
+    def __post_init__(self) -> None:
+        self.places = self.names
+
+    def add(self, names: list[str], places: list[str]) -> None:
+        same = all(name is place for name, place in zip(names, places, strict=True))
+        if self.places is self.names and not same:
+            self.places = list(self.names)
+        self.names += names
+        if self.places is not self.names:
+            self.places += places
 
 
 def load_table(
@@ -113,8 +127,7 @@ def _look_up(table: Path, base: Path, rows: _Rows, refuse: Refuse, bar: Any) -> 
             found.missing += lost[: _SHOWN - len(found.missing)]
             found.numbers.extend(number for number, _ in block)
             found.sizes.extend(max(size, 0) for size in sizes)
-            found.places += places
-            found.names += [_name(place, folder) for place in places]
+            found.add([_name(place, folder) for place in places], places)
             found.labels.extend(
                 found.classes.setdefault(values[1], len(found.classes)) for _, values in block
             )
@@ -178,7 +191,6 @@ def _name(place: str, folder: str) -> str:
 
 
 def _listing(table: Path, base: Path, unit: str, found: _Found, refuse: Refuse) -> Listing:
-    same = all(name is place for name, place in zip(found.names, found.places, strict=True))
     twice = repeated(found.names)
     for row in twice:
         place = f"{table}, {unit} {found.numbers[row]}"
@@ -188,7 +200,7 @@ def _listing(table: Path, base: Path, unit: str, found: _Found, refuse: Refuse) 
         list(found.classes),
         np.frombuffer(found.labels, np.intc),
         found.names,
-        found.names if same else found.places,
+        found.places,
         np.frombuffer(found.sizes, np.int64),
     )
     return listing.without(twice) if twice else listing
