@@ -104,7 +104,7 @@ def train(size: str, directory: str) -> None:
     objective = objective_of(spec, training.samples, 50, Resources(pool), 0)
     with (Path(directory) / "steps").open("ab", buffering=0) as file:
 
-        def note(training: Training, batch: Batch, step: int) -> None:
+        def note(training: Training, batch: Batch) -> None:
             file.write(struct.pack("d", time.monotonic()))
 
         objective.after_step = note  # type: ignore[method-assign]

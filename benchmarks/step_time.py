@@ -227,12 +227,12 @@ def bare(objective: Objective, training: Training) -> None:
         for index in objective.loader(training, epoch):
             rows = torch.from_numpy(index)
             views = tuple(values[rows] for _ in range(objective.views))
-            batch = Batch(views, training.labels[rows], rows)
+            batch = Batch(views, training.labels[rows], rows, done, done / STEPS)
             loss = objective.loss(batch)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            objective.after_step(training, batch, done)
+            objective.after_step(training, batch)
             done += 1
             if done == STEPS:
                 return
