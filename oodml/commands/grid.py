@@ -155,7 +155,7 @@ def print_protocol(options: dict[str, Any]) -> None:
     """Say what a published protocol sets, and where we leave it."""
     if not options["preset"]:
         return
-    from oodml.train.presets import get_preset
+    from oodml.train.published import get_preset
 
     preset = get_preset(options["preset"])
     set_to = ", ".join(f"{name} {value}" for name, value in preset.settings.items())

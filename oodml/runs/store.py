@@ -6,7 +6,6 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,17 +77,14 @@ class Store:
         return found
 
     def is_done(self, run_id: str) -> bool:
-        return (self.run_directory(run_id) / "run.json").exists()
+        """Whether a run has its whole record; one that was cut off is written again."""
+        return bool(self.done_of([run_id]))
 
     def done_of(self, run_ids: Iterable[str]) -> dict[str, float]:
         """The finished ones of these runs, and when they ended, in seconds of the file system."""
         runs = str(self.directory / "runs")
-        found = {}
-        for run_id in run_ids:
-            with suppress(FileNotFoundError, NotADirectoryError):
-                path = f"{runs}/{run_id}/run.json"
-                found[run_id] = os.stat(path).st_mtime  # noqa: PTH116 (a Path costs more)
-        return found
+        ended = {run_id: _ended(f"{runs}/{run_id}/run.json") for run_id in run_ids}
+        return {run_id: time for run_id, time in ended.items() if time is not None}
 
     def begun(self) -> list[str]:
         """The ids of all runs that have a folder, in order."""
@@ -197,6 +193,21 @@ class Store:
                 f"{self.directory / name} is a link, and nothing is written through links of a "
                 "store; put the folder itself there."
             )
+
+
+def _ended(path: str) -> float | None:
+    """When a record was written; None if there is none, or not its end.
+
+    Only the last bytes are read, for a grid may have a hundred thousand runs: `write_json` indents
+    every bracket but the outermost ones.
+    """
+    try:
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 (a Path costs more)
+            state = os.fstat(file.fileno())
+            whole = os.pread(file.fileno(), 3, max(0, state.st_size - 3)) == b"\n}\n"
+    except OSError:
+        return None
+    return state.st_mtime if whole else None
 
 
 def grid_from_json(grid: dict[str, Any]) -> dict[str, str]:

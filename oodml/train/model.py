@@ -55,7 +55,8 @@ def trunk(
 
     `pooling` is "default" (the network's own) or one of `POOLINGS`, put in the place of the
     network's own; layers behind it, such as ConvNeXt's last normalisation, stay. With
-    `freeze_batchnorm` statistics and scales of BatchNorm stay as they are, also after `train()`.
+    `freeze_batchnorm` the statistics of BatchNorm stay as they are, also after `train()`; its
+    scales and offsets are trained.
     Raises `UsageError` for an unknown pooling and for networks that pool no feature map
     (transformers of tokens, attention pooling, layers that read positions).
     """
@@ -106,14 +107,15 @@ POOLINGS: dict[str, type[nn.Module]] = {
 
 
 class FrozenBatchNorm(nn.Module):
-    """A backbone whose BatchNorm layers keep their statistics and scales, also in training."""
+    """A backbone whose BatchNorm layers keep their statistics in training.
+
+    Their scales and offsets are trained, as in the published study, which puts these layers into
+    evaluation mode and freezes nothing else.
+    """
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
         self.backbone = backbone
-        for layer in self._layers():
-            for parameter in layer.parameters():
-                parameter.requires_grad_(False)
         self.train(self.training)
 
     def _layers(self) -> list[nn.Module]:

@@ -11,13 +11,11 @@ from oodml.features.features import FeatureSource
 from oodml.runs.spec import RunSpec
 from oodml.splits.ladder import Ladder
 from oodml.train.loop import check_schedule
-from oodml.train.presets import get_preset
+from oodml.train.published import FAMILIES, get_preset
 from oodml.train.registry import get_method, parse_method, prescribed
 from oodml.train.settings import applying, check_scope, check_settings
 
 TRAINED = ("head", "all")
-# Families of data that papers give settings for, by what a collection's name begins with.
-FAMILIES = ("cub200", "cars196", "sop")
 # Fine-tuning whole networks: the shared defaults of arXiv:2002.08473 and arXiv:2107.09562.
 _WHOLE_NETWORK = {
     "learning_rate": 1e-5,
@@ -175,6 +173,7 @@ def _settings(
     defaults = dict(_WHOLE_NETWORK) if train == "all" else {}
     defaults |= prescribed(name, hyperparameters, train=train, recipe=family)
     if wishes.preset:
+        # All that a recipe may set but the views, without which a method that compares them fails.
         defaults |= get_preset(wishes.preset).settings_for(name, family)
         defaults.pop("train")
     if wishes.settings.get("few_shot"):

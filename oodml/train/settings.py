@@ -89,7 +89,7 @@ _LIST = (
         scope=IMAGES,
         choices=("default", "avg", "max", "avg+max", "gem"),
     ),
-    Setting("freeze_batchnorm", "Keep BatchNorm as it came.", scope=IMAGES),
+    Setting("freeze_batchnorm", "Keep the statistics of BatchNorm.", scope=IMAGES),
     Setting(
         "image_size",
         "Side of the network's input in training; 0: its own.",

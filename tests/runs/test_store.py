@@ -13,6 +13,7 @@ from conftest import make_spec
 import oodml.runs.claim
 from oodml.errors import DataError
 from oodml.runs.claim import Claim, ClaimWatch
+from oodml.runs.outlook import outlook
 from oodml.runs.record import RunRecord
 from oodml.runs.spec import RunSpec
 from oodml.runs.store import Store
@@ -70,6 +71,22 @@ def test_a_record_that_was_changed_or_torn_is_named_and_left_out(
     assert store.records() == [record()]
 
 
+@pytest.mark.parametrize("left", [0, 1, 0.5, -1, -2])
+def test_a_run_whose_record_was_cut_off_is_not_done(tmp_path: Path, left: float) -> None:
+    store = Store(tmp_path)
+    store.note_grid([SPEC])
+    store.finish(record())
+    assert store.is_done(SPEC.id) and list(store.done_of([SPEC.id, "0" * 12])) == [SPEC.id]
+    path = store.run_directory(SPEC.id) / "run.json"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(left * len(whole)) if 0 < left < 1 else int(left)])
+    assert not store.is_done(SPEC.id) and store.done_of([SPEC.id]) == {}
+    assert outlook([SPEC.id], store, retries=2).missing == (SPEC.id,)
+    assert store.claim(SPEC.id) is not None
+    store.finish(record())
+    assert path.read_bytes() == whole and store.is_done(SPEC.id)
+
+
 def test_a_run_is_claimed_once_and_again_after_release(tmp_path: Path) -> None:
     store = Store(tmp_path)
     claim = store.claim("abc")
@@ -108,7 +125,9 @@ def test_processes_that_share_a_store_do_every_run_exactly_once(tmp_path: Path) 
         "for n in range(60):\n"
         "    claim = store.claim(f'run{n}')\n"
         "    if claim:\n"
-        "        with claim: (store.run_directory(f'run{n}') / 'run.json').touch(); print(n)\n"
+        "        with claim:\n"
+        "            path = store.run_directory(f'run{n}') / 'run.json'\n"
+        "            path.write_text('{\\n}\\n'); print(n)\n"
     )
     children = [
         subprocess.Popen(
@@ -127,7 +146,7 @@ def test_a_run_that_ends_while_its_claim_is_looked_for_is_not_claimed(
 
     def ends(path: Path) -> bool:
         path.parent.mkdir(parents=True)
-        (path.parent / "run.json").touch()
+        (path.parent / "run.json").write_text("{\n}\n")
         return False
 
     monkeypatch.setattr(store._watch, "is_held", ends)

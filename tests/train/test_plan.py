@@ -8,8 +8,7 @@ from oodml.errors import UsageError
 from oodml.runs.spec import SETTING_NAMES, RunSpec
 from oodml.splits.ladder import Ladder
 from oodml.train.plan import plan
-from oodml.train.presets import PRESETS, get_preset
-from oodml.train.registry import PRESCRIBABLE, Recipe, all_methods, method, parse_method
+from oodml.train.registry import PRESCRIBABLE, Recipe, method, parse_method
 from oodml.train.settings import SETTINGS, applying
 
 
@@ -84,31 +83,6 @@ def test_a_user_wins_over_the_protocol_over_the_paper_over_the_defaults(ladder: 
         from oodml.train import registry
 
         del registry._REGISTRY["of_the_test"]
-
-
-def test_the_published_protocols_are_recorded_in_every_field(ladder: Ladder) -> None:
-    published = one(ladder, "r_margin", preset="ooDML", recipe="sop")
-    assert (published.model.train, published.training.epochs, published.training.steps) == (
-        "all",
-        150,
-        0,
-    )
-    assert published.method.hyperparameters == {"beta": 0.9, "rho": 0.15}
-    assert published.preset == "ooDML" and published.model.embedding_dim == 512
-    check = one(ladder, "margin", preset="reality-check")
-    assert (check.training.folds, check.training.optimizer, check.training.selection) == (
-        4,
-        "rmsprop",
-        "best_validation",
-    )
-    assert check.training.samples_per_class == 4 and check.training.patience == 9
-    assert one(ladder, "arcface", preset="reality-check").training.batches == "shuffled"
-    for name in PRESETS:
-        preset = get_preset(name)
-        for known, tuned in preset.hyperparameters.items():
-            for values in tuned.values():
-                all_methods()[known].check(values)
-        assert set(preset.settings) <= {*SETTINGS, "train"}
 
 
 def test_a_protocol_on_cached_features_keeps_what_has_a_meaning_there(ladder: Ladder) -> None:

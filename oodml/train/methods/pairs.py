@@ -21,8 +21,8 @@ from oodml.train.methods.parts.over_pairs import (
     mean_where,
 )
 from oodml.train.objective import Criterion
-from oodml.train.published import STUDY, reality_check
-from oodml.train.registry import Base, Recipe, method
+from oodml.train.published import reality_check, studied
+from oodml.train.registry import Base, method
 
 _MULTI_SIMILARITY = Base("multi_similarity")
 _TUPLET_MARGIN = Base("tuplet_margin")
@@ -33,11 +33,7 @@ REDUCTIONS = ("violating", "pairs", "anchors")
     "contrastive",
     paper="10.1109/CVPR.2006.100",
     source="arXiv:2002.08473",
-    recipes={
-        "cub200": reality_check(positive_margin=-0.20, negative_margin=0.3841),
-        "cars196": reality_check(positive_margin=0.2652, negative_margin=0.5409),
-        "sop": reality_check(positive_margin=0.2850, negative_margin=0.5130),
-    },
+    recipes=reality_check("contrastive"),
 )
 class Contrastive(OverPairs):
     """Contrastive loss: pull positives together, push negatives beyond a margin.
@@ -74,11 +70,7 @@ class Contrastive(OverPairs):
     "snr_contrastive",
     paper="arXiv:1904.02616",
     source="pytorch-metric-learning",
-    recipes={
-        "cub200": reality_check(positive_margin=0.326, negative_margin=0.845),
-        "cars196": reality_check(positive_margin=0.167, negative_margin=0.934),
-        "sop": reality_check(positive_margin=0.376, negative_margin=1.083),
-    },
+    recipes=reality_check("snr_contrastive"),
 )
 class SignalToNoiseContrastive(Contrastive):
     """Contrastive loss on the ratio of noise to signal in place of the distance.
@@ -126,14 +118,11 @@ def signal_to_noise(anchors: Tensor, references: Tensor) -> Tensor:
     return noise / signal[:, None]
 
 
-_STUDIED = Recipe(STUDY, {"alpha": 2.0, "beta": 40.0, "base": 0.5, "epsilon": 0.1})
-
-
 @method(
     "multi_similarity",
     paper="arXiv:1904.06627",
     source="pytorch-metric-learning",
-    recipes=dict.fromkeys(("cub200", "cars196", "sop"), _STUDIED),
+    recipes=studied("multi_similarity"),
 )
 def multi_similarity(
     num_classes: int,

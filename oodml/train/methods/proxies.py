@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from oodml.train.objective import Criterion
-from oodml.train.published import STUDY
+from oodml.train.published import studied
 from oodml.train.registry import Recipe, method
 
 
@@ -90,19 +90,11 @@ class ProxyNCAPlusPlus(_UnitProxies):
         )
 
 
-def _study_anchor(**settings: int) -> Recipe:
-    return Recipe(STUDY, network={"criterion_learning_rate": 0.02, **settings})
-
-
 @method(
     "proxy_anchor",
     paper="arXiv:2003.13911",
     source="arXiv:2003.13911",
-    recipes={
-        "cub200": _study_anchor(),
-        "cars196": _study_anchor(),
-        "sop": _study_anchor(warmup_epochs=1),
-    },
+    recipes=studied("proxy_anchor"),
 )
 def proxy_anchor(
     num_classes: int, embedding_dim: int, *, margin: float = 0.1, alpha: float = 32.0

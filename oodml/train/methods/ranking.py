@@ -22,11 +22,7 @@ PENALTIES = ("O", "Iu", "Ib", "Ds", "Dq")
     "fast_ap",
     paper="10.1109/CVPR.2019.00196",
     source="pytorch-metric-learning",
-    recipes={
-        "cub200": reality_check(bins=17),
-        "cars196": reality_check(bins=27),
-        "sop": reality_check(bins=16),
-    },
+    recipes=reality_check("fast_ap"),
 )
 def fast_ap(num_classes: int, embedding_dim: int, *, bins: int = 10) -> Criterion:
     """FastAP: average precision from soft histograms of squared distances on the unit sphere."""

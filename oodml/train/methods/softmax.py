@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from math import degrees, pi
 
 import torch
@@ -11,22 +10,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from oodml.train.objective import Criterion, Scheduled
-from oodml.train.published import STUDY, reality_check
-from oodml.train.registry import Recipe, method
-
-# Losses that classify take one sample of a class there.
-_classifier = partial(reality_check, samples_per_class=1)
+from oodml.train.published import STUDY, reality_check, studied
+from oodml.train.registry import method
 
 
 @method(
     "normalized_softmax",
     paper="arXiv:1811.12649",
     source="arXiv:1811.12649",
-    recipes={
-        "cub200": _classifier(4.46e-3, temperature=0.1087),
-        "cars196": _classifier(1.1e-2, temperature=0.0886),
-        "sop": _classifier(5.5e-4, temperature=0.063),
-    },
+    recipes=reality_check("normalized_softmax"),
 )
 def normalized_softmax(
     num_classes: int, embedding_dim: int, *, temperature: float = 0.05
@@ -40,11 +32,7 @@ def normalized_softmax(
     "cosface",
     paper="arXiv:1801.09414",
     source="arXiv:1801.09414",
-    recipes={
-        "cub200": _classifier(2.5e-3, margin=0.618, scale=100.0),
-        "cars196": _classifier(7.4e-3, margin=0.432, scale=161.5),
-        "sop": _classifier(2.2e-3, margin=0.336, scale=100.0),
-    },
+    recipes=reality_check("cosface"),
 )
 def cosface(
     num_classes: int, embedding_dim: int, *, margin: float = 0.35, scale: float = 64.0
@@ -58,10 +46,7 @@ def cosface(
     "arcface",
     paper="arXiv:1801.07698",
     source=STUDY,
-    recipes={
-        family: Recipe(STUDY, network={"criterion_learning_rate": 5e-4})
-        for family in ("cub200", "cars196", "sop")
-    },
+    recipes=studied("arcface"),
 )
 def arcface(
     num_classes: int, embedding_dim: int, *, margin: float = 0.5, scale: float = 16.0

@@ -162,11 +162,7 @@ class AngularNPair(NPair):
     "nt_xent",
     paper="arXiv:2002.05709",
     source="pytorch-metric-learning",
-    recipes={
-        "cub200": reality_check(temperature=0.0091),
-        "cars196": reality_check(temperature=0.0219),
-        "sop": reality_check(temperature=0.0002),
-    },
+    recipes=reality_check("nt_xent"),
 )
 def nt_xent(num_classes: int, embedding_dim: int, *, temperature: float = 0.07) -> SoftmaxOfPairs:
     """NT-Xent: each positive pair by itself against the anchor's negatives, in a softmax."""

@@ -23,8 +23,8 @@ from oodml.train.methods.parts.mining import (
 )
 from oodml.train.methods.parts.over_pairs import SoftmaxOfPairs, distances, mean_where, pairs_of
 from oodml.train.objective import Criterion
-from oodml.train.published import REVISITING, STUDY, reality_check
-from oodml.train.registry import Recipe, method
+from oodml.train.published import REVISITING, reality_check, studied
+from oodml.train.registry import method
 
 # From distances and the masks of positives and negatives, each (A, B) with at least one of both
 # in every row, the positive and the negative of every anchor, (A,) each; -1 leaves an anchor out.
@@ -37,11 +37,7 @@ _WIDEST = 2.0
     "triplet",
     paper="arXiv:1503.03832",
     source="arXiv:1503.03832",
-    recipes={
-        "cub200": reality_check(mining="all", margin=0.0961),
-        "cars196": reality_check(mining="all", margin=0.1190),
-        "sop": reality_check(mining="all", margin=0.0451),
-    },
+    recipes=reality_check("triplet"),
 )
 def triplet(
     num_classes: int,
@@ -99,7 +95,6 @@ def easy_positive(
 
 
 _BETA_RATE = {"criterion_learning_rate": 5e-4}
-_MARGIN = Recipe(STUDY, {"margin": 0.2, "beta": 1.2, "upper_cutoff": _WIDEST}, _BETA_RATE)
 
 
 @method(
@@ -107,7 +102,7 @@ _MARGIN = Recipe(STUDY, {"margin": 0.2, "beta": 1.2, "upper_cutoff": _WIDEST}, _
     paper="arXiv:1706.07567",
     source="arXiv:1706.07567",
     network=_BETA_RATE,
-    recipes=dict.fromkeys(("cub200", "cars196", "sop"), _MARGIN),
+    recipes=studied("margin"),
 )
 def margin(
     num_classes: int,
@@ -135,16 +130,12 @@ def _boundaries(margin: float, beta: float, nu: float, classes: int | None) -> l
     return losses.MarginLoss(margin, nu, beta, learn_beta=True, num_classes=classes)
 
 
-def _study(beta: float, rho: float) -> Recipe:
-    return Recipe(STUDY, {"beta": beta, "rho": rho}, _BETA_RATE)
-
-
 @method(
     "r_margin",
     paper="arXiv:2002.08473",
     source=f"{REVISITING}, CUB200-2011",
     network=_BETA_RATE,
-    recipes={"cub200": _study(0.6, 0.40), "cars196": _study(0.6, 0.35), "sop": _study(0.9, 0.15)},
+    recipes=studied("r_margin"),
 )
 def r_margin(
     num_classes: int,
