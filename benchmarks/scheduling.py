@@ -28,8 +28,7 @@ from oodml.files import write_json
 from oodml.runs.record import RunRecord
 from oodml.runs.spec import RunSpec
 from oodml.runs.store import Store
-from oodml.splits.ladder import Ladder
-from oodml.splits.settings import BuildSettings
+from oodml.splits.ladder import BuildSettings, Ladder
 from oodml.splits.split import Split
 
 RESULT = Path(__file__).parent / "results" / "scheduling.md"

@@ -13,7 +13,7 @@ from oodml.features.backbones.registry import load_backbone
 from oodml.features.features import extract_features
 from oodml.launch import run_grid
 from oodml.runs.store import Store
-from oodml.splits.build import build_ladder
+from oodml.splits.build.build import build_ladder
 from oodml.train.build import Resources
 from oodml.train.plan import plan
 

@@ -15,7 +15,7 @@ from oodml.features.features import Features
 from oodml.runs.record import RunRecord
 from oodml.runs.spec import RunSpec
 from oodml.runs.store import Store
-from oodml.splits.build import build_ladder
+from oodml.splits.build.build import build_ladder
 from oodml.splits.ladder import Ladder
 from oodml.splits.ladder_null import add_null
 from oodml.splits.split import Split

@@ -131,8 +131,8 @@ def build(
     from tqdm import tqdm
 
     from oodml.commands.ladder_show import show_ladder
-    from oodml.splits.build import build_ladder, check_choices
-    from oodml.splits.start import check_start, read_start
+    from oodml.splits.build.build import build_ladder, check_choices
+    from oodml.splits.build.start import check_start, read_start
 
     settings = {name: options.pop(name) for name in _SETTINGS}
     # What can be said without the images is said before hours go into them.

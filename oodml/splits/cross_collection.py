@@ -13,8 +13,7 @@ from oodml.fid.null import class_null, split_distance
 from oodml.fid.shift import concatenated, measure, with_null
 from oodml.fid.side_by_side import side_by_side
 from oodml.files import digest
-from oodml.splits.ladder import Ladder, Step
-from oodml.splits.settings import BuildSettings
+from oodml.splits.ladder import BuildSettings, Ladder, Step
 from oodml.splits.split import MIN_CLASSES_PER_SIDE, Split
 
 if TYPE_CHECKING:

@@ -28,8 +28,7 @@ from oodml.splits.episodes import (
 )
 from oodml.splits.formats.csv import read_csv, write_csv
 from oodml.splits.formats.published_pickle import PublishedSplit, read_published, write_published
-from oodml.splits.ladder import Ladder, Step
-from oodml.splits.settings import BuildSettings
+from oodml.splits.ladder import BuildSettings, Ladder, Step
 from oodml.splits.split import Split
 
 if TYPE_CHECKING:

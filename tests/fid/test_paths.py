@@ -22,7 +22,7 @@ from oodml.fid.matrix_root import (
 )
 from oodml.fid.null import split_distance
 from oodml.fid.sampling_bias import infinite_sample_distance
-from oodml.splits.transport_gain import PrincipalSubspace, transport_map
+from oodml.splits.build.transport_gain import PrincipalSubspace, transport_map
 
 
 @pytest.mark.parametrize("classes", [(2, 10), (5, 7), (10, 2)])

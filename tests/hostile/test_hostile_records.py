@@ -25,11 +25,11 @@ from oodml.files import digest, read_json, write_json
 from oodml.runs.claim import ClaimWatch
 from oodml.runs.record import RunRecord
 from oodml.runs.store import Store
-from oodml.splits.build import build_ladder
+from oodml.splits.build.build import build_ladder
+from oodml.splits.build.start import read_sides
 from oodml.splits.formats.csv import read_csv
 from oodml.splits.ladder import Ladder
 from oodml.splits.split import Split
-from oodml.splits.start import read_sides
 
 Change = Callable[[dict[str, Any]], Any]
 

@@ -11,15 +11,15 @@ from conftest import make_features
 from oodml.errors import UsageError
 from oodml.features.features import Features
 from oodml.fid.frechet import frechet_distance
-from oodml.splits import build
-from oodml.splits.build import build_ladder
+from oodml.splits.build import build
+from oodml.splits.build.build import build_ladder
+from oodml.splits.build.rungs import choose_evenly, choose_nearest
+from oodml.splits.build.state import Pool
 from oodml.splits.cross_collection import pair_ladder
 from oodml.splits.episodes import class_folds, few_shot_episodes, validation_fold, validation_of
 from oodml.splits.ladder import Ladder, Step
 from oodml.splits.ladder_null import add_null
-from oodml.splits.rungs import choose_evenly, choose_nearest
 from oodml.splits.split import Split
-from oodml.splits.state import Pool
 
 
 def test_what_was_not_asked_for_is_recorded_as_it_was_done(

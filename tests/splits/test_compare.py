@@ -8,12 +8,12 @@ from scipy.stats import spearmanr
 
 from oodml.errors import DataError
 from oodml.features.features import Features
-from oodml.splits.build import build_ladder
+from oodml.splits.build.build import build_ladder
+from oodml.splits.build.start import drawn_split
+from oodml.splits.build.state import Pool
 from oodml.splits.compare import compare_ladders, published_keys, start_split
 from oodml.splits.ladder import Ladder
 from oodml.splits.split import Split, random_split
-from oodml.splits.start import drawn_split
-from oodml.splits.state import Pool
 
 
 def turned(features: Features, noise: float, seed: int = 0) -> Features:

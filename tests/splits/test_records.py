@@ -8,12 +8,12 @@ import numpy as np
 from conftest import make_features
 
 from oodml.features.features import Features
-from oodml.splits.build import build_ladder
-from oodml.splits.rungs import choose_rungs
-from oodml.splits.settings import BuildSettings
-from oodml.splits.state import Pool, Sides
-from oodml.splits.transport_gain import Gains, by_gain
-from oodml.splits.walk import EASIER, HARDER
+from oodml.splits.build.build import build_ladder
+from oodml.splits.build.rungs import choose_rungs
+from oodml.splits.build.state import Pool, Sides
+from oodml.splits.build.transport_gain import Gains, by_gain
+from oodml.splits.build.walk import EASIER, HARDER
+from oodml.splits.ladder import BuildSettings
 
 
 def test_a_ladder_names_its_source_and_counts_its_images(features: Features) -> None:

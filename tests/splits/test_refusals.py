@@ -12,13 +12,13 @@ from conftest import make_features
 
 from oodml.errors import DataError, UsageError
 from oodml.features.features import Features
-from oodml.splits.build import build_ladder, rebuild_ladder
+from oodml.splits.build.build import build_ladder, rebuild_ladder
+from oodml.splits.build.start import drawn_split, read_sides
+from oodml.splits.build.state import Pool
 from oodml.splits.formats.csv import parse_csv
 from oodml.splits.ladder import Ladder
 from oodml.splits.ladder_null import add_null
 from oodml.splits.split import Split
-from oodml.splits.start import drawn_split, read_sides
-from oodml.splits.state import Pool
 
 GROUPED = replace(make_features(classes=6, per_class=4, dimension=3), groups=tuple("aabbcc"))
 GROUPS = Pool.of(GROUPED, by="group")

@@ -15,8 +15,9 @@ from oodml.fid.null import bootstrap_interval, class_null
 from oodml.fid.sampling_bias import infinite_sample_distance
 from oodml.fid.shift import measure_shift
 from oodml.seeding import generator
-from oodml.splits import episodes, equal_size, search, split, start
-from oodml.splits.build import build_ladder
+from oodml.splits import episodes, equal_size, split
+from oodml.splits.build import search, start
+from oodml.splits.build.build import build_ladder
 from oodml.splits.ladder import Ladder
 
 SEED = 7

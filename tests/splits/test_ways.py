@@ -14,15 +14,15 @@ from conftest import make_features
 from oodml.errors import DataError, UsageError
 from oodml.features.features import Features
 from oodml.fid.frechet import frechet_distance
-from oodml.splits.build import build_ladder, rebuild_ladder
+from oodml.splits.build.build import build_ladder, rebuild_ladder
+from oodml.splits.build.rungs import choose_nearest, choose_steps
+from oodml.splits.build.start import read_start
+from oodml.splits.build.state import Pool, Sides
 from oodml.splits.cross_collection import pair_ladder
 from oodml.splits.exchange import imported_ladder, published_splits, remeasured
 from oodml.splits.ladder import Ladder
 from oodml.splits.ladder_null import add_null
-from oodml.splits.rungs import choose_nearest, choose_steps
 from oodml.splits.split import Split, random_split
-from oodml.splits.start import read_start
-from oodml.splits.state import Pool, Sides
 
 
 @pytest.fixture(scope="module")

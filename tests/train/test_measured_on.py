@@ -17,7 +17,7 @@ from oodml.features.backbones.registry import load_backbone
 from oodml.features.features import Features, extract_features
 from oodml.runs.record import RunRecord
 from oodml.runs.spec import RunSpec
-from oodml.splits.build import build_ladder
+from oodml.splits.build.build import build_ladder
 from oodml.splits.episodes import Fold, validation_fold
 from oodml.splits.ladder import Ladder
 from oodml.splits.split import Split

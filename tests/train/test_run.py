@@ -19,7 +19,7 @@ from oodml.eval.retrieval.evaluate import evaluate
 from oodml.eval.retrieval.geometry import geometry
 from oodml.features.backbones.registry import load_backbone
 from oodml.features.features import Features, extract_features
-from oodml.splits.build import build_ladder
+from oodml.splits.build.build import build_ladder
 from oodml.splits.episodes import validation_fold
 from oodml.splits.ladder import Ladder
 from oodml.train.build import Resources

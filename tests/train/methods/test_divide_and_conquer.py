@@ -17,7 +17,7 @@ from oodml.data import load_dataset
 from oodml.errors import UsageError
 from oodml.features.backbones.registry import load_backbone
 from oodml.features.features import Features, extract_features
-from oodml.splits.build import build_ladder
+from oodml.splits.build.build import build_ladder
 from oodml.splits.ladder import Ladder
 from oodml.train import checkpoint
 from oodml.train.build import Resources, objective_of

@@ -18,7 +18,7 @@ from oodml.errors import UsageError
 from oodml.features.backbones.registry import load_backbone
 from oodml.features.features import Features, extract_features
 from oodml.runs.record import RunRecord
-from oodml.splits.build import build_ladder
+from oodml.splits.build.build import build_ladder
 from oodml.splits.ladder import Ladder
 from oodml.train.build import Resources
 from oodml.train.embed import Values

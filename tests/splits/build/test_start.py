@@ -12,11 +12,11 @@ from conftest import make_features
 
 from oodml.errors import DataError, UsageError
 from oodml.features.features import Features
-from oodml.splits.build import build_ladder
+from oodml.splits.build.build import build_ladder
+from oodml.splits.build.start import read_sides, read_start
+from oodml.splits.build.state import Pool
 from oodml.splits.ladder import Ladder
 from oodml.splits.split import Split
-from oodml.splits.start import read_sides, read_start
-from oodml.splits.state import Pool
 
 
 def test_classes_that_a_pool_does_not_have_are_named(features: Features) -> None:

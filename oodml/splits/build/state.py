@@ -20,7 +20,7 @@ from oodml.fid.arrays import Matrix
 from oodml.fid.class_moments import ClassMoments, Moments, PooledGram, moments_of, split_terms
 from oodml.fid.frechet import TOLERANCE, FrechetTerms
 from oodml.fid.side_by_side import each, worker_count
-from oodml.splits.settings import UNITS
+from oodml.splits.ladder import UNITS
 
 if TYPE_CHECKING:
     from oodml.features.features import Features

@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oodml.fid.frechet import frechet_distance
-from oodml.splits import state as state_module
-from oodml.splits.build import build_ladder
-from oodml.splits.search import hardest_split, refine_pairs
+from oodml.splits.build.build import build_ladder
+from oodml.splits.build.build import state as state_module
+from oodml.splits.build.search import hardest_split, refine_pairs
+from oodml.splits.build.state import Pool, Sides, State
+from oodml.splits.build.transport_gain import Gains
+from oodml.splits.build.walk import moves, swap_until_saturated, walk_to
 from oodml.splits.split import random_split
-from oodml.splits.state import Pool, Sides, State
-from oodml.splits.transport_gain import Gains
-from oodml.splits.walk import moves, swap_until_saturated, walk_to
 
 
 def halves(pool: Pool) -> Sides:

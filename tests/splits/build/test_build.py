@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from oodml.errors import UsageError
 from oodml.features.features import Features
 from oodml.fid.frechet import frechet_distance
-from oodml.splits.build import build_ladder
+from oodml.splits.build.build import build_ladder
+from oodml.splits.build.rungs import choose_evenly
+from oodml.splits.build.state import Pool, Sides
+from oodml.splits.build.walk import HARDER, _removals, _swaps, by_nearness
 from oodml.splits.ladder import Ladder
-from oodml.splits.rungs import choose_evenly
 from oodml.splits.split import Split, random_split
-from oodml.splits.state import Pool, Sides
-from oodml.splits.walk import HARDER, _removals, _swaps, by_nearness
 
 
 def published_keys(features: Features, split: Split, level: str) -> tuple[list[str], list[str]]:

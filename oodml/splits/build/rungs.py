@@ -8,7 +8,7 @@ import numpy as np
 
 from oodml.errors import UsageError
 from oodml.fid.arrays import Matrix
-from oodml.splits.settings import BuildSettings
+from oodml.splits.ladder import BuildSettings
 
 
 def choose_rungs(fids: Sequence[float], start: int, settings: BuildSettings) -> list[int]:

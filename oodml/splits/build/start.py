@@ -8,8 +8,8 @@ from pathlib import Path
 
 from oodml.errors import DataError, UsageError
 from oodml.seeding import generator
+from oodml.splits.build.state import Pool
 from oodml.splits.split import MIN_CLASSES_PER_SIDE, Split, random_split
-from oodml.splits.state import Pool
 
 SIDES = ("train", "test")
 

@@ -8,11 +8,11 @@ from conftest import make_features
 
 from oodml.errors import UsageError
 from oodml.features.features import Features
-from oodml.splits.build import build_ladder
-from oodml.splits.milbich2021 import _Memory, _picks
+from oodml.splits.build.build import build_ladder
+from oodml.splits.build.milbich2021 import _Memory, _picks
+from oodml.splits.build.state import Pool, Sides
+from oodml.splits.build.walk import HARDER
 from oodml.splits.split import random_split
-from oodml.splits.state import Pool, Sides
-from oodml.splits.walk import HARDER
 
 Record = tuple[frozenset[str], frozenset[str], float]
 

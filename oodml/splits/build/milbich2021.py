@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from oodml.splits.state import Sides, State, Units
-from oodml.splits.walk import EASIER, HARDER, Accept, by_nearness, most_removable, moves
+from oodml.splits.build.state import Sides, State, Units
+from oodml.splits.build.walk import EASIER, HARDER, Accept, by_nearness, most_removable, moves
 
 PAIRS_A_STEP = 2
 # 25 and 15 records including the start split, and 35 of the removal.

@@ -14,8 +14,8 @@ from oodml.fid.class_moments import ClassMoments, split_terms
 from oodml.fid.frechet import frechet_distance_from_moments
 from oodml.fid.null import random_class_splits
 from oodml.seeding import generator
-from oodml.splits.state import Pool
-from oodml.splits.transport_gain import Gains, PrincipalSubspace, transport_map
+from oodml.splits.build.state import Pool
+from oodml.splits.build.transport_gain import Gains, PrincipalSubspace, transport_map
 
 
 def weighted_distance(values: np.ndarray, train: np.ndarray, test: np.ndarray) -> float:

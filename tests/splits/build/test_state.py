@@ -13,11 +13,10 @@ from conftest import make_features
 from threadpoolctl import threadpool_limits
 
 from oodml.fid.side_by_side import side_by_side
-from oodml.splits import state
-from oodml.splits.build import build_ladder
+from oodml.splits.build.build import build_ladder, state
+from oodml.splits.build.state import Pool, Sides, measured
+from oodml.splits.build.walk import HARDER, _swaps, by_nearness
 from oodml.splits.split import random_split
-from oodml.splits.state import Pool, Sides, measured
-from oodml.splits.walk import HARDER, _swaps, by_nearness
 
 FEATURES = make_features(classes=16, per_class=40, dimension=12, seed=5)
 

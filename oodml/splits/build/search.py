@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from oodml.seeding import generator
-from oodml.splits.state import Sides, Units, measured
-from oodml.splits.transport_gain import Gains, by_gain
-from oodml.splits.walk import HARDER, by_nearness, climbs, swap_until_saturated
+from oodml.splits.build.state import Sides, Units, measured
+from oodml.splits.build.transport_gain import Gains, by_gain
+from oodml.splits.build.walk import HARDER, by_nearness, climbs, swap_until_saturated
 
 # Pairs of the units with the largest gains, of which the subspace bound picks those to verify.
 SCREENED_UNITS, VERIFIED = 12, 3

@@ -12,17 +12,13 @@ import numpy as np
 from oodml.errors import DataError, UsageError, unknown_name
 from oodml.fid.shift import shift_between
 from oodml.fid.side_by_side import each, side_by_side
-from oodml.splits.ladder import Ladder, Step
-from oodml.splits.ladder_null import add_null
-from oodml.splits.milbich2021 import PAIRS_A_STEP, published_easier, published_harder
-from oodml.splits.rungs import choose_rungs
-from oodml.splits.search import hardest_split
-from oodml.splits.settings import SEARCHES, BuildSettings
-from oodml.splits.split import MIN_CLASSES_PER_SIDE, Split
-from oodml.splits.start import drawn_split
-from oodml.splits.state import Pool, Sides, State, is_tight
-from oodml.splits.transport_gain import Gains, by_gain
-from oodml.splits.walk import (
+from oodml.splits.build.milbich2021 import PAIRS_A_STEP, published_easier, published_harder
+from oodml.splits.build.rungs import choose_rungs
+from oodml.splits.build.search import hardest_split
+from oodml.splits.build.start import drawn_split
+from oodml.splits.build.state import Pool, Sides, State, is_tight
+from oodml.splits.build.transport_gain import Gains, by_gain
+from oodml.splits.build.walk import (
     EASIER,
     HARDER,
     Accept,
@@ -31,6 +27,9 @@ from oodml.splits.walk import (
     swap_until_saturated,
     walk_to,
 )
+from oodml.splits.ladder import SEARCHES, BuildSettings, Ladder, Step
+from oodml.splits.ladder_null import add_null
+from oodml.splits.split import MIN_CLASSES_PER_SIDE, Split
 
 if TYPE_CHECKING:
     from oodml.features.features import Features
