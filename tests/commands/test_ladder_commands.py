@@ -53,6 +53,9 @@ def test_what_plot_cannot_draw_is_one_line(files: Path, tmp_path: Path) -> None:
     )
     assert done.exit_code == 1 and "holds features" in done.stderr
     assert done.stderr.count("\n") == 1
+    for given in (("--projection", "umap"), ("--most", "3")):
+        done = oodml("ladder", "plot", files / "ladder.json", *given, "-o", tmp_path / "a.png")
+        assert done.exit_code == 2 and given[0] in done.stderr
     done = oodml("ladder", "plot", files / "ladder.json", "-o", tmp_path / "a.txt")
     assert done.exit_code == 2 and ".png, .svg or .pdf" in done.stderr
 
