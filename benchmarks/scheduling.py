@@ -91,7 +91,7 @@ def fill(store: Store, specs: Sequence[RunSpec]) -> None:
 def by_runner(ladder: Ladder, specs: Sequence[RunSpec], store: Store) -> None:
     """The runner, with a ready record in the place of training."""
     from oodml.launch import Grid, grid
-    from oodml.launch.drain import drain
+    from oodml.launch.grid import drain
     from oodml.train.build import Resources
 
     features = Features(np.zeros((2, 1), np.float32), np.arange(2), ("a", "b"), SOURCE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import Any
 import click
 
 from oodml.errors import DataError, UsageError, unknown_name
-from oodml.train.plan_parts import numbers_in
+from oodml.train.plan import numbers_in
 from oodml.train.settings import SETTINGS
 
 _OWN = ("methods", "hyperparameters", "seeds", "rungs", "equal-gallery")
@@ -22,6 +23,7 @@ _WORDS = {"train": "trained", "protocol": "preset", "recipe": "recipe"}
 _MOST = 100_000
 _BEYOND = re.compile(r"\d{6}|huge")
 _LARGEST = 1 << 53
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,18 @@ def read_grids(path: Path, command: click.Command) -> list[GridTable]:
     if not isinstance(tables, list) or not tables or not all(isinstance(t, dict) for t in tables):
         raise UsageError(f"{path} holds no grid; write [[grid]] and below it methods = [...].")
     return [_Reader(f"{path}, grid {at}", command).table(t) for at, t in enumerate(tables, 1)]
+
+
+def grid_tables(grids: Sequence[Mapping[str, Any]], *, comment: str = "") -> str:
+    """TOML text with one `[[grid]]` table for each of `grids`, under lines of comment.
+
+    Values are words, switches, finite numbers, lists and dicts of these.
+    """
+    lines = [f"# {line}".rstrip() for line in comment.splitlines()]
+    for grid in grids:
+        keys = [f"{_key(name)} = {_toml(value)}" for name, value in grid.items()]
+        lines += ["", "[[grid]]", *keys]
+    return "\n".join(lines).lstrip("\n") + "\n"
 
 
 class _Reader:
@@ -146,3 +160,23 @@ def _is_number(value: Any) -> bool:
 
 def _are_words(values: list[Any]) -> bool:
     return all(isinstance(value, str) for value in values)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, Mapping):
+        pairs = ", ".join(f"{_key(name)} = {_toml(each)}" for name, each in value.items())
+        return f"{{ {pairs} }}" if pairs else "{}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_toml(each) for each in value)}]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return _quoted(value) if isinstance(value, str) else repr(value)
+
+
+def _key(name: str) -> str:
+    return name if _BARE.fullmatch(name) else _quoted(name)
+
+
+def _quoted(text: str) -> str:
+    """A basic string: JSON's, but for the one control character that JSON leaves as it is."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -73,7 +73,7 @@ def run_command(
     """
     from oodml.runs.store import Store
     from oodml.splits.ladder import Ladder
-    from oodml.train.plan_parts import filtered, ordered
+    from oodml.train.plan import filtered, ordered
 
     built = Ladder.load(ladder)
     with _speaking_once():

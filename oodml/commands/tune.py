@@ -71,9 +71,10 @@ def tune_command(
 
     No test class is read. Start it again to go on; the trials are runs, kept in DIR/trials.
     """
+    from oodml.commands.grid_file import grid_tables
     from oodml.runs.store import Store
     from oodml.splits.ladder import Ladder
-    from oodml.tune import check_ready, grid_tables
+    from oodml.tune import check_ready
 
     check_ready(metric)
     if options["keep_embeddings"]:

@@ -1,9 +1,10 @@
-"""Grid: what is to be done, wherever it is done, and how one run of it is done."""
+"""Grid: what is to be done, wherever it is done, and how one process does it."""
 
 from __future__ import annotations
 
 import errno
 import logging
+import time
 import traceback
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,13 +19,15 @@ from oodml.splits.split import Split
 from oodml.train.build import Resources
 from oodml.train.registry import load_plugin
 from oodml.train.run import train_run
-from oodml.train.stopping import StoppedError
+from oodml.train.stopping import StoppedError, stop_requested
 
 RETRIES = 2
 # What the operating system says when a store takes no more writing.
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 log = logging.getLogger("oodml")
 OnProgress = Callable[[int], object]
+POLL_SECONDS = 0.2
+OnRun = Callable[[RunSpec | None], object]
 
 
 @dataclass(frozen=True)
@@ -145,3 +148,56 @@ def raise_if_unwritable(error: Exception, store: Store) -> None:
             f"{store.directory} takes no more writing ({error.strerror}); what is done is kept: "
             "make room and start again to go on."
         ) from error
+
+
+def drain(
+    grid: Grid,
+    resources: Resources,
+    store: Store,
+    report: OnProgress,
+    at: OnRun = lambda spec: None,
+) -> None:
+    """Do the runs that no other process holds; then wait for those that others do.
+
+    `report` hears how many runs this process has ended, `at` which run it begins, and None when
+    it has ended. Returns early when a stop was asked for. Raises `DataError` when the store cannot
+    be written.
+    """
+    ended = 0
+    left = list(grid.specs)
+    while left and not stop_requested():
+        held: list[RunSpec] = []
+        for spec in left:
+            try:
+                took = _do_if_free(spec, grid, resources, store, at)
+            except StoppedError:
+                return
+            except OSError as error:
+                raise_if_unwritable(error, store)
+                raise
+            if took is None:
+                held.append(spec)
+            ended += bool(took)
+            if took:
+                report(ended)
+            if stop_requested():
+                return
+        left = held
+        if held:
+            time.sleep(POLL_SECONDS)
+
+
+def _do_if_free(
+    spec: RunSpec, grid: Grid, resources: Resources, store: Store, at: OnRun
+) -> bool | None:
+    """Whether the run was done here; None when another process holds it."""
+    if store.is_done(spec.id) or not grid.is_due(spec.id, store):
+        return False
+    claim = store.claim(spec.id)
+    if claim is None:
+        return None
+    with claim:
+        at(spec)
+        do_run(spec, grid, resources, store)
+        at(None)
+    return True

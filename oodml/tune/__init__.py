@@ -1,6 +1,6 @@
 """Hyperparameter search on a rung's validation classes; test classes are never read."""
 
-from oodml.tune.grid_table import grid_tables
+from oodml.tune.search import Search, Trial, Tuned, check_ready, tune
 from oodml.tune.space import (
     Choices,
     Domain,
@@ -12,7 +12,6 @@ from oodml.tune.space import (
     settings_of,
     with_domains,
 )
-from oodml.tune.trials import Search, Trial, Tuned, check_ready, tune
 
 __all__ = [
     "Choices",
@@ -23,7 +22,6 @@ __all__ = [
     "Tuned",
     "check_ready",
     "default_space",
-    "grid_tables",
     "is_setting",
     "parse_domain",
     "searchable",

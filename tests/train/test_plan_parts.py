@@ -7,8 +7,7 @@ import pytest
 from oodml.errors import UsageError
 from oodml.runs.spec import RunSpec
 from oodml.splits.ladder import Ladder
-from oodml.train.plan import plan
-from oodml.train.plan_parts import filtered, numbers_in, ordered
+from oodml.train.plan import filtered, numbers_in, ordered, plan
 
 
 @pytest.fixture(scope="module")

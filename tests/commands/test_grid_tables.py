@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oodml.tune import grid_tables
+from oodml.commands.grid_file import grid_tables
 
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 SINGLE = (

@@ -10,17 +10,21 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from multiprocessing import get_context, parent_process
+from multiprocessing import forkserver, get_context, parent_process
 from multiprocessing.connection import wait
+from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from oodml.errors import DataError
-from oodml.launch.desk import Desk
-from oodml.launch.drain import POLL_SECONDS, drain
-from oodml.launch.grid import Grid, OnProgress
-from oodml.launch.sharing import SharedResources, shared
+from oodml.launch.grid import POLL_SECONDS, Grid, OnProgress, drain
 from oodml.runs.spec import RunSpec
 from oodml.runs.store import Store
 from oodml.train.build import Resources
@@ -33,6 +37,8 @@ GRACE_SECONDS = 30.0
 # How many workers in a row may end by themselves before their first run.
 _STILLBORN = 5
 log = logging.getLogger("oodml")
+_ID_BYTES = 32
+Array = npt.NDArray[np.float32]
 
 
 def drain_in_workers(
@@ -60,6 +66,19 @@ def drain_in_workers(
     crew.check()
 
 
+def _start_fork_server() -> None:
+    """Start it with Ctrl-C blocked, which the processes that it forks inherit.
+
+    A terminal sends Ctrl-C to all of its processes; the parent tells its workers to stop by
+    SIGTERM. A worker that is just being started cannot block the signal by itself in time.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 @dataclass
 class _Worker:
     """One place in the crew: its process, its desk and the file for its stack."""
@@ -79,7 +98,8 @@ class _Crew:
         self.grid, self.resources, self.store, self.stacks = grid, resources, store, stacks
         # Its processes are forked off one that has read all modules, which takes seconds.
         self.context = get_context("forkserver")
-        self.context.set_forkserver_preload(["oodml.launch.local", "oodml.launch.deaf"])
+        self.context.set_forkserver_preload(["oodml.launch.workers"])
+        _start_fork_server()
         self.size = workers
         self.workers: list[_Worker] = []
         self.unwritable = False
@@ -141,7 +161,7 @@ class _Crew:
         worker.process.kill()
         worker.process.join()
         stack = worker.stack.read_text() if worker.stack.exists() else ""
-        limit = f"the run took longer than --timeout {self.grid.timeout:g} seconds"
+        limit = f"the run took longer than timeout={self.grid.timeout:g} seconds"
         worker.desk.end()
         # The run may have ended by itself just before.
         if not self.store.is_done(run_id) and self.grid.is_due(run_id, self.store):
@@ -169,7 +189,7 @@ class _Crew:
         if self.stillborn > (_STILLBORN if code > 0 else 20 * _STILLBORN):
             raise DataError(
                 f"workers end with code {code} before they begin a run; see what they say above, "
-                "or use --workers 1."
+                "or use workers=1."
             )
 
     def dismiss(self) -> None:
@@ -236,3 +256,82 @@ def _end_with_parent() -> None:
     if parent is not None:
         wait([parent.sentinel])
         os._exit(1)
+
+
+class Desk:
+    """One worker's place: the run that it does and since when, and how many it has ended.
+
+    It lies in shared memory without a lock: only the worker writes, and a kill cannot leave it
+    locked. `time.monotonic` is one clock for all processes of a machine.
+    """
+
+    def __init__(self, context: BaseContext) -> None:
+        self._run: Any = context.RawArray("c", _ID_BYTES)
+        self._since: Any = context.RawValue("d", 0.0)
+        self._ended: Any = context.RawValue("q", 0)
+
+    def begin(self, run_id: str) -> None:
+        """Note the run that the worker does now."""
+        self._since.value = time.monotonic()
+        self._run.value = run_id.encode()
+
+    def end(self) -> None:
+        """Note that the run has ended, with or without a result."""
+        self._run.value = b""
+        self._ended.value += 1
+
+    @property
+    def run_id(self) -> str:
+        """The id of the run under way, or "" between two runs."""
+        return str(self._run.value.decode())
+
+    @property
+    def seconds(self) -> float:
+        """How long the run under way has taken; 0 between two runs."""
+        return time.monotonic() - self._since.value if self.run_id else 0.0
+
+    @property
+    def ended(self) -> int:
+        """How many runs the worker has ended."""
+        return int(self._ended.value)
+
+
+@dataclass(frozen=True)
+class SharedResources:
+    """Resources whose arrays lie in files, mapped into memory when they are opened."""
+
+    values: Path
+    views: Path | None
+    rest: Resources
+
+    def open(self) -> Resources:
+        """The resources as they were; a row is read from the disk when it is first touched."""
+        views = None if self.views is None else _mapped(self.views)
+        return with_arrays(self.rest, _mapped(self.values), views)
+
+
+def _mapped(path: Path) -> Array:
+    array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+    return array
+
+
+@contextmanager
+def shared(resources: Resources) -> Iterator[SharedResources]:
+    """Resources with their arrays in a folder that is gone when the block ends."""
+    with tempfile.TemporaryDirectory(prefix="oodml-") as folder:
+        values, views = Path(folder) / "values.npy", None
+        np.save(values, resources.features.values)
+        if resources.views is not None:
+            views = Path(folder) / "views.npy"
+            np.save(views, resources.views)
+        yield SharedResources(values, views, emptied(resources))
+
+
+def emptied(resources: Resources) -> Resources:
+    """The same resources without their weight: every row of values is the same single number."""
+    return with_arrays(resources, np.broadcast_to(np.float32(0), (len(resources.features), 1)))
+
+
+def with_arrays(resources: Resources, values: Array, views: Array | None = None) -> Resources:
+    """The resources with other values (n, C) and cached views (V, n, C) of the same samples."""
+    return replace(resources, features=replace(resources.features, values=values), views=views)

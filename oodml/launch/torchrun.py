@@ -14,8 +14,7 @@ import torch
 from torch import distributed
 
 from oodml.errors import UsageError
-from oodml.launch.drain import POLL_SECONDS
-from oodml.launch.grid import Grid, OnProgress, do_run
+from oodml.launch.grid import POLL_SECONDS, Grid, OnProgress, do_run
 from oodml.runs.spec import RunSpec
 from oodml.runs.store import Store
 from oodml.train.build import Resources

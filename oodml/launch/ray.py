@@ -18,9 +18,8 @@ from typing import Any
 import torch
 
 from oodml.errors import DataError, UsageError
-from oodml.launch.drain import POLL_SECONDS
-from oodml.launch.grid import Grid, OnProgress, do_run
-from oodml.launch.sharing import Array, emptied, with_arrays
+from oodml.launch.grid import POLL_SECONDS, Grid, OnProgress, do_run
+from oodml.launch.workers import Array, emptied, with_arrays
 from oodml.runs.spec import RunSpec
 from oodml.runs.store import Store
 from oodml.train.build import Resources
@@ -162,7 +161,7 @@ def _limit(spec: RunSpec, grid: Grid, store: Store) -> Iterator[None]:
     """End this process when the run takes too long, its stack kept as the run's traceback."""
 
     def expire() -> None:
-        limit = f"the run took longer than --timeout {grid.timeout:g} seconds"
+        limit = f"the run took longer than timeout={grid.timeout:g} seconds"
         with tempfile.TemporaryFile("w+") as file:
             faulthandler.dump_traceback(file=file, all_threads=True)
             file.seek(0)
@@ -199,7 +198,7 @@ def _check_reachable(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=_ANSWER_SECONDS).close()
     except OSError as error:
         raise UsageError(
-            f"no Ray cluster at --address {address} ({error.strerror or error}); start one with "
+            f"no Ray cluster at address={address} ({error.strerror or error}); start one with "
             "`ray start --head`, or leave the option out."
         ) from None
 
@@ -220,7 +219,7 @@ def _connected(ray: ModuleType, address: str) -> Iterator[None]:
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
         first = str(error).partition("\n")[0]
-        raise UsageError(f"no Ray cluster at --address {address} ({first}).") from None
+        raise UsageError(f"no Ray cluster at address={address} ({first}).") from None
     try:
         yield
     finally:

@@ -87,12 +87,12 @@ print(outcome.failed == (specs[0].id,), Store(sys.argv[2]).error(specs[0].id))
     drive = driver(code, tmp_path / "ladder.json", tmp_path / "runs", cluster.address)
     output, errors = drive.communicate(timeout=120)
     assert "True" in output, (output + errors)[-3000:]
-    assert "longer than --timeout 1 seconds" in output and "do_task" in output
+    assert "longer than timeout=1 seconds" in output and "do_task" in output
 
 
 def test_no_cluster_at_an_address_is_one_line(ladder: Ladder, tmp_path: Path) -> None:
     started = time.monotonic()
-    with pytest.raises(UsageError, match=r"no Ray cluster at --address 127\.0\.0\.1:1"):
+    with pytest.raises(UsageError, match=r"no Ray cluster at address=127\.0\.0\.1:1"):
         run_grid(
             grid(ladder), ladder, Resources(make_features()), Store(tmp_path), launcher="ray",
             cluster=Cluster("127.0.0.1:1"),

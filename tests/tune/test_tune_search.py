@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-import oodml.tune.trials as trials_module
+import oodml.tune.search as trials_module
 from oodml.errors import DataError, UsageError
 from oodml.features.features import Features
 from oodml.launch import GridOutcome, run_grid

@@ -7,11 +7,10 @@ from pathlib import Path
 
 from oodml.device import usable_device
 from oodml.errors import unknown_name
-from oodml.launch.drain import drain
-from oodml.launch.grid import RETRIES, Grid, GridOutcome, OnProgress, outcome_of
-from oodml.launch.local import drain_in_workers
-from oodml.launch.on_ray import Cluster, drain_on_ray
-from oodml.launch.together import drain_together
+from oodml.launch.grid import RETRIES, Grid, GridOutcome, OnProgress, drain, outcome_of
+from oodml.launch.ray import Cluster, drain_on_ray
+from oodml.launch.torchrun import drain_together
+from oodml.launch.workers import drain_in_workers
 from oodml.runs.spec import RunSpec
 from oodml.runs.store import Store
 from oodml.splits.ladder import Ladder
