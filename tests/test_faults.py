@@ -98,7 +98,6 @@ ended = []
 ladder = Ladder.load(sys.argv[1])
 run_grid(grid(ladder), ladder, Resources(make_features()), Store(sys.argv[2]),
          on_progress=ended.append)
-from oodml.launch import drain
 print(len(ended) - 1)
 """
     drivers = [driver(code, saved, saved.parent / "both") for _ in range(2)]
@@ -197,7 +196,7 @@ def test_runs_that_raise_eat_hang_or_die_are_recorded_and_the_others_go_on(
     def tried(*chosen: str) -> dict[str, int]:
         outcome = run_grid(
             [spec for spec in specs if spec.method.name in chosen], ladder, resources, store,
-            workers=2, retries=1, timeout=8, plugins=[odd_methods],
+            workers=2, retries=1, timeout=20, plugins=[odd_methods],
         )  # fmt: skip
         assert set(outcome.failed) == {run[name] for name in chosen if name in names[:4]}
         assert not outcome.missing
@@ -211,7 +210,7 @@ def test_runs_that_raise_eat_hang_or_die_are_recorded_and_the_others_go_on(
     errors = {name: store.error(run[name]) or "" for name in names[:4]}
     assert "ValueError: the loss is odd" in errors["raises"] and "Traceback" in errors["raises"]
     assert "allocate" in errors["eats"]
-    assert "--timeout 8 seconds" in errors["hangs"] and "in hangs" in errors["hangs"]
+    assert "timeout=20 seconds" in errors["hangs"] and "in hangs" in errors["hangs"]
     assert "signal 9; it may have run out of memory" in errors["dies"]
     assert tried("raises", "dies") == {"raises": 2, "dies": 2}
     assert (store.error(run["raises"]) or "").count("== try") == 2
