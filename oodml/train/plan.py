@@ -63,13 +63,13 @@ class Wishes:
     def _check_together(self) -> None:
         given = self.settings
         if given.get("epochs") and given.get("steps"):
-            raise UsageError("--epochs and --steps exclude each other; give one of them.")
+            raise UsageError("epochs and steps exclude each other; give one of them.")
         if given.get("folds", 1) > 1 and given.get("ensemble", 1) > 1:
-            raise UsageError("--folds and --ensemble exclude each other; give one of them.")
+            raise UsageError("folds and ensemble exclude each other; give one of them.")
         if given.get("few_shot") and max(given.get("folds", 1), given.get("ensemble", 1)) > 1:
-            raise UsageError("--few-shot adapts a single model; leave out --folds and --ensemble.")
+            raise UsageError("few_shot adapts a single model; leave out folds and ensemble.")
         if given.get("few_shot") and given.get("mix"):
-            raise UsageError("--mix scales by the training samples, which --few-shot moves.")
+            raise UsageError("mix scales by the training samples, which few_shot moves.")
         if given.get("few_shot_criterion"):
             name, hyperparameters = parse_method(given["few_shot_criterion"])
             get_method(name).criterion(2, 4, hyperparameters)

@@ -51,14 +51,14 @@ class Setting:
         """Raise `UsageError` for a value that is out of range."""
         if self.choices:
             if value not in self.choices:
-                raise unknown_name(f"value of {self.flag}", str(value), self.choices)
+                raise unknown_name(f"value of {self.name}", str(value), self.choices)
         elif not isinstance(value, bool | str):
             enough = value > self.least if self.above else value >= self.least
             if not (enough and value <= self.most and math.isfinite(value)):
                 least = f"above {self.least:g}" if self.above else f"of at least {self.least:g}"
                 most = f" and at most {self.most:g}" if math.isfinite(self.most) else ""
                 raise UsageError(
-                    f"{self.flag} {value} is out of range; give a number {least}{most}."
+                    f"{self.name}={value} is out of range; give a number {least}{most}."
                 )
 
 
@@ -149,15 +149,15 @@ def check_settings(settings: Mapping[str, Any]) -> None:
 def check_scope(settings: Mapping[str, Any], train: str) -> None:
     """Raise `UsageError` for a setting that has no meaning where "head" or "all" is trained."""
     scope, reason = {
-        "head": (IMAGES, "needs images: cached features are what they are; give --train all."),
+        "head": (IMAGES, "needs images: cached features are what they are; give train='all'."),
         "all": (
             FEATURES,
-            "is for heads on cached features: networks see new crops anyway; give --train head.",
+            "is for heads on cached features: networks see new crops anyway; give train='head'.",
         ),
     }[train]
     for name, value in settings.items():
         if SETTINGS[name].scope == scope and value != SETTINGS[name].default:
-            raise UsageError(f"{SETTINGS[name].flag} {reason}")
+            raise UsageError(f"{name} {reason}")
 
 
 def applying(settings: Mapping[str, Any], train: str) -> dict[str, Any]:

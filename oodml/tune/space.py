@@ -186,7 +186,7 @@ def searchable(spec: RunSpec) -> list[str]:
 
 def _number_for(name: str, value: Any) -> float:
     if isinstance(value, bool | str):
-        raise UsageError(f"{SETTINGS[name].flag} {value}: give a number.")
+        raise UsageError(f"{name}={value}: give a number.")
     SETTINGS[name].check(value)
     return float(value)
 
