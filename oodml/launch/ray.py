@@ -184,7 +184,7 @@ def _ray() -> ModuleType:
     try:
         import ray
     except ImportError:
-        raise UsageError("--launcher ray needs Ray; type: pip install 'oodml[ray]'") from None
+        raise UsageError("launcher='ray' needs Ray; type: pip install 'oodml[ray]'") from None
     found: ModuleType = ray
     return found
 
