@@ -8,6 +8,7 @@ import json
 import logging
 import math
 import re
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -33,7 +34,7 @@ from oodml.eval.report.gallery import (
     gallery_content,
     thumbnail,
 )
-from oodml.eval.report.page import embedded, write_report
+from oodml.eval.report.page import SCRIPTS, _part, embedded, write_report
 from oodml.eval.statistics.scores import aggregated_generalization_score
 from oodml.runs.record import RunRecord
 
@@ -452,3 +453,15 @@ def test_colors_are_seen_on_a_dark_page_and_keep_their_hue() -> None:
         hues = [np.argsort([int(c[i : i + 2], 16) for i in (1, 3, 5)]) for c in (color, seen)]
         assert len(set(color[1:])) == 1 or (hues[0] == hues[1]).all()
     assert on_dark("#ffff00") == "#ffff00"
+
+
+def test_the_scripts_use_no_name_that_nothing_declares() -> None:
+    """Without a browser: a name that occurs once is JavaScript's own, or a slip."""
+    script = "\n".join(_part(f"scripts/{name}.js") for name in SCRIPTS)
+    comments_and_texts = r'/\*.*?\*/|(?:^|\s)//[^\n]*|"(?:[^"\\\n]|\\.)*"'
+    script = re.sub(comments_and_texts, " ", script, flags=re.DOTALL)
+    script = re.sub(r"`[^`]*`", lambda text: " ".join(re.findall(r"\$\{[^}]*", text[0])), script)
+    no_field = r"(?<![\w$])(?:(?<!\.)|(?<=\.\.\.))[A-Za-z_]\w*(?!\w*:)"
+    names = Counter(re.findall(no_field, script))
+    once = {name for name, times in names.items() if times == 1}
+    assert once <= {"Array", "undefined", "window", "addEventListener", "in"}

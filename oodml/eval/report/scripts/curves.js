@@ -76,12 +76,10 @@ function curvesNote() {
   const counts = data.cells.map((cell) => cell.runs.length);
   const [fewest, most] = [Math.min(...counts), Math.max(...counts)];
   const seeds = fewest === most ? plural(most, "seed") : `${fewest} to ${most} seeds`;
-  const parts = [`Mean and 95% t-interval over ${seeds}; one seed has no interval. `];
-  if (hasControls) parts.push("Dashed: random splits of the rung's own classes. ");
-  parts.push(
-    `Score beside a name: AGS, the area under ${chosen.metric} against FID scaled to [0, 1].`,
+  return (
+    `Mean and 95% t-interval over ${seeds}; one seed has no interval. ` +
+    `Score beside a name: AGS, the area under ${chosen.metric} against FID scaled to [0, 1].`
   );
-  return parts.join("");
 }
 
 /** One button a method, the best score first, with its `value`; a pressed one is shown alone. */
