@@ -126,12 +126,20 @@ def _default_paths(
 
 
 def _pair_chart(directory: Path | None, rung: int) -> Draw:
-    from oodml.commands.pair_weights import draw_pair_weights
+    """The pair weights of every method's first seed on one rung."""
+    from oodml.eval.figures.pair_weights import kept_weights, plot_pair_weights
+    from oodml.runs.store import Store
 
     if directory is None:
         raise UsageError("--pair-weights shows runs: name their DIRECTORY.")
     ladder, records = open_results(directory)
-    return lambda path: draw_pair_weights(directory, ladder, records, rung, path)
+    if not 0 <= rung < len(ladder.rungs):
+        raise UsageError(f"rung {rung}: this ladder has rungs 0 to {len(ladder.rungs) - 1}.")
+    split = ladder.rungs[rung]
+    own = [record for record in records if record.spec.data.split == split.id]
+    weights = kept_weights(Store(directory), own)
+    title = f"weights of pairs at the end of training, rung {rung} (FID {split.fid:.1f})"
+    return lambda path: plot_pair_weights(weights, path, title=title)
 
 
 def _own_chart(

@@ -1,14 +1,16 @@
-"""From a spec to samples and an objective: what a run trains on, and what it trains."""
+"""What a run works with, from its spec: samples, an objective, and embeddings of samples."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor, nn
+from torch.nn import functional
 
 from oodml.data.dataset import chosen
 from oodml.errors import DataError
@@ -19,13 +21,18 @@ from oodml.runs.spec import RunSpec
 from oodml.train.data import FeatureSamples, ImageSamples, Samples
 from oodml.train.loop import seeded
 from oodml.train.model import EmbeddingModel, Standardize, trunk
-from oodml.train.objective import Objective, make_objective
+from oodml.train.objective import Objective, encoded_rows, make_objective
 from oodml.train.registry import get_method
 
 if TYPE_CHECKING:
     from oodml.data.dataset import Dataset
     from oodml.features.backbones.registry import Backbone
     from oodml.splits.split import Split
+    from oodml.train.data import FeatureSamples, Samples
+
+
+Values = npt.NDArray[np.float32]
+Embed = Callable[["Samples"], Values]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +50,7 @@ class Resources:
     backbone: Backbone | None = None
     device: str = "cpu"
     memory: int = 1 << 30
-    views: npt.NDArray[np.float32] | None = None
+    views: Values | None = None
 
     def __post_init__(self) -> None:
         if self.views is not None and self.views.shape[1:2] != (len(self.features),):
@@ -55,20 +62,12 @@ class Resources:
     def training_part(self, split: Split) -> Resources:
         """The resources of the training classes; no value of a test class is read."""
         rows = self.features.of_classes(split.train_classes)
-        names = self.features.sample_names
-        features = replace(
-            self.features,
-            values=self.features.values[rows],
-            labels=self.features.labels[rows],
-            sample_names=tuple(names[row] for row in rows) if names else (),
+        return replace(
+            self,
+            features=self.features.subset(split.train_classes),
+            dataset=None if self.dataset is None else self.dataset.take(rows),
+            views=None if self.views is None else self.views[:, rows],
         )
-        return self._only(rows, features.subset(split.train_classes))
-
-    def _only(self, rows: npt.NDArray[np.int64], features: Features) -> Resources:
-        """Some rows of everything; `features` are these rows, their classes renumbered."""
-        images = None if self.dataset is None else self.dataset.take(rows)
-        views = None if self.views is None else self.views[:, rows]
-        return replace(self, features=features, dataset=images, views=views)
 
     def images(self) -> tuple[Dataset, Backbone]:
         """The dataset and the backbone; `DataError` where they were not given."""
@@ -101,20 +100,6 @@ def samples_of(
     return ImageSamples(paths, features.labels, transform, crop_scale=spec.training.crop_scale)
 
 
-def _views(
-    spec: RunSpec, rows: npt.NDArray[np.int64], resources: Resources
-) -> npt.NDArray[np.float32] | None:
-    if not spec.training.cached_views:
-        return None
-    given = 0 if resources.views is None else len(resources.views)
-    if resources.views is None or given < spec.training.cached_views:
-        raise DataError(
-            f"{spec.label} trains on {spec.training.cached_views} cached views of every image and "
-            f"{given} are at hand; they need the images, so give a folder of them, not features."
-        )
-    return np.ascontiguousarray(resources.views[: spec.training.cached_views, rows])
-
-
 def backbone_of(spec: RunSpec, resources: Resources) -> Backbone:
     """The backbone at the input size that a run asks for."""
     backbone = resources.images()[1]
@@ -129,7 +114,7 @@ def objective_of(
     """A new objective over `num_classes` training classes; its first weights follow from `seed`."""
     with seeded(seed, "init"):
         if isinstance(training, FeatureSamples):
-            body: torch.nn.Module = Standardize(training.values)
+            body: nn.Module = Standardize(training.values)
             dimension = training.values.shape[1]
         else:
             body, dimension = trunk(
@@ -142,3 +127,87 @@ def objective_of(
             num_classes, spec.model.embedding_dim, spec.method.hyperparameters
         )
         return make_objective(built, spec, model).to(resources.device)
+
+
+def as_they_are(samples: Samples) -> Values:
+    """The cached features themselves."""
+    return cast("FeatureSamples", samples).values.numpy()
+
+
+def by_module(module: nn.Module) -> Embed:
+    """What a fitted map makes of cached features."""
+
+    @torch.no_grad()
+    def embed(samples: Samples) -> Values:
+        values: Values = module(cast("FeatureSamples", samples).values).float().numpy()
+        return values
+
+    return embed
+
+
+def by_objective(objective: Objective, device: str, training: Samples) -> Embed:
+    """What an objective makes of samples, with the tricks that its spec asks for.
+
+    With `flip`, unit embeddings of an image and its mirror image are summed. With `mix` = a, the
+    embedding is (1 - a) e next to a z / s: e is z at unit length, z the head's output, and s the
+    mean length of z over the training samples. At a = 0 the order is that of the cosine.
+    """
+    flip, mix = objective.spec.evaluation.flip, objective.spec.evaluation.mix
+
+    def rows(samples: Samples, function: Callable[[Tensor], Tensor], flip: bool = False) -> Tensor:
+        every = np.arange(len(samples.labels))
+        return encoded_rows(objective, samples, every, function, device, flip)
+
+    length = float(rows(training, objective.output).norm(dim=1).mean()) if mix else 1.0
+
+    def embed(samples: Samples) -> Values:
+        unit = rows(samples, objective.embed)
+        if flip:
+            unit = functional.normalize(unit + rows(samples, objective.embed, flip=True), dim=1)
+        if mix:
+            output = rows(samples, objective.output)
+            unit = torch.cat([(1 - mix) * unit, mix / length * output], dim=1)
+        values: Values = unit.numpy()
+        return values
+
+    return embed
+
+
+def embedded(
+    spec: RunSpec, class_names: Sequence[str], embed: Embed, resources: Resources
+) -> Features:
+    """The embeddings of all samples of the named classes."""
+    features = resources.features.subset(tuple(class_names))
+    values = embed(samples_of(spec, class_names, resources))
+    if spec.model.train == "none":
+        return replace(features, values=values)
+    source = replace(features.source, backbone=f"run {spec.id}")
+    return replace(features, values=values, source=source)
+
+
+def concatenated(parts: Sequence[Features]) -> Features:
+    """The unit embeddings of several models side by side, divided by the root of their number.
+
+    Its cosines are the mean of the models' cosines; a single model's stay as they are.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    lengths = [np.linalg.norm(part.values, axis=1, keepdims=True) for part in parts]
+    units = [
+        part.values / np.where(length > 0, length, 1)
+        for part, length in zip(parts, lengths, strict=True)
+    ]
+    values = np.concatenate(units, axis=1) / np.sqrt(np.float32(len(parts)))
+    return replace(parts[0], values=values.astype(np.float32))
+
+
+def _views(spec: RunSpec, rows: npt.NDArray[np.int64], resources: Resources) -> Values | None:
+    if not spec.training.cached_views:
+        return None
+    given = 0 if resources.views is None else len(resources.views)
+    if resources.views is None or given < spec.training.cached_views:
+        raise DataError(
+            f"{spec.label} trains on {spec.training.cached_views} cached views of every image and "
+            f"{given} are at hand; they need the images, so give a folder of them, not features."
+        )
+    return np.ascontiguousarray(resources.views[: spec.training.cached_views, rows])

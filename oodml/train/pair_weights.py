@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from copy import deepcopy
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,14 +13,40 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from oodml.errors import DataError
-from oodml.eval.figures.pair_weights import PairWeights
-from oodml.train.objective import Criterion
+from oodml.eval.figures.pair_weights import FILE, PairWeights
+from oodml.train.distributed import rank
+from oodml.train.loop import seeded
+from oodml.train.objective import Criterion, Objective, Training
 
+# Samples whose pairs are weighed: enough for a curve.
+SAMPLES = 64
 # Share of each unit vector that goes into a direction of its own; similarities shrink by as much.
 OWN = 1e-6
 _SAME = 1e-3
 # Class vectors that are looked at: all of the batch's classes, then others evenly.
 LOOKED_AT = 128
+log = logging.getLogger("oodml")
+
+
+def save_pair_weights(objective: Objective, training: Training, directory: Path) -> None:
+    """Write the weights of one batch's pairs under the loss; those of a loss without pairs not.
+
+    `objective` must be a criterion alone: methods with a loss of their own are passed over.
+    """
+    if type(objective) is not Objective or rank():
+        return
+    with seeded(training.seed, "pairs"):
+        index = next(iter(objective.loader(training, 0)))[:SAMPLES]
+        output = training.encode(objective, "output", index)
+        labels = training.labels[torch.from_numpy(index)]
+        try:
+            weights = pair_weights(
+                objective.criterion, output, labels, int(training.labels.max()) + 1
+            )
+        except DataError as error:
+            log.info("%s: no pair weights: %s", objective.spec.label, error)
+            return
+    weights.binned().save(directory / FILE)
 
 
 def pair_weights(
@@ -32,20 +60,26 @@ def pair_weights(
     whatever the loss looks like inside. Pairs whose partner is a learned vector of a class (a
     proxy) are found the same way. Raises `DataError` for a loss that inner products do not explain.
     """
-    loss = deepcopy(criterion).eval()
-    vectors = output.detach().double()
-    unit = functional.normalize(vectors, dim=1)
-    vectors = unit if loss.normalized else vectors
+    loss = deepcopy(criterion).cpu().eval()
+    unit = functional.normalize(output.detach().double(), dim=1)
+    vectors = unit if loss.normalized else output.detach().double()
     tuples: tuple[object, ...] = ()
     if loss.miner is not None:
         with torch.no_grad():
             tuples = (loss.miner(unit.float(), labels),)
     loss.double()
     proxies = _class_vectors(loss, unit.shape[1])
-    if proxies is None:
-        weight = _weights(_gradient(loss, _extended(vectors), labels, tuples), vectors)
-        return _of_samples(unit, labels, (weight + weight.T) / 2)
-    return _of_proxies(loss, proxies, vectors, labels, tuples, num_classes)
+    if proxies is not None:
+        return _of_proxies(loss, proxies, vectors, labels, tuples, num_classes)
+    weight = _weights(_gradient(loss, _extended(vectors), labels, tuples), vectors)
+    pairs = np.triu_indices(len(unit), k=1)
+    same = labels[:, None] == labels[None, :]
+    return PairWeights(
+        (unit @ unit.T).numpy()[pairs],
+        same.numpy()[pairs],
+        ((weight + weight.T) / 2).numpy()[pairs],
+        "sample",
+    )
 
 
 def _extended(vectors: Tensor, chosen: Tensor | None = None) -> Tensor:
@@ -152,12 +186,3 @@ def _weights(gradient: Tensor, vectors: Tensor) -> Tensor:
     slope = gradient[:, vectors.shape[1] :] / OWN**0.5
     weights: Tensor = slope * torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
     return weights
-
-
-def _of_samples(unit: Tensor, labels: Tensor, weight: Tensor) -> PairWeights:
-    first, second = np.triu_indices(len(unit), k=1)
-    similarity = (unit @ unit.T).numpy()
-    same = (labels[:, None] == labels[None, :]).numpy()
-    return PairWeights(
-        similarity[first, second], same[first, second], weight.numpy()[first, second], "sample"
-    )

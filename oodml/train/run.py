@@ -1,67 +1,54 @@
-"""One run, from its spec to its record."""
+"""One run, from its spec to its record: its models are trained and measured."""
 
 from __future__ import annotations
 
-import logging
 import platform
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from threadpoolctl import threadpool_limits
 
-from oodml.errors import DataError
-from oodml.eval.figures.pair_weights import FILE as PAIRS
+from oodml.errors import DataError, UsageError, unknown_name
 from oodml.eval.retrieval.evaluate import evaluate
 from oodml.eval.retrieval.geometry import geometry
 from oodml.eval.retrieval.reranking import evaluate_reranked
-from oodml.features.features import Features
 from oodml.runs.record import RunRecord
 from oodml.runs.spec import RunSpec
+from oodml.seeding import derive_seed
+from oodml.splits.episodes import Episode, Fold, class_folds, validation_fold
 from oodml.splits.equal_size import gallery_of
-from oodml.train.build import Resources, objective_of, samples_of
-from oodml.train.distributed import rank
-from oodml.train.embed import (
+from oodml.splits.split import Split
+from oodml.train.build import (
     Embed,
+    Resources,
     as_they_are,
     by_module,
     by_objective,
     concatenated,
-    with_embeddings,
+    embedded,
+    objective_of,
+    samples_of,
 )
-from oodml.train.embed import embedded as embedded_classes
-from oodml.train.few_shot.evaluate import few_shot
+from oodml.train.few_shot.few_shot import few_shot
 from oodml.train.loop import Validate, fit, seeded
-from oodml.train.members import Member, check_measured_on, measured_classes, members_of
 from oodml.train.objective import Objective, Training
-from oodml.train.pair_weights import pair_weights
+from oodml.train.pair_weights import save_pair_weights
 from oodml.train.registry import get_method
-from oodml.train.tracking import Curves, Tracked, tracked
+from oodml.train.tracking import Curves, tracked
 
 if TYPE_CHECKING:
-    from oodml.splits.episodes import Episode, Fold
-    from oodml.splits.split import Split
+    from oodml.features.features import Features
     from oodml.train.data import FeatureSamples, Samples
 
 EMBEDDINGS = "embeddings.npz"
-# Samples whose pairs are looked at: enough for a curve.
-PAIRS_OF = 64
-log = logging.getLogger("oodml")
+MEASURED_ON = ("test", "validation")
 Figures = dict[str, float]
-
-
-@dataclass(frozen=True, eq=False)
-class Trained:
-    """One trained model: how it embeds samples, the figures of its training, its objective."""
-
-    embed: Embed
-    figures: Figures
-    objective: Objective | None = None
 
 
 def train_run(
@@ -78,10 +65,11 @@ def train_run(
 ) -> RunRecord:
     """The finished record of one run: trained (or resumed) and measured on the test classes.
 
-    With `spec.measured_on` "validation" it is trained on the split's fitting classes, measured on
-    its validation classes, and no test class is read.
-    `directory` takes the run's logs and checkpoints, and the embeddings measured and the weights
-    that the loss gives the pairs of one batch in the end if they are kept.
+    With `spec.data.measured_on` "validation" it is trained on the split's fitting classes and
+    measured on its validation classes, and no test class is read.
+    `directory` takes the run's logs and checkpoints, the embeddings that were measured with
+    `keep_embeddings`, and with `keep_pair_weights` the weights that the trained loss gives the
+    pairs of one batch.
     `fold` holds the rung's own validation classes and `episodes` its few-shot episodes (rows of the
     features that take part), if it came with some. The test classes are read once,
     after the last step. `track` names a tracker, such as "tensorboard", that is told of the run
@@ -91,71 +79,65 @@ def train_run(
     have, or when there is no such tracker.
     """
     _check(spec, split, resources)
-    keep = Path(directory) / EMBEDDINGS if keep_embeddings else None
-    with tracked(track, spec, split, Path(directory)) as run:
-        record = _trained(
-            spec, split, resources, Path(directory), fold, episodes, keep, keep_pair_weights, run
+    directory = Path(directory)
+    if spec.data.measured_on != "test":
+        resources = resources.training_part(split)
+    trained_on, measured_on = measured_classes(spec, split, fold)
+    started = time.monotonic()
+    number = torch.get_num_threads() if spec.model.train == "all" else 1
+    with tracked(track, spec, split, directory) as run:
+        with threads(number):
+            models = [
+                train_member(
+                    spec,
+                    member,
+                    resources,
+                    directory / member.name,
+                    run.curves(member.name),
+                    keep_pair_weights=keep_pair_weights,
+                )
+                for member in members_of(spec, split, fold)
+            ]
+            parts = _embedded(spec, measured_on, models, resources)
+            measured = concatenated(parts)
+            metrics = _measured(spec, split, measured, resources)
+            figures = _mean([model.figures for model in models])
+            if len(models) > 1:
+                alone = _mean([_measured(spec, split, part, resources) for part in parts])
+                metrics |= {f"separated_{name}": value for name, value in alone.items()}
+                figures["dimensions"] = float(measured.values.shape[1])
+            fitted = concatenated(_embedded(spec, trained_on, models, resources))
+            shape = {"train": geometry(fitted), spec.data.measured_on: geometry(measured)}
+            first = models[0]
+            adapted = (
+                few_shot(spec, split, first.objective, first.embed, resources, episodes=episodes)
+                if spec.few_shot.adapt
+                else {}
+            )
+        if keep_embeddings:
+            measured.save(directory / EMBEDDINGS)
+        known = split.shift if spec.data.measured_on == "test" else None
+        record = RunRecord(
+            spec=spec,
+            shift=known.to_json() if known else {},
+            metrics=metrics,
+            training=figures,
+            environment=environment(resources.device),
+            seconds=round(time.monotonic() - started, 3),
+            geometry=shape,
+            few_shot=adapted,
         )
         run.finish(record)
     return record
 
 
-def _trained(
-    spec: RunSpec,
-    split: Split,
-    resources: Resources,
-    directory: Path,
-    fold: Fold | None,
-    episodes: Sequence[Episode] | None,
-    keep: Path | None,
-    keep_pair_weights: bool,
-    run: Tracked,
-) -> RunRecord:
-    """What `train_run` returns; the embeddings measured are saved as `keep`."""
-    on_test = spec.data.measured_on == "test"
-    resources = resources if on_test else resources.training_part(split)
-    trained_on, measured_on = measured_classes(spec, split, fold)
-    started = time.monotonic()
-    with threads(1 if spec.model.train != "all" else torch.get_num_threads()):
-        models = [
-            train_member(
-                spec,
-                member,
-                resources,
-                directory / member.name,
-                run.curves(member.name),
-                keep_pair_weights=keep_pair_weights,
-            )
-            for member in members_of(spec, split, fold)
-        ]
-        parts = [embedded_classes(spec, measured_on, model.embed, resources) for model in models]
-        measured = concatenated(parts)
-        metrics = _measured(spec, split, measured, resources)
-        figures = _mean([model.figures for model in models])
-        if len(parts) > 1:
-            alone = _mean([_measured(spec, split, part, resources) for part in parts])
-            metrics |= {f"separated_{name}": value for name, value in alone.items()}
-            figures["dimensions"] = float(measured.values.shape[1])
-        shape = {"train": _training_geometry(spec, trained_on, models, resources)}
-        shape[spec.data.measured_on] = geometry(measured)
-        adapted: dict[str, dict[str, Any]] = {}
-        if spec.few_shot.adapt:
-            first = models[0]
-            adapted = few_shot(
-                spec, split, first.objective, first.embed, resources, episodes=episodes
-            )
-    if keep is not None:
-        measured.save(keep)
-    return RunRecord(
-        spec=spec,
-        shift=_shift(spec, split),
-        metrics=metrics,
-        training=figures,
-        environment=environment(resources.device),
-        seconds=round(time.monotonic() - started, 3),
-        geometry=shape,
-        few_shot=adapted,
-    )
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """One trained model: how it embeds samples, the figures of its training, its objective."""
+
+    embed: Embed
+    figures: Figures
+    objective: Objective | None = None
 
 
 def train_member(
@@ -178,65 +160,85 @@ def train_member(
     device = resources.device
     objective = objective_of(spec, samples, len(member.fit_classes), resources, member.seed)
     training = Training(samples, member.seed, device)
-    figures = fit(
-        objective,
-        training,
-        directory,
-        validate=_validation(spec, member, samples, resources),
-        tracker=tracker,
-    )
+    validate = _validation(spec, member, samples, resources)
+    figures = fit(objective, training, directory, validate=validate, tracker=tracker)
     if keep_pair_weights:
-        _keep_pairs(objective, training, directory)
+        save_pair_weights(objective, training, directory)
     return Trained(by_objective(objective, device, samples), figures, objective)
 
 
-def _validation(
-    spec: RunSpec, member: Member, fitting: Samples, resources: Resources
-) -> Validate | None:
-    """What measures an objective on the validation classes: it holds their rows, and no others.
+@dataclass(frozen=True)
+class Member:
+    """One model of a run: the seed of its draws, and the classes that it is fitted and chosen on.
 
-    It is the loop's alone; nothing that a hook is given leads to it.
+    Most runs have one. Without `validation_classes` the last state is taken. `name` is its folder
+    in the run's, empty for a single model.
     """
-    if not member.validation_classes:
-        return None
-    held_out = samples_of(spec, member.validation_classes, resources)
-    labelled = resources.features.subset(member.validation_classes)
-    metric, memory, device = spec.training.selection_metric, resources.memory, resources.device
 
-    def validate(objective: Objective) -> float:
-        values = by_objective(objective, device, fitting)(held_out)
-        found = with_embeddings(spec, labelled, values)
-        return evaluate(found, metrics=(metric,), memory=memory, device=device)[metric]
-
-    return validate
+    name: str
+    seed: int
+    fit_classes: tuple[str, ...]
+    validation_classes: tuple[str, ...] = ()
 
 
-def _keep_pairs(objective: Objective, training: Training, directory: Path) -> None:
-    """Save the weights that the loss gives the pairs of one batch in the end."""
-    if type(objective) is not Objective or rank():
-        return
-    with seeded(training.seed, "pairs"):
-        index = next(iter(objective.loader(training, 0)))[:PAIRS_OF]
-        output = training.encode(objective, "output", index)
-        labels = training.labels[torch.from_numpy(index)]
-        try:
-            weights = pair_weights(
-                objective.criterion, output, labels, int(training.labels.max()) + 1
-            )
-        except DataError as error:
-            log.info("%s: no pair weights: %s", objective.spec.label, error)
-            return
-    weights.binned().save(directory / PAIRS)
+def members_of(spec: RunSpec, split: Split, fold: Fold | None = None) -> list[Member]:
+    """The models that a run trains on the training classes of a split.
 
-
-def _fitted(spec: RunSpec, member: Member, samples: Samples) -> torch.nn.Module:
-    features = cast("FeatureSamples", samples)
-    with seeded(member.seed, "fit"):
-        fit_features = get_method(spec.method.name).build_with(
-            len(member.fit_classes), spec.model.embedding_dim, spec.method.hyperparameters
+    `fold` holds the rung's own validation classes, where it comes with some; a run that is
+    measured on them is not fitted on them. The first model of an ensemble draws from the run's
+    seed, so an ensemble of one is the plain run. With folds, all training classes of the run's
+    split are dealt out, whatever the seed (arXiv:2003.08505 cuts the sorted classes into blocks;
+    here they are drawn, for neighbours in the alphabet are often relatives). Raises `UsageError`
+    for folds and an ensemble at once.
+    """
+    folds, ensemble = spec.training.folds, spec.training.ensemble
+    if folds > 1 and ensemble > 1:
+        raise UsageError(
+            f"{folds} folds and an ensemble of {ensemble}: a run trains one or the other."
         )
-        module: torch.nn.Module = fit_features(features.values.numpy(), features.labels.numpy())
-    return module
+    chosen = spec.training.selection == "best_validation"
+
+    def member(name: str, seed: int, classes: Fold) -> Member:
+        held_out = classes.validation_classes if chosen else ()
+        return Member(name, seed, classes.fit_classes, held_out)
+
+    if folds > 1:
+        parts = class_folds(split, folds)
+        return [member(f"fold{i}", spec.seed, part) for i, part in enumerate(parts)]
+    validated = chosen or spec.data.measured_on == "validation"
+    whole = fold or validation_fold(split) if validated else Fold(split.train_classes, ())
+    if ensemble > 1:
+        seeds = [spec.seed, *(derive_seed(spec.seed, "member", i) for i in range(1, ensemble))]
+        return [member(f"member{i}", seed, whole) for i, seed in enumerate(seeds)]
+    return [member("", spec.seed, whole)]
+
+
+def measured_classes(
+    spec: RunSpec, split: Split, fold: Fold | None = None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The classes that a run may be trained on, and those that it is measured on."""
+    if spec.data.measured_on == "test":
+        return split.train_classes, split.test_classes
+    held_out = fold or validation_fold(split)
+    return held_out.fit_classes, held_out.validation_classes
+
+
+def check_measured_on(spec: RunSpec) -> None:
+    """`UsageError` for a run on validation classes that asks for what they cannot give."""
+    if spec.data.measured_on not in MEASURED_ON:
+        raise unknown_name("side to measure on", spec.data.measured_on, MEASURED_ON)
+    if spec.data.measured_on == "test":
+        return
+    if spec.training.folds > 1:
+        raise UsageError(
+            f"{spec.training.folds} folds deal out all training classes, which leaves none to "
+            "measure on; train a single model or an ensemble."
+        )
+    if spec.few_shot.adapt or spec.evaluation.gallery_classes or spec.evaluation.gallery_images:
+        raise UsageError(
+            "few shots and equal galleries are drawn from the test classes; a run measured on "
+            "validation classes has neither."
+        )
 
 
 def environment(device: str) -> dict[str, str]:
@@ -248,6 +250,18 @@ def environment(device: str) -> dict[str, str]:
         "machine": platform.machine(),
         "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else device,
     }
+
+
+@contextmanager
+def threads(number: int) -> Iterator[None]:
+    """The threads of torch and NumPy for one run: sums of floats depend on their number."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        with threadpool_limits(number, user_api="blas"):
+            yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _check(spec: RunSpec, split: Split, resources: Resources) -> None:
@@ -262,28 +276,48 @@ def _check(spec: RunSpec, split: Split, resources: Resources) -> None:
     check_measured_on(spec)
 
 
-def _shift(spec: RunSpec, split: Split) -> dict[str, Any]:
-    """The shift that the metrics were measured under: a split's is that of its test classes."""
-    return split.shift.to_json() if split.shift and spec.data.measured_on == "test" else {}
+def _validation(
+    spec: RunSpec, member: Member, fitting: Samples, resources: Resources
+) -> Validate | None:
+    """What measures an objective on the validation classes: it holds their rows, and no others.
+
+    It is the loop's alone; nothing that a hook is given leads to it.
+    """
+    if not member.validation_classes:
+        return None
+    held_out = resources.features.subset(member.validation_classes)
+    samples = samples_of(spec, member.validation_classes, resources)
+    metric, memory, device = spec.training.selection_metric, resources.memory, resources.device
+
+    def validate(objective: Objective) -> float:
+        values = by_objective(objective, device, fitting)(samples)
+        found = replace(held_out, values=values)
+        return evaluate(found, metrics=(metric,), memory=memory, device=device)[metric]
+
+    return validate
 
 
-def _training_geometry(
+def _fitted(spec: RunSpec, member: Member, samples: Samples) -> torch.nn.Module:
+    features = cast("FeatureSamples", samples)
+    with seeded(member.seed, "fit"):
+        fit_features = get_method(spec.method.name).build_with(
+            len(member.fit_classes), spec.model.embedding_dim, spec.method.hyperparameters
+        )
+        module: torch.nn.Module = fit_features(features.values.numpy(), features.labels.numpy())
+    return module
+
+
+def _embedded(
     spec: RunSpec, class_names: Sequence[str], models: Sequence[Trained], resources: Resources
-) -> Figures:
-    parts = [embedded_classes(spec, class_names, model.embed, resources) for model in models]
-    return geometry(concatenated(parts))
+) -> list[Features]:
+    return [embedded(spec, class_names, model.embed, resources) for model in models]
 
 
 def _measured(spec: RunSpec, split: Split, embeddings: Features, resources: Resources) -> Figures:
     """The metrics on all classes measured, or on as many of them and images as the spec says."""
-    gallery = gallery_of(
-        embeddings,
-        split,
-        spec.evaluation.gallery_classes,
-        spec.evaluation.gallery_images,
-        spec.seed,
-    )
-    if spec.evaluation.rerank:
+    asked = spec.evaluation
+    gallery = gallery_of(embeddings, split, asked.gallery_classes, asked.gallery_images, spec.seed)
+    if asked.rerank:
         return evaluate_reranked(gallery, memory=resources.memory)
     return evaluate(gallery, memory=resources.memory, device=resources.device)
 
@@ -296,15 +330,3 @@ def _mean(figures: Sequence[Figures]) -> Figures:
         / sum(name in each for each in figures)
         for name in names
     }
-
-
-@contextmanager
-def threads(number: int) -> Iterator[None]:
-    """The threads of torch and NumPy for one run: sums of floats depend on their number."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        with threadpool_limits(number, user_api="blas"):
-            yield
-    finally:
-        torch.set_num_threads(before)

@@ -13,7 +13,7 @@ from torchvision.transforms import v2
 
 from oodml.data.image import read_image
 from oodml.errors import DataError
-from oodml.train import augmentation
+from oodml.train import data as augmentation
 from oodml.train.data import augmented, random_crop
 
 BILINEAR = Image.Resampling.BILINEAR

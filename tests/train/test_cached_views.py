@@ -16,7 +16,7 @@ from oodml.features.backbones.registry import Backbone, load_backbone
 from oodml.features.features import extract_features
 from oodml.seeding import generator
 from oodml.train import cached_views as module
-from oodml.train import samples
+from oodml.train import data as samples
 from oodml.train.cached_views import Views, cached_views
 from oodml.train.data import Draw, augmented
 

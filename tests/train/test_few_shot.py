@@ -18,11 +18,18 @@ from oodml.features.features import Features, FeatureSource
 from oodml.runs.spec import RunSpec
 from oodml.splits.episodes import Episode, few_shot_episodes
 from oodml.splits.split import Split, random_split
-from oodml.train.build import Resources, objective_of, samples_of
-from oodml.train.embed import Embed, as_they_are, by_module, by_objective
-from oodml.train.few_shot import evaluate as fewshot
+from oodml.train.build import (
+    Embed,
+    Resources,
+    as_they_are,
+    by_module,
+    by_objective,
+    objective_of,
+    samples_of,
+)
+from oodml.train.few_shot import few_shot as fewshot
 from oodml.train.few_shot.adapt import rates_of, together
-from oodml.train.few_shot.evaluate import few_shot
+from oodml.train.few_shot.few_shot import few_shot
 from oodml.train.objective import Objective
 from oodml.train.registry import get_method
 

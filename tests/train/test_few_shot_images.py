@@ -13,10 +13,9 @@ from oodml.features.features import extract_features
 from oodml.runs.spec import RunSpec
 from oodml.splits.episodes import Episode, few_shot_episodes
 from oodml.splits.split import Split, random_split
-from oodml.train.build import Resources, objective_of, samples_of
-from oodml.train.embed import by_objective
-from oodml.train.few_shot import evaluate as fewshot
-from oodml.train.few_shot.evaluate import few_shot
+from oodml.train.build import Resources, by_objective, objective_of, samples_of
+from oodml.train.few_shot import few_shot as fewshot
+from oodml.train.few_shot.few_shot import few_shot
 from oodml.train.objective import Objective
 
 Run = tuple[RunSpec, Split, Objective, Resources]

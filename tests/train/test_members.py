@@ -15,11 +15,9 @@ from oodml.eval.retrieval.nearest import nearest_neighbors
 from oodml.features.features import Features
 from oodml.runs.record import RunRecord
 from oodml.splits.ladder import Ladder
-from oodml.train.build import Resources
-from oodml.train.embed import concatenated
-from oodml.train.members import members_of
+from oodml.train.build import Resources, concatenated
 from oodml.train.plan import plan
-from oodml.train.run import train_run
+from oodml.train.run import members_of, train_run
 
 
 def ranking(pool: Features) -> npt.NDArray[np.int64]:

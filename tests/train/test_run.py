@@ -22,11 +22,9 @@ from oodml.features.features import Features, extract_features
 from oodml.splits.build.build import build_ladder
 from oodml.splits.episodes import validation_fold
 from oodml.splits.ladder import Ladder
-from oodml.train.build import Resources
-from oodml.train.embed import concatenated
-from oodml.train.members import members_of
+from oodml.train.build import Resources, concatenated
 from oodml.train.plan import plan
-from oodml.train.run import EMBEDDINGS, train_run
+from oodml.train.run import EMBEDDINGS, members_of, train_run
 
 QUICK = {"steps": 20, "batch_size": 24, "embedding_dim": 8}
 
@@ -247,8 +245,7 @@ def test_flip_evaluation_is_the_same_for_an_image_and_its_mirror_image(
     (spec,) = plan(ladder, ["margin"], [0], rungs=[0], **NETWORK, steps=2, flip=True)  # type: ignore[arg-type]
     assert spec.label == "margin +flip"
     from oodml.train.build import samples_of
-    from oodml.train.members import members_of
-    from oodml.train.run import train_member
+    from oodml.train.run import members_of, train_member
 
     (member,) = members_of(spec, split)
     model = train_member(spec, member, resources, tmp_path)

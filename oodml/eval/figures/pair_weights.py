@@ -15,6 +15,8 @@ from oodml.errors import DataError
 from oodml.eval.figures.style import GREY, TEST, TRAIN, new_figure, save_figure
 from oodml.files import read_json, write_json
 from oodml.records import checked_fields, checked_value
+from oodml.runs.record import RunRecord
+from oodml.runs.store import Store
 
 _COLUMNS = 3
 _PANEL = (2.1, 1.5)  # inches
@@ -100,6 +102,15 @@ def plot_pair_weights(
         )
     with save_figure(path) as save:
         save(_figure(weights, title))
+
+
+def kept_weights(store: Store, records: Sequence[RunRecord]) -> dict[str, BinnedWeights]:
+    """By label, the pair weights kept in a store, of the lowest seed that has some."""
+    found: dict[str, BinnedWeights] = {}
+    for record in sorted(records, key=lambda each: (each.label, each.spec.seed)):
+        for path in sorted(store.run_directory(record.id).rglob(FILE)):
+            found.setdefault(record.label, BinnedWeights.load(path))
+    return found
 
 
 def _figure(weights: Mapping[str, BinnedWeights], title: str) -> Any:

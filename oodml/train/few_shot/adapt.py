@@ -21,8 +21,7 @@ from oodml.runs.spec import RunSpec
 from oodml.seeding import generator
 from oodml.train.data import Draw, Samples, prefetched
 from oodml.train.few_shot.losses import EpisodesLoss, Pairs
-from oodml.train.few_shot.start import Turned
-from oodml.train.few_shot.support import Indices, Task
+from oodml.train.few_shot.support import Indices, Task, Turned
 from oodml.train.loop import seeded
 from oodml.train.objective import Criterion, Encoded, Objective, Scheduled, trainable
 

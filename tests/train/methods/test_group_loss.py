@@ -20,8 +20,7 @@ from oodml.features.features import Features, extract_features
 from oodml.runs.record import RunRecord
 from oodml.splits.build.build import build_ladder
 from oodml.splits.ladder import Ladder
-from oodml.train.build import Resources
-from oodml.train.embed import Values
+from oodml.train.build import Resources, Values
 from oodml.train.methods.group_loss import GroupLoss, correlations, drawn_anchors, replicated
 from oodml.train.plan import plan
 from oodml.train.run import train_run

@@ -20,9 +20,8 @@ from oodml.features.features import Features, extract_features
 from oodml.runs.record import RunRecord
 from oodml.splits.build.build import build_ladder
 from oodml.splits.ladder import Ladder
-from oodml.train.build import Resources, objective_of
+from oodml.train.build import Resources, by_objective, objective_of
 from oodml.train.data import FeatureSamples
-from oodml.train.embed import by_objective
 from oodml.train.methods.mpn import (
     ClassifiedTwice,
     IntraBatchConnections,

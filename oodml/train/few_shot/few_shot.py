@@ -15,12 +15,18 @@ from oodml.eval.retrieval.evaluate import evaluate
 from oodml.eval.retrieval.reranking import evaluate_reranked
 from oodml.runs.spec import RunSpec
 from oodml.splits.episodes import MIN_QUERIES, SHOTS, Episode, few_shot_episodes
-from oodml.train.build import Resources
-from oodml.train.embed import Embed, by_objective
+from oodml.train.build import Embed, Resources, by_objective
 from oodml.train.few_shot.adapt import adapt, adapt_together, together
 from oodml.train.few_shot.losses import episodes_loss, pairs_of_blocks
-from oodml.train.few_shot.start import Pooled, StartingPoint
-from oodml.train.few_shot.support import Shape, Task, batch_shape, batches_of, task_of
+from oodml.train.few_shot.support import (
+    Pooled,
+    Shape,
+    StartingPoint,
+    Task,
+    batch_shape,
+    batches_of,
+    task_of,
+)
 from oodml.train.loop import seeded
 from oodml.train.objective import Criterion, Objective
 from oodml.train.registry import get_method, parse_method
