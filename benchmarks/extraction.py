@@ -31,7 +31,7 @@ def oodml(precision: str) -> Callable[[Path, Path], Job]:
     def prepare(images: Path, weights: Path) -> Job:
         from oodml.data import load_dataset
         from oodml.features.backbones.registry import load_backbone
-        from oodml.features.features import extract_features
+        from oodml.features.extraction import extract_features
 
         dataset = load_dataset(images)
         backbone = load_backbone("inception_fid", weights=weights)

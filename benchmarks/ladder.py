@@ -25,8 +25,8 @@ import numpy as np
 
 from oodml.features.features import Features, FeatureSource
 from oodml.fid.class_moments import split_terms
-from oodml.fid.side_by_side import side_by_side
-from oodml.splits.build.build import build_ladder
+from oodml.parallel import side_by_side
+from oodml.splits.build.construction import build_ladder
 from oodml.splits.build.state import Pool, Sides, measured
 from oodml.splits.build.walk import by_nearness
 from oodml.splits.split import random_split

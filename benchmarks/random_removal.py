@@ -12,7 +12,8 @@ from typing import Any
 from oodml.data import load_dataset
 from oodml.errors import UsageError
 from oodml.eval.figures.style import new_figure, save_figure
-from oodml.features.features import Features, extract_features
+from oodml.features.extraction import extract_features
+from oodml.features.features import Features
 from oodml.fid.shift import Shift, measure_shift
 from oodml.seeding import generator
 from oodml.splits.split import Split, random_split

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from oodml.data import load_dataset
 from oodml.features.backbones.registry import load_backbone
-from oodml.features.features import extract_features
+from oodml.features.extraction import extract_features
 from oodml.launch import run_grid
 from oodml.runs.store import Store
-from oodml.splits.build.build import build_ladder
+from oodml.splits.build.construction import build_ladder
 from oodml.train.build import Resources
 from oodml.train.plan import plan
 

@@ -15,9 +15,8 @@ from oodml.features.features import Features
 from oodml.runs.record import RunRecord
 from oodml.runs.spec import RunSpec
 from oodml.runs.store import Store
-from oodml.splits.build.build import build_ladder
+from oodml.splits.build.construction import add_null, build_ladder
 from oodml.splits.ladder import Ladder
-from oodml.splits.ladder_null import add_null
 from oodml.splits.split import Split
 
 # A class and a method that would run as code if a page took them for markup.

@@ -61,9 +61,9 @@ def demo_command(
 
     from oodml.data import load_dataset
     from oodml.eval.report.page import write_report
-    from oodml.features.features import extract_features
+    from oodml.features.extraction import extract_features
     from oodml.runs.store import Store
-    from oodml.splits.build.build import build_ladder
+    from oodml.splits.build.construction import build_ladder
     from oodml.train.build import Resources
     from oodml.train.plan import plan
 

@@ -111,7 +111,7 @@ def fid_command(
 def _open(source: str, options: dict[str, Any]) -> Any:
     """Features, or statistics if that is what a `.npz` holds."""
     from oodml.data.folder import has_class_folders, load_images
-    from oodml.features.features import extract_features
+    from oodml.features.extraction import extract_features
     from oodml.fid.statistics_files import holds_statistics, read_statistics
 
     if source.endswith(".npz") and holds_statistics(source):

@@ -131,7 +131,7 @@ def build(
     from tqdm import tqdm
 
     from oodml.commands.ladder_show import show_ladder
-    from oodml.splits.build.build import build_ladder, check_choices
+    from oodml.splits.build.construction import build_ladder, check_choices
     from oodml.splits.build.start import check_start, read_start
 
     settings = {name: options.pop(name) for name in _SETTINGS}

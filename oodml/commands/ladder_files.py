@@ -81,7 +81,8 @@ def _on_data(
     level: str,
     network: dict[str, Any],
 ) -> Ladder:
-    from oodml.features.features import Features, extract_features
+    from oodml.features.extraction import extract_features
+    from oodml.features.features import Features
     from oodml.splits.exchange import match_classes, remeasured, with_data
 
     samples: LabelledSamples

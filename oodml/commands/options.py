@@ -128,7 +128,8 @@ def open_features(
     **network: Any,
 ) -> Features:
     """The features in a `.npz` file, or those of a dataset under a network."""
-    from oodml.features.features import Features, extract_features
+    from oodml.features.extraction import extract_features
+    from oodml.features.features import Features
 
     if source.endswith(".npz"):
         return Features.load(source)
@@ -175,7 +176,8 @@ def open_for_ladder(
 
     Raises `DataError` if the data or the network is not the ladder's.
     """
-    from oodml.features.features import Features, extract_features
+    from oodml.features.extraction import extract_features
+    from oodml.features.features import Features
 
     if not ladder.measured:
         raise DataError(

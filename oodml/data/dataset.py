@@ -21,13 +21,13 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from typing import overload
 
 from tqdm import tqdm
 
 from oodml.data.image import decoding_error
 from oodml.errors import DataError
+from oodml.parallel import in_threads
 from oodml.text import first_few
 
 logger = logging.getLogger("oodml")
@@ -149,7 +149,6 @@ def chosen(paths: Sequence[Path], rows: npt.NDArray[np.int64]) -> Sequence[Path]
     return tuple(paths[row] for row in rows.tolist())
 
 
-_BLOCK = 4096
 _MOST_NAMED = 20
 
 
@@ -159,7 +158,7 @@ def broken_images(dataset: Dataset, *, progress: bool = False) -> list[tuple[str
     Every file is decoded, in threads: about 5,000 small or 100 photograph-sized files a second.
     """
     bar = tqdm(
-        _reasons(dataset.paths),
+        in_threads(decoding_error, dataset.paths, threads=16),
         total=len(dataset),
         desc="check",
         unit="image",
@@ -170,13 +169,6 @@ def broken_images(dataset: Dataset, *, progress: bool = False) -> list[tuple[str
         for name, reason in zip(dataset.sample_names, bar, strict=True)
         if reason is not None
     ]
-
-
-def _reasons(paths: Sequence[Path]) -> Iterator[str | None]:
-    with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
-        # A pool keeps a record of all that it is given, so it gets a block at a time.
-        for start in range(0, len(paths), _BLOCK):
-            yield from pool.map(decoding_error, paths[start : start + _BLOCK])
 
 
 def broken_images_error(dataset: Dataset, broken: list[tuple[str, str]]) -> DataError:

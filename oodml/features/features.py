@@ -1,4 +1,4 @@
-"""Features: one vector per sample and what made it; `extract_features` from images, cached."""
+"""Features: one vector per sample, its label, and what made it."""
 
 from __future__ import annotations
 
@@ -6,21 +6,16 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from oodml.errors import DataError, UsageError
+from oodml.errors import DataError
 from oodml.features.array_files import read_npz, text_bytes
 from oodml.files import atomic_write, digest, parse_json
 from oodml.records import checked_fields
-
-if TYPE_CHECKING:
-    from oodml.data.dataset import Dataset
-    from oodml.features.backbones.registry import Backbone
 
 SCHEMA = 1
 
@@ -238,63 +233,3 @@ def require_one_network(a: Features, b: Features) -> None:
             f"A was made by {a.source.network}, B by {b.source.network}; distances between "
             "different networks, inputs or precisions mean nothing."
         )
-
-
-def extract_features(
-    dataset: Dataset,
-    backbone: str | Backbone = "inception_v3",
-    *,
-    weights: str | Path | None = None,
-    precision: str = "fp32",
-    batch_size: int | None = None,
-    device: str | None = None,
-    cache: str | Path | None = None,
-    progress: bool = False,
-    image_size: int | None = None,
-    resize: str | None = None,
-) -> Features:
-    """One vector per image of `dataset` from a frozen network, read from the cache where it is.
-
-    `backbone` is a name of `backbone_names()` or a `Backbone`; `weights`, `image_size` and `resize`
-    are those of `load_backbone`. `precision` "bf16" is faster and moves FID by up to 0.5%.
-    `device` None takes CUDA if there is one, `batch_size` None what suits the device. `cache` is a
-    directory (default `$OODML_CACHE`, else ~/.cache/oodml); an extraction that was killed goes on
-    where it stood. `progress` draws a bar on stderr. Raises `DataError` naming the images that do
-    not decode, `WeightsNotFound` when the weights are nowhere.
-    """
-    from oodml.features.backbones.registry import load_backbone
-    from oodml.features.cache import open_shards
-    from oodml.features.extraction import check_precision, extract_rows
-
-    check_precision(precision)
-    if isinstance(backbone, str):
-        backbone = load_backbone(backbone, weights=weights, image_size=image_size, resize=resize)
-    elif (weights, image_size, resize) != (None, None, None):
-        raise UsageError(
-            "weights, image_size and resize go with a backbone's name, not a Backbone."
-        )
-    source = FeatureSource(
-        dataset=dataset.name,
-        fingerprint=dataset.fingerprint,
-        backbone=backbone.name,
-        weights=backbone.weights,
-        preprocessing=backbone.preprocessing,
-        precision=precision,
-        image_size=backbone.image_size,
-        resize=resize,
-    )
-    shards = open_shards(cache, source, dataset, backbone.dimension)
-    values = shards.filled(
-        partial(
-            extract_rows,
-            dataset,
-            backbone,
-            precision=precision,
-            batch_size=batch_size,
-            device=device,
-            progress=progress,
-        )
-    )
-    return Features(
-        values, dataset.labels, dataset.class_names, source, dataset.sample_names, dataset.groups
-    )

@@ -11,15 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from oodml.errors import DataError, UsageError
-from oodml.fid.arrays import Matrix, Real, require_finite
 from oodml.fid.frechet import (
     TOLERANCE,
     FrechetTerms,
     assemble,
     frechet_terms,
+    require_finite,
     terms_of_covariances,
 )
-from oodml.fid.matrix_root import BLOCK_ROWS, nuclear_norm
+from oodml.fid.matrix_root import BLOCK_ROWS, Matrix, Real, nuclear_norm
 
 if TYPE_CHECKING:
     from oodml.features.features import Features

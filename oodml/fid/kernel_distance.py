@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from oodml.errors import DataError
-from oodml.fid.arrays import Matrix, Real
 from oodml.fid.class_moments import ClassMoments, Indices
+from oodml.fid.matrix_root import Matrix, Real
 
 ROWS = 1024
 MEDIAN_POINTS = 1000

@@ -14,10 +14,13 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from scipy.linalg import lapack
 
 from oodml.errors import DataError
-from oodml.fid.arrays import Matrix, Real
+
+Real = npt.NDArray[Any]
+Matrix = npt.NDArray[np.float64]
 
 EPSILON = float(np.finfo(np.float64).eps)
 # A Cholesky factor whose diagonal spans more than this has lost its small directions to rounding.

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from oodml.errors import UsageError
 from oodml.fid.class_moments import ClassMoments, Indices, Moments, PooledGram, split_terms
-from oodml.fid.side_by_side import each, side_by_side
+from oodml.parallel import each, side_by_side
 from oodml.seeding import generator
 
 Classes = npt.NDArray[np.int64]

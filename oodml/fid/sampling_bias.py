@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from oodml.errors import UsageError
-from oodml.fid.arrays import Matrix
 from oodml.fid.class_moments import ClassMoments, Indices
 from oodml.fid.frechet import terms_of_covariances
+from oodml.fid.matrix_root import Matrix
 from oodml.seeding import generator
 
 # The fit against 1/n is straight only from about d samples a side (measured in 2048 dimensions),

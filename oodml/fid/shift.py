@@ -14,7 +14,7 @@ from oodml.features.features import Features, FeatureSource, require_one_network
 from oodml.fid.class_moments import ClassMoments, Indices, Moments, split_terms
 from oodml.fid.frechet import FrechetTerms
 from oodml.fid.kernel_distance import kid_sums, mmd_sums
-from oodml.fid.null import bootstrap_interval, class_null, split_distance
+from oodml.fid.null import Null, bootstrap_interval, class_null, split_distance
 from oodml.fid.sampling_bias import (
     SAMPLES_PER_DIMENSION,
     expected_bias,
@@ -131,7 +131,7 @@ def measure_shift(
     draws = NULL_DRAWS[level] if null is None else null
     if draws:
         drawn = class_null(train, test, split_distance(statistics, train, test, pool), draws, seed)
-        shift = with_null(shift, drawn.mean, drawn.sd, drawn.draws)
+        shift = with_null(shift, drawn)
     for name, wanted in (("kid", _affordable(statistics) if kid is None else kid), ("mmd", mmd)):
         if wanted:
             shift = _with_kernel(shift, statistics, train, test, name, bandwidth, draws, seed)
@@ -172,16 +172,16 @@ def shift_between(
     )
 
 
-def with_null(shift: Shift, mean: float, sd: float, draws: int) -> Shift:
+def with_null(shift: Shift, null: Null) -> Shift:
     """`shift` with its class null, excess and z (None where the null does not vary)."""
-    excess = shift.fid - mean
+    excess = shift.fid - null.mean
     return replace(
         shift,
-        null_mean=mean,
-        null_sd=sd,
-        null_draws=draws,
+        null_mean=null.mean,
+        null_sd=null.sd,
+        null_draws=null.draws,
         excess=excess,
-        z=excess / sd if sd > 0 else None,
+        z=excess / null.sd if null.sd > 0 else None,
     )
 
 

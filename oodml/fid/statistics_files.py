@@ -10,9 +10,15 @@ import numpy as np
 
 from oodml.errors import DataError
 from oodml.features.array_files import read_npz, text_bytes
-from oodml.fid.arrays import Matrix, Real, covariance_array, mean_array, real_array, sample_array
-from oodml.fid.frechet import FrechetTerms, frechet_terms_from_moments
-from oodml.fid.matrix_root import CentredSample, eigenvector_factor
+from oodml.fid.frechet import (
+    FrechetTerms,
+    covariance_array,
+    frechet_terms_from_moments,
+    mean_array,
+    real_array,
+    sample_array,
+)
+from oodml.fid.matrix_root import CentredSample, Matrix, Real, eigenvector_factor
 from oodml.files import atomic_write
 
 

@@ -11,8 +11,8 @@ from oodml.errors import DataError
 from oodml.fid.class_moments import ClassMoments
 from oodml.fid.null import class_null, split_distance
 from oodml.fid.shift import concatenated, measure, with_null
-from oodml.fid.side_by_side import side_by_side
 from oodml.files import digest
+from oodml.parallel import side_by_side
 from oodml.splits.ladder import BuildSettings, Ladder, Step
 from oodml.splits.split import MIN_CLASSES_PER_SIDE, Split
 
@@ -163,7 +163,7 @@ def _measured(
         sides = statistics.indices(names[0]), statistics.indices(names[1])
         distance = split_distance(statistics, *sides)
         null = class_null(*sides, distance, draws, beside.settings.seed)
-        shift = with_null(shift, null.mean, null.sd, null.draws)
+        shift = with_null(shift, null)
     return replace(rung, shift=shift)
 
 

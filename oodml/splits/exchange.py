@@ -16,7 +16,7 @@ from oodml.errors import DataError, unknown_name
 from oodml.features.features import FeatureSource
 from oodml.fid.class_moments import ClassMoments
 from oodml.fid.shift import measure
-from oodml.fid.side_by_side import each, side_by_side
+from oodml.parallel import each, side_by_side
 from oodml.splits.episodes import (
     MIN_QUERIES,
     SHOTS,

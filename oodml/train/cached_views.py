@@ -13,7 +13,8 @@ import torch
 
 from oodml.errors import DataError
 from oodml.features.cache import open_shards
-from oodml.features.extraction import check_precision, extract_rows
+from oodml.features.engine import check_precision
+from oodml.features.extraction import extract_rows
 from oodml.features.features import FeatureSource
 from oodml.features.preprocessing import Preprocessing
 from oodml.seeding import generator

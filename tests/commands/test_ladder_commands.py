@@ -13,9 +13,9 @@ from oodml.features.features import Features
 from oodml.launch import run_grid
 from oodml.runs.spec import RunSpec
 from oodml.runs.store import Store
+from oodml.splits.build.construction import add_null
 from oodml.splits.equal_size import equal_gallery
 from oodml.splits.ladder import Ladder
-from oodml.splits.ladder_null import add_null
 from oodml.train.build import Resources
 from oodml.train.plan import plan
 

@@ -19,7 +19,7 @@ from oodml.commands.terminal import OneWay, echo, json_text, on_one_line
 from oodml.runs.record import RunRecord
 from oodml.runs.spec import RunSpec
 from oodml.runs.store import Store
-from oodml.splits.build.build import build_ladder
+from oodml.splits.build.construction import build_ladder
 from oodml.text import printable
 
 # Clears the screen, sets the title, turns the writing, ends the line, and stands for a byte.

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from conftest import make_features
 
 from oodml.cli import main
-from oodml.splits.build.build import build_ladder
+from oodml.splits.build.construction import build_ladder
 
 
 def oodml(*arguments: str | Path | int) -> Result:

@@ -9,9 +9,9 @@ from click.testing import CliRunner, Result
 
 from oodml.cli import main
 from oodml.data import load_dataset
-from oodml.features.features import extract_features
+from oodml.features.extraction import extract_features
 from oodml.runs.store import Store
-from oodml.splits.build.build import build_ladder
+from oodml.splits.build.construction import build_ladder
 from oodml.train.registry import all_methods
 
 NEEDING = sorted(name for name, entry in all_methods().items() if "cached_views" in entry.settings)

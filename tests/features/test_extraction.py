@@ -22,7 +22,8 @@ from oodml.data.dataset import Dataset
 from oodml.errors import DataError, UsageError
 from oodml.features import cache as cache_module
 from oodml.features.backbones.registry import Backbone
-from oodml.features.features import Features, extract_features
+from oodml.features.extraction import extract_features
+from oodml.features.features import Features
 from oodml.features.preprocessing import Preprocessing
 
 SHARD = 8

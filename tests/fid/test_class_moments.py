@@ -14,9 +14,8 @@ from test_frechet import sample, traces
 from oodml.errors import DataError, UsageError
 from oodml.features.features import Features, FeatureSource
 from oodml.fid import class_moments
-from oodml.fid.arrays import ROWS_NAMED, require_finite
 from oodml.fid.class_moments import ClassMoments, Moments, PooledGram, moments_of, split_terms
-from oodml.fid.frechet import frechet_terms
+from oodml.fid.frechet import ROWS_NAMED, frechet_terms, require_finite
 from oodml.fid.null import random_class_splits
 from oodml.fid.statistics_files import (
     GaussianStatistics,

@@ -13,8 +13,12 @@ import torch
 
 from oodml.errors import DataError
 from oodml.features.features import Features
-from oodml.fid.arrays import covariance_array, real_array
-from oodml.fid.frechet import frechet_distance, frechet_distance_from_moments
+from oodml.fid.frechet import (
+    covariance_array,
+    frechet_distance,
+    frechet_distance_from_moments,
+    real_array,
+)
 
 CASES = """
 import json, sys, time, warnings

@@ -333,8 +333,8 @@ def test_a_null_that_does_not_vary_gives_no_z() -> None:
     found = measure_shift(
         features, Split(features.class_names[:2], features.class_names[2:]), null=0
     )
-    assert with_null(found, 1.0, 0.0, 5).z is None
-    drawn = with_null(found, 1.0, 0.5, 5)
+    assert with_null(found, Null(1.0, 0.0, 5)).z is None
+    drawn = with_null(found, Null(1.0, 0.5, 5))
     assert drawn.excess == found.fid - 1.0 and drawn.z == drawn.excess / 0.5
     assert (drawn.null_mean, drawn.null_sd, drawn.null_draws) == (1.0, 0.5, 5)
 

@@ -16,13 +16,12 @@ from oodml.features.features import Features, FeatureSource
 from oodml.runs.record import RunRecord
 from oodml.runs.spec import RunSpec
 from oodml.runs.store import Store
-from oodml.splits.build.build import build_ladder
+from oodml.splits.build.construction import add_null, build_ladder
 from oodml.splits.exchange import imported_ladder, published_splits
 from oodml.splits.formats.csv import write_csv
 from oodml.splits.formats.plain_pickle import read_plain_pickle
 from oodml.splits.formats.published_pickle import PublishedSplit, write_published
 from oodml.splits.ladder import Ladder
-from oodml.splits.ladder_null import add_null
 
 _SOURCE = FeatureSource("seeds", "0123456789abcdef", "tiny", "0" * 64, "none", "fp32")
 

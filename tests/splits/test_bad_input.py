@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 
 from oodml.errors import DataError, UsageError
 from oodml.features.features import Features
-from oodml.splits.build.build import build_ladder
+from oodml.splits.build.construction import add_null, build_ladder
 from oodml.splits.build.start import read_start
 from oodml.splits.ladder import Ladder
-from oodml.splits.ladder_null import add_null
 from oodml.splits.split import Split, random_split
 
 numbers = st.floats(allow_nan=True, allow_infinity=True) | st.sampled_from([0.5, 0.3, 1.0, 0.0])

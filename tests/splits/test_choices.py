@@ -11,14 +11,13 @@ from conftest import make_features
 from oodml.errors import UsageError
 from oodml.features.features import Features
 from oodml.fid.frechet import frechet_distance
-from oodml.splits.build import build
-from oodml.splits.build.build import build_ladder
+from oodml.splits.build import construction
+from oodml.splits.build.construction import add_null, build_ladder
 from oodml.splits.build.rungs import choose_evenly, choose_nearest
 from oodml.splits.build.state import Pool
 from oodml.splits.cross_collection import pair_ladder
 from oodml.splits.episodes import class_folds, few_shot_episodes, validation_fold, validation_of
 from oodml.splits.ladder import Ladder, Step
-from oodml.splits.ladder_null import add_null
 from oodml.splits.split import Split
 
 
@@ -34,7 +33,7 @@ def test_what_was_not_asked_for_is_recorded_as_it_was_done(
     given = build_ladder(features, rungs=2, start=start).settings
     assert given.start == "given" and plain.start_test == ()
     assert (given.start_train, given.start_test) == (start.train_classes, start.test_classes)
-    monkeypatch.setattr(build, "BUDGET", 6)
+    monkeypatch.setattr(construction, "BUDGET", 6)
     assert build_ladder(features, rungs=2, search="best").settings.budget == 6
     assert build_ladder(features, rungs=2, search="best", budget=4).settings.budget == 4
     assert build_ladder(features, rungs=2, search="transport").settings.budget == 0
@@ -60,7 +59,7 @@ def test_the_smallest_split_that_is_allowed(features: Features) -> None:
 def test_rungs_are_measured_again_where_the_walk_was_not_exact_enough(
     features: Features, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(build, "is_tight", lambda terms: False)
+    monkeypatch.setattr(construction, "is_tight", lambda terms: False)
     for rung in build_ladder(features, rungs=2).rungs:
         sides = (rung.train_classes, rung.test_classes)
         values = [features.values[features.of_classes(names)] for names in sides]

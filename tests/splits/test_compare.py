@@ -8,7 +8,7 @@ from scipy.stats import spearmanr
 
 from oodml.errors import DataError
 from oodml.features.features import Features
-from oodml.splits.build.build import build_ladder
+from oodml.splits.build.construction import build_ladder
 from oodml.splits.build.start import drawn_split
 from oodml.splits.build.state import Pool
 from oodml.splits.compare import compare_ladders, published_keys, start_split

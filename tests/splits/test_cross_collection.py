@@ -11,10 +11,9 @@ from conftest import make_features
 from oodml.errors import DataError
 from oodml.features.features import Features
 from oodml.fid.shift import measure_shift
-from oodml.splits.build.build import build_ladder
+from oodml.splits.build.construction import add_null, build_ladder
 from oodml.splits.cross_collection import joint_fingerprint, pair_ladder, pair_pool
 from oodml.splits.episodes import validation_fold, validation_of
-from oodml.splits.ladder_null import add_null
 
 
 def collection(names: tuple[str, ...], fingerprint: str, seed: int) -> Features:

@@ -10,8 +10,8 @@ from oodml.features.features import Features
 from oodml.fid.frechet import frechet_distance
 from oodml.fid.null import random_class_splits
 from oodml.fid.shift import measure_shift
+from oodml.splits.build.construction import add_null
 from oodml.splits.ladder import Ladder
-from oodml.splits.ladder_null import add_null
 
 
 @pytest.fixture(scope="module")
@@ -53,5 +53,5 @@ def test_other_features_and_a_single_draw_are_refused(ladder: Ladder, features: 
     other = replace(features, source=replace(features.source, backbone="another"))
     with pytest.raises(DataError, match="another"):
         add_null(ladder, other, 5)
-    with pytest.raises(UsageError, match="draws=1"):
+    with pytest.raises(UsageError, match="1 null draw"):
         add_null(ladder, features, 1)

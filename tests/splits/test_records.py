@@ -8,7 +8,7 @@ import numpy as np
 from conftest import make_features
 
 from oodml.features.features import Features
-from oodml.splits.build.build import build_ladder
+from oodml.splits.build.construction import build_ladder
 from oodml.splits.build.rungs import choose_rungs
 from oodml.splits.build.state import Pool, Sides
 from oodml.splits.build.transport_gain import Gains, by_gain

@@ -12,12 +12,11 @@ from conftest import make_features
 
 from oodml.errors import DataError, UsageError
 from oodml.features.features import Features
-from oodml.splits.build.build import build_ladder, rebuild_ladder
+from oodml.splits.build.construction import add_null, build_ladder, rebuild_ladder
 from oodml.splits.build.start import drawn_split, read_sides
 from oodml.splits.build.state import Pool
 from oodml.splits.formats.csv import parse_csv
 from oodml.splits.ladder import Ladder
-from oodml.splits.ladder_null import add_null
 from oodml.splits.split import Split
 
 GROUPED = replace(make_features(classes=6, per_class=4, dimension=3), groups=tuple("aabbcc"))
@@ -37,7 +36,7 @@ def other_features(ladder: Ladder, features: Features) -> object:
 
 
 REQUESTS: dict[str, tuple[Callable[[Ladder, Features], object], type[Exception], str]] = {
-    "other features": (other_features, DataError, "not those that the ladder was built on"),
+    "other features": (other_features, DataError, "measured on"),
     "one rung": (lambda _, f: build_ladder(f, rungs=1), UsageError, "1 rungs.*at least 2"),
     "both": (lambda _, f: build_ladder(f, fids=[1], steps=[1]), UsageError, "fids and steps"),
     "budget": (
@@ -53,7 +52,7 @@ REQUESTS: dict[str, tuple[Callable[[Ladder, Features], object], type[Exception],
     "a budget for nothing": (lambda _, f: build_ladder(f, budget=5), UsageError, "budget 5"),
     "one draw": (lambda _, f: build_ladder(f, null=1), UsageError, "null 1"),
     "endless": (lambda _, f: build_ladder(f, fids=[float("inf")]), UsageError, "finite"),
-    "no shift": (unmeasured, DataError, "carries no shift"),
+    "no shift": (unmeasured, DataError, "no measured shift"),
     "fraction": (
         lambda *_: drawn_split(GROUPS, by="group", train_fraction=1.0, seed=0),
         UsageError, "fraction 1.0",

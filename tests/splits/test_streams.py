@@ -17,7 +17,7 @@ from oodml.fid.shift import measure_shift
 from oodml.seeding import generator
 from oodml.splits import episodes, equal_size, split
 from oodml.splits.build import search, start
-from oodml.splits.build.build import build_ladder
+from oodml.splits.build.construction import build_ladder
 from oodml.splits.ladder import Ladder
 
 SEED = 7

@@ -14,14 +14,13 @@ from conftest import make_features
 from oodml.errors import DataError, UsageError
 from oodml.features.features import Features
 from oodml.fid.frechet import frechet_distance
-from oodml.splits.build.build import build_ladder, rebuild_ladder
+from oodml.splits.build.construction import add_null, build_ladder, rebuild_ladder
 from oodml.splits.build.rungs import choose_nearest, choose_steps
 from oodml.splits.build.start import read_start
 from oodml.splits.build.state import Pool, Sides
 from oodml.splits.cross_collection import pair_ladder
 from oodml.splits.exchange import imported_ladder, published_splits, remeasured
 from oodml.splits.ladder import Ladder
-from oodml.splits.ladder_null import add_null
 from oodml.splits.split import Split, random_split
 
 
@@ -148,7 +147,7 @@ def test_a_given_start_is_recorded_and_other_features_are_refused(grouped: Featu
     start = Split(grouped.class_names[:12], grouped.class_names[12:])
     ladder = build_ladder(grouped, start=start, start_name="a.csv", rungs=3)
     assert rebuild_ladder(ladder, grouped) == ladder
-    with pytest.raises(DataError, match="not those"):
+    with pytest.raises(DataError, match="measured on"):
         rebuild_ladder(ladder, replace(grouped, source=replace(grouped.source, weights="1" * 64)))
 
 

@@ -13,7 +13,7 @@ from oodml.data import load_dataset
 from oodml.data.dataset import Dataset
 from oodml.errors import DataError
 from oodml.features.backbones.registry import Backbone, load_backbone
-from oodml.features.features import extract_features
+from oodml.features.extraction import extract_features
 from oodml.seeding import generator
 from oodml.train import cached_views as module
 from oodml.train import data as samples

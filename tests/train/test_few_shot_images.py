@@ -9,7 +9,7 @@ import torch
 
 from oodml.data import load_dataset
 from oodml.features.backbones.registry import load_backbone
-from oodml.features.features import extract_features
+from oodml.features.extraction import extract_features
 from oodml.runs.spec import RunSpec
 from oodml.splits.episodes import Episode, few_shot_episodes
 from oodml.splits.split import Split, random_split

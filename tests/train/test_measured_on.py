@@ -14,10 +14,11 @@ from oodml.data import load_dataset
 from oodml.errors import UsageError
 from oodml.eval.retrieval.evaluate import evaluate
 from oodml.features.backbones.registry import load_backbone
-from oodml.features.features import Features, extract_features
+from oodml.features.extraction import extract_features
+from oodml.features.features import Features
 from oodml.runs.record import RunRecord
 from oodml.runs.spec import RunSpec
-from oodml.splits.build.build import build_ladder
+from oodml.splits.build.construction import build_ladder
 from oodml.splits.episodes import Fold, validation_fold
 from oodml.splits.ladder import Ladder
 from oodml.splits.split import Split

@@ -17,9 +17,9 @@ from conftest import make_features
 
 from oodml.data import load_dataset
 from oodml.features.backbones.registry import load_backbone
-from oodml.features.features import extract_features
+from oodml.features.extraction import extract_features
 from oodml.runs.spec import RunSpec
-from oodml.splits.build.build import build_ladder
+from oodml.splits.build.construction import build_ladder
 from oodml.splits.episodes import validation_fold
 from oodml.splits.ladder import Ladder
 from oodml.splits.split import random_split

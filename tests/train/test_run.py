@@ -18,8 +18,9 @@ from oodml.eval.figures.pair_weights import BinnedWeights
 from oodml.eval.retrieval.evaluate import evaluate
 from oodml.eval.retrieval.geometry import geometry
 from oodml.features.backbones.registry import load_backbone
-from oodml.features.features import Features, extract_features
-from oodml.splits.build.build import build_ladder
+from oodml.features.extraction import extract_features
+from oodml.features.features import Features
+from oodml.splits.build.construction import build_ladder
 from oodml.splits.episodes import validation_fold
 from oodml.splits.ladder import Ladder
 from oodml.train.build import Resources, concatenated

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,6 +16,7 @@ from tqdm import tqdm
 from oodml.data.dataset import Dataset
 from oodml.data.image import decoding_error, open_image, read_image
 from oodml.errors import DataError
+from oodml.parallel import in_threads
 
 # What files of these suffixes hold; MPO is a JPEG with further pictures behind the first.
 _FORMATS = {
@@ -78,11 +77,8 @@ def look_at(path: str | Path) -> Look | str:
 
 def look_at_all(dataset: Dataset, *, progress: bool = False) -> list[Look | str]:
     """A look at every sample, in the dataset's order; each file is decoded once, in threads."""
-    with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
-        looks = pool.map(look_at, dataset.paths)
-        return list(
-            tqdm(looks, total=len(dataset), desc="check", unit="image", disable=not progress)
-        )
+    looks = in_threads(look_at, dataset.paths, threads=16)
+    return list(tqdm(looks, total=len(dataset), desc="check", unit="image", disable=not progress))
 
 
 def _digest(image: Image.Image) -> bytes:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from oodml.errors import UsageError
-from oodml.fid.arrays import Matrix
+from oodml.fid.matrix_root import Matrix
 from oodml.splits.ladder import BuildSettings
 
 

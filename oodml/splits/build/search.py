@@ -1,15 +1,26 @@
-"""The search for the hardest split: past where the published key ends, within a stated budget."""
+"""The walk that a ladder is chosen from, and the search for the hardest split at its end."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from oodml.seeding import generator
-from oodml.splits.build.state import Sides, Units, measured
+from oodml.splits.build.milbich2021 import published_easier, published_harder
+from oodml.splits.build.state import Sides, State, Units, measured
 from oodml.splits.build.transport_gain import Gains, by_gain
-from oodml.splits.build.walk import HARDER, by_nearness, climbs, swap_until_saturated
+from oodml.splits.build.walk import (
+    EASIER,
+    HARDER,
+    Accept,
+    by_nearness,
+    climbs,
+    remove_until_fewest,
+    swap_until_saturated,
+    walk_to,
+)
+from oodml.splits.ladder import BuildSettings, Step
 
 # Pairs of the units with the largest gains, of which the subspace bound picks those to verify.
 SCREENED_UNITS, VERIFIED = 12, 3
@@ -17,6 +28,38 @@ SCREENED_UNITS, VERIFIED = 12, 3
 HOTTEST, COLDEST = 0.2, 0.01
 # Part of the budget that goes to starts from other random halves.
 FRESH_STARTS = 0.5
+
+OnStep = Callable[[Step], None]
+
+
+def trajectory(
+    begin: Sides, settings: BuildSettings, on_step: OnStep | None = None
+) -> tuple[list[State], int, str]:
+    """The states of a walk from the easiest to the hardest, the index of the start, why it ended.
+
+    `on_step` is called with every accepted split, in the order in which the walk reaches them.
+    """
+    easy: list[State] = []
+    hard: list[State] = []
+
+    def record(states: list[State]) -> Accept:
+        def accept(state: State) -> None:
+            states.append(state)
+            if on_step is not None:
+                on_step(Step(state.kind, state.fid))
+
+        return accept
+
+    record(hard)(State.of("start", begin))
+    size, fewest = settings.swap_size, settings.min_classes
+    if settings.search == "milbich2021":
+        if settings.easier:
+            published_easier(begin, size, record(easy))
+        stopped = published_harder(begin, size, fewest, record(hard))
+    else:
+        end = _swaps(begin, settings, record(easy), record(hard))
+        stopped = remove_until_fewest(end, size, fewest, record(hard))
+    return [*reversed(easy), *hard], len(easy), stopped
 
 
 def hardest_split(climbed: Sides, size: int, gains: Gains, *, seed: int, budget: int) -> Sides:
@@ -56,6 +99,37 @@ def refine_pairs(sides: Sides, gains: Gains, tickets: Iterator[int]) -> Sides:
                 break
         else:
             return sides
+
+
+def _swaps(begin: Sides, settings: BuildSettings, easier: Accept, harder: Accept) -> Sides:
+    size, gains = settings.swap_size, None
+    if settings.search != "means":
+        fewest = min(int(begin.pool.sizes[side].sum()) for side in (begin.train, begin.test))
+        gains = Gains.of(begin.pool, fewest)
+    if settings.easier:
+        _climb(begin, size, gains, EASIER, easier)
+    if gains is None or settings.search != "best":
+        return _climb(begin, size, gains, HARDER, harder)
+    climbed: list[State] = []
+    end = _climb(begin, size, gains, HARDER, climbed.append)
+    hardest = hardest_split(end, size, gains, seed=settings.seed, budget=settings.budget)
+    if hardest is not end:
+        climbed = []
+        end = walk_to(begin, hardest, size, by_nearness, climbed.append)
+    for state in climbed:
+        harder(state)
+    return end
+
+
+def _climb(sides: Sides, size: int, gains: Gains | None, sign: int, accept: Accept) -> Sides:
+    """By the published key, and on by gain from where that saturates.
+
+    In this order because gain alone, a local rule, ends lower from a random start.
+    """
+    sides = swap_until_saturated(sides, size, by_nearness, sign, accept=accept)
+    if gains is None:
+        return sides
+    return swap_until_saturated(sides, size, by_gain(gains), sign, accept=accept)
 
 
 def _promising(sides: Sides, gains: Gains) -> list[tuple[Units, Units]]:

@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from oodml.errors import UsageError, unknown_name
-from oodml.fid.arrays import Matrix
 from oodml.fid.class_moments import ClassMoments, Moments, PooledGram, moments_of, split_terms
 from oodml.fid.frechet import TOLERANCE, FrechetTerms
-from oodml.fid.side_by_side import each, worker_count
+from oodml.fid.matrix_root import Matrix
+from oodml.parallel import each, worker_count
 from oodml.splits.ladder import UNITS
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from oodml.errors import DataError
-from oodml.fid.arrays import Matrix
 from oodml.fid.class_moments import ClassMoments, Indices, Moments, split_terms
+from oodml.fid.matrix_root import Matrix
 from oodml.splits.build.state import Pool, Sides, Units
 from oodml.splits.build.walk import HARDER, Ranking, in_order
 

@@ -18,9 +18,8 @@ from oodml.eval.figures.class_plane import plot_projection, project
 from oodml.eval.figures.ladder import moves, plot_composition, plot_moves, plot_trajectory
 from oodml.eval.figures.style import TEST, TRAIN, new_figure
 from oodml.features.features import Features
-from oodml.splits.build.build import build_ladder
+from oodml.splits.build.construction import add_null, build_ladder
 from oodml.splits.ladder import Ladder
-from oodml.splits.ladder_null import add_null
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from oodml.features import weights
 from oodml.features.backbones import inception
 from oodml.features.backbones.registry import backbone_names, load_backbone
 from oodml.features.engine import fold_batch_norm
-from oodml.features.features import extract_features
+from oodml.features.extraction import extract_features
 from oodml.features.preprocessing import Preprocessing
 from oodml.fid.frechet import frechet_distance
 

@@ -8,7 +8,7 @@ from conftest import make_features
 
 from oodml.errors import UsageError
 from oodml.features.features import Features
-from oodml.splits.build.build import build_ladder
+from oodml.splits.build.construction import build_ladder
 from oodml.splits.build.milbich2021 import _Memory, _picks
 from oodml.splits.build.state import Pool, Sides
 from oodml.splits.build.walk import HARDER

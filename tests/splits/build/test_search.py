@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oodml.fid.frechet import frechet_distance
-from oodml.splits.build.build import build_ladder
-from oodml.splits.build.build import state as state_module
+from oodml.splits.build.construction import build_ladder
+from oodml.splits.build.construction import state as state_module
 from oodml.splits.build.search import hardest_split, refine_pairs
 from oodml.splits.build.state import Pool, Sides, State
 from oodml.splits.build.transport_gain import Gains

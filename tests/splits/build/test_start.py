@@ -12,7 +12,7 @@ from conftest import make_features
 
 from oodml.errors import DataError, UsageError
 from oodml.features.features import Features
-from oodml.splits.build.build import build_ladder
+from oodml.splits.build.construction import build_ladder
 from oodml.splits.build.start import read_sides, read_start
 from oodml.splits.build.state import Pool
 from oodml.splits.ladder import Ladder

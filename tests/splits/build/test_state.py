@@ -12,8 +12,8 @@ import pytest
 from conftest import make_features
 from threadpoolctl import threadpool_limits
 
-from oodml.fid.side_by_side import side_by_side
-from oodml.splits.build.build import build_ladder, state
+from oodml.parallel import side_by_side
+from oodml.splits.build.construction import build_ladder, state
 from oodml.splits.build.state import Pool, Sides, measured
 from oodml.splits.build.walk import HARDER, _swaps, by_nearness
 from oodml.splits.split import random_split

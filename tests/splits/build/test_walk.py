@@ -10,7 +10,7 @@ from conftest import make_features
 
 from oodml.fid.frechet import FrechetTerms, frechet_distance
 from oodml.splits.build import build, search, walk
-from oodml.splits.build.build import build_ladder
+from oodml.splits.build.construction import build_ladder
 from oodml.splits.build.state import Pool, Sides, State, Units, is_tight
 from oodml.splits.build.transport_gain import Gains
 from oodml.splits.build.walk import (

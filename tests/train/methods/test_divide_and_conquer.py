@@ -16,8 +16,9 @@ from torch.nn import functional
 from oodml.data import load_dataset
 from oodml.errors import UsageError
 from oodml.features.backbones.registry import load_backbone
-from oodml.features.features import Features, extract_features
-from oodml.splits.build.build import build_ladder
+from oodml.features.extraction import extract_features
+from oodml.features.features import Features
+from oodml.splits.build.construction import build_ladder
 from oodml.splits.ladder import Ladder
 from oodml.train import checkpoint
 from oodml.train.build import Resources, objective_of

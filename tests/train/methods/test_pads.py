@@ -18,9 +18,10 @@ from oodml.data import load_dataset
 from oodml.errors import DataError, UsageError
 from oodml.eval.retrieval.evaluate import evaluate
 from oodml.features.backbones.registry import load_backbone
-from oodml.features.features import Features, extract_features
+from oodml.features.extraction import extract_features
+from oodml.features.features import Features
 from oodml.runs.spec import RunSpec
-from oodml.splits.build.build import build_ladder
+from oodml.splits.build.construction import build_ladder
 from oodml.train import checkpoint
 from oodml.train.build import Resources
 from oodml.train.data import FeatureSamples

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from oodml.errors import UsageError
 from oodml.features.features import Features
 from oodml.fid.frechet import frechet_distance
-from oodml.splits.build.build import build_ladder
+from oodml.splits.build.construction import build_ladder
 from oodml.splits.build.rungs import choose_evenly
 from oodml.splits.build.state import Pool, Sides
 from oodml.splits.build.walk import HARDER, _removals, _swaps, by_nearness

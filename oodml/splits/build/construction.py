@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from oodml.errors import DataError, UsageError, unknown_name
-from oodml.fid.shift import shift_between
-from oodml.fid.side_by_side import each, side_by_side
-from oodml.splits.build.milbich2021 import PAIRS_A_STEP, published_easier, published_harder
+from oodml.fid.class_moments import ClassMoments
+from oodml.fid.null import Null, class_null, split_distance
+from oodml.fid.shift import shift_between, with_null
+from oodml.parallel import each, side_by_side
+from oodml.splits.build.milbich2021 import PAIRS_A_STEP
 from oodml.splits.build.rungs import choose_rungs
-from oodml.splits.build.search import hardest_split
+from oodml.splits.build.search import OnStep, trajectory
 from oodml.splits.build.start import drawn_split
 from oodml.splits.build.state import Pool, Sides, State, is_tight
-from oodml.splits.build.transport_gain import Gains, by_gain
-from oodml.splits.build.walk import (
-    EASIER,
-    HARDER,
-    Accept,
-    by_nearness,
-    remove_until_fewest,
-    swap_until_saturated,
-    walk_to,
-)
 from oodml.splits.ladder import SEARCHES, BuildSettings, Ladder, Step
-from oodml.splits.ladder_null import add_null
 from oodml.splits.split import MIN_CLASSES_PER_SIDE, Split
 
 if TYPE_CHECKING:
@@ -42,8 +34,6 @@ KEPT_FRACTION = 0.6
 RUNGS = 8
 # Exact distances that the search "best" may spend: some minutes on 1,800 classes of images.
 BUDGET = 400
-
-OnStep = Callable[[Step], None]
 
 
 @side_by_side()
@@ -141,8 +131,7 @@ def rebuild_ladder(ladder: Ladder, features: Features) -> Ladder:
             f"this ladder was not built but made of given splits (start {settings.start!r}), which "
             "no settings give again; import or pair them anew."
         )
-    if features.source != ladder.features:
-        raise DataError("the features are not those that the ladder was built on.")
+    _check_source(ladder, features)
     given: dict[str, Any] = settings.to_json()
     train, test = given.pop("start_train"), given.pop("start_test")
     given["start_name"] = given.pop("start")
@@ -156,31 +145,29 @@ def rebuild_ladder(ladder: Ladder, features: Features) -> Ladder:
     return build_ladder(features, start=start, source=ladder.source, null=null, **given)
 
 
-def trajectory(
-    begin: Sides, settings: BuildSettings, on_step: OnStep | None = None
-) -> tuple[list[State], int, str]:
-    """All states from the easiest to the hardest, the index of the start, and why it ended."""
-    easy: list[State] = []
-    hard: list[State] = []
+@side_by_side()
+def add_null(ladder: Ladder, features: Features, draws: int = 20) -> Ladder:
+    """The ladder with the null of every rung: FID over `draws` random splits of its own classes.
 
-    def record(states: list[State]) -> Accept:
-        def accept(state: State) -> None:
-            states.append(state)
-            if on_step is not None:
-                on_step(Step(state.kind, state.fid))
-
-        return accept
-
-    record(hard)(State.of("start", begin))
-    size, fewest = settings.swap_size, settings.min_classes
-    if settings.search == "milbich2021":
-        if settings.easier:
-            published_easier(begin, size, record(easy))
-        stopped = published_harder(begin, size, fewest, record(hard))
-    else:
-        end = _swaps(begin, settings, record(easy), record(hard))
-        stopped = remove_until_fewest(end, size, fewest, record(hard))
-    return [*reversed(easy), *hard], len(easy), stopped
+    The sides of the random splits are as large as the rung's, and drawn with the ladder's seed.
+    Rungs of the same classes and sizes share one null. Raises `UsageError` for fewer than 2 draws,
+    and `DataError` for rungs without a shift or for other features than the ladder's own.
+    """
+    _check_source(ladder, features)
+    statistics = ClassMoments.from_features(features, level=ladder.settings.level)
+    nulls: dict[tuple[frozenset[str], int, int], Null] = {}
+    rungs = []
+    for split in ladder.rungs:
+        if split.shift is None:
+            raise DataError(f"split {split.id} carries no measured shift to add a null to.")
+        sides = split.train_classes, split.test_classes
+        key = frozenset(sides[0] + sides[1]), len(sides[0]), len(sides[1])
+        if key not in nulls:
+            train, test = (statistics.indices(names) for names in sides)
+            distance = split_distance(statistics, train, test)
+            nulls[key] = class_null(train, test, distance, draws, ladder.settings.seed)
+        rungs.append(replace(split, shift=with_null(split.shift, nulls[key])))
+    return replace(ladder, rungs=tuple(rungs))
 
 
 def check_choices(
@@ -222,37 +209,6 @@ def check_choices(
         raise UsageError(f"null {null}: give 0 for none, or at least 2 random splits.")
 
 
-def _swaps(begin: Sides, settings: BuildSettings, easier: Accept, harder: Accept) -> Sides:
-    size, gains = settings.swap_size, None
-    if settings.search != "means":
-        fewest = min(int(begin.pool.sizes[side].sum()) for side in (begin.train, begin.test))
-        gains = Gains.of(begin.pool, fewest)
-    if settings.easier:
-        _climb(begin, size, gains, EASIER, easier)
-    if gains is None or settings.search != "best":
-        return _climb(begin, size, gains, HARDER, harder)
-    climbed: list[State] = []
-    end = _climb(begin, size, gains, HARDER, climbed.append)
-    hardest = hardest_split(end, size, gains, seed=settings.seed, budget=settings.budget)
-    if hardest is not end:
-        climbed = []
-        end = walk_to(begin, hardest, size, by_nearness, climbed.append)
-    for state in climbed:
-        harder(state)
-    return end
-
-
-def _climb(sides: Sides, size: int, gains: Gains | None, sign: int, accept: Accept) -> Sides:
-    """By the published key, and on by gain from where that saturates.
-
-    In this order because gain alone, a local rule, ends lower from a random start.
-    """
-    sides = swap_until_saturated(sides, size, by_nearness, sign, accept=accept)
-    if gains is None:
-        return sides
-    return swap_until_saturated(sides, size, by_gain(gains), sign, accept=accept)
-
-
 def _swap_size(begin: Sides, search: str) -> int:
     if search == "milbich2021":
         return PAIRS_A_STEP
@@ -275,6 +231,16 @@ def _check_sizes(settings: BuildSettings, begin: Sides, start: Split) -> None:
         raise UsageError(
             f"min classes {settings.min_classes} is not between {MIN_CLASSES_PER_SIDE} and the "
             f"{fewest} classes of the smaller side."
+        )
+
+
+def _check_source(ladder: Ladder, features: Features) -> None:
+    made, given = ladder.features, features.source
+    if made != given:
+        raise DataError(
+            f"the ladder was measured on {made.dataset!r} ({made.fingerprint}) with "
+            f"{made.network}, the features given are of {given.dataset!r} "
+            f"({given.fingerprint}) with {given.network}."
         )
 
 

@@ -12,7 +12,7 @@ from oodml.errors import DataError
 from oodml.features.features import Features, FeatureSource
 from oodml.fid.class_moments import ClassMoments
 from oodml.fid.null import class_null, split_distance
-from oodml.fid.side_by_side import each, side_by_side, worker_count
+from oodml.parallel import each, in_threads, side_by_side, worker_count
 
 
 def blas_threads() -> set[int]:
@@ -81,6 +81,29 @@ def test_two_threads_at_once_give_blas_its_threads_back_when_both_have_left():
 def test_a_task_may_use_tasks_of_its_own():
     with side_by_side(2):
         assert each(lambda n: sum(each(lambda m: m * n, range(3))), range(4)) == [0, 3, 6, 9]
+
+
+def test_results_in_threads_keep_their_order_and_are_computed_a_few_ahead():
+    begun, release = [], threading.Event()
+
+    def work(number: int) -> int:
+        begun.append(number)
+        assert number == 0 or release.wait(10)
+        return -number
+
+    results = in_threads(work, range(50), threads=2, ahead=3)
+    assert next(results) == 0
+    release.set()
+    assert next(results) == -1 and max(begun) <= 4
+    assert list(results) == [-number for number in range(2, 50)]
+
+
+def test_an_error_in_a_thread_comes_at_its_place_and_ends_the_rest():
+    results = in_threads(lambda number: 6 // (3 - number), range(9), threads=2, ahead=2)
+    assert [next(results) for _ in range(3)] == [2, 3, 6]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+    assert list(results) == []
 
 
 def test_a_null_has_the_same_bits_on_any_number_of_threads_and_workers():
