@@ -36,7 +36,7 @@ from oodml.eval.retrieval.rank_counts import (
 # Bytes per positive of a block: held between tiles, and used while the block begins and ends; and
 # bytes per product of a tile. Tiles suit the cache of a core, or keep a GPU busy.
 _HELD, _IN_USE, _PER_PRODUCT = 28, 240, 40
-_FEWEST, _SMALLEST, _LARGEST, _LARGEST_ON_GPU = 8, 64, 1536, 8192
+_FEWEST, _SMALLEST, _LARGEST, _LARGEST_ON_GPU = 8, 64, 768, 8192
 # Samples of small classes that are multiplied at once, and rows that are normalised at once.
 _TOGETHER, _SLICE = 1024, 4096
 # The share of rows, of both sides together, up to which a tile is formed for them alone.
