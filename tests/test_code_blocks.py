@@ -16,8 +16,18 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
-from code_blocks import ROOT, Block, blocks, inline_code, pages
-from pages_prepared import Drawing, enter, every_command, prepare, run
+from pages import (
+    ROOT,
+    Block,
+    Drawing,
+    blocks,
+    enter,
+    every_command,
+    inline_code,
+    pages,
+    prepare,
+    run,
+)
 
 from oodml.cli import main
 from oodml.commands.grid_file import read_grids

@@ -1,7 +1,8 @@
 """The same grid twice on one machine: the ladder byte for byte, all that was measured bit for bit.
 
 The second time in two workers, with other seeds of Python's hashes, from another directory, of
-images that were written in another order.
+images that were written in another order. That process is this file: `python test_determinism.py
+IMAGES RESULTS WORKERS`.
 """
 
 from __future__ import annotations
@@ -15,9 +16,36 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from determinism_grid import METHODS, repeat
 
-SCRIPT = Path(__file__).with_name("determinism_grid.py")
+from oodml.data import load_dataset
+from oodml.features.backbones.registry import load_backbone
+from oodml.features.extraction import extract_features
+from oodml.launch import run_grid
+from oodml.runs.store import Store
+from oodml.splits.build.construction import build_ladder
+from oodml.train.build import Resources
+from oodml.train.plan import plan
+
+# One of each kind of randomness: none, tuples in a batch, drawn proxies, a memory of embeddings,
+# heads with clusters of their own, made embeddings, heads that teach each other.
+METHODS = ("frozen", "margin", "proxy_anchor", "xbm", "divide_and_conquer", "hdml", "s2sd")
+
+
+def repeat(images: Path, results: Path, workers: int) -> None:
+    """Build the ladder of `images` in `results` and do its runs, on features and on images."""
+    dataset, backbone = load_dataset(images), load_backbone("tiny")
+    pool = extract_features(dataset, backbone, cache=results / "cache")
+    ladder = build_ladder(pool, rungs=2)
+    ladder.save(results / "ladder.json")
+    small = {"steps": 3, "batch_size": 12, "embedding_dim": 8}
+    specs = plan(ladder, METHODS, [0], **small)  # type: ignore[arg-type]
+    specs += plan(
+        ladder, ["margin"], [0], train="all", rungs=[0], image_size=32, few_shot="head",
+        few_shot_steps=2, **small,
+    )  # type: ignore[arg-type]  # fmt: skip
+    resources = Resources(pool, dataset, backbone)
+    outcome = run_grid(specs, ladder, resources, Store(results), workers=workers)
+    assert outcome.done == len(specs), outcome
 
 
 def copied(images: Path, folder: Path) -> Path:
@@ -34,7 +62,7 @@ def copied(images: Path, folder: Path) -> Path:
 def started(images: Path, results: Path, workers: int, hash_seed: int) -> subprocess.Popen[bytes]:
     results.mkdir()
     environment = {**os.environ, "PYTHONHASHSEED": str(hash_seed)}
-    arguments = [sys.executable, str(SCRIPT), str(images), str(results), str(workers)]
+    arguments = [sys.executable, __file__, str(images), str(results), str(workers)]
     return subprocess.Popen(arguments, env=environment, cwd=results)
 
 
@@ -63,3 +91,7 @@ def test_a_grid_gives_the_same_bits_in_other_processes(image_folder: Path, tmp_p
     once, again = measured(here), measured(tmp_path / "there")
     assert len(once) == 2 * len(METHODS) + 1
     assert once == again
+
+
+if __name__ == "__main__":
+    repeat(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))

@@ -115,8 +115,3 @@ def test_importing_oodml_and_its_help_do_not_import_torch(code: str) -> None:
 @pytest.mark.parametrize("name", oodml.__all__)
 def test_no_module_hides_a_public_name_once_it_is_imported(name: str) -> None:
     assert find_spec(f"oodml.{name}") is None
-
-
-def test_no_two_test_modules_have_one_name() -> None:
-    names = [path.name for path in Path(__file__).parent.rglob("*.py")]
-    assert sorted(set(names)) == sorted(names), "pytest imports them by that name"

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from code_blocks import Block, blocks
+from pages import Block, blocks
 from PIL import Image
 
 pytestmark = pytest.mark.long

@@ -100,7 +100,7 @@ _FORMATS: dict[bytes, type[ImageFile]] = {
 _TEXT = (b"<!doctype", b"<html", b"<?xml", b"<svg")
 
 # Pillow holds 4 bytes a pixel, and while it decodes or rotates up to 12 (WebP: 16). So an image
-# takes at most 1.3 GB, as tests/data/test_hostile_images.py measures.
+# takes at most 1.3 GB, as tests/data/test_image_hostile.py measures.
 MOST_PIXELS = 100_000_000
 MOST_PIXELS_OF_WEBP = 80_000_000
 # A network scales the shorter side to some 256 pixels: 256 x 256,000 of them are 260 MB.

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from eval.report.conftest import Pool, fill, make_pool
 
 from oodml.cli import main
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "eval"))
-from report_store import Pool, fill, make_pool
 
 
 def oodml(*arguments: str | Path) -> Result:

@@ -9,10 +9,10 @@ from operator import add
 import numpy as np
 import pytest
 from conftest import make_features
-from test_frechet import sample, traces
+from fid.conftest import SOURCE, pool, sample, traces
 
 from oodml.errors import DataError, UsageError
-from oodml.features.features import Features, FeatureSource
+from oodml.features.features import Features
 from oodml.fid import class_moments
 from oodml.fid.class_moments import ClassMoments, Moments, PooledGram, moments_of, split_terms
 from oodml.fid.frechet import ROWS_NAMED, frechet_terms, require_finite
@@ -24,20 +24,6 @@ from oodml.fid.statistics_files import (
     write_statistics,
 )
 from oodml.seeding import generator
-
-SOURCE = FeatureSource("made", "0" * 16, "none", "0" * 64, "none", "fp32")
-
-
-def pool(classes=40, per_class=12, d=64, seed=0, offset=0.0, spread=1.0, uneven=True):
-    """Features with classes that differ, some of them larger than others."""
-    rng = generator(seed, "pool")
-    sizes = per_class + (np.arange(classes) % 3 if uneven else np.zeros(classes, dtype=int))
-    labels = np.repeat(np.arange(classes), sizes)
-    axes = np.linspace(0.2, 1.5, d)
-    centres = spread * rng.standard_normal((classes, d)) * axes
-    values = centres[labels] + rng.standard_normal((len(labels), d)) * axes[::-1] + offset
-    names = tuple(f"class {i:03d}" for i in range(classes))
-    return Features(values.astype(np.float32), labels, names, SOURCE)
 
 
 def test_moments_of_all_classes_equal_numpy():

@@ -5,6 +5,7 @@ import itertools
 import mpmath
 import numpy as np
 import pytest
+from fid.conftest import D, mapped_reference, sample, traces, transport
 
 from oodml.errors import OodmlError
 from oodml.fid.frechet import (
@@ -23,37 +24,6 @@ from oodml.fid.matrix_root import (
     root_sum,
 )
 from oodml.seeding import generator
-
-D = 192
-
-
-def reflect(x, seed):
-    """x times an orthogonal matrix without zeros: three Householder reflections, cheap at 2048."""
-    for part in range(3):
-        v = generator(seed, "reflection", part, x.shape[1]).standard_normal(x.shape[1])
-        x = x - np.outer(x @ v, v) * (2 / (v @ v))
-    return x
-
-
-def sample(n, d=D, seed=0, spectrum=None):
-    rng = generator(seed, "test_frechet", n, d)
-    spread = np.linspace(0.2, 3, d) if spectrum is None else np.sqrt(spectrum)
-    return reflect(rng.standard_normal((n, d)) * spread, seed) + rng.standard_normal(d)
-
-
-def transport(d=D, seed=0, low=0.3, high=2.0):
-    return reflect(reflect(np.diag(np.linspace(low, high, d)), seed).T, seed)
-
-
-def mapped_reference(x, t, shift):
-    """FID(X, XT + c) for symmetric positive definite T, without any root of a matrix."""
-    mean, covariance = x.mean(axis=0), np.cov(x, rowvar=False)
-    rest = np.eye(len(t)) - t
-    return np.sum((rest @ mean - shift) ** 2), np.trace(rest @ covariance @ rest)
-
-
-def traces(*samples):
-    return sum(np.var(x, axis=0, ddof=1).sum() for x in samples)
 
 
 def mpmath_terms(a, b):

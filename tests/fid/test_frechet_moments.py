@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from test_frechet import D, mapped_reference, sample, traces, transport
+from fid.conftest import D, mapped_reference, sample, traces, transport
 
 from oodml.errors import DataError
 from oodml.fid.frechet import (

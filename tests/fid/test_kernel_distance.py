@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_class_moments import pool
+from fid.conftest import pool
 
 from oodml.errors import DataError
 from oodml.fid.class_moments import ClassMoments

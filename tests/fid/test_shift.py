@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from conftest import make_features
-from test_class_moments import SOURCE, pool
+from fid.conftest import SOURCE, pool
 
 from oodml.errors import DataError, UsageError
 from oodml.features.features import Features

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from launch_grids import done_here, driver, grid, make_features, metrics, wait_for
+from launch.conftest import done_here, driver, grid, make_features, metrics, wait_for
 
 from oodml.errors import UsageError
 from oodml.launch import Cluster, run_grid

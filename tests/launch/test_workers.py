@@ -11,28 +11,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_features
+from launch.conftest import grid, make_features, metrics
 
 from oodml.errors import UsageError
 from oodml.features.features import Features
 from oodml.launch import run_grid
-from oodml.runs.spec import RunSpec
 from oodml.runs.store import Store
 from oodml.splits.build.construction import build_ladder
 from oodml.splits.ladder import Ladder
 from oodml.train.build import Resources
 from oodml.train.plan import plan
-
-
-def grid(ladder: Ladder, steps: int = 15) -> list[RunSpec]:
-    return plan(
-        ladder, ["frozen", "margin", "arcface"], range(2), steps=steps, batch_size=24,
-        embedding_dim=8,
-    )  # fmt: skip
-
-
-def metrics(directory: Path) -> dict[str, dict[str, float]]:
-    return {record.id: record.metrics for record in Store(directory).records()}
 
 
 @pytest.fixture(scope="module")
@@ -96,8 +84,7 @@ def test_a_run_that_fails_keeps_its_traceback_and_the_others_go_on(
 SCRIPT = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from conftest import make_features
-from test_launch import grid
+from launch.conftest import grid, make_features
 from oodml.launch import run_grid
 from oodml.splits.ladder import Ladder
 from oodml.runs.store import Store
@@ -117,7 +104,8 @@ def test_a_grid_killed_at_any_moment_ends_like_one_that_was_not(
     run_grid(specs, ladder, Resources(features), Store(tmp_path / "whole"))
     ladder.save(tmp_path / "ladder.json")
     store = Store(tmp_path / "killed")
-    arguments = [str(Path(__file__).parent), str(tmp_path / "ladder.json"), str(store.directory)]
+    tests = Path(__file__).parents[1]
+    arguments = [str(tests), str(tmp_path / "ladder.json"), str(store.directory)]
     random = np.random.default_rng(0)
     kills = 0
     while sum(store.is_done(spec.id) for spec in specs) < len(specs):

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from published import downloaded, lay_out, small
+from data.collections.conftest import downloaded, lay_out, small
 from scipy.io import savemat
 
 from oodml.data.collections.download import load_collection

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from published import downloaded, small
+from data.collections.conftest import downloaded, small
 
 from oodml.data.collections import cifar100
 from oodml.data.collections.download import load_collection

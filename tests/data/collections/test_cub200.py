@@ -1,34 +1,16 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from shutil import rmtree
 
 import pytest
-from published import Files, downloaded, lay_out, small
+from data.collections.conftest import BIRDS, Files, birds, downloaded, lay_out, small
 
 from oodml.data import load_dataset
 from oodml.data.check import check_dataset, report_lines
 from oodml.data.collections.download import Counts, load_collection
 from oodml.errors import DataError
-
-CLASSES = ("001.Black_footed_Albatross", "002.Laysan_Albatross", "029.American_Crow")
-
-
-def birds(classes: Sequence[str] = CLASSES) -> dict[str, str | bytes | None]:
-    images = [f"{name}/{name[4:]}_{i:04d}_7961.jpg" for name in classes for i in range(3)]
-    numbers = {name: str(int(name[:3])) for name in classes}
-    files: dict[str, str | bytes | None] = {f"CUB_200_2011/images/{path}": None for path in images}
-    rows = list(enumerate(images, start=1))
-    files["CUB_200_2011/images.txt"] = "".join(f"{i} {path}\n" for i, path in rows)
-    files["CUB_200_2011/image_class_labels.txt"] = "".join(
-        f"{i} {numbers[path.split('/')[0]]}\n" for i, path in rows
-    )
-    files["CUB_200_2011/classes.txt"] = "".join(f"{numbers[name]} {name}\n" for name in classes)
-    files["CUB_200_2011/README"] = "a bird"
-    files["attributes.txt"] = "1 has_bill_shape::curved\n"
-    return files
 
 
 def test_train_and_test_birds_are_one_pool_with_the_names_last_word_as_group(
@@ -93,7 +75,7 @@ def test_a_twice_listed_and_a_missing_image_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"line 2: .*_0000_7961.jpg' is listed a second time"):
         load_collection(small("cub200", 3, 9), tmp_path)
     lay_out(tmp_path, files)
-    folder = tmp_path / "CUB_200_2011" / "images" / CLASSES[2]
+    folder = tmp_path / "CUB_200_2011" / "images" / BIRDS[2]
     (folder / "American_Crow_0001_7961.jpg").unlink()
     (folder / "American_Crow_0002_7961.jpg").write_bytes(b"")
     with pytest.raises(DataError, match="2 of 9 images that cub200 lists are missing or empty"):

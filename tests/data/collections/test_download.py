@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from published import archive_of, lay_out, pack
-from test_cub200 import birds
+from data.collections.conftest import archive_of, birds, lay_out, pack
 
 from oodml.data.collections import download
 from oodml.data.collections.download import download_collection, load_collection

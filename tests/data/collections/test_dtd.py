@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 import pytest
-from published import downloaded, small
+from data.collections.conftest import downloaded, small
 
 from oodml.data.collections.download import load_collection
 from oodml.data.collections.registry import find_collection

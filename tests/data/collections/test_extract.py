@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from published import archive_of, pack
+from data.collections.conftest import archive_of, pack
 
 from oodml.data.collections import extract as module
 from oodml.data.collections.extract import extract

@@ -1,5 +1,5 @@
 import pytest
-from published import downloaded, small
+from data.collections.conftest import downloaded, small
 
 from oodml.data.collections.download import load_collection
 from oodml.data.collections.registry import find_collection

@@ -2,7 +2,7 @@ import io
 
 import numpy as np
 import pytest
-from published import downloaded, small
+from data.collections.conftest import downloaded, small
 from scipy.io import savemat
 
 from oodml.data.collections.download import load_collection

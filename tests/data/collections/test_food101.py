@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from published import downloaded, lay_out, small
+from data.collections.conftest import downloaded, lay_out, small
 
 from oodml.data.collections.download import load_collection
 from oodml.errors import DataError

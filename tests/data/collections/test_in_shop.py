@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from published import archive_of, lay_out, pack, small
+from data.collections.conftest import archive_of, lay_out, pack, small
 
 from oodml.data.collections.download import download_collection, load_collection
 from oodml.errors import DataError

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from published import downloaded, lay_out, small
+from data.collections.conftest import downloaded, lay_out, small
 
 from oodml.data.collections.download import load_collection
 from oodml.errors import DataError

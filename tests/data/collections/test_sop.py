@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from published import downloaded, lay_out, small
+from data.collections.conftest import downloaded, lay_out, small
 
 from oodml.data.collections.download import load_collection
 from oodml.errors import DataError

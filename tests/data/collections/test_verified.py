@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from published import lay_out
+from data.collections.conftest import lay_out
 
 from oodml.data import collection_names, load_dataset
 from oodml.data.collections.download import Counts, check_counts, count, load_collection

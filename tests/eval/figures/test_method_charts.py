@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from eval.conftest import FIDS, rows
 from matplotlib import rc_context
-from synthetic_rows import FIDS, rows
 
 from oodml.errors import DataError, UsageError
 from oodml.eval.figures import curves, methods

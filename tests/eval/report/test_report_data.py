@@ -17,8 +17,15 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.stats
+from eval.report.conftest import (
+    HOSTILE_CLASS,
+    HOSTILE_METHOD,
+    Pool,
+    fill,
+    keep_embeddings,
+    make_pool,
+)
 from PIL import Image
-from report_store import HOSTILE_CLASS, HOSTILE_METHOD, Pool, fill, keep_embeddings, make_pool
 from sklearn.decomposition import PCA
 
 from oodml.errors import DataError, UsageError

@@ -13,7 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.stats
-from report_store import HOSTILE_CLASS, HOSTILE_METHOD, Pool, fill, keep_embeddings, make_pool
+from eval.report.conftest import (
+    HOSTILE_CLASS,
+    HOSTILE_METHOD,
+    Pool,
+    fill,
+    keep_embeddings,
+    make_pool,
+)
 
 from oodml.eval.figures.style import contrast, line_style
 from oodml.eval.report.page import write_report

@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import scipy.stats
-from synthetic_rows import FIDS, rows
+from eval.conftest import FIDS, rows
 
 from oodml.errors import DataError
 from oodml.eval.statistics.comparisons import (

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import scipy.stats
-from test_scores import LADDER, run
+from eval.statistics.conftest import LADDER, run
 
 from oodml.errors import DataError
 from oodml.eval.statistics.few_shot import few_shot_gains

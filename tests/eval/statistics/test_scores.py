@@ -1,11 +1,11 @@
 import logging
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import scipy.stats
-from synthetic_rows import FIDS as FOUR_FIDS
-from synthetic_rows import rows
+from eval.conftest import FIDS as FOUR_FIDS
+from eval.conftest import rows
+from eval.statistics.conftest import FIDS, LADDER, run
 
 from oodml.errors import DataError, UsageError
 from oodml.eval.statistics.curves import summarize
@@ -18,42 +18,6 @@ from oodml.eval.statistics.scores import (
     method_trends,
     score_methods,
 )
-from oodml.runs.record import RunRecord
-from oodml.runs.spec import RunSpec
-
-FIDS = (10.0, 20.0, 50.0)
-
-
-IDS = tuple(f"split{number}" for number in range(3))
-
-
-LADDER = SimpleNamespace(
-    rungs=tuple(
-        SimpleNamespace(id=i, fid=fid, shift=SimpleNamespace(level="sample", fid=fid))
-        for i, fid in zip(IDS, FIDS, strict=True)
-    ),
-    rung_of=lambda split: IDS.index(split) if split in IDS else None,
-    split_of=lambda split: LADDER.rungs[IDS.index(split)] if split in IDS else None,
-    features=SimpleNamespace(fingerprint="f" * 16),
-)
-
-
-def run(
-    method="margin", rung=0, seed=0, value=0.5, status="done", metrics=None, shift=None, **settings
-):
-    spec = RunSpec.from_settings(
-        dataset="emoji",
-        fingerprint=settings.pop("fingerprint", "f" * 16),
-        split=settings.pop("split", None) or IDS[rung],
-        method=method,
-        backbone=settings.pop("backbone", "b"),
-        weights=settings.pop("weights", "w"),
-        preprocessing="p",
-        seed=seed,
-        **settings,
-    )
-    metrics = {"recall_at_1": value} if metrics is None else metrics
-    return RunRecord(spec, shift or {}, metrics, {}, {}, 1.0, status=status)
 
 
 def test_rows_hold_mean_and_t_interval_over_seeds():

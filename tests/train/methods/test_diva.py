@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from made_objectives import batch, make, of, samples, training, value
 from torch import Tensor, nn
 from torch.nn import functional
+from train.methods.conftest import batch, make, of, samples, training, value
 
 from oodml.errors import UsageError
 from oodml.train.loop import fit, seeded

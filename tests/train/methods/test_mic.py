@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from made_objectives import (
+from torch import Tensor, nn
+from torch.nn import functional
+from train.methods.conftest import (
     CLASSES,
     DIMENSION,
     LABELS,
@@ -19,8 +21,6 @@ from made_objectives import (
     training,
     value,
 )
-from torch import Tensor, nn
-from torch.nn import functional
 
 from oodml.errors import UsageError
 from oodml.features.backbones.registry import load_backbone

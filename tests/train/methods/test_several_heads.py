@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from made_objectives import batch, make, training
 from torch import Tensor, nn
 from torch.nn import functional
+from train.methods.conftest import batch, make, training
 
 from oodml.data import load_dataset
 from oodml.errors import UsageError

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import torch
-from made_objectives import (
+from torch.nn import functional
+from train.methods.conftest import (
     DIMENSION,
     batch,
     make,
     of,
     value,
 )
-from torch.nn import functional
 
 from oodml.train.loop import seeded
 from oodml.train.methods.parts.several_heads import AcrossClasses

@@ -45,8 +45,8 @@ def driver(code: str, *arguments: object) -> subprocess.Popen[str]:
     script = folder / f"driver{time.monotonic_ns()}.py"
     lines = "\n".join(f"    {line}" for line in code.strip().splitlines())
     script.write_text(
-        f"import sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "from launch_grids import *\nfrom oodml.train import checkpoint\n"
+        f"import sys\nsys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
+        "from launch.conftest import *\nfrom oodml.train import checkpoint\n"
         f"if __name__ == '__main__':\n{lines}\n"
     )
     return subprocess.Popen(

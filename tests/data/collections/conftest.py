@@ -6,7 +6,7 @@ import hashlib
 import io
 import tarfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -88,3 +88,21 @@ def downloaded(
     root = root or place / "root"
     download_collection(served, root)
     return load_collection(served, root)
+
+
+BIRDS = ("001.Black_footed_Albatross", "002.Laysan_Albatross", "029.American_Crow")
+
+
+def birds(classes: Sequence[str] = BIRDS) -> dict[str, str | bytes | None]:
+    images = [f"{name}/{name[4:]}_{i:04d}_7961.jpg" for name in classes for i in range(3)]
+    numbers = {name: str(int(name[:3])) for name in classes}
+    files: dict[str, str | bytes | None] = {f"CUB_200_2011/images/{path}": None for path in images}
+    rows = list(enumerate(images, start=1))
+    files["CUB_200_2011/images.txt"] = "".join(f"{i} {path}\n" for i, path in rows)
+    files["CUB_200_2011/image_class_labels.txt"] = "".join(
+        f"{i} {numbers[path.split('/')[0]]}\n" for i, path in rows
+    )
+    files["CUB_200_2011/classes.txt"] = "".join(f"{numbers[name]} {name}\n" for name in classes)
+    files["CUB_200_2011/README"] = "a bird"
+    files["attributes.txt"] = "1 has_bill_shape::curved\n"
+    return files

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from launch_grids import done_here, driver, grid, make_features, metrics, wait_for
+from launch.conftest import done_here, driver, grid, make_features, metrics, wait_for
 
 from oodml.errors import DataError
 from oodml.launch import run_grid
@@ -23,7 +23,7 @@ from oodml.train.build import Resources
 from oodml.train.plan import plan
 from oodml.train.registry import load_plugin
 
-# A driver of the grid in launch_grids: ladder, directory, workers, steps.
+# A driver of the grid in conftest: ladder, directory, workers, steps.
 DRIVE = """
 checkpoint.SECONDS = 0.02
 ladder = Ladder.load(sys.argv[1])

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from published import archive_of, lay_out, pack
-from test_cub200 import birds
+from data.collections.conftest import archive_of, birds, lay_out, pack
 
 from oodml.cli import main
 from oodml.data.collections import registry

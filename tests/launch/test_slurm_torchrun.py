@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 from conftest import make_features
-from launch_grids import metrics, wait_for
+from launch.conftest import metrics, wait_for
 
 from oodml.runs.store import Store
 from oodml.splits.build.construction import build_ladder
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SETTINGS = ["--steps", "20", "--train-batch-size", "24", "--embedding-dim", "8"]
 
 
