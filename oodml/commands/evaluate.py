@@ -1,4 +1,4 @@
-"""`oodml evaluate`: embeddings made elsewhere, along a ladder, without training."""
+"""`oodml evaluate`: embeddings made elsewhere, evaluated along a ladder."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from oodml.commands.grid import keep_ladder
-from oodml.commands.options import FILE, FOLDER, in_bytes, memory_option
-from oodml.commands.terminal import echo
+from oodml.commands.options import FILE, device_option, in_bytes, memory_option, plugin_option
+from oodml.commands.results import keep_ladder, output_option
+from oodml.commands.tables import echo
 from oodml.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -24,28 +24,32 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("file", type=FILE)
 @click.option("--ladder", type=FILE, required=True, help="Ladder to evaluate along.")
+@output_option
+@click.option("--name", show_default="FILE's, without ending", help="Name in tables and charts.")
 @click.option(
-    "-o", "--output", type=FOLDER, default="results", show_default=True, help="Folder of the runs."
-)
-@click.option("--name", help="Name in tables and charts  [default: the file's, without ending]")
-@click.option(
-    "--labels", type=FILE, help="CSV of the labels of a .npy  [default: the file's name, .csv]"
+    "--labels", type=FILE, show_default="FILE's name with .csv", help="CSV of the labels of a .npy."
 )
 @click.option(
     "--metric",
     "extra",
     multiple=True,
-    help="Metric besides the usual ones; repeatable; `oodml list metrics` names them.",
+    help="Metric besides the usual ones; `oodml list metrics` names them; repeatable.",
 )
-@click.option("--plugin", "plugins", type=FILE, multiple=True, help="File with own metrics.")
+@plugin_option
 @click.option(
-    "--gallery-classes", type=click.IntRange(2), help="Test classes to evaluate on  [default: all]"
+    "--gallery-classes",
+    type=click.IntRange(2),
+    show_default="all",
+    help="Number of test classes to evaluate on.",
 )
 @click.option(
-    "--gallery-images", type=click.IntRange(2), help="Their images to evaluate on  [default: all]"
+    "--gallery-images",
+    type=click.IntRange(2),
+    show_default="all",
+    help="Number of their images to evaluate on.",
 )
 @memory_option
-@click.option("--device", help="Device such as cpu or cuda  [default: cuda if there is one]")
+@device_option
 def evaluate_command(
     file: Path,
     ladder: Path,
@@ -59,10 +63,10 @@ def evaluate_command(
     memory: float,
     device: str | None,
 ) -> None:
-    """Evaluate the embeddings in FILE (.npz, .npy with a .csv of labels, .parquet) on every rung.
+    """Evaluate embeddings made elsewhere on every rung.
 
-    The results are stored like runs, so `oodml table` and `plot` show them beside trained methods.
-    Done before, nothing is done again.
+    FILE is a .npz, a .npy with a .csv of labels, or a .parquet. Results are stored like runs, so
+    `oodml table` and `plot` show them beside trained methods; none is measured twice.
     """
     from oodml.device import usable_device
     from oodml.eval.along_ladder import evaluation_spec, for_ladder
@@ -94,7 +98,7 @@ def evaluate_command(
 
 
 def _metrics(extra: Sequence[str]) -> tuple[str, ...]:
-    """The usual metrics and the extra ones; an unknown name ends the command before any work."""
+    """The usual metrics and the extra ones; `UsageError` for an unknown name."""
     from oodml.eval.along_ladder import check_metrics
     from oodml.eval.retrieval.evaluate import DEFAULT_METRICS
 

@@ -1,4 +1,4 @@
-"""`oodml features`: extract and cache."""
+"""`oodml features`: extract the features of a dataset into a file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from oodml.commands.options import (
     refuse_features_as_images,
     refuse_to_replace,
 )
-from oodml.commands.terminal import echo
+from oodml.commands.tables import echo
 
 
 @click.command()
@@ -24,7 +24,7 @@ from oodml.commands.terminal import echo
 @data_options
 @network_options
 def features_command(source: str, output: Path, **options: Any) -> None:
-    """Extract one vector per image of SOURCE into a file.
+    """Extract one vector per image into a file.
 
     SOURCE is a folder of class folders, a CSV or Parquet file with path,label[,group], the name of
     a collection, or hf:OWNER/NAME of Hugging Face.

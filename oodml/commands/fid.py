@@ -1,4 +1,4 @@
-"""`oodml fid`: the shift between two collections of images, features or statistics."""
+"""`oodml fid`: the Frechet distance between two sets of images, features or statistics."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from oodml.commands.kinds import Draws
 from oodml.commands.options import (
     FILE,
+    Draws,
     data_options,
     level_option,
     network_options,
     open_features,
+    text_or_json_option,
 )
-from oodml.commands.terminal import echo
+from oodml.commands.tables import echo
 from oodml.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from oodml.fid.shift import Shift
     from oodml.fid.statistics_files import GaussianStatistics
 
-_WORDS = {
+_MEANINGS = {
     "null": "random class splits of the same pool: is this harder than a random split?",
     "excess": "FID - null mean; compare splits of different sizes by this, not by FID",
     "KID": "unbiased kernel distance x 1000, in brackets over random class splits",
@@ -44,31 +45,24 @@ _WORDS = {
 @click.option(
     "--null",
     type=Draws(),
-    help="Random class splits to compare with  [default: 20, 100 at class level]",
-)
-@click.option("--kid/--no-kid", default=None, help="Kernel distance  [default: if it is quick]")
-@click.option("--mmd", is_flag=True, help="Maximum mean discrepancy, Gaussian kernel.")
-@click.option("--infinity", is_flag=True, help="Extrapolate to infinitely many images.")
-@click.option(
-    "--bootstrap",
-    type=Draws(20),
-    default=0,
-    show_default=True,
-    help="Draws of classes for an interval.",
+    show_default="20, 100 at class level",
+    help="Random class splits to compare with; 0 for none.",
 )
 @click.option(
-    "--seed", type=int, default=0, show_default=True, help="Of the random splits and subsets."
+    "--kid/--no-kid",
+    default=None,
+    show_default="if it is quick",
+    help="Kernel inception distance (unbiased).",
 )
+@click.option("--mmd", is_flag=True, help="Maximum mean discrepancy with a Gaussian kernel.")
+@click.option("--infinity", is_flag=True, help="FID extrapolated to infinitely many images.")
+@click.option(
+    "--bootstrap", type=Draws(20), default=0, help="Bootstrap draws of classes for an interval."
+)
+@click.option("--seed", type=int, default=0, help="Seed of the random splits and subsets.")
 @data_options
 @network_options
-@click.option(
-    "--format",
-    "text_format",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="Form of what is printed.",
-)
+@text_or_json_option
 def fid_command(
     a: str,
     b: str | None,
@@ -83,10 +77,11 @@ def fid_command(
     text_format: str,
     **options: Any,
 ) -> None:
-    """Measure the Frechet distance between A and B, and what to compare it with.
+    """Measure the Frechet distance between A and B.
 
-    A and B are folders (of class folders or of images), CSVs, collections, feature files or
-    statistics of pytorch-fid (.npz). Nulls and excess need classes on both sides.
+    A null of random class splits, kernel distances and intervals say what to compare it with. A and
+    B are folders (of class folders or of images), CSVs, collections, feature files or statistics of
+    pytorch-fid (.npz). Nulls and excess need classes on both sides.
     """
     if save_stats is not None:
         _save_statistics(a, b, save_stats, options)
@@ -178,7 +173,7 @@ def _print_shift(shift: Shift, network: str, text_format: str) -> None:
         f"{shift.level} level, {network}"
     )
     for name, value in _additions(shift).items():
-        echo(f"{name:<13}{value:<28}{_WORDS[name]}")
+        echo(f"{name:<13}{value:<28}{_MEANINGS[name]}")
 
 
 def _additions(shift: Shift) -> dict[str, str]:

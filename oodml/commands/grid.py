@@ -1,20 +1,19 @@
-"""A grid from the command line: its plan, its resources, its runs and their outcome."""
+"""What the commands that do runs share: the plan, its resources, its runs and their outcome."""
 
 from __future__ import annotations
 
-import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from oodml.commands.options import in_bytes, open_for_ladder
-from oodml.commands.terminal import echo
+from oodml.commands.options import RETRIES, in_bytes, open_for_ladder
+from oodml.commands.results import keep_ladder
+from oodml.commands.tables import echo
 from oodml.errors import DataError, UsageError
 from oodml.train.settings import SETTINGS
-
-RETRIES = 2
 
 if TYPE_CHECKING:
     from oodml.data.dataset import Dataset
@@ -25,15 +24,6 @@ if TYPE_CHECKING:
     from oodml.splits.ladder import Ladder
     from oodml.train.build import Resources
     from oodml.train.cached_views import Views
-
-
-def equal_gallery_options(ladder: Ladder, seeds: Sequence[int]) -> dict[str, int]:
-    """The gallery size that every rung has."""
-    from oodml.splits.equal_size import equal_gallery
-
-    classes, images = equal_gallery(ladder, seeds)
-    echo(f"every rung is evaluated on {classes} classes with {images} images")
-    return {"gallery_classes": classes, "gallery_images": images}
 
 
 def plan_of(
@@ -57,42 +47,123 @@ def plan_of(
     ]
     given = {name: options[setting.parameter] for name, setting in SETTINGS.items()}
     settings = {name: value for name, value in given.items() if value is not None}
-    specs = plan(
-        ladder,
-        methods,
-        seeds,
-        train=options["trained"] or "",
-        preset=options["preset"] or "",
-        recipe=options["recipe"],
-        rungs=rungs or None,
-        **settings,
-    )
+    try:
+        specs = plan(
+            ladder,
+            methods,
+            seeds,
+            train=options["trained"] or "",
+            preset=options["preset"] or "",
+            recipe=options["recipe"],
+            rungs=rungs or None,
+            **settings,
+        )
+    except UsageError as error:
+        raise UsageError(_in_flags(str(error))) from None
     return _possible(specs, ladder, options)
 
 
-def _possible(specs: list[RunSpec], ladder: Ladder, options: dict[str, Any]) -> list[RunSpec]:
-    """Where only features are at hand, `all` leaves out what needs images; a name is refused."""
-    source = options["data"] or ladder.source or ""
-    needing = sorted({spec.method.name for spec in specs if spec.training.cached_views})
-    if not needing or not source.endswith(".npz"):
-        return specs
-    named = {text.partition(":")[0].strip() for text in options["methods"]}
-    asked_for = needing if options["cached_views"] else sorted(named.intersection(needing))
-    if asked_for:
-        raise DataError(
-            f"{', '.join(asked_for)}: augmented views are made of images and {source} holds "
-            "features; name the images with --data FOLDER."
+def print_protocol(options: dict[str, Any]) -> None:
+    """Print what a published protocol sets, and where ours differs."""
+    if not options["preset"]:
+        return
+    from oodml.train.published import get_preset
+
+    preset = get_preset(options["preset"])
+    set_to = ", ".join(f"{name} {value}" for name, value in preset.settings.items())
+    echo(f"protocol {options['preset']} ({preset.source}) sets {set_to}")
+    for note in preset.notes:
+        echo(f"note: {note}")
+
+
+def print_plan(
+    specs: Sequence[RunSpec], store: Store, *, retries: int = RETRIES, workers: int = 1
+) -> None:
+    """Print how many runs there are, how many are done, and what the rest will cost."""
+    from oodml.runs.outlook import outlook
+
+    now = outlook([spec.id for spec in specs], store, retries)
+    single = sorted({spec.label for spec in specs if spec.model.train == "none"})
+    echo(
+        f"{now.total} runs: {len({s.label for s in specs})} methods x "
+        f"{len({s.data.split for s in specs})} splits x {len({s.seed for s in specs})} seeds"
+        + (f" (one seed for {', '.join(single)}: nothing is random there)" if single else "")
+    )
+    given_up = (
+        f"{len(now.given_up)} given up after more than {retries} retries (--retries tries again), "
+        if now.given_up
+        else ""
+    )
+    held = f"{len(now.held)} claimed elsewhere, " if now.held else ""
+    echo(f"{now.done} done, {len(now.failed)} failed before, {given_up}{held}{now.to_go} to go")
+    if now.to_go:
+        open_runs = {*now.failed, *now.missing}
+        echo(_cost_line([s for s in specs if s.id in open_runs], specs, store, workers))
+
+
+def do_grid(
+    specs: Sequence[RunSpec],
+    ladder: Ladder,
+    store: Store,
+    options: dict[str, Any],
+    **how: Any,
+) -> GridOutcome:
+    """Do the runs that the store lacks; `how` are further arguments of `run_grid`."""
+    resources = resources_for(ladder, options, specs)
+    keep_ladder(ladder, store)
+    return run_with_progress(
+        specs,
+        ladder,
+        resources,
+        store,
+        plugins=options["plugins"],
+        keep_embeddings={spec.id for spec in specs} if options["keep_embeddings"] else set(),
+        keep_pair_weights=options["keep_pair_weights"],
+        **how,
+    )
+
+
+def run_with_progress(
+    specs: Sequence[RunSpec],
+    ladder: Ladder,
+    resources: Resources,
+    store: Store,
+    **how: Any,
+) -> GridOutcome:
+    """Do the grid under a progress bar; `how` are further arguments of `run_grid`."""
+    from tqdm import tqdm
+
+    from oodml.launch import run_grid
+
+    done = len(store.done_of(spec.id for spec in specs))
+    with tqdm(total=len(specs), initial=done, desc="runs", unit="run") as bar:
+
+        def show(count: int) -> None:
+            if count != bar.n:
+                bar.update(count - bar.n)
+
+        return run_grid(specs, ladder, resources, store, on_progress=show, **how)
+
+
+def print_outcome(outcome: GridOutcome, store: Store) -> None:
+    """Print where the results are; raise `DataError` if runs failed or are missing."""
+    left = len(outcome.failed) + len(outcome.missing)
+    if outcome.stopped and left:
+        raise _Interrupted(
+            f"stopped: {outcome.done} runs done, {left} left, in {store.directory}; start it again "
+            "to go on from there."
         )
-    echo(f"left out: {', '.join(needing)} (augmented views are made of images)")
-    return [spec for spec in specs if not spec.training.cached_views]
+    if left:
+        first = (outcome.failed or outcome.missing)[0]
+        raise DataError(
+            f"{outcome.done} runs done, {len(outcome.failed)} failed, {len(outcome.missing)} "
+            f"missing; see {store.run_directory(first) / 'error.txt'} and start again to go on."
+        )
+    echo(f"{outcome.done} runs done, in {store.directory}")
 
 
 def resources_for(ladder: Ladder, options: dict[str, Any], specs: Sequence[RunSpec]) -> Resources:
-    """What the runs read of a ladder's data.
-
-    That is features, for whole networks the images and the backbone, and as many cached views as
-    a run asks for.
-    """
+    """What the runs read: features, cached views and, for whole networks, images and backbone."""
     from oodml.train.build import Resources
     from oodml.train.cached_views import views_wanted
 
@@ -125,7 +196,7 @@ def views_for(
     weights: Path | None = None,
     **machine: Any,
 ) -> Views | None:
-    """The cached views that the runs ask for, from the ladder's network; None if no run does."""
+    """The cached views that the runs ask for, under the ladder's network; None if no run does."""
     from oodml.train.cached_views import cached_views, views_wanted
 
     count = views_wanted(specs)
@@ -135,83 +206,39 @@ def views_for(
     return cached_views(dataset, backbone, count, precision=precision, progress=True, **machine)
 
 
-def _backbone(ladder: Ladder, weights: Path | None) -> Backbone:
-    from oodml.features.backbones.registry import load_backbone
+def _in_flags(message: str) -> str:
+    """The library's `batch_size=1`, or `batch_size` alone, as --train-batch-size."""
+    flags = {name: setting.flag for name, setting in SETTINGS.items()}
+    flags |= {"train": "--train", "preset": "--protocol", "recipe": "--recipe"}
 
-    made = ladder.features
-    return load_backbone(
-        made.backbone, weights=weights, image_size=made.image_size, resize=made.resize
-    )
+    def flag(found: re.Match[str]) -> str:
+        name, equals = found.groups()
+        if not equals and "_" not in name:  # an ordinary word, such as "steps"
+            return found[0]
+        return flags[name] + (" " if equals else "")
 
-
-def _device(whole: bool) -> str:
-    """Heads are trained on the CPU, where they are exact and quick; networks on a GPU if any."""
-    import torch
-
-    return "cuda" if whole and torch.cuda.is_available() else "cpu"
-
-
-def print_protocol(options: dict[str, Any]) -> None:
-    """Say what a published protocol sets, and where we leave it."""
-    if not options["preset"]:
-        return
-    from oodml.train.published import get_preset
-
-    preset = get_preset(options["preset"])
-    set_to = ", ".join(f"{name} {value}" for name, value in preset.settings.items())
-    echo(f"protocol {options['preset']} ({preset.source}) sets {set_to}")
-    for note in preset.notes:
-        echo(f"note: {note}")
+    # What follows a colon or comma without a space is a hyperparameter, as in margin:beta=0.6.
+    return re.sub(rf"(?<![:,\w])({'|'.join(flags)})\b(=?)", flag, message)
 
 
-def kept_of(specs: Sequence[RunSpec], options: dict[str, Any]) -> frozenset[str]:
-    """The runs whose test embeddings are kept: all or none."""
-    return frozenset(spec.id for spec in specs) if options["keep_embeddings"] else frozenset()
+def _possible(specs: list[RunSpec], ladder: Ladder, options: dict[str, Any]) -> list[RunSpec]:
+    """The specs without those that need images where the data are features.
 
-
-def check_writable(folder: Path) -> None:
-    """Raise `DataError` if nothing can be written to a folder; nothing is, so none is made."""
-    place = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    if not place.is_dir():
-        raise DataError(f"{place} is a file, so {folder} can be no folder; give another -o DIR.")
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise DataError(f"{folder} cannot be written; give another -o DIR.")
-
-
-def keep_ladder(ladder: Ladder, store: Store) -> None:
-    """Put the ladder beside the runs; `DataError` if another one is there already."""
-    from oodml.splits.ladder import Ladder
-
-    path = store.directory / "ladder.json"
-    if not path.exists():
-        ladder.save(path)
-    elif Ladder.load(path).to_json()["rungs"] != ladder.to_json()["rungs"]:
-        raise DataError(f"{store.directory} holds the runs of another ladder; give another -o DIR.")
-
-
-def print_plan(
-    specs: Sequence[RunSpec], store: Store, *, retries: int = RETRIES, workers: int = 1
-) -> None:
-    """Say how many runs there are, how far they have come, and what the rest will cost."""
-    from oodml.runs.outlook import outlook
-
-    now = outlook([spec.id for spec in specs], store, retries)
-    single = sorted({spec.label for spec in specs if spec.model.train == "none"})
-    echo(
-        f"{now.total} runs: {len({s.label for s in specs})} methods x "
-        f"{len({s.data.split for s in specs})} splits x {len({s.seed for s in specs})} seeds"
-        + (f" (one seed for {', '.join(single)}: nothing is random there)" if single else "")
-    )
-    given_up = (
-        f"{len(now.given_up)} given up after more than {retries} retries (--retries tries again), "
-        if now.given_up
-        else ""
-    )
-    held = f"{len(now.held)} claimed elsewhere, " if now.held else ""
-    echo(f"{now.done} done, {len(now.failed)} failed before, {given_up}{held}{now.to_go} to go")
-    if now.to_go:
-        open_runs = {*now.failed, *now.missing}
-        echo(_cost_line([s for s in specs if s.id in open_runs], specs, store, workers))
+    Raises `DataError` if one of them was named, and not only meant by `all`.
+    """
+    source = options["data"] or ladder.source or ""
+    needing = sorted({spec.method.name for spec in specs if spec.training.cached_views})
+    if not needing or not source.endswith(".npz"):
+        return specs
+    named = {text.partition(":")[0].strip() for text in options["methods"]}
+    asked_for = needing if options["cached_views"] else sorted(named.intersection(needing))
+    if asked_for:
+        raise DataError(
+            f"{', '.join(asked_for)}: augmented views are made of images and {source} holds "
+            "features; name the images with --data FOLDER."
+        )
+    echo(f"left out: {', '.join(needing)} (augmented views are made of images)")
+    return [spec for spec in specs if not spec.training.cached_views]
 
 
 def _cost_line(
@@ -231,46 +258,23 @@ def _cost_line(
     )
 
 
-def run_with_progress(
-    specs: Sequence[RunSpec],
-    ladder: Ladder,
-    resources: Resources,
-    store: Store,
-    **how: Any,
-) -> GridOutcome:
-    """Do the grid under a progress bar; `how` are further arguments of `run_grid`."""
-    from tqdm import tqdm
-
-    from oodml.launch import run_grid
-
-    done = len(store.done_of(spec.id for spec in specs))
-    with tqdm(total=len(specs), initial=done, desc="runs", unit="run") as bar:
-
-        def show(count: int) -> None:
-            if count != bar.n:
-                bar.update(count - bar.n)
-
-        return run_grid(specs, ladder, resources, store, on_progress=show, **how)
-
-
 class _Interrupted(click.ClickException):
-    """The end of a command that was asked to stop."""
+    """Ctrl-C ended the command."""
 
     exit_code = 130
 
 
-def print_outcome(outcome: GridOutcome, store: Store) -> None:
-    """Say where the results are; `DataError` if runs failed or are missing."""
-    left = len(outcome.failed) + len(outcome.missing)
-    if outcome.stopped and left:
-        raise _Interrupted(
-            f"stopped: {outcome.done} runs done, {left} left, in {store.directory}; start it again "
-            "to go on from there."
-        )
-    if left:
-        first = (outcome.failed or outcome.missing)[0]
-        raise DataError(
-            f"{outcome.done} runs done, {len(outcome.failed)} failed, {len(outcome.missing)} "
-            f"missing; see {store.run_directory(first) / 'error.txt'} and start again to go on."
-        )
-    echo(f"{outcome.done} runs done, in {store.directory}")
+def _backbone(ladder: Ladder, weights: Path | None) -> Backbone:
+    from oodml.features.backbones.registry import load_backbone
+
+    made = ladder.features
+    return load_backbone(
+        made.backbone, weights=weights, image_size=made.image_size, resize=made.resize
+    )
+
+
+def _device(whole: bool) -> str:
+    """Heads train on the CPU, where they are exact and quick; networks on a GPU if there is one."""
+    import torch
+
+    return "cuda" if whole and torch.cuda.is_available() else "cpu"

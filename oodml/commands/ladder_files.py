@@ -1,4 +1,4 @@
-"""`oodml ladder import` and `export`: the published split files, CSV and JSON."""
+"""`oodml ladder import`, `export`, `compare` and `plot`: ladders that exist already."""
 
 from __future__ import annotations
 
@@ -7,34 +7,46 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from oodml.commands.ladder import show_ladder
 from oodml.commands.options import (
     FILE,
-    IMAGE_SIDE,
     data_options,
+    image_size_option,
+    ladder_data_option,
+    ladder_source,
     machine_options,
     open_dataset,
+    open_for_ladder,
+    precision_option,
     refuse_to_replace,
     resolved_source,
+    text_or_json_option,
 )
-from oodml.commands.terminal import echo
-from oodml.errors import UsageError
+from oodml.commands.results import check_charts
+from oodml.commands.tables import Table, echo, json_text
+from oodml.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    from oodml.data.dataset import Dataset
+    from oodml.features.features import Features
+    from oodml.splits.compare import LadderAgreement
     from oodml.splits.episodes import LabelledSamples
     from oodml.splits.ladder import Ladder
 
 
-@click.command(name="import")
+@click.command()
 @click.argument("file", type=FILE)
-@click.option("-o", "--output", type=FILE, default="ladder.json", show_default=True,
-              help="Ladder to write.")  # fmt: skip
-@click.option("--data", help="SOURCE of the images (or a feature file) to match the classes with.")
-@click.option("--backbone", help="Network to measure the splits with; their FIDs stay beside.")
-@click.option("--image-size", type=IMAGE_SIDE, help="Side of the network's input.")
-@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32",
-              show_default=True, help="Precision of the network.")  # fmt: skip
-@click.option("--level", type=click.Choice(["class", "sample"]), default="class",
-              show_default=True, help="FID level to measure at.")  # fmt: skip
+@click.option("-o", "--output", type=FILE, default="ladder.json", help="Ladder to write.")
+@click.option("--data", help="SOURCE of the images, or a feature file, to match the classes with.")
+@click.option("--backbone", help="Network to measure the splits with; published FIDs are kept.")
+@image_size_option
+@precision_option
+@click.option(
+    "--level",
+    type=click.Choice(["class", "sample"]),
+    default="class",
+    help="Points of the Gaussians to measure: class means, or all images.",
+)
 @data_options
 @machine_options
 def import_command(
@@ -47,13 +59,12 @@ def import_command(
     skip_broken: bool,
     **network: Any,
 ) -> None:
-    """Make a ladder of the splits in FILE, a published pickle or a CSV (rung,fid,side,class).
+    """Make a ladder of published splits or a CSV.
 
-    Nothing in a pickle is executed. Without --data its FIDs stay as published; with it the class
-    names are matched to those of the data; a --backbone, or a feature file as data, measures the
-    splits anew.
+    FILE is a published pickle, in which nothing is executed, or a CSV (rung,fid,side,class).
+    Without --data its FIDs stay as published; with it the class names are matched to those of the
+    data; a --backbone, or a feature file as data, measures the splits anew.
     """
-    from oodml.commands.ladder_show import show_ladder
     from oodml.splits.exchange import imported_ladder, read_splits
 
     refuse_to_replace(output, file, data)
@@ -81,6 +92,7 @@ def _on_data(
     level: str,
     network: dict[str, Any],
 ) -> Ladder:
+    """The ladder with its classes matched to the data's, measured anew if there are features."""
     from oodml.features.extraction import extract_features
     from oodml.features.features import Features
     from oodml.splits.exchange import match_classes, remeasured, with_data
@@ -104,13 +116,17 @@ def _on_data(
 @click.command()
 @click.argument("ladder", type=FILE)
 @click.option("-o", "--output", type=FILE, required=True, help="File to write.")
-@click.option("--format", "file_format", type=click.Choice(["csv", "json", "pickle"]),
-              required=True, help="Form of the file.")  # fmt: skip
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(["csv", "json", "pickle"]),
+    required=True,
+    help="Format of the file.",
+)
 @click.option("--data", help="SOURCE of the samples that episodes name (pickle only).")
-@click.option("--seed", type=int, default=0, show_default=True,
-              help="Seed of validation classes and episodes.")  # fmt: skip
+@click.option("--seed", type=int, default=0, help="Seed of validation classes and episodes.")
 @data_options
-def export(
+def export_command(
     ladder: Path,
     output: Path,
     file_format: str,
@@ -119,7 +135,10 @@ def export(
     root: Path | None,
     skip_broken: bool,
 ) -> None:
-    """Write LADDER as CSV, as JSON or as a pickle that the authors' loaders read."""
+    """Write a ladder as CSV, JSON or a pickle.
+
+    The study's own loaders read the pickle.
+    """
     from oodml.features.features import Features
     from oodml.splits.exchange import export_ladder
     from oodml.splits.ladder import Ladder
@@ -127,10 +146,140 @@ def export(
     refuse_to_replace(output, ladder, data)
     samples: LabelledSamples | None = None
     if data is not None:
-        named = data.endswith(".npz")
-        samples = Features.load(data) if named else open_dataset(data, root, skip_broken)
-    built = Ladder.load(ladder)
-    export_ladder(built, output, file_format, samples, seed=seed)
-    if file_format == "pickle" and samples is None and not built.episodes:
+        is_features = data.endswith(".npz")
+        samples = Features.load(data) if is_features else open_dataset(data, root, skip_broken)
+    loaded = Ladder.load(ladder)
+    export_ladder(loaded, output, file_format, samples, seed=seed)
+    if file_format == "pickle" and samples is None and not loaded.episodes:
         echo("without episodes, which name images; --data SOURCE adds them", err=True)
     echo(f"written to {output}")
+
+
+@click.command()
+@click.argument("first", type=FILE)
+@click.argument("second", type=FILE)
+@click.option("--keys", is_flag=True, help="Also correlate the keys of the classes (features).")
+@ladder_data_option
+@text_or_json_option
+@data_options
+@machine_options
+def compare_command(
+    first: Path,
+    second: Path,
+    keys: bool,
+    data: str | None,
+    text_format: str,
+    **options: Any,
+) -> None:
+    """Compare FID curves and class lists of two ladders."""
+    from oodml.splits.compare import compare_ladders
+    from oodml.splits.ladder import Ladder
+
+    ladders = Ladder.load(first), Ladder.load(second)
+    features = None
+    if keys:
+        opened = [open_for_ladder(each, data, images=False, **options)[0] for each in ladders]
+        features = (opened[0], opened[1])
+    agreement = compare_ladders(*ladders, features)
+    if text_format == "json":
+        echo(json_text(agreement.to_json()))
+    else:
+        _print_agreement(agreement, keys)
+
+
+def _print_agreement(agreement: LadderAgreement, keys: bool) -> None:
+    columns = ["rung", "height", "other rung", "other height", "train", "test", "moved", "chance"]
+    rows = [
+        [r.rung, r.height, r.other_rung, r.other_height, r.jaccard_train, r.jaccard_test,
+         r.jaccard_moved, r.chance]
+        for r in agreement.rungs
+    ]  # fmt: skip
+    echo(f"first   {agreement.labels[0]}\nother   {agreement.labels[1]}\n")
+    echo(Table(columns, rows).render("text"))
+    starts = {True: "the same split", False: "different splits", None: "splits not both known"}
+    correlation = agreement.key_correlation
+    echo(
+        "\nheight: FID scaled to [0, 1] over a ladder's own trajectory, beside the rung of nearest "
+        "height.\ntrain, test, moved: Jaccard index of the class lists, moved since the start; "
+        f"chance: of random splits.\nThe ladders start from {starts[agreement.same_start]}. Root "
+        "mean square distance of the scaled FID curves: "
+        f"{agreement.curve_distance:.3f}."
+    )
+    if correlation is not None:
+        echo(f"Spearman correlation of the classes' keys at the start: {correlation:.3f}.")
+    elif not keys:
+        echo("Add --keys to correlate the classes' keys (reads both ladders' features).")
+
+
+@click.command()
+@click.argument("ladder", type=FILE)
+@click.option(
+    "-o", "--output", type=FILE, required=True, help="Chart to write (.png, .svg or .pdf)."
+)
+@click.option(
+    "--view",
+    type=click.Choice(["trajectory", "projection", "composition", "moves"]),
+    default="trajectory",
+    help="FID along the walk; class means in a plane; groups per side; moved classes as images.",
+)
+@click.option(
+    "--projection",
+    type=click.Choice(["pca", "umap"]),
+    show_default="pca",
+    help="Projection of the class means (--view projection).",
+)
+@click.option(
+    "--most", type=click.IntRange(1), show_default="12", help="Images per strip (--view moves)."
+)
+@ladder_data_option
+@data_options
+@machine_options
+def plot_command(
+    ladder: Path,
+    output: Path,
+    view: str,
+    projection: str | None,
+    most: int | None,
+    data: str | None,
+    **options: Any,
+) -> None:
+    """Draw a ladder; most views need its data."""
+    from oodml.eval.figures.class_plane import plot_projection
+    from oodml.eval.figures.ladder import plot_composition, plot_moves, plot_trajectory
+    from oodml.splits.ladder import Ladder
+
+    check_charts([output])
+    if projection is not None and view != "projection":
+        raise UsageError(f"--projection says nothing about {view}; add --view projection.")
+    if most is not None and view != "moves":
+        raise UsageError(f"--most says nothing about {view}; add --view moves.")
+    loaded = Ladder.load(ladder)
+    if view == "trajectory":
+        plot_trajectory(loaded, output)
+    elif view == "projection":
+        features, _ = open_for_ladder(loaded, data, images=False, **options)
+        plot_projection(loaded, features, output, projection=projection or "pca")
+    elif view == "composition":
+        plot_composition(loaded, _groups(loaded, data, options), output)
+    else:
+        plot_moves(loaded, _images(loaded, data, options), output, most=most or 12)
+    echo(f"written to {output}")
+
+
+def _groups(ladder: Ladder, data: str | None, options: dict[str, Any]) -> dict[str, str]:
+    """The group of every class."""
+    from oodml.features.features import Features
+
+    source = ladder_source(ladder, data)
+    is_features = source.endswith(".npz")
+    opened = Features.load(source) if is_features else _images(ladder, data, options)
+    if opened.groups is None:
+        raise DataError(f"{source} knows no groups of classes, so there is no composition to draw.")
+    return dict(zip(opened.class_names, opened.groups, strict=True))
+
+
+def _images(ladder: Ladder, data: str | None, options: dict[str, Any]) -> Dataset:
+    source = ladder_source(ladder, data)
+    if source.endswith(".npz"):
+        raise DataError(f"moved classes are drawn as images, and {source} holds features.")
+    return open_dataset(source, options["root"], options["skip_broken"])

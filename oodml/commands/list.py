@@ -1,13 +1,28 @@
-"""`oodml list`: every name that a command takes."""
+"""`oodml list`: the names that commands take."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import click
 
 from oodml.commands.options import format_option
 from oodml.commands.tables import Table
+
+
+@click.command()
+@click.argument(
+    "what", type=click.Choice(["backbones", "datasets", "methods", "metrics", "protocols"])
+)
+@format_option
+def list_command(what: str, table_format: str) -> None:
+    """List methods, protocols, backbones, datasets or metrics."""
+    tables = {
+        "backbones": _backbones,
+        "datasets": _datasets,
+        "methods": _methods,
+        "metrics": _metrics,
+        "protocols": _protocols,
+    }
+    click.echo(tables[what]().render(table_format))
 
 
 def _methods() -> Table:
@@ -50,20 +65,3 @@ def _metrics() -> Table:
     from oodml.eval.retrieval.evaluate import metric_names
 
     return Table(["metric", "what it is"], [list(row) for row in metric_names()])
-
-
-_TABLES: dict[str, Callable[[], Table]] = {
-    "methods": _methods,
-    "protocols": _protocols,
-    "backbones": _backbones,
-    "datasets": _datasets,
-    "metrics": _metrics,
-}
-
-
-@click.command()
-@click.argument("what", type=click.Choice(sorted(_TABLES)))
-@format_option
-def list_command(what: str, table_format: str) -> None:
-    """List the names of methods, protocols, backbones, datasets or metrics."""
-    click.echo(_TABLES[what]().render(table_format))

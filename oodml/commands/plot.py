@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from oodml.commands.charts import (
-    Draw,
-    curve_chart,
-    deviation_chart,
-    few_shot_chart,
-    geometry_chart,
-    published_chart,
-    score_chart,
-    summary_rows,
-)
 from oodml.commands.options import FILE, FOLDER
 from oodml.commands.results import check_charts, metric_option, open_results
 from oodml.commands.table import check_published_metric, published_option
-from oodml.commands.terminal import echo
+from oodml.commands.tables import echo
 from oodml.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,6 +25,9 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("oodml")
 
+# Writes a chart; made once all that can fail has been done, and called for every output.
+Draw = Callable[[Path], None]
+
 
 @click.command()
 @click.argument("directory", type=FOLDER, required=False)
@@ -42,30 +36,32 @@ _LOG = logging.getLogger("oodml")
     "--view",
     type=click.Choice(["curves", "deviation", "scores", "few-shot", "geometry"]),
     default="curves",
-    show_default=True,
-    help="Metric against FID; deviation from the mean; AGS; gain by adaptation; what goes with it.",
+    help="Metric against FID; deviation from the methods' mean; AGS; few-shot gain; correlations.",
 )
 @click.option(
     "--x",
     type=click.Choice(["fid", "excess", "scaled"]),
-    help="FID, its excess over random splits, or FID scaled to [0, 1]  [default: fid]",
+    show_default="fid",
+    help="FID, its excess over random splits, or FID scaled to [0, 1].",
 )
 @click.option(
     "--coefficient",
     type=click.Choice(["spearman", "pearson"]),
-    help="Correlation that --view geometry shows  [default: spearman]",
+    show_default="spearman",
+    help="Correlation (--view geometry).",
 )
 @published_option
 @click.option(
-    "--pair-weights", is_flag=True, help="How each loss weighs pairs, against their similarity."
+    "--pair-weights", is_flag=True, help="Weight of pairs in each loss, against their similarity."
 )
-@click.option("--rung", type=int, help="Rung of --pair-weights  [default: 0]")
+@click.option("--rung", type=int, show_default="0", help="Rung of --pair-weights.")
 @click.option(
     "-o",
     "--output",
     type=FILE,
     multiple=True,
-    help="Chart to write, .png, .svg or .pdf; repeatable  [default: DIRECTORY/METRIC.png and .svg]",
+    show_default="DIRECTORY/METRIC.png and .svg",
+    help="Chart to write (.png, .svg or .pdf); repeatable.",
 )
 def plot_command(
     directory: Path | None,
@@ -78,7 +74,10 @@ def plot_command(
     rung: int | None,
     output: tuple[Path, ...],
 ) -> None:
-    """Draw METRIC against FID, one line per method, or another view of the runs of DIRECTORY."""
+    """Draw a metric against FID, one line per method.
+
+    Or another view of the runs of DIRECTORY.
+    """
     if directory is None and published is None:
         raise UsageError("nothing to draw: name a DIRECTORY of runs, or --published NAME.")
     shown = "pair-weights" if pair_weights else view
@@ -86,13 +85,12 @@ def plot_command(
     paths = output or _default_paths(directory, metric, shown, published)
     check_charts(paths)
     check_published_metric(published, metric)
-    if pair_weights:
+    if directory is None:
+        draw = _published_chart(published or "", view, x or "fid")
+    elif pair_weights:
         draw = _pair_chart(directory, rung or 0)
-    elif directory is None:
-        draw = published_chart(published or "", view, x or "fid")
     else:
-        ladder, records = open_results(directory)
-        draw = _own_chart(ladder, records, metric, view, x, published, coefficient or "spearman")
+        draw = chart_of(*open_results(directory), metric, view, x, published, coefficient)
     for path in paths:
         draw(path)
         echo(f"written to {path}")
@@ -125,48 +123,47 @@ def _default_paths(
     return [(directory or Path()) / f"{name}{suffix}.{kind}" for kind in ("png", "svg")]
 
 
-def _pair_chart(directory: Path | None, rung: int) -> Draw:
-    """The pair weights of every method's first seed on one rung."""
-    from oodml.eval.figures.pair_weights import kept_weights, plot_pair_weights
-    from oodml.runs.store import Store
-
-    if directory is None:
-        raise UsageError("--pair-weights shows runs: name their DIRECTORY.")
-    ladder, records = open_results(directory)
-    if not 0 <= rung < len(ladder.rungs):
-        raise UsageError(f"rung {rung}: this ladder has rungs 0 to {len(ladder.rungs) - 1}.")
-    split = ladder.rungs[rung]
-    own = [record for record in records if record.spec.data.split == split.id]
-    weights = kept_weights(Store(directory), own)
-    title = f"weights of pairs at the end of training, rung {rung} (FID {split.fid:.1f})"
-    return lambda path: plot_pair_weights(weights, path, title=title)
-
-
-def _own_chart(
+def chart_of(
     ladder: Ladder,
     records: Sequence[RunRecord],
     metric: str,
-    view: str,
-    x: str | None,
-    published: str | None,
-    coefficient: str,
+    view: str = "curves",
+    x: str | None = None,
+    published: str | None = None,
+    coefficient: str | None = None,
 ) -> Draw:
-    """The function that writes the chart, once all that can fail has been done."""
+    """The chart of a view of runs by its name on the command line."""
+    from oodml.eval.figures.curves import plot_curves, plot_deviation
+    from oodml.eval.figures.methods import plot_few_shot, plot_geometry, plot_scores
+    from oodml.eval.figures.style import PUBLISHED
+    from oodml.eval.statistics.comparisons import relative_deviation
+    from oodml.eval.statistics.correlation import correlate_geometry
+    from oodml.eval.statistics.curves import summarize
+    from oodml.eval.statistics.few_shot import few_shot_gains
+    from oodml.eval.statistics.scores import score_methods
+
     if published is not None and view not in ("curves", "scores"):
         raise UsageError(f"--published stands beside runs in the curves and scores, not in {view}.")
     if view == "geometry":
-        return geometry_chart(ladder, records, metric, coefficient)
+        found = correlate_geometry(records, ladder, metric)
+        which = coefficient or "spearman"
+        return lambda path: plot_geometry(found, path, metric=metric, coefficient=which)
     axis, study, theirs = _axes(ladder, x, published)
-    words: dict[str, Any] = {"metric": metric, "fid_label": axis.label}
-    words |= {"start": axis.start, "start_name": axis.start_name}
+    labels = {"metric": metric, **_labels(axis)}
     if view == "few-shot":
-        return few_shot_chart(ladder, records, metric, axis, words)
-    rows = summary_rows(ladder, records, metric)
-    if view == "deviation":
-        return deviation_chart(axis.placed(rows), words)
+        gains = axis.placed(few_shot_gains(records, ladder, metric))
+        return lambda path: plot_few_shot(gains, path, **labels)
+    rows = summarize(records, ladder, metric)
     if view == "scores":
-        return score_chart(rows, ladder, metric, study)
-    return curve_chart(ladder, records, metric, axis, rows, theirs, words)
+        scores = score_methods(rows, ladder)
+        for score in score_methods(study.rows()) if study else []:
+            scores.append(replace(score, method=score.method + PUBLISHED))
+        return lambda path: plot_scores(scores, path, metric=metric)
+    placed = axis.placed(rows)
+    if view == "deviation":
+        deviations = relative_deviation(placed) if placed else []
+        return lambda path: plot_deviation(deviations, path, **labels)
+    return lambda path: plot_curves(placed, path, published=theirs, **labels)
 
 
 def _axes(
@@ -190,3 +187,44 @@ def _axes(
         x = "scaled"
     theirs = study_axis(study, x or "fid").placed(study.rows())
     return shift_axis(ladder, x or "fid"), study, theirs
+
+
+def _labels(axis: ShiftAxis) -> dict[str, Any]:
+    return {"fid_label": axis.label, "start": axis.start, "start_name": axis.start_name}
+
+
+def _published_chart(name: str, view: str, x: str) -> Draw:
+    """A view of the published study alone."""
+    from oodml.eval.figures.curves import plot_curves, plot_deviation, study_axis
+    from oodml.eval.figures.methods import plot_scores
+    from oodml.eval.statistics.comparisons import relative_deviation
+    from oodml.eval.statistics.published import published_study
+    from oodml.eval.statistics.scores import score_methods
+
+    study = published_study(name)
+    axis = study_axis(study, x)
+    rows = axis.placed(study.rows())
+    if view == "curves":
+        return lambda path: plot_curves([], path, published=rows, **_labels(axis))
+    if view == "deviation":
+        deviations = relative_deviation(rows, study.means())
+        return lambda path: plot_deviation(deviations, path, **_labels(axis))
+    if view == "scores":
+        scores = score_methods(study.rows())
+        return lambda path: plot_scores(scores, path)
+    raise UsageError(f"the published study came without the numbers of --view {view}.")
+
+
+def _pair_chart(directory: Path, rung: int) -> Draw:
+    """The pair weights of every method's first seed on one rung."""
+    from oodml.eval.figures.pair_weights import kept_weights, plot_pair_weights
+    from oodml.runs.store import Store
+
+    ladder, records = open_results(directory)
+    if not 0 <= rung < len(ladder.rungs):
+        raise UsageError(f"rung {rung}: this ladder has rungs 0 to {len(ladder.rungs) - 1}.")
+    split = ladder.rungs[rung]
+    own = [record for record in records if record.spec.data.split == split.id]
+    weights = kept_weights(Store(directory), own)
+    title = f"weights of pairs at the end of training, rung {rung} (FID {split.fid:.1f})"
+    return lambda path: plot_pair_weights(weights, path, title=title)

@@ -1,4 +1,4 @@
-"""`oodml report`: one HTML page of everything a directory of runs says."""
+"""`oodml report`: one HTML page of everything in a directory of runs."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import click
 
 from oodml.commands.options import FILE, data_options, machine_options, open_for_ladder
 from oodml.commands.results import directory_argument, open_results
-from oodml.commands.terminal import echo
+from oodml.commands.tables import echo
 
 
 @click.command()
 @directory_argument
-@click.option("-o", "--output", type=FILE, help="Page to write  [default: DIRECTORY/report.html]")
+@click.option(
+    "-o", "--output", type=FILE, show_default="DIRECTORY/report.html", help="Page to write."
+)
 @click.option(
     "--data", help="SOURCE of the ladder's data, for pictures, groups and the plane of classes."
 )
@@ -23,9 +25,10 @@ from oodml.commands.terminal import echo
 def report_command(
     directory: Path, metric: str, output: Path | None, data: str | None, **options: Any
 ) -> None:
-    """Write one HTML page with the curves, tables, ladder, galleries and runs of DIRECTORY.
+    """Write one HTML page about a directory of runs.
 
-    The page needs no network. Without --data it has no pictures and no plane of classes.
+    It holds curves, tables, the ladder, galleries and the runs, and needs no network. Without
+    --data it has no pictures and no plane of classes.
     """
     from oodml.eval.report.page import write_report
     from oodml.runs.store import Store

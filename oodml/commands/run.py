@@ -1,4 +1,4 @@
-"""`oodml run` and `oodml train`: the grid, and one run of it."""
+"""`oodml run` and `oodml train`: a grid of runs, and single runs."""
 
 from __future__ import annotations
 
@@ -12,22 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from oodml.commands.grid import (
-    check_writable,
-    equal_gallery_options,
-    keep_ladder,
-    kept_of,
-    plan_of,
-    print_outcome,
-    print_plan,
-    print_protocol,
-    resources_for,
-    run_with_progress,
+from oodml.commands.grid import do_grid, plan_of, print_outcome, print_plan, print_protocol
+from oodml.commands.options import FILE, SEEDS
+from oodml.commands.results import check_writable, output_option
+from oodml.commands.run_options import (
+    grid_options,
+    is_first_process,
+    launch_options,
+    launching,
+    workers_for,
 )
-from oodml.commands.grid_options import grid_options
-from oodml.commands.launch_options import is_first_process, launch_options, launching, workers_for
-from oodml.commands.options import FILE, FOLDER, SEEDS
-from oodml.commands.terminal import echo
+from oodml.commands.tables import echo
 
 if TYPE_CHECKING:
     from oodml.runs.spec import RunSpec
@@ -36,27 +31,27 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("ladder", type=FILE)
-@click.option(
-    "-o", "--output", type=FOLDER, default="results", show_default=True, help="Folder of the runs."
-)
-@click.option("--seeds", type=SEEDS, default=3, show_default=True, help="Number.")
-@click.option("--rung", "rungs", type=int, multiple=True, help="Only this rung; repeatable.")
+@output_option
+@click.option("--seeds", type=SEEDS, default=3, help="Seeds per method and rung.")
+@click.option("--rung", "rungs", type=int, multiple=True, help="Rung to run on; repeatable.")
 @click.option(
     "--equal-gallery", is_flag=True, help="Evaluate every rung on equally many classes and images."
 )
 @click.option(
-    "--grid", "grid_files", type=FILE, multiple=True,
-    help="TOML file with [[grid]] tables in place of, or beside, -m; repeatable.",
-)  # fmt: skip
+    "--grid",
+    "grid_files",
+    type=FILE,
+    multiple=True,
+    help="TOML file with [[grid]] tables, in place of -m or with it; repeatable.",
+)
 @click.option("--filter", "filter_text", help="Only these runs: method=margin,arcface,rung=0-3.")
 @click.option(
     "--order",
     type=click.Choice(["curves", "seeds"]),
     default="curves",
-    show_default=True,
     help="Whole curves of one seed first, or all seeds of a rung first.",
 )
-@click.option("--dry-run", is_flag=True, help="Print the plan and what it costs, and stop.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and its cost, and stop.")
 @launch_options
 @grid_options
 def run_command(
@@ -67,42 +62,30 @@ def run_command(
     dry_run: bool,
     **options: Any,
 ) -> None:
-    """Do every run of methods x rungs x seeds that DIR does not hold yet.
+    """Do all runs of methods x rungs x seeds.
 
-    Start it again, or start it more than once, to go on: each run is done once.
+    Runs that DIR holds already are not done again, so start it again to resume, or start it more
+    than once to share the work.
     """
     from oodml.runs.store import Store
     from oodml.splits.ladder import Ladder
     from oodml.train.plan import filtered, ordered
 
-    built = Ladder.load(ladder)
-    with _speaking_once():
-        specs = specs_of(built, options)
-        specs = ordered(filtered(specs, built, filter_text) if filter_text else specs, order)
+    loaded = Ladder.load(ladder)
+    with _printing_once():
+        specs = _specs_of(loaded, options)
+        specs = ordered(filtered(specs, loaded, filter_text) if filter_text else specs, order)
         store = Store(output)
         if not dry_run:
             check_writable(output)
         options["workers"] = options["workers"] or workers_for(specs)
         print_plan(specs, store, retries=options["retries"], workers=options["workers"])
-        if dry_run:
-            return
-        how = launching(options)
-        resources = resources_for(built, options, specs)
-        keep_ladder(built, store)
-        outcome = run_with_progress(
-            specs,
-            built,
-            resources,
-            store,
-            plugins=options["plugins"],
-            keep_embeddings=kept_of(specs, options),
-            keep_pair_weights=options["keep_pair_weights"],
-            **how,
-        )
-        print_outcome(outcome, store)
+        if not dry_run:
+            how = launching(options)
+            print_outcome(do_grid(specs, loaded, store, options, **how), store)
 
 
-def specs_of(ladder: Ladder, options: dict[str, Any]) -> list[RunSpec]:
+def _specs_of(ladder: Ladder, options: dict[str, Any]) -> list[RunSpec]:
     """The runs of the command line's own methods and of every grid file, each once."""
     from oodml.commands.grid_file import read_grids
 
@@ -132,15 +115,19 @@ def _planned(
     rungs: Sequence[int],
     equal_gallery: bool,
 ) -> dict[str, RunSpec]:
+    from oodml.splits.equal_size import equal_gallery as equal_sizes
+
     if equal_gallery:
-        options = options | equal_gallery_options(ladder, range(seeds))
+        classes, images = equal_sizes(ladder, range(seeds))
+        echo(f"every rung is evaluated on {classes} classes with {images} images")
+        options = options | {"gallery_classes": classes, "gallery_images": images}
     print_protocol(options)
     return {spec.id: spec for spec in plan_of(ladder, range(seeds), rungs, options)}
 
 
 @contextmanager
-def _speaking_once() -> Iterator[None]:
-    """Of the processes of torchrun only the first one is heard."""
+def _printing_once() -> Iterator[None]:
+    """Of the processes of torchrun only the first one prints."""
     if is_first_process():
         yield
         return
@@ -151,33 +138,21 @@ def _speaking_once() -> Iterator[None]:
 
 @click.command()
 @click.argument("ladder", type=FILE)
-@click.option(
-    "-o", "--output", type=FOLDER, default="results", show_default=True, help="Folder of the runs."
-)
-@click.option("--rung", type=int, required=True, help="The rung to train and test on.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the run.")
+@output_option
+@click.option("--rung", type=int, required=True, help="Rung to train and test on.")
+@click.option("--seed", type=int, default=0, help="Seed of the run.")
 @grid_options
 def train_command(ladder: Path, output: Path, rung: int, seed: int, **options: Any) -> None:
-    """Do one run per method on one rung and print what was measured."""
+    """Do one run per method on one rung and print its metrics."""
     from oodml.runs.store import Store
     from oodml.splits.ladder import Ladder
 
-    built = Ladder.load(ladder)
+    loaded = Ladder.load(ladder)
     print_protocol(options)
-    specs = plan_of(built, [seed], [rung], options)
-    store = Store(output)
+    specs = plan_of(loaded, [seed], [rung], options)
     check_writable(output)
-    resources = resources_for(built, options, specs)
-    keep_ladder(built, store)
-    outcome = run_with_progress(
-        specs,
-        built,
-        resources,
-        store,
-        plugins=options["plugins"],
-        keep_embeddings=kept_of(specs, options),
-        keep_pair_weights=options["keep_pair_weights"],
-    )
+    store = Store(output)
+    outcome = do_grid(specs, loaded, store, options)
     for spec in specs:
         record = store.record(spec.id)
         if record is not None:

@@ -1,4 +1,4 @@
-"""`oodml status`: how far the runs of a directory have come."""
+"""`oodml status`: how many runs of a directory are done, running, failed and missing."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from oodml.commands.kinds import Number
-from oodml.commands.options import FOLDER
+from oodml.commands.options import FOLDER, RETRIES, Number, text_or_json_option
 from oodml.commands.results import check_directory
-from oodml.commands.terminal import echo
+from oodml.commands.tables import echo
 
 if TYPE_CHECKING:
     from oodml.runs.store import Store
@@ -24,23 +23,19 @@ _NAMED = 20
 
 @click.command()
 @click.argument("directory", type=FOLDER)
-@click.option("--watch", is_flag=True, help="Say it again and again until nothing is left.")
-@click.option("--every", type=Number(0.1), default=5.0, show_default=True, help="Seconds between.")
+@click.option("--watch", is_flag=True, help="Refresh until the grid is finished.")
+@click.option("--every", type=Number(0.1), default=5.0, help="Seconds between refreshes.")
 @click.option(
     "--retries",
     type=click.IntRange(0),
-    default=2,
-    show_default=True,
-    help="Failures after which `oodml run` gives a run up.",
+    default=RETRIES,
+    help="Retries after which `oodml run` gives a run up.",
 )
-@click.option(
-    "--format", "status_format", type=click.Choice(["text", "json"]), default="text",
-    show_default=True, help="Form of what is printed.",
-)  # fmt: skip
+@text_or_json_option
 def status_command(
-    directory: Path, watch: bool, every: float, retries: int, status_format: str
+    directory: Path, watch: bool, every: float, retries: int, text_format: str
 ) -> None:
-    """Say how many runs of DIRECTORY are done, under way, failed and missing.
+    """Count the runs done, running, failed and missing.
 
     Works on a directory that is being filled, also from another machine; it writes nothing.
     """
@@ -50,9 +45,9 @@ def status_command(
     store = Store(directory)
     while True:
         figures = figures_of(store, retries)
-        if watch and status_format == "text":
+        if watch and text_format == "text":
             click.clear()
-        shown = json.dumps(figures) if status_format == "json" else "\n".join(_lines(figures))
+        shown = json.dumps(figures) if text_format == "json" else "\n".join(_lines(figures))
         echo(shown)
         if not watch or figures["to_go"] == 0:
             return

@@ -1,4 +1,4 @@
-"""`oodml table`: what a directory of runs, or the published study, says in numbers."""
+"""`oodml table` and `oodml analyze`: what a directory of runs says in numbers."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from typing import TYPE_CHECKING
 import click
 
 from oodml.commands.options import FOLDER, format_option
-from oodml.commands.pair_views import comparisons_view, ranks_view
-from oodml.commands.results import (
-    gap_notes,
-    long_table,
-    metric_option,
-    open_results,
-    print_table,
-    wide_table,
-    words_beside,
+from oodml.commands.results import directory_argument, metric_option, open_results
+from oodml.commands.tables import Table, echo
+from oodml.commands.views import (
+    View,
+    comparisons_view,
+    curves_view,
+    deviation_view,
+    deviations_view,
+    few_shot_view,
+    in_brackets,
+    ranks_view,
+    scores_view,
 )
-from oodml.commands.tables import Table
-from oodml.commands.terminal import echo
-from oodml.commands.views import View, deviation_view, deviations_view, few_shot_view, scores_view
 from oodml.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    from oodml.eval.statistics.correlation import Correlation
     from oodml.eval.statistics.published import PublishedStudy
     from oodml.runs.record import RunRecord
     from oodml.splits.ladder import Ladder
@@ -40,7 +41,7 @@ VIEWS = {
 published_option = click.option(
     "--published",
     metavar="NAME",
-    help="Curves of the published study: cub200, cars196 or sop; beside DIRECTORY or alone.",
+    help="Published curves of cub200, cars196 or sop, beside DIRECTORY or alone.",
 )
 
 
@@ -51,56 +52,39 @@ published_option = click.option(
     "--view",
     type=click.Choice(["curves", *VIEWS, "few-shot"]),
     default="curves",
-    show_default=True,
-    help="Metric per rung; one score a method; deviation from the mean; pairs; order; adaptation.",
+    help="Metric per rung; score per method; deviation from their mean; pairs; ranks; few-shot.",
 )
 @published_option
 @format_option
 def table_command(
     directory: Path | None, metric: str, view: str, published: str | None, table_format: str
 ) -> None:
-    """Print what the runs of DIRECTORY say about METRIC, with 95% intervals.
+    """Print a metric per method and rung with 95% intervals.
 
-    In the formats csv and json every number has a column of its own, in full.
+    Or another view of the runs of DIRECTORY. In the formats csv and json every number has a column
+    of its own, in full.
     """
     if directory is None and published is None:
         raise UsageError("nothing to print: name a DIRECTORY of runs, or --published NAME.")
     if published is not None and view in ("comparisons", "few-shot"):
         raise UsageError(f"the published curves have one value a rung, so no --view {view}.")
     check_published_metric(published, metric)
-    if directory is not None and published is None and view == "curves":
-        print_table(*open_results(directory), metric, table_format)
-        return
-    shown = []
+    views = []
     if directory is not None:
-        shown.append(_own_view(*open_results(directory), metric, view))
+        views.append(view_of(*open_results(directory), metric, view))
     if published is not None:
-        shown.append(_published_view(published, view, beside=directory is not None))
-    print_views(shown, table_format)
+        views.append(_published_view(published, view, beside=directory is not None))
+    print_views(views, table_format)
 
 
 def check_published_metric(published: str | None, metric: str) -> None:
-    """`UsageError` unless the metric is the one that was published."""
+    """Raise `UsageError` unless the metric is the one that was published."""
     if published is not None and metric != "recall_at_1":
         raise UsageError(f"the published curves are of recall_at_1, not of {metric}.")
 
 
-def print_views(views: Sequence[View], table_format: str) -> None:
-    """Print views one below the other; as csv or json their long tables as one."""
-    if table_format in ("csv", "json"):
-        rows = [row for view in views for row in view.long.rows]
-        echo(Table(views[0].long.columns, rows).render(table_format), exact=True)
-        return
-    blocks = []
-    for view in views:
-        for title, table in view.tables:
-            heading = [words_beside(title, table_format)] if title else []
-            blocks += [*heading, table.render(table_format)]
-        blocks.append("\n".join(words_beside(note, table_format) for note in view.notes if note))
-    echo("\n\n".join(block for block in blocks if block))
-
-
-def _own_view(ladder: Ladder, records: list[RunRecord], metric: str, view: str) -> View:
+def view_of(ladder: Ladder, records: list[RunRecord], metric: str, view: str) -> View:
+    """A view of runs by its name on the command line."""
     from oodml.eval.statistics.curves import summarize
     from oodml.eval.statistics.few_shot import few_shot_gains
 
@@ -113,12 +97,34 @@ def _own_view(ladder: Ladder, records: list[RunRecord], metric: str, view: str) 
         return few_shot_view(adapted, metric)
     rows = summarize(records, ladder, metric)
     if not rows:
-        raise DataError("no finished runs on the rungs of this ladder.")
-    source = f"{ladder.fid_label()}, {ladder.features.precision}."
-    if view != "curves":
+        raise DataError(
+            f"none of {len(records)} runs is on the rungs of this ladder; give the directory of "
+            "its own runs."
+        )
+    if view == "curves":
+        made = curves_view(rows, ladder, metric, [rung.fid for rung in ladder.rungs])
+    else:
         made = VIEWS[view](rows, ladder, metric)
-        return replace(made, notes=[*made.notes, source])
-    return _curves_view(rows, [rung.fid for rung in ladder.rungs], ladder, source)
+    source = ladder.features
+    measured = f"{ladder.fid_label()}, {source.precision}, input: {source.preprocessing}."
+    return replace(made, notes=[*made.notes, measured])
+
+
+def print_views(views: Sequence[View], table_format: str) -> None:
+    """Print views one below the other; as csv or json their long tables as one."""
+    if table_format in ("csv", "json"):
+        rows = [row for view in views for row in view.long.rows]
+        echo(Table(views[0].long.columns, rows).render(table_format), exact=True)
+        return
+    # In LaTeX text beside a table is a comment, so that the output compiles.
+    mark = "% " if table_format == "latex" else ""
+    blocks = []
+    for view in views:
+        for title, table in view.tables:
+            blocks += [mark + title] if title else []
+            blocks.append(table.render(table_format))
+        blocks.append("\n".join(mark + note for note in view.notes))
+    echo("\n\n".join(filter(None, blocks)))
 
 
 def _published_view(name: str, view: str, *, beside: bool) -> View:
@@ -131,16 +137,16 @@ def _published_view(name: str, view: str, *, beside: bool) -> View:
     if view == "deviation":
         made = deviations_view(relative_deviation(rows, study.means()), "recall_at_1")
     elif view == "curves":
-        made = _curves_view(rows, study.fids, None, "")
+        made = curves_view(rows, None, "recall_at_1", study.fids)
     else:
         made = VIEWS[view](rows, None, "recall_at_1")
     title = f"published curves of {name}" if beside else ""
     tables = [(title if not number else t, table) for number, (t, table) in enumerate(made.tables)]
-    notes = [note for note in made.notes if note and not note.startswith("missing for ")]
-    return replace(made, tables=tables, notes=[*notes, *_sources(study)])
+    notes = [note for note in made.notes if not note.startswith("missing for ")]
+    return replace(made, tables=tables, notes=[*notes, *_published_notes(study)])
 
 
-def _sources(study: PublishedStudy) -> list[str]:
+def _published_notes(study: PublishedStudy) -> list[str]:
     hidden = [curve.method for curve in study.curves if None in curve.values]
     return [
         f"source: {study.source}; each value may be off by {study.reading_error}.",
@@ -149,21 +155,61 @@ def _sources(study: PublishedStudy) -> list[str]:
     ]
 
 
-def _curves_view(
-    rows: Sequence[object], fids: Sequence[float], ladder: Ladder | None, source: str
-) -> View:
-    from oodml.eval.statistics.curves import SummaryRow
-    from oodml.eval.statistics.scores import score_methods
+@click.command()
+@directory_argument
+@click.option(
+    "--coefficient",
+    type=click.Choice(["spearman", "pearson"]),
+    default="spearman",
+    help="Correlation to print; csv and json hold both.",
+)
+@format_option
+def analyze_command(directory: Path, metric: str, coefficient: str, table_format: str) -> None:
+    """Correlate the geometry of embeddings with a metric.
 
-    known = [row for row in rows if isinstance(row, SummaryRow)]
-    scores = {score.method: score for score in score_methods(known, ladder)}
+    A point is a method on a rung. Correlations are within each rung, pooled over rungs, and pooled
+    after each rung's means are subtracted.
+    """
+    from oodml.eval.statistics.correlation import correlate_geometry
+
+    ladder, records = open_results(directory)
+    found = correlate_geometry(records, ladder, metric)
+    print_views([_geometry_view(found, metric, coefficient)], table_format)
+
+
+def _geometry_view(found: Sequence[Correlation], metric: str, coefficient: str) -> View:
+    rungs = sorted(
+        {each.scope for each in found if each.scope.startswith("rung ")},
+        key=lambda scope: int(scope.removeprefix("rung ")),
+    )
+    cells = {(each.property, each.side, each.scope): each for each in found}
+    shown = []
+    for name, side in dict.fromkeys((each.property, each.side) for each in found):
+        own = [cells.get((name, side, scope)) for scope in ("pooled", "within", *rungs)]
+        values = [None if each is None else getattr(each, coefficient) for each in own]
+        single = [f"{value.value:.2f}" if value else "-" for value in values[2:]]
+        shown.append([name, side, *map(in_brackets, values[:2]), *single])
     return View(
-        [("", wide_table(fids, known, scores))],
-        long_table(known),
+        [("", Table(["property", "side", "pooled", "within rungs", *rungs], shown))],
+        _long(found),
         [
-            "AGS: trapezoid area under recall_at_1 against FID, FID scaled to [0, 1] over the "
-            "rungs; ± 95% t-intervals over seeds.",
-            source,
-            *gap_notes(scores.values()),
+            f"{coefficient.capitalize()} correlation of each property with {metric}; a point is one"
+            " method on one rung, the mean over its seeds.",
+            "pooled: all points, so what shift does to both counts too; within rungs: after each "
+            "rung's means are subtracted from both.",
+            "95% intervals: percentiles of a bootstrap over methods, from six methods on; those of "
+            "single rungs, by Fisher's z, stand in csv and json. A correlation is no cause.",
         ],
     )
+
+
+def _long(found: Sequence[Correlation]) -> Table:
+    columns = ["property", "side", "scope", "points", "methods"]
+    rows = []
+    for each in found:
+        row = [getattr(each, name) for name in columns]
+        for estimate in (each.pearson, each.spearman):
+            row += [estimate.value, estimate.low, estimate.high] if estimate else [None, None, None]
+        rows.append(row)
+    names = [name + end for name in ("pearson", "spearman") for end in ("", "_low", "_high")]
+    return Table([*columns, *names], rows)

@@ -1,28 +1,56 @@
-"""Tables as text, Markdown, LaTeX, CSV or JSON."""
+"""What commands print: text that is safe on a terminal, JSON, and tables in five formats."""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
+import logging
 import re
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from oodml.commands.terminal import json_text, on_one_line
+import click
+
+from oodml.text import printable, printable_json
+
+
+def echo(text: str = "", *, exact: bool = False, err: bool = False) -> None:
+    """Print text with control characters escaped; an `exact` one so only on a terminal."""
+    as_it_is = exact and not sys.stdout.isatty()
+    click.echo(text if as_it_is else printable(text), err=err)
+
+
+def json_text(value: Any) -> str:
+    """Indented JSON with control characters as JSON's own escapes."""
+    return printable_json(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def on_one_line(text: str) -> str:
+    """The text with control characters, line feeds and tabs escaped."""
+    return printable(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+class PrintableFormatter(logging.Formatter):
+    """Log lines with control characters escaped."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 @dataclass(frozen=True)
 class Table:
-    """Named columns and rows of numbers and words; None stands for a gap."""
+    """Named columns and rows of numbers and text; None is a gap."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]
 
     def render(self, table_format: str) -> str:
-        """The table as "text", "markdown", "latex", "csv" or "json"; the last two hold full floats.
+        """The table as "text", "markdown", "latex" (booktabs), "csv" or "json".
 
-        LaTeX is a `tabular` with the rules of the package booktabs.
+        The last two hold floats in full.
         """
         return {
             "text": self._text,
@@ -58,7 +86,7 @@ class Table:
         return [[_shown(value) for value in row] for row in [self.columns, *self.rows]]
 
     def _left(self) -> list[bool]:
-        """Which columns hold words only."""
+        """Which columns hold text only and are aligned left."""
         return [all(isinstance(row[i], str) for row in self.rows) for i in range(len(self.columns))]
 
     def _aligned(self, written: Callable[[str], str] = str) -> list[list[str]]:
@@ -93,7 +121,7 @@ def _shown(value: Any) -> str:
 
 
 def _in_markdown(cell: str) -> str:
-    """The cell with what would end it, or begin code, a link or HTML, escaped."""
+    """The cell with the characters of tables, code, links and HTML escaped."""
     return re.sub(r"[\\|<`\[]", r"\\\g<0>", cell)
 
 

@@ -1,4 +1,4 @@
-"""`oodml tune`: the best settings of methods on a rung's validation classes, as a grid file."""
+"""`oodml tune`: the best settings of methods on one rung's validation classes."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from oodml.commands.grid import check_writable, keep_ladder, plan_of, print_protocol, resources_for
-from oodml.commands.grid_options import grid_options
-from oodml.commands.launch_options import workers_for
-from oodml.commands.options import FILE, FOLDER, format_option
-from oodml.commands.tables import Table
-from oodml.commands.terminal import echo
+from oodml.commands.grid import plan_of, print_protocol, resources_for
+from oodml.commands.options import FILE, format_option, workers_option
+from oodml.commands.results import check_writable, keep_ladder, output_option
+from oodml.commands.run_options import grid_options, workers_for
+from oodml.commands.tables import Table, echo
 from oodml.errors import DataError, UsageError, unknown_name
 from oodml.files import atomic_write
 from oodml.train.settings import SETTINGS
@@ -28,19 +27,16 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("ladder", type=FILE)
+@output_option
+@click.option("--rung", type=int, required=True, help="Rung whose training classes are tuned on.")
 @click.option(
-    "-o", "--output", type=FOLDER, default="results", show_default=True, help="Folder of the runs."
+    "--trials", type=click.IntRange(1, 100_000), default=20, help="Number of trials per method."
 )
-@click.option("--rung", type=int, required=True, help="The rung whose classes are tuned on.")
-@click.option(
-    "--trials", type=click.IntRange(1, 100_000), default=20, show_default=True, help="A method."
-)
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the search and its runs.")
+@click.option("--seed", type=int, default=0, help="Seed of the search and its runs.")
 @click.option(
     "--metric",
     default="mean_average_precision_at_r",
-    show_default=True,
-    help="Metric on the validation classes that is made as high as possible.",
+    help="Metric on the validation classes that is maximised.",
 )
 @click.option(
     "--space",
@@ -48,9 +44,9 @@ if TYPE_CHECKING:
     multiple=True,
     help="What to search, as beta=0.5..2 or soft=true|false; repeatable.",
 )
-@click.option("--workers", type=click.IntRange(1), help="Processes  [default: one per core]")
+@workers_option
 @click.option(
-    "--grid-file", type=FILE, help="Where the best settings go  [default: best.toml in DIR]"
+    "--grid-file", type=FILE, show_default="best.toml in DIR", help="Grid file for the best."
 )
 @format_option
 @grid_options
@@ -67,9 +63,10 @@ def tune_command(
     table_format: str,
     **options: Any,
 ) -> None:
-    """Search the settings of methods on one rung's validation classes; write the best as a grid.
+    """Search settings on one rung's validation classes.
 
-    No test class is read. Start it again to go on; the trials are runs, kept in DIR/trials.
+    Writes the best settings of every method as a grid file. No test class is read. The trials are
+    runs, kept in DIR/trials, so start it again to resume.
     """
     from oodml.commands.grid_file import grid_tables
     from oodml.runs.store import Store
@@ -90,7 +87,7 @@ def tune_command(
     check_writable(output)
     resources, store = resources_for(built, options, specs), Store(output / "trials")
     keep_ladder(built, store)
-    tuned = _under_a_bar(
+    tuned = _with_progress(
         searches,
         built,
         resources,
@@ -111,7 +108,7 @@ def tune_command(
 
 
 def _teller(table_format: str) -> Callable[[str], None]:
-    """Where words go beside a table: to stdout unless a program reads that."""
+    """Prints text beside a table, to stderr where stdout is read by a program."""
     return lambda text: echo(text, err=table_format != "text")
 
 
@@ -163,7 +160,7 @@ def _check_searched(given: Mapping[str, Domain], searches: Sequence[Search]) -> 
             raise unknown_name("name to search", name, known)
 
 
-def _under_a_bar(
+def _with_progress(
     searches: Sequence[Search],
     ladder: Ladder,
     resources: Resources,
@@ -205,7 +202,7 @@ def _table(tuned: Sequence[Tuned], metric: str) -> list[list[Any]]:
 
 
 def _print(rows: list[list[Any]], table_format: str) -> None:
-    """The table; where people read it, settings with the digits that they have."""
+    """The table; in formats for people with settings of four digits."""
     if table_format not in ("csv", "json"):
         rows = [[*row[:3], *map(_digits, row[3:])] for row in rows]
     columns = ["method", "setting", "searched", "default", "best"]

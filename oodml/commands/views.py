@@ -1,19 +1,19 @@
-"""The views of `oodml table`: what runs say, as tables with their definitions."""
+"""The views of `oodml table` and `analyze`: what runs say, as tables with their definitions."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from oodml.commands.results import gap_notes, shown_interval
 from oodml.commands.tables import Table
 
 if TYPE_CHECKING:
-    from oodml.eval.statistics.comparisons import Deviation
+    from oodml.eval.statistics.comparisons import Comparison, Crossing, Deviation, RankAgreement
     from oodml.eval.statistics.curves import SummaryRow
     from oodml.eval.statistics.few_shot import FewShotRow
     from oodml.eval.statistics.intervals import Estimate
+    from oodml.eval.statistics.scores import MethodScore
     from oodml.splits.ladder import Ladder
 
 OVER_SEEDS = (
@@ -24,11 +24,38 @@ OVER_SEEDS = (
 
 @dataclass(frozen=True)
 class View:
-    """Titled tables to read, one long table for programs, and what the numbers mean."""
+    """Titled tables for people, one long table for programs, and notes that define the numbers."""
 
     tables: list[tuple[str, Table]]
     long: Table
     notes: list[str] = field(default_factory=list)
+
+
+def curves_view(
+    rows: Sequence[SummaryRow], ladder: Ladder | None, metric: str, fids: Sequence[float]
+) -> View:
+    """A method per row, best aggregated score first, and a rung per column."""
+    from oodml.eval.statistics.scores import score_methods
+
+    scores = score_methods(rows, ladder)
+    cells = {(row.method, row.rung): row for row in rows}
+    shown: list[list[Any]] = []
+    for score in sorted(scores, key=lambda s: -(s.mean if s.mean is not None else -1.0)):
+        own = [cells.get((score.method, rung)) for rung in range(len(fids))]
+        counts = sorted({row.n for row in own if row is not None})
+        seeds = "-".join(str(count) for count in dict.fromkeys([counts[0], counts[-1]]))
+        shown.append([score.method, *map(_interval, own), _interval(score), seeds])
+    columns = ["method", "rung", "split", "fid", "n", "mean", "low", "high"]
+    return View(
+        [("", Table(["method", *(f"FID {fid:.1f}" for fid in fids), "AGS", "seeds"], shown))],
+        Table(columns, [[getattr(row, name) for name in columns] for row in rows]),
+        [
+            f"{metric} on each rung's test classes, mean ±95% t-interval over seeds; no interval "
+            "for a single seed.",
+            f"AGS: trapezoid area under {metric} against FID, FID scaled to [0, 1] over the rungs.",
+            *_gap_notes(scores),
+        ],
+    )
 
 
 def scores_view(rows: Sequence[SummaryRow], ladder: Ladder | None, metric: str) -> View:
@@ -44,7 +71,7 @@ def scores_view(rows: Sequence[SummaryRow], ladder: Ladder | None, metric: str) 
         shown.append(
             [
                 score.method,
-                shown_interval(score),
+                _interval(score),
                 *map(in_brackets, per_100),
                 in_brackets(trend.lost),
                 in_brackets(trend.lost_share, percent=True),
@@ -53,12 +80,14 @@ def scores_view(rows: Sequence[SummaryRow], ladder: Ladder | None, metric: str) 
         )
         values = (trend.slope, trend.line, *per_100, trend.lost, trend.lost_share)
         area = score.mean, score.low, score.high
-        long.append([score.method, score.n, *area, *ends_of(values), len(score.missing)])
+        long.append([score.method, score.n, *area, *_with_ends(values), len(score.missing)])
     columns = ["method", "AGS", "slope per 100 FID", "by the line fit", "lost", "lost %", "seeds"]
-    names = ("slope", "slope_line", "slope_per_100", "slope_per_100_line", "lost", "lost_share")
+    names = _with_end_names(
+        ["slope", "slope_line", "slope_per_100", "slope_per_100_line", "lost", "lost_share"]
+    )
     return View(
         [("", Table(columns, shown))],
-        Table(["method", "n", "ags", "ags_low", "ags_high", *triples(names), "missing"], long),
+        Table(["method", "n", "ags", "ags_low", "ags_high", *names, "missing"], long),
         [
             f"AGS: trapezoid area under {metric} against FID, FID scaled to [0, 1] over the rungs.",
             "slope: least-squares line of the curve; its first interval is over seeds, that of the "
@@ -66,7 +95,7 @@ def scores_view(rows: Sequence[SummaryRow], ladder: Ladder | None, metric: str) 
             f"lost: {metric} on the easiest rung minus that on the hardest, and as a share of the "
             "easiest.",
             OVER_SEEDS,
-            *gap_notes(scores),
+            *_gap_notes(scores),
         ],
     )
 
@@ -102,7 +131,7 @@ def deviations_view(deviations: Sequence[Deviation], metric: str) -> View:
         [("", Table(columns, shown))],
         Table(
             ["method", "rung", "fid", "deviation", "low", "high", "in_mean"],
-            [[d.method, d.rung, d.fid, *ends_of([d.deviation]), d.in_mean] for d in deviations],
+            [[d.method, d.rung, d.fid, *_with_ends([d.deviation]), d.in_mean] for d in deviations],
         ),
         [
             f"({metric} - mean of the methods) / mean of the methods; the line is fitted in FID.",
@@ -112,32 +141,106 @@ def deviations_view(deviations: Sequence[Deviation], metric: str) -> View:
     )
 
 
+def comparisons_view(rows: Sequence[SummaryRow], ladder: Ladder | None, metric: str) -> View:
+    """Every two methods: their difference, whether runs can tell, and where they cross."""
+    from oodml.eval.statistics.comparisons import compare_methods, crossings
+
+    compared, crossed = compare_methods(rows), crossings(rows)
+    columns = ["verdict", "methods", "difference", "p (Holm)", "p", "rungs", "seeds", "left out"]
+    tables = [("", Table(columns, [_comparison(each) for each in compared]))]
+    if crossed:
+        tables.append(
+            (
+                "curves that cross",
+                Table(
+                    ["above before", "above after", "FID, about", "separated at (95%)"],
+                    [[c.before, c.after, c.fid, f"{c.low:.4g} and {c.high:.4g}"] for c in crossed],
+                ),
+            )
+        )
+    return View(
+        tables,
+        Table(
+            ["first", "second", "verdict", *_with_end_names(["difference"]), "p", "p_holm", "rungs",
+             "seeds", "left_out", "crossings"],
+            [
+                [c.first, c.second, c.verdict, *_with_ends([c.difference]), c.p, c.p_holm, c.rungs,
+                 c.seeds, c.left_out, _crossings_of(c, crossed)]
+                for c in compared
+            ],
+        ),
+        [
+            f"difference in {metric}, paired by rung and seed; p of Wilcoxon's signed-rank test, "
+            "corrected over all pairs of methods (Holm). One method is called above another only "
+            "where that p is below 0.05 and the interval excludes zero.",
+            "a crossing is stated only between rungs on which the paired difference is separated "
+            "with opposite signs (t-intervals, Bonferroni over rungs)."
+            + ("" if crossed else " None is."),
+            OVER_SEEDS,
+        ],
+    )  # fmt: skip
+
+
+def ranks_view(rows: Sequence[SummaryRow], ladder: Ladder | None, metric: str) -> View:
+    """The rank of every method on every rung, and whether the order holds."""
+    from oodml.eval.statistics.comparisons import rank_agreement, ranks, score_ranks
+    from oodml.eval.statistics.curves import rung_fids
+    from oodml.eval.statistics.scores import score_methods
+
+    fids, found = rung_fids(rows), ranks(rows)
+    agreements = rank_agreement(rows)
+    methods = sorted(
+        {row.method for row in rows},
+        key=lambda m: ([found[rung].get(m, 1e9) for rung in fids], m),
+    )
+    by_score = score_ranks(score_methods(rows, ladder))
+    shown = [
+        [m, *(_rank(found[rung].get(m)) for rung in fids), _rank(by_score.get(m))] for m in methods
+    ]
+    taus = [
+        [f"{a.rung} and {a.other}", str(a.methods), _chance(a.tau), _chance(a.p)]
+        for a in agreements
+    ]
+    return View(
+        [
+            ("", Table(["method", *(f"FID {fid:.1f}" for fid in fids.values()), "AGS"], shown)),
+            ("order on two rungs", Table(["rungs", "methods", "Kendall's tau", "p"], taus)),
+        ],
+        _long_ranks(fids, found, agreements),
+        [
+            f"rank by mean {metric}, and by AGS where a method has it: 1 is the highest, equal "
+            "means share theirs. Ranks do not say that methods are separated; see --view "
+            "comparisons.",
+            "tau-b is 1 for the same order of the methods, -1 for the opposite; p tests it against "
+            "no association.",
+        ],
+    )
+
+
 def few_shot_view(rows: Sequence[FewShotRow], metric: str) -> View:
     """Few-shot against zero-shot on the same queries."""
     columns = ["method", "shots", "FID", "zero-shot", "few-shot", "gain", "gain %", "episodes"]
-    shown = [
-        [r.method, str(r.shots), r.fid, *map(in_brackets, (r.zero_shot, r.few_shot, r.gain)),
-         in_brackets(r.relative_gain, percent=True), str(r.episodes)]
-        for r in rows
-    ]  # fmt: skip
-    names = ("zero_shot", "few_shot", "gain", "relative_gain")
+    shown: list[list[Any]] = []
+    long: list[list[Any]] = []
+    for r in rows:
+        values = r.zero_shot, r.few_shot, r.gain
+        percent = in_brackets(r.relative_gain, percent=True)
+        shown.append(
+            [r.method, str(r.shots), r.fid, *map(in_brackets, values), percent, str(r.episodes)]
+        )
+        ends = _with_ends([*values, r.relative_gain])
+        long.append([r.method, r.shots, r.rung, r.fid, r.episodes, r.seeds, *ends, r.left_out])
+    names = _with_end_names(["zero_shot", "few_shot", "gain", "relative_gain"])
     return View(
         [("", Table(columns, shown))],
-        Table(
-            ["method", "shots", "rung", "fid", "episodes", "seeds", *triples(names), "left_out"],
-            [
-                [r.method, r.shots, r.rung, r.fid, r.episodes, r.seeds, *ends_of(_estimates(r)),
-                 r.left_out]
-                for r in rows
-            ],
-        ),
+        Table(["method", "shots", "rung", "fid", "episodes", "seeds", *names, "left_out"], long),
         [
             f"{metric} on the query images of each episode before and after adaptation to its "
             "support images; gain per episode, averaged over seeds.",
             "95% t-intervals over episodes.",
             *_classes_left_out(rows),
         ],
-    )  # fmt: skip
+    )
 
 
 def _classes_left_out(rows: Sequence[FewShotRow]) -> list[str]:
@@ -147,8 +250,40 @@ def _classes_left_out(rows: Sequence[FewShotRow]) -> list[str]:
     return [f"test classes left out, being too small: {', '.join(cells)}."] if cells else []
 
 
-def _estimates(row: FewShotRow) -> list[Estimate | None]:
-    return [row.zero_shot, row.few_shot, row.gain, row.relative_gain]
+def _comparison(each: Comparison) -> list[Any]:
+    return [
+        each.verdict,
+        f"{each.first}, {each.second}",
+        in_brackets(each.difference),
+        _chance(each.p_holm),
+        _chance(each.p),
+        str(each.rungs),
+        str(each.seeds),
+        str(each.left_out),
+    ]
+
+
+def _crossings_of(compared: Comparison, crossed: Iterable[Crossing]) -> str:
+    names = {compared.first, compared.second}
+    own = [each for each in crossed if {each.before, each.after} == names]
+    return "; ".join(f"{each.fid:.6g} ({each.low:.6g} to {each.high:.6g})" for each in own)
+
+
+def _long_ranks(
+    fids: Mapping[int, float],
+    found: Mapping[int, Mapping[str, float]],
+    agreements: Iterable[RankAgreement],
+) -> Table:
+    """One row per rung and method, with the rung's agreement with the easiest."""
+    easiest = {each.other: each for each in agreements if each.rung == min(fids)}
+    return Table(
+        ["method", "rung", "fid", "rank", "methods", "tau_with_easiest", "p"],
+        [
+            [method, rung, fids[rung], rank, len(own), *_tau(easiest.get(rung))]
+            for rung, own in found.items()
+            for method, rank in sorted(own.items(), key=lambda item: (item[1], item[0]))
+        ],
+    )
 
 
 def in_brackets(estimate: Estimate | None, *, percent: bool = False) -> str:
@@ -160,6 +295,15 @@ def in_brackets(estimate: Estimate | None, *, percent: bool = False) -> str:
         f"{100 * number:.1f}%" if percent else f"{number:.4f}" for number in (estimate.value, *ends)
     ]
     return f"{value} [{', '.join(rest)}]" if rest else value
+
+
+def _interval(cell: SummaryRow | MethodScore | None) -> str:
+    """`0.712 ±0.004`: mean and half-width of the 95% interval; `-` for a gap."""
+    if cell is None or cell.mean is None:
+        return "-"
+    if cell.low is None or cell.high is None:
+        return f"{cell.mean:.3f}"
+    return f"{cell.mean:.3f} ±{(cell.high - cell.low) / 2:.3f}"
 
 
 def _percent(estimate: Estimate | None) -> str:
@@ -175,12 +319,35 @@ def _signed(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:+.1f}%"
 
 
-def triples(names: Iterable[str]) -> list[str]:
+def _chance(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}" if abs(value) >= 0.001 else f"{value:.1g}"
+
+
+def _rank(value: float | None) -> str:
+    return "-" if value is None else f"{value:g}"
+
+
+def _tau(agreement: RankAgreement | None) -> list[float | None]:
+    return [None, None] if agreement is None else [agreement.tau, agreement.p]
+
+
+def _gap_notes(scores: Iterable[MethodScore]) -> list[str]:
+    """One line per method that lacks runs, naming the first of them."""
+    notes = []
+    for score in scores:
+        if score.missing:
+            gaps = ", ".join(f"rung {rung} seed {seed}" for rung, seed in score.missing[:4])
+            more = f" and {len(score.missing) - 4} more" if len(score.missing) > 4 else ""
+            notes.append(f"missing for {score.method}: {gaps}{more}.")
+    return notes
+
+
+def _with_end_names(names: Iterable[str]) -> list[str]:
     """Column names of values with their intervals."""
     return [part for name in names for part in (name, f"{name}_low", f"{name}_high")]
 
 
-def ends_of(estimates: Iterable[Estimate | None]) -> list[float | None]:
+def _with_ends(estimates: Iterable[Estimate | None]) -> list[float | None]:
     """Value, low and high of each, one after the other."""
     return [
         part

@@ -241,7 +241,7 @@ class TestBadInput:
 
     def test_more_rungs_than_there_are(self, image_folder: Path, built: tuple[Path, Path]) -> None:
         call = ["ladder", "build", image_folder, "--rungs", "99", "--cache", built[1], *NETWORK]
-        one_line(oodml(*call), 2, "--rungs")
+        one_line(oodml(*call), 2, "rungs")
 
     def test_results_that_are_not_there(self, tmp_path: Path) -> None:
         one_line(oodml("table", tmp_path / "absent"), 1, "absent")

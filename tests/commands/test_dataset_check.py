@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from oodml.cli import main
-from oodml.commands.dataset_check import check_command
+from oodml.commands.dataset import check_command
 from oodml.data import load_dataset
 from oodml.data.check.duplicates import MAX_DISTANCE
 from oodml.splits.ladder import Ladder

@@ -14,8 +14,7 @@ from click.testing import CliRunner, Result
 from conftest import make_features
 
 from oodml.cli import main
-from oodml.commands.tables import Table
-from oodml.commands.terminal import OneWay, echo, json_text, on_one_line
+from oodml.commands.tables import PrintableFormatter, Table, echo, json_text, on_one_line
 from oodml.runs.record import RunRecord
 from oodml.runs.spec import RunSpec
 from oodml.runs.store import Store
@@ -90,7 +89,7 @@ def test_exact_text_is_exact_but_on_a_terminal(
 
 def test_log_lines_are_printable() -> None:
     record = logging.makeLogRecord({"msg": "left out: %s", "args": (HOSTILE,)})
-    assert not ORDERS & set(OneWay("%(message)s").format(record))
+    assert not ORDERS & set(PrintableFormatter("%(message)s").format(record))
 
 
 @pytest.fixture(scope="module")

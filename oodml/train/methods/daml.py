@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from oodml.runs.spec import RunSpec
 from oodml.train.methods.parts.mining import draw
+from oodml.train.methods.parts.over_pairs import check_takes_pairs
 from oodml.train.methods.parts.synthesis import Triplets, constant, loss_on
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import Batch, Encoded, Objective
@@ -56,7 +57,8 @@ class AdversarialNegatives(Objective):
         hidden: int = 0,
         generator_rate: float = 1e-3,
     ) -> None:
-        criterion = base.criterion(num_classes, model.embedding_dim, takes_pairs=True)
+        criterion = base.criterion(num_classes, model.embedding_dim)
+        check_takes_pairs("daml", base.name, criterion)
         super().__init__(spec, model, criterion)
         self.weight, self.triplets, self.margin = weight, triplets, margin
         self.weights = (hard, regular, adversarial)

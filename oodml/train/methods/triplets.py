@@ -31,7 +31,6 @@ from oodml.train.registry import method
 Rule = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 # No distance on the unit sphere is larger: distances are not cut off from above.
 _WIDEST = 2.0
-_BETA_RATE = {"criterion_learning_rate": 5e-4}
 
 
 @method(
@@ -64,6 +63,18 @@ def triplet(
     return Criterion(loss, _miner(mining, margin, squared), takes_references=True)
 
 
+def _miner(name: str, margin: float, squared: bool) -> TripletMiner:
+    if name == "all":
+        return AllTriplets()
+    if name == "distance":
+        return DistanceWeighted()
+    if name == "semihard":
+        return TripletPerAnchor(semi_hard(margin), squared)
+    if name in RULES:
+        return TripletPerAnchor(RULES[name])
+    raise unknown_name("mining", name, (*RULES, "all", "semihard", "distance"))
+
+
 @method(
     "easy_positive",
     paper="arXiv:1904.04370",
@@ -81,6 +92,9 @@ def easy_positive(
     if negatives not in rules:
         raise unknown_name("choice of negatives", negatives, rules)
     return SoftmaxOfPairs(TripletPerAnchor(rules[negatives]), temperature=temperature)
+
+
+_BETA_RATE = {"criterion_learning_rate": 5e-4}
 
 
 @method(
@@ -110,6 +124,10 @@ def margin(
     """
     loss = _boundaries(margin, beta, nu, num_classes if per_class else None)
     return Criterion(loss, DistanceWeighted(cutoff, upper_cutoff), takes_references=True)
+
+
+def _boundaries(margin: float, beta: float, nu: float, classes: int | None) -> losses.MarginLoss:
+    return losses.MarginLoss(margin, nu, beta, learn_beta=True, num_classes=classes)
 
 
 @method(
@@ -142,6 +160,32 @@ def r_margin(
         Spread(DistanceWeighted(cutoff, upper_cutoff), rho),
         takes_references=True,
     )
+
+
+class Spread(TripletMiner):
+    """The triplets of a miner, each (a, p, n) replaced by (a, a, p) with probability rho.
+
+    The pull of such a triplet vanishes and its push acts on two samples of one class, which
+    spreads the classes over more dimensions (arXiv:2002.08473). For losses over triplets; losses
+    over the matrix of all pairs refuse a pair that is a positive and a negative.
+    """
+
+    def __init__(self, miner: nn.Module, rho: float) -> None:
+        super().__init__()
+        self.miner = miner
+        self.rho = rho
+
+    @torch.no_grad()
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Triplets:
+        """Indices (T,) of anchors, positives and negatives in the batch (B, d)."""
+        anchors, positives, negatives = self.miner(embeddings, labels)
+        # Drawn after the triplets, so that rho = 0 gives the same triplets as the miner alone.
+        replaced = torch.rand(len(anchors), device=anchors.device) < self.rho
+        return (
+            anchors,
+            torch.where(replaced, anchors, positives),
+            torch.where(replaced, positives, negatives),
+        )
 
 
 @method(
@@ -232,32 +276,6 @@ class TripletPerAnchor(TripletMiner):
         return anchors[kept], positives[kept], negatives[kept]
 
 
-class Spread(TripletMiner):
-    """The triplets of a miner, each (a, p, n) replaced by (a, a, p) with probability rho.
-
-    The pull of such a triplet vanishes and its push acts on two samples of one class, which
-    spreads the classes over more dimensions (arXiv:2002.08473). For losses over triplets; losses
-    over the matrix of all pairs refuse a pair that is a positive and a negative.
-    """
-
-    def __init__(self, miner: nn.Module, rho: float) -> None:
-        super().__init__()
-        self.miner = miner
-        self.rho = rho
-
-    @torch.no_grad()
-    def forward(self, embeddings: Tensor, labels: Tensor) -> Triplets:
-        """Indices (T,) of anchors, positives and negatives in the batch (B, d)."""
-        anchors, positives, negatives = self.miner(embeddings, labels)
-        # Drawn after the triplets, so that rho = 0 gives the same triplets as the miner alone.
-        replaced = torch.rand(len(anchors), device=anchors.device) < self.rho
-        return (
-            anchors,
-            torch.where(replaced, anchors, positives),
-            torch.where(replaced, positives, negatives),
-        )
-
-
 def random(distances: Tensor, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
     """A random positive and a random negative."""
     return draw(positive), draw(negative)
@@ -328,19 +346,3 @@ def closest(distances: Tensor, among: Tensor) -> Tensor:
 def farthest(distances: Tensor, among: Tensor) -> Tensor:
     """The index (A,) of the largest distance among the true entries of every row."""
     return distances.masked_fill(~among, -torch.inf).argmax(1)
-
-
-def _miner(name: str, margin: float, squared: bool) -> TripletMiner:
-    if name == "all":
-        return AllTriplets()
-    if name == "distance":
-        return DistanceWeighted()
-    if name == "semihard":
-        return TripletPerAnchor(semi_hard(margin), squared)
-    if name in RULES:
-        return TripletPerAnchor(RULES[name])
-    raise unknown_name("mining", name, (*RULES, "all", "semihard", "distance"))
-
-
-def _boundaries(margin: float, beta: float, nu: float, classes: int | None) -> losses.MarginLoss:
-    return losses.MarginLoss(margin, nu, beta, learn_beta=True, num_classes=classes)

@@ -65,8 +65,7 @@ def _help(command: click.Command) -> str:
 
 def _row(option: click.Option) -> str:
     names = ", ".join(f"`{name}`" for name in (*option.opts, *option.secondary_opts))
-    said, _, default = (option.help or "").partition("  [default: ")
-    cells = [names, _value(option), default.rstrip("]") or _default(option), " ".join(said.split())]
+    cells = [names, _value(option), _default(option), " ".join((option.help or "").split())]
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
@@ -93,7 +92,9 @@ def _bounds(kind: click.ParamType) -> str:
 def _default(option: click.Option) -> str:
     if option.required:
         return "required"
-    default = option.default if option.show_default else None
+    if isinstance(option.show_default, str):
+        return option.show_default
+    default = option.to_info_dict()["default"]
     if isinstance(default, bool):
         shown = option.opts if default else option.secondary_opts
         return f"`{shown[0]}`" if shown else "-"
