@@ -9,7 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from oodml.train.published import PRESETS
+from oodml.train.published_protocols import PRESETS
 from oodml.train.registry import MethodEntry, all_methods
 
 COSTS = Path(__file__).parents[2] / "benchmarks" / "results" / "step_time.json"

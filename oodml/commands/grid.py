@@ -67,7 +67,7 @@ def print_protocol(options: dict[str, Any]) -> None:
     """Print what a published protocol sets, and where ours differs."""
     if not options["preset"]:
         return
-    from oodml.train.published import get_preset
+    from oodml.train.published_protocols import get_preset
 
     preset = get_preset(options["preset"])
     set_to = ", ".join(f"{name} {value}" for name, value in preset.settings.items())

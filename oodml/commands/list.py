@@ -43,7 +43,7 @@ def _settings(hyperparameters: dict[str, object]) -> str:
 
 
 def _protocols() -> Table:
-    from oodml.train.published import PRESETS
+    from oodml.train.published_protocols import PRESETS
 
     rows = [[name, preset.source] for name, preset in PRESETS.items()]
     return Table(["protocol", "source"], rows)

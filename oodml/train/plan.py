@@ -12,18 +12,12 @@ from oodml.features.features import FeatureSource
 from oodml.runs.spec import RunSpec
 from oodml.splits.ladder import Ladder
 from oodml.train.loop import check_schedule
-from oodml.train.published import FAMILIES, get_preset
+from oodml.train.published_protocols import FAMILIES, get_preset
+from oodml.train.published_recipes import WHOLE_NETWORK
 from oodml.train.registry import get_method, parse_method, prescribed
 from oodml.train.settings import applying, check_scope, check_settings
 
 TRAINED = ("head", "all")
-# Fine-tuning whole networks: the shared defaults of arXiv:2002.08473 and arXiv:2107.09562.
-_WHOLE_NETWORK = {
-    "learning_rate": 1e-5,
-    "criterion_learning_rate": 5e-4,
-    "weight_decay": 4e-4,
-    "samples_per_class": 2,
-}
 # "curves": every method's whole curve with the first seed, then the next one.
 # "seeds": all seeds of a method on a rung before the next.
 ORDERS = ("curves", "seeds")
@@ -213,7 +207,7 @@ def _settings(
     name: str, hyperparameters: Mapping[str, Any], wishes: Wishes, family: str
 ) -> dict[str, Any]:
     train = wishes.trained
-    defaults = dict(_WHOLE_NETWORK) if train == "all" else {}
+    defaults = dict(WHOLE_NETWORK) if train == "all" else {}
     defaults |= prescribed(name, hyperparameters, train=train, recipe=family)
     if wishes.preset:
         # All that a recipe may set but the views, without which a method that compares them fails.

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from oodml.errors import OodmlError, UsageError, unknown_name
+from oodml.train.published_recipes import NETWORKS, RECIPES, Recipe
 
 if TYPE_CHECKING:
     from oodml.train.objective import Criterion
@@ -47,15 +48,6 @@ PRESCRIBABLE = (
     "warmup_epochs",
     "weight_decay",
 )
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What a paper sets for one family of data: hyperparameters, and settings of whole networks."""
-
-    source: str
-    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
-    network: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -202,17 +194,19 @@ def method(
     hyperparameters...). With `training="fit"` a function returns another one from training features
     (n, C) and labels (n,) to a module that maps features to embeddings; `training="none"` marks a
     method without any. `paper` is an arXiv number or a DOI; `settings` are run settings that it
-    prescribes, such as `samples_per_class=2`, and `network` those for training whole networks.
+    prescribes, such as `samples_per_class=2`, `network` those for training whole networks, and
+    `recipes` those by family of data; the package's own methods have both in `published_recipes`.
     `heads` and `needs` are for the table of methods: the heads, and what it asks for beyond a
     labelled batch. A hyperparameter `base: Base` makes the method work on any other method's loss.
 
     >>> @method("margin", paper="arXiv:1706.07567")
     ... def margin(num_classes, embedding_dim, *, margin=0.2, beta=1.2): ...
     """
-    recipes = recipes or {}
+    network = NETWORKS.get(name, {}) if network is None else network
+    recipes = RECIPES.get(name, {}) if recipes is None else recipes
     if training not in TRAINING:
         raise unknown_name("way of training", training, TRAINING)
-    for given in (settings, network or {}, *(recipe.network for recipe in recipes.values())):
+    for given in (settings, network, *(recipe.network for recipe in recipes.values())):
         for setting in sorted(set(given) - set(PRESCRIBABLE)):
             raise unknown_name("method setting", setting, PRESCRIBABLE)
 
@@ -221,7 +215,7 @@ def method(
         if existing is not None and _origin(existing.build) != _origin(build):
             raise UsageError(f"two methods are called {name!r}; rename one of them.")
         entry = MethodEntry(
-            name, build, paper, training, source, settings, network or {}, recipes, heads, needs
+            name, build, paper, training, source, settings, network, recipes, heads, needs
         )
         for recipe in recipes.values():
             entry.check(recipe.hyperparameters)

@@ -36,7 +36,6 @@ FORMS = {"shrinkage": 0.5, "eta": 0.0}
     paper="arXiv:1801.04815",
     source="arXiv:1801.04815, its code, Stanford Online Products",
     heads="3 growing slices, boosted; all retrieve",
-    network={"batch_size": 128, "weight_decay": 2e-4},
 )
 class BoostedLearners(Objective):
     """BIER: learners in growing slices, each taught most on pairs that those before it got wrong.

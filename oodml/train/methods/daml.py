@@ -12,7 +12,7 @@ from oodml.train.methods.parts.over_pairs import check_takes_pairs
 from oodml.train.methods.parts.synthesis import Triplets, constant, loss_on
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import Batch, Encoded, Objective
-from oodml.train.registry import Base, Recipe, method
+from oodml.train.registry import Base, method
 
 _TRIPLET = Base("triplet")
 
@@ -23,10 +23,6 @@ _TRIPLET = Base("triplet")
     source="powerful-benchmarker; weight of the generator's terms, triplets and its rate for short "
     "runs chosen here",
     needs="private optimiser",
-    recipes={
-        family: Recipe("powerful-benchmarker", {"triplets": 100, "generator_rate": 1e-6})
-        for family in ("cub200", "cars196", "sop")
-    },
 )
 class AdversarialNegatives(Objective):
     """DAML: a loss over triplets, also with negatives that a generator makes hard.

@@ -21,26 +21,11 @@ from oodml.train.methods.parts.several_heads import (
 )
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import Batch, Criterion, Training
-from oodml.train.published import STUDY
-from oodml.train.registry import Base, Recipe, method
+from oodml.train.published_protocols import STUDY
+from oodml.train.registry import Base, method
 
 # Classes, self-similarity, shared, intra-class: of equal size.
 SHARES = (1, 1, 1, 1)
-_CODE = "arXiv:2004.13458 and its code"
-# No distance on the unit sphere is larger: the study cuts no far negatives off.
-_UNCUT = {"base.upper_cutoff": 2.0}
-
-
-def _study(
-    alpha: float, decorrelation: float, class_weight: float, queue_batches: int = 30
-) -> Recipe:
-    hyperparameters = {
-        "alpha": alpha,
-        "decorrelation": decorrelation,
-        "class_weight": class_weight,
-        "queue_batches": queue_batches,
-    }
-    return Recipe(f"{STUDY}; {_CODE}", hyperparameters | _UNCUT, {"batch_size": 108})
 
 
 @method(
@@ -52,11 +37,6 @@ def _study(
     needs="two views",
     samples_per_class=4,
     cached_views=4,
-    recipes={
-        "cub200": _study(0.3, 1500.0, 0.5),
-        "cars196": _study(0.15, 100.0, 0.5),
-        "sop": _study(0.2, 150.0, 1.0, queue_batches=70),
-    },
 )
 class DiVA(SeveralHeads):
     """DiVA: four heads, for classes, self-similarity, what classes share, and what varies in them.

@@ -13,7 +13,7 @@ from oodml.train.methods.parts.clusters import DividedTraining, Labels, clusters
 from oodml.train.methods.parts.several_heads import slice_sizes, unit_slices
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import Encoded, ParameterGroup, Training, groups, trainable
-from oodml.train.registry import Base, Recipe, method
+from oodml.train.registry import Base, method
 
 
 @method(
@@ -22,13 +22,6 @@ from oodml.train.registry import Base, Recipe, method
     source="arXiv:1906.05990, its code; joint, and 4 clusters, chosen here",
     heads="4 slices, one a cluster; all retrieve",
     needs="clusters of the training data",
-    recipes={
-        "sop": Recipe(
-            "arXiv:1906.05990, its code",
-            {"clusters": 8},
-            {"batch_size": 80, "samples_per_class": 4, "weight_decay": 1e-4},
-        )
-    },
 )
 class DivideAndConquer(DividedTraining):
     """Divide and conquer: a slice of the embedding for each cluster of the training samples.

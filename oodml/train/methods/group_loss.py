@@ -2,48 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from oodml.train.objective import Criterion
-from oodml.train.registry import Recipe, method
+from oodml.train.registry import method
 
 # Added under the logarithm by the reference code (github.com/dvl-tum/group_loss).
 TINY = 1e-12
 # Vectors whose entries differ by less than this correlate with nothing.
 SMALLEST = 1e-6
-_CODE = "github.com/dvl-tum/group_loss"
-
-
-def network(
-    batch_size: int, samples_per_class: int, rate: float, weight_decay: float
-) -> dict[str, Any]:
-    """Whole networks as both papers train them, all at one rate, with Adam in place of RAdam.
-
-    The papers lower the rate once, at epoch 30 of 70; here it falls again at 60.
-    """
-    return {
-        "batch_size": batch_size,
-        "samples_per_class": samples_per_class,
-        "learning_rate": rate,
-        "criterion_learning_rate": rate,
-        "weight_decay": weight_decay,
-        "schedule": "step",
-        "decay": 0.1,
-        "decay_every": 30,
-    }
-
-
-# CUB200-2011's in both.
-CUB = network(54, 9, 1.56e-4, 6e-6)
-_RECIPES = {
-    "cars196": Recipe(_CODE, {"anchors": 3, "temperature": 79.0}, network(35, 7, 2e-4, 4.9e-7)),
-    "sop": Recipe(_CODE, {"temperature": 54.0}, network(60, 6, 6.08e-4, 5.3e-12)),
-}
-_SOURCE = f"{_CODE}, CUB200-2011"
+_SOURCE = "github.com/dvl-tum/group_loss, CUB200-2011"
 
 
 @method(
@@ -51,8 +21,6 @@ _SOURCE = f"{_CODE}, CUB200-2011"
     paper="arXiv:1912.00385",
     source=_SOURCE,
     heads="class + embedding; embedding retrieves",
-    network=CUB,
-    recipes=_RECIPES,
 )
 class GroupLoss(Criterion):
     """Group Loss: soft labels spread within the batch along the correlation of its samples.
@@ -101,16 +69,14 @@ class GroupLoss(Criterion):
     paper="arXiv:2204.01509",
     source=f"{_SOURCE}; tricks of the evaluation set here",
     heads="class + embedding; embedding retrieves",
-    network={**CUB, "flip": True},
-    recipes=_RECIPES,
     mix=0.5,
 )
 class GroupLossPlusPlus(GroupLoss):
     """Group Loss++: Group Loss in training; mirrored and un-normalised embeddings join retrieval.
 
-    With `--mix 0 --no-flip` it is Group Loss to the last bit. The paper's exact mixture of these
-    strategies was not found. Re-ranking, one of them, is the user's to ask for with `--rerank`: it
-    uses the test images together, which the plain numbers of other methods do not.
+    With `mix=0` and `flip=False` it is Group Loss to the last bit. The paper's exact mixture of
+    these strategies was not found. Re-ranking, one of them, is the user's to ask for with `rerank`:
+    it uses the test images together, which the plain numbers of other methods do not.
     """
 
 

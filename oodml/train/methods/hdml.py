@@ -14,26 +14,19 @@ from oodml.train.methods.parts.over_pairs import check_takes_pairs
 from oodml.train.methods.parts.synthesis import Triplets, constant, loss_on
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import Batch, Objective
-from oodml.train.registry import Base, Recipe, method
+from oodml.train.registry import Base, method
 
-_CODE = "code of arXiv:1903.05503"
 _N_PAIR = Base("n_pair")
 # What stands for a running loss before the first step: no pull, full trust in real samples.
 _BEFORE = 1e6
 _SMALLEST = 1e-12
 
 
-def _published(beta: float, weight_decay: float) -> Recipe:
-    settings = {"batch_size": 128, "learning_rate": 7e-5, "weight_decay": weight_decay}
-    return Recipe(_CODE, {"beta": beta, "negatives": 0}, settings)
-
-
 @method(
     "hdml",
     paper="arXiv:1903.05503",
-    source=_CODE + "; negatives chosen here for short runs",
+    source="code of arXiv:1903.05503; negatives chosen here for short runs",
     needs="private optimisers",
-    recipes={"cub200": _published(5e3, 1e-3), "cars196": _published(1e4, 5e-3)},
 )
 class HardnessAware(Objective):
     """HDML: a loss over pairs, also on tuples whose negatives are pulled to their anchor.

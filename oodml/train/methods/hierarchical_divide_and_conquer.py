@@ -22,7 +22,7 @@ from oodml.train.methods.parts.clusters import (
 )
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import Encoded, ParameterGroup, Training, groups, trainable
-from oodml.train.registry import Base, Recipe, method
+from oodml.train.registry import Base, method
 
 MASKS = ("learned", "fixed")
 # How often a split of a cluster is tried before it is taken as it is.
@@ -35,13 +35,6 @@ TRIALS = 10
     source="arXiv:2109.04003, its code; period, joint, freeze and 4 clusters chosen here",
     heads="one, under a mask a cluster; retrieves without",
     needs="clusters of the training data",
-    recipes={
-        "sop": Recipe(
-            "arXiv:2109.04003, its code",
-            {"clusters": 32, "period": 2, "freeze": 1, "joint": 0.55},
-            {"batch_size": 80, "samples_per_class": 2, "weight_decay": 1e-4},
-        )
-    },
 )
 class HierarchicalDivideAndConquer(DividedTraining):
     """Hierarchical divide and conquer: clusters halved again and again, a learned mask for each.

@@ -20,10 +20,9 @@ from oodml.train.methods.parts.clusters import clusters_of, matched
 from oodml.train.methods.parts.several_heads import TwoHeads, of_output
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import Batch, Encoded, Training
-from oodml.train.registry import Base, Recipe, method
+from oodml.train.registry import Base, method
 
 Indices = npt.NDArray[np.int64]
-_CODE = "arXiv:1909.11574 and its code"
 # Maps of more than this share of the input's side; a residual network's first stage has 1/4.
 STAGE_SHARE = 1 / 8
 GRID = 2
@@ -32,15 +31,10 @@ GRID = 2
 @method(
     "mic",
     paper="arXiv:1909.11574",
-    source=f"{_CODE}, clusters and update_every chosen here for short runs",
+    source="arXiv:1909.11574 and its code, clusters and update_every chosen here for short runs",
     heads="class + auxiliary; class head retrieves",
     needs="clusters of the training data, a second batch",
     samples_per_class=4,
-    recipes={
-        "cub200": Recipe(_CODE, {"clusters": 30, "decorrelation": 2500.0, "update_every": 3}),
-        "cars196": Recipe(_CODE, {"clusters": 150, "decorrelation": 500.0, "update_every": 3}),
-        "sop": Recipe(_CODE, {"clusters": 50, "auxiliary": 0.5, "update_every": 3}),
-    },
 )
 class InterclassMining(TwoHeads):
     """MIC: a second head learns clusters that classes have in common, and the first unlearns them.

@@ -13,35 +13,18 @@ from oodml.errors import UsageError
 from oodml.runs.spec import RunSpec
 from oodml.seeding import generator
 from oodml.train.batches import batches_for
-from oodml.train.methods.group_loss import CUB, network
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import Criterion, Objective, Training
-from oodml.train.registry import Recipe, method
-
-_CODE = "github.com/dvl-tum/intra_batch"
+from oodml.train.registry import method
 
 
 @method(
     "mpn",
     paper="arXiv:2102.07753",
-    source=f"{_CODE}, CUB200-2011",
+    source="github.com/dvl-tum/intra_batch, CUB200-2011",
     heads="class + class after messages + embedding; embedding retrieves",
-    network=CUB,
     # The rate of heads on features: the paper trains everything at one.
     criterion_learning_rate=1e-3,
-    recipes={
-        "cub200": Recipe(_CODE, {"redraw": True}),
-        "cars196": Recipe(
-            _CODE,
-            {"layers": 2, "heads": 8, "concatenated": True, "temperature": 0.111},
-            network(70, 7, 3.67e-4, 2.6e-9),
-        ),
-        "sop": Recipe(
-            _CODE,
-            {"heads": 8, "temperature": 0.605},
-            network(90, 6, 2.47e-4, 2.8e-13),
-        ),
-    },
 )
 class IntraBatchConnections(Objective):
     """Intra-batch connections: samples attend to their batch before a second classifier.

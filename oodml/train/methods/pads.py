@@ -21,10 +21,9 @@ from oodml.train.batches import Batches
 from oodml.train.methods.parts.mining import TripletMiner, Triplets, draw, unit_distances
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import Batch, Criterion, Objective, Training, spec_batches
-from oodml.train.registry import Base, Recipe, method
+from oodml.train.registry import Base, method
 
 Indices = npt.NDArray[np.int64]
-_SOURCE = "arXiv:2003.11113 and the runs published with its code"
 # A class needs two samples to be found, and two to be trained on.
 PAIR = 2
 # The histogram: 29 bins between 30 knots, and weights that stay within float's reach.
@@ -44,25 +43,9 @@ HIDDEN, DISCOUNT, CLIP = 128, 0.99, 0.2
 @method(
     "pads",
     paper="arXiv:2003.11113",
-    source=f"{_SOURCE}, CUB200-2011; every and holdout_size chosen here for short runs",
+    source="arXiv:2003.11113 and the runs published with its code, CUB200-2011; every and "
+    "holdout_size chosen here for short runs",
     needs="hold-out of the training data, private optimiser",
-    recipes={
-        "cub200": Recipe(
-            _SOURCE,
-            {"base.beta": 0.6, "every": 30},
-            {"criterion_learning_rate": 1e-3, "samples_per_class": 2},
-        ),
-        "cars196": Recipe(
-            _SOURCE,
-            {"base.beta": 0.6, "every": 30, "holdout": 0.1, "nmi": True},
-            {"criterion_learning_rate": 5e-4, "samples_per_class": 4},
-        ),
-        "sop": Recipe(
-            _SOURCE,
-            {"base.beta": 1.2, "every": 60, "holdout": 0.1, "nmi": True},
-            {"criterion_learning_rate": 1e-3, "samples_per_class": 2},
-        ),
-    },
 )
 class LearnedSampling(Objective):
     """PADS: negatives drawn by their distance, from a histogram that a policy keeps adjusting.

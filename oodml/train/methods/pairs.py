@@ -21,7 +21,6 @@ from oodml.train.methods.parts.over_pairs import (
     mean_where,
 )
 from oodml.train.objective import Criterion
-from oodml.train.published import reality_check, studied
 from oodml.train.registry import Base, method
 
 _MULTI_SIMILARITY = Base("multi_similarity")
@@ -33,7 +32,6 @@ REDUCTIONS = ("violating", "pairs", "anchors")
     "contrastive",
     paper="10.1109/CVPR.2006.100",
     source="arXiv:2002.08473",
-    recipes=reality_check("contrastive"),
 )
 class Contrastive(OverPairs):
     """Contrastive loss: pull positives together, push negatives beyond a margin.
@@ -70,7 +68,6 @@ class Contrastive(OverPairs):
     "snr_contrastive",
     paper="arXiv:1904.02616",
     source="pytorch-metric-learning",
-    recipes=reality_check("snr_contrastive"),
 )
 class SignalToNoiseContrastive(Contrastive):
     """Contrastive loss on the ratio of noise to signal in place of the distance.
@@ -122,7 +119,6 @@ def signal_to_noise(anchors: Tensor, references: Tensor) -> Tensor:
     "multi_similarity",
     paper="arXiv:1904.06627",
     source="pytorch-metric-learning",
-    recipes=studied("multi_similarity"),
 )
 def multi_similarity(
     num_classes: int,

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from oodml.train.objective import Criterion
-from oodml.train.published import studied
-from oodml.train.registry import Recipe, method
+from oodml.train.registry import method
 
 
 class _UnitProxies(Criterion):
@@ -45,30 +44,10 @@ class ProxyNCA(_UnitProxies):
         return (others.logsumexp(dim=1) - own[:, 0]).mean()
 
 
-def _nca_plus_plus(factor: float = 1.0, **settings: int) -> Recipe:
-    """Adam's epsilon of 1 takes most of its scaling away: the large rates belong to it."""
-    network = {
-        "learning_rate": factor * 4e-3,
-        "criterion_learning_rate": factor * 4e2,
-        "optimizer_epsilon": 1.0,
-        "pooling": "max",
-        "warmup_epochs": 5,
-        "clip_value": 10.0,
-        **settings,
-    }
-    return Recipe("github.com/euwern/proxynca_pp", {}, network)
-
-
 @method(
     "proxy_nca_pp",
     paper="arXiv:2004.01113",
     source="arXiv:2004.01113",
-    network={"pooling": "max", "warmup_epochs": 5, "clip_value": 10.0},
-    recipes={
-        "cub200": _nca_plus_plus(batch_size=32, samples_per_class=4),
-        "cars196": _nca_plus_plus(batch_size=32, samples_per_class=4),
-        "sop": _nca_plus_plus(6.0, batch_size=192, samples_per_class=3),
-    },
 )
 class ProxyNCAPlusPlus(_UnitProxies):
     """ProxyNCA++: cross-entropy over squared distances to the proxies, over a temperature.
@@ -94,7 +73,6 @@ class ProxyNCAPlusPlus(_UnitProxies):
     "proxy_anchor",
     paper="arXiv:2003.13911",
     source="arXiv:2003.13911",
-    recipes=studied("proxy_anchor"),
 )
 def proxy_anchor(
     num_classes: int, embedding_dim: int, *, margin: float = 0.1, alpha: float = 32.0
@@ -108,16 +86,6 @@ def proxy_anchor(
     paper="arXiv:1909.05235",
     source="github.com/idstcv/SoftTriple",
     batches="shuffled",
-    network={
-        "batch_size": 32,
-        "learning_rate": 1e-4,
-        "criterion_learning_rate": 1e-2,
-        "optimizer_epsilon": 0.01,
-        "weight_decay": 1e-4,
-        "schedule": "step",
-        "decay": 0.1,
-        "decay_every": 20,
-    },
 )
 class SoftTriple(Criterion):
     """SoftTriple: softmax over classes with several centres each, which are drawn together.
@@ -181,24 +149,6 @@ MOST_COMPARED = 1200
     paper="arXiv:2010.13636",
     source="github.com/YuehuaZhu/ProxyGML, for CUB200-2011 and Cars196",
     batches="shuffled",
-    network={
-        "batch_size": 32,
-        "learning_rate": 1e-4,
-        "criterion_learning_rate": 0.03,
-        "optimizer_epsilon": 0.01,
-        "weight_decay": 1e-4,
-        "schedule": "step",
-        "decay": 0.1,
-        "decay_every": 20,
-        "warmup_epochs": 1,
-    },
-    recipes={
-        "sop": Recipe(
-            "github.com/YuehuaZhu/ProxyGML",
-            {"proxies_per_class": 1, "weight": 0.0},
-            {"criterion_learning_rate": 0.3},
-        )
-    },
 )
 class ProxyGraph(Criterion):
     """ProxyGML: softmax over the classes that a sample's nearest proxies lead to.

@@ -12,7 +12,6 @@ from torch import Tensor
 from oodml.errors import unknown_name
 from oodml.train.methods.parts.over_pairs import OverPairs, cosines, mean_where
 from oodml.train.objective import Criterion
-from oodml.train.published import reality_check
 from oodml.train.registry import method
 
 PENALTIES = ("O", "Iu", "Ib", "Ds", "Dq")
@@ -22,7 +21,6 @@ PENALTIES = ("O", "Iu", "Ib", "Ds", "Dq")
     "fast_ap",
     paper="10.1109/CVPR.2019.00196",
     source="pytorch-metric-learning",
-    recipes=reality_check("fast_ap"),
 )
 def fast_ap(num_classes: int, embedding_dim: int, *, bins: int = 10) -> Criterion:
     """FastAP: average precision from soft histograms of squared distances on the unit sphere."""

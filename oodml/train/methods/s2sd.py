@@ -16,33 +16,14 @@ from oodml.train.objective import (
     groups,
     trainable,
 )
-from oodml.train.published import STUDY
-from oodml.train.registry import Base, Recipe, method
-
-# Beside a head of 512.
-_TARGETS = {"targets": "1024-1536-2048"}
+from oodml.train.published_protocols import STUDY
+from oodml.train.registry import Base, method
 
 
 @method(
     "s2sd",
     paper="arXiv:2009.08348",
     source=f"{STUDY}, CUB200-2011; targets chosen here: 2 and 4 times a head of 128",
-    recipes={
-        "cub200": Recipe(STUDY, _TARGETS),
-        "cars196": Recipe(STUDY, {**_TARGETS, "base.rho": 0.3}),
-        "sop": Recipe(
-            STUDY,
-            {
-                **_TARGETS,
-                "base": "margin",
-                "base.beta": 0.9,
-                "weight": 5.0,
-                "feature_weight": 5.0,
-                "feature_delay": 1000,
-            },
-            {"batch_size": 104},
-        ),
-    },
 )
 class SelfDistillation(Objective):
     """S2SD: a loss on several heads, the small one imitating the similarities of the large ones.

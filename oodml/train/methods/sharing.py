@@ -14,21 +14,15 @@ from oodml.train.methods.parts.several_heads import (
 )
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import Batch
-from oodml.train.registry import Base, Recipe, method
-
-_CODE = "arXiv:2004.13458 and its code"
+from oodml.train.registry import Base, method
 
 
 @method(
     "sharing",
     paper="arXiv:2004.05582",
-    source=f"{_CODE}, SOP: two of its features; weights published for these two alone not found",
+    source="arXiv:2004.13458 and its code, SOP: two of its features; weights published for these "
+    "two alone not found",
     heads="class + shared; class head retrieves",
-    recipes={
-        "cub200": Recipe(_CODE, {"alpha": 0.3, "decorrelation": 1500.0}),
-        "cars196": Recipe(_CODE, {"alpha": 0.15, "decorrelation": 100.0}),
-        "sop": Recipe(_CODE),
-    },
 )
 class Sharing(TwoHeads):
     """Sharing matters: a second head learns from triplets whose samples are of three classes.

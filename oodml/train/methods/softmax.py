@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from oodml.train.objective import Criterion, Scheduled
-from oodml.train.published import STUDY, reality_check, studied
+from oodml.train.published_protocols import STUDY
 from oodml.train.registry import method
 
 
@@ -18,7 +18,6 @@ from oodml.train.registry import method
     "normalized_softmax",
     paper="arXiv:1811.12649",
     source="arXiv:1811.12649",
-    recipes=reality_check("normalized_softmax"),
 )
 def normalized_softmax(
     num_classes: int, embedding_dim: int, *, temperature: float = 0.05
@@ -32,7 +31,6 @@ def normalized_softmax(
     "cosface",
     paper="arXiv:1801.09414",
     source="arXiv:1801.09414",
-    recipes=reality_check("cosface"),
 )
 def cosface(
     num_classes: int, embedding_dim: int, *, margin: float = 0.35, scale: float = 64.0
@@ -46,7 +44,6 @@ def cosface(
     "arcface",
     paper="arXiv:1801.07698",
     source=STUDY,
-    recipes=studied("arcface"),
 )
 def arcface(
     num_classes: int, embedding_dim: int, *, margin: float = 0.5, scale: float = 16.0

@@ -24,10 +24,8 @@ from oodml.train.methods.parts.over_pairs import (
     squared_distances,
 )
 from oodml.train.objective import Criterion
-from oodml.train.published import REVISITING, reality_check
-from oodml.train.registry import Recipe, method
-
-_FAMILIES = ("cub200", "cars196", "sop")
+from oodml.train.published_protocols import REVISITING
+from oodml.train.registry import method
 
 
 @method("lifted_structure", paper="arXiv:1511.06452", source="arXiv:1511.06452")
@@ -54,9 +52,6 @@ class LiftedStructure(OverPairs):
     "generalized_lifted_structure",
     paper="arXiv:1703.07737",
     source="arXiv:1703.07737",
-    recipes=dict.fromkeys(
-        _FAMILIES, Recipe(REVISITING, {"normalized": False, "regularizer": 0.005})
-    ),
 )
 class GeneralizedLiftedStructure(OverPairs):
     """Generalised lifted structure: all positives of an anchor against all its negatives.
@@ -162,7 +157,6 @@ class AngularNPair(NPair):
     "nt_xent",
     paper="arXiv:2002.05709",
     source="pytorch-metric-learning",
-    recipes=reality_check("nt_xent"),
 )
 def nt_xent(num_classes: int, embedding_dim: int, *, temperature: float = 0.07) -> SoftmaxOfPairs:
     """NT-Xent: each positive pair by itself against the anchor's negatives, in a softmax."""

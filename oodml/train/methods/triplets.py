@@ -23,7 +23,7 @@ from oodml.train.methods.parts.mining import (
 )
 from oodml.train.methods.parts.over_pairs import SoftmaxOfPairs, distances, mean_where, pairs_of
 from oodml.train.objective import Criterion
-from oodml.train.published import REVISITING, reality_check, studied
+from oodml.train.published_protocols import REVISITING
 from oodml.train.registry import method
 
 # From distances and the masks of positives and negatives, each (A, B) with at least one of both
@@ -37,7 +37,6 @@ _WIDEST = 2.0
     "triplet",
     paper="arXiv:1503.03832",
     source="arXiv:1503.03832",
-    recipes=reality_check("triplet"),
 )
 def triplet(
     num_classes: int,
@@ -94,15 +93,10 @@ def easy_positive(
     return SoftmaxOfPairs(TripletPerAnchor(rules[negatives]), temperature=temperature)
 
 
-_BETA_RATE = {"criterion_learning_rate": 5e-4}
-
-
 @method(
     "margin",
     paper="arXiv:1706.07567",
     source="arXiv:1706.07567",
-    network=_BETA_RATE,
-    recipes=studied("margin"),
 )
 def margin(
     num_classes: int,
@@ -134,8 +128,6 @@ def _boundaries(margin: float, beta: float, nu: float, classes: int | None) -> l
     "r_margin",
     paper="arXiv:2002.08473",
     source=f"{REVISITING}, CUB200-2011",
-    network=_BETA_RATE,
-    recipes=studied("r_margin"),
 )
 def r_margin(
     num_classes: int,

@@ -11,8 +11,8 @@ from oodml.errors import UsageError, unknown_name
 from oodml.runs.spec import RunSpec
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import Batch, Encoded, Objective, trainable
-from oodml.train.published import STUDY
-from oodml.train.registry import Base, Recipe, method
+from oodml.train.published_protocols import STUDY
+from oodml.train.registry import Base, method
 
 # What is made uniform: the trunk's features, the head's outputs, or the one that can be moved.
 PLACES = ("auto", "pooled", "output")
@@ -24,11 +24,6 @@ CHUNK = 128
     "uniform_prior",
     paper="arXiv:2006.16524",
     source=STUDY,
-    recipes={
-        "cub200": Recipe(STUDY),
-        "cars196": Recipe(STUDY),
-        "sop": Recipe(STUDY, {"weight": 0.02, "every": 200, "hidden": 50}),
-    },
 )
 class UniformPrior(Objective):
     """Uniform prior: a loss, and a discriminator that features should look uniform to.

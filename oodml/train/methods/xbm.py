@@ -11,7 +11,7 @@ from oodml.runs.spec import RunSpec
 from oodml.train.methods.parts.queue import Queue
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import Batch, Criterion, Objective, Training
-from oodml.train.registry import Base, Recipe, method
+from oodml.train.registry import Base, method
 
 Tuples = tuple[Tensor, ...]
 
@@ -21,15 +21,6 @@ Tuples = tuple[Tensor, ...]
     paper="arXiv:1912.06798",
     source="memory_size and warmup chosen here for short runs; the rest arXiv:1912.06798",
     # All that a recipe of the base may set: the settings of two papers are not to be mixed.
-    network={
-        "batch_size": 64,
-        "samples_per_class": 4,
-        "optimizer": "adam",
-        "learning_rate": 1e-4,
-        "weight_decay": 5e-4,
-        "crop_scale": 0.08,
-    },
-    recipes={"sop": Recipe("arXiv:1912.06798", {"memory_size": 55000})},
 )
 class CrossBatchMemory(Objective):
     """XBM: a loss over pairs, also between the batch and a queue of past embeddings.

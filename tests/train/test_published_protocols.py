@@ -4,7 +4,7 @@ import pytest
 
 from oodml.splits.ladder import Ladder
 from oodml.train.plan import plan
-from oodml.train.published import FAMILIES, PRESETS, get_preset
+from oodml.train.published_protocols import FAMILIES, PRESETS, get_preset
 from oodml.train.registry import PRESCRIBABLE, all_methods
 from oodml.train.settings import SETTINGS
 

@@ -1,7 +1,4 @@
-"""What papers that compare methods state: recipes for single methods and whole protocols, as data.
-
-A number that only one method's own paper states stands with that method.
-"""
+"""Protocols of papers that compare methods: settings and tuned hyperparameters, as data."""
 
 from __future__ import annotations
 
@@ -11,7 +8,6 @@ from math import radians
 from typing import Any
 
 from oodml.errors import unknown_name
-from oodml.train.registry import Recipe
 
 Settings = Mapping[str, Any]
 ByFamily = Mapping[str, Settings]
@@ -64,37 +60,7 @@ def get_preset(name: str) -> Preset:
     return PRESETS[name]
 
 
-def studied(method: str) -> dict[str, Recipe]:
-    """By family of data, what the published study of ladders gives a method (arXiv:2107.09562)."""
-    preset = PRESETS["ooDML"]
-    return {
-        family: Recipe(
-            STUDY,
-            preset.hyperparameters_for(method, family),
-            {"criterion_learning_rate": 5e-4, **preset.own_settings(method, family)},
-        )
-        for family in FAMILIES
-    }
-
-
-def reality_check(method: str) -> dict[str, Recipe]:
-    """By family of data, what A Metric Learning Reality Check tuned for a method."""
-    network = {
-        "optimizer": "rmsprop",
-        "learning_rate": 1e-6,
-        "weight_decay": 1e-4,
-        "batch_size": 32,
-        "samples_per_class": 1 if method in _CLASSIFICATION else 4,
-        "crop_scale": 0.16,
-    }
-    rates = _RATES.get(method, {})
-    return {
-        family: Recipe(REALITY_CHECK, tuned, {**network, **rates.get(family, {})})
-        for family, tuned in _TUNED[method].items()
-    }
-
-
-_CLASSIFICATION = (
+CLASSIFICATION = (
     "normalized_softmax",
     "arcface",
     "cosface",
@@ -105,7 +71,7 @@ _CLASSIFICATION = (
 # Tuned by cross-validation on the training classes (arXiv:2003.08505, supplement). Angles in rad;
 # SoftTriple's gamma there is the inverse of ours, and ProxyNCA's scale of squared distances is the
 # inverse of a temperature.
-_TUNED: Mapping[str, ByFamily] = {
+TUNED: Mapping[str, ByFamily] = {
     "contrastive": {
         "cub200": {"positive_margin": -0.20, "negative_margin": 0.3841},
         "cars196": {"positive_margin": 0.2652, "negative_margin": 0.5409},
@@ -163,7 +129,7 @@ _TUNED: Mapping[str, ByFamily] = {
         "sop": {"scale": 100.0, "gamma": 1 / 47.9, "margin": 0.315, "tau": 0.0},
     },
 }
-_RATES: Mapping[str, ByFamily] = {
+RATES: Mapping[str, ByFamily] = {
     "normalized_softmax": {
         "cub200": {"criterion_learning_rate": 4.46e-3},
         "cars196": {"criterion_learning_rate": 1.1e-2},
@@ -190,9 +156,9 @@ _RATES: Mapping[str, ByFamily] = {
 
 def _reality_check_settings() -> dict[str, dict[str, Settings]]:
     """The tuned rates, and single samples of a class for losses that classify."""
-    shuffled = {name: {"": {"batches": "shuffled"}} for name in _CLASSIFICATION}
-    names = {*shuffled, *_RATES}
-    return {name: {**shuffled.get(name, {}), **_RATES.get(name, {})} for name in sorted(names)}
+    shuffled = {name: {"": {"batches": "shuffled"}} for name in CLASSIFICATION}
+    names = {*shuffled, *RATES}
+    return {name: {**shuffled.get(name, {}), **RATES.get(name, {})} for name in sorted(names)}
 
 
 PRESETS: Mapping[str, Preset] = {
@@ -285,7 +251,7 @@ PRESETS: Mapping[str, Preset] = {
             "cars196": {"evaluate_every": 5, "patience": 14},
             "sop": {"evaluate_every": 20, "patience": 39},
         },
-        hyperparameters=_TUNED,
+        hyperparameters=TUNED,
         methods=_reality_check_settings(),
         notes=(
             "recall_at_1 is that of the four models' concatenated embeddings (4 x 128 "
