@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
+from oodml.data.collections.registry import everywhere
 from oodml.data.dataset import Dataset, Refuse, groups_of, refuse_at_once
 from oodml.data.listing import Sample, dataset_of
 from oodml.errors import DataError, UsageError, unknown_name
@@ -352,7 +353,8 @@ def stored(content: bytes, root: str | Path | None = None) -> Path:
     SHA-256 of the bytes with the suffix of the image format. A reader never sees half a file.
     """
     digest = hashlib.sha256(content).hexdigest()
-    path = _root(root) / digest[:2] / f"{digest}{_suffix(content)}"
+    folder = everywhere() / "hf" if root is None else Path(root).expanduser()
+    path = folder / digest[:2] / f"{digest}{_suffix(content)}"
     if not _holds(path, len(content)):
         path.parent.mkdir(parents=True, exist_ok=True)
         # Without fsync, which costs minutes over 100,000 images: what a power failure cuts short
@@ -371,13 +373,6 @@ def _holds(path: Path, size: int) -> bool:
         return path.stat().st_size == size
     except FileNotFoundError:
         return False
-
-
-def _root(root: str | Path | None) -> Path:
-    if root is not None:
-        return Path(root).expanduser()
-    everywhere = os.environ.get("OODML_DATA") or "~/.cache/oodml/collections"
-    return Path(everywhere).expanduser() / "hf"
 
 
 def _suffix(content: bytes) -> str:

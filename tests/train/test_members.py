@@ -21,8 +21,8 @@ from oodml.train.run import members_of, train_run
 
 
 def ranking(pool: Features) -> npt.NDArray[np.int64]:
-    values, labels = torch.from_numpy(pool.values), torch.from_numpy(pool.labels)
-    return torch.cat([b.index for b in nearest_neighbors(values, labels, k=20)]).numpy()
+    found = nearest_neighbors(torch.from_numpy(pool.values), k=20)
+    return torch.cat([block.index for block in found]).numpy()
 
 
 @pytest.mark.parametrize("copies", [2, 4])

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from oodml.data.dataset import FEWEST_IMAGES, Dataset
 from oodml.data.listing import Sample, dataset_of
@@ -21,6 +21,8 @@ from oodml.errors import DataError, unknown_name
 from oodml.files import write_json
 from oodml.text import first_few
 
+logger = logging.getLogger("oodml")
+Value = TypeVar("Value")
 Load = Callable[[Path], Dataset]
 _REGISTRY: dict[str, Collection] = {}
 
@@ -66,42 +68,14 @@ class Collection:
     default_root: Callable[[], Path] | None = None
 
 
-def collection(
-    name: str,
-    description: str,
-    *,
-    classes: int | None = None,
-    images: int | None = None,
-    archives: tuple[Archive, ...] = (),
-    folder: str = "",
-    landmarks: tuple[str, ...] = (),
-    groups: str = "",
-    how_to_get: str = "",
-    homepage: str = "",
-    licence: str = "",
-    default_root: Callable[[], Path] | None = None,
-) -> Callable[[Load], Load]:
+def collection(name: str, description: str, **about: Any) -> Callable[[Load], Load]:
     """A decorator that makes `load(folder) -> Dataset` known as a collection named `name`.
 
-    The other arguments are the fields of `Collection`.
+    `about` are the other fields of `Collection`.
     """
 
     def register(load: Load) -> Load:
-        _REGISTRY[name] = Collection(
-            name=name,
-            description=description,
-            load=load,
-            classes=classes,
-            images=images,
-            archives=archives,
-            folder=folder,
-            landmarks=landmarks,
-            groups=groups,
-            how_to_get=how_to_get,
-            homepage=homepage,
-            licence=licence,
-            default_root=default_root,
-        )
+        _REGISTRY[name] = Collection(name, description, load, **about)
         return load
 
     return register
@@ -139,12 +113,12 @@ def root_of(collection: Collection, root: str | Path | None = None) -> Path:
         return Path(root).expanduser()
     if collection.default_root is not None:
         return collection.default_root()
-    everywhere = os.environ.get("OODML_DATA") or "~/.cache/oodml/collections"
-    return Path(everywhere).expanduser() / collection.name
+    return everywhere() / collection.name
 
 
-logger = logging.getLogger("oodml")
-Value = TypeVar("Value")
+def everywhere() -> Path:
+    """Where data lie by default: `$OODML_DATA`, or `~/.cache/oodml/collections`."""
+    return Path(os.environ.get("OODML_DATA") or "~/.cache/oodml/collections").expanduser()
 
 
 @dataclass(frozen=True)

@@ -129,10 +129,10 @@ def search(embeddings: Features, rows: Rows, positives: Rows) -> Lists:
 
     `rows` and `positives` are (q,) int64.
     """
-    values, labels = torch.from_numpy(embeddings.values), torch.from_numpy(embeddings.labels)
+    values = torch.from_numpy(embeddings.values)
     # One more, for the query finds itself.
-    k = min(NEIGHBORS + 1, len(labels))
-    blocks = list(nearest_neighbors(values[rows], labels[rows], values, labels, k=k))
+    k = min(NEIGHBORS + 1, len(values))
+    blocks = list(nearest_neighbors(values[rows], values, k=k))
     index = torch.cat([block.index for block in blocks]).numpy()
     similarity = torch.cat([block.similarity for block in blocks]).numpy()
     others = np.argsort(index == rows[:, None], axis=1, kind="stable")[:, : k - 1]

@@ -21,25 +21,17 @@ _OUTSIDE = float("-inf")
 class Neighbors:
     """The k nearest gallery samples of the queries `first`, `first + 1`, ... of one block.
 
-    `similarity` (b, k) float32 falls along each row; `index` (b, k) int64 rises where it ties;
-    `same` (b, k) bool says which have the query's label. `tied` (b,) int64 counts the gallery
-    samples exactly as near as the k-th that are not listed, `tied_same` those with the query's
-    label.
+    `similarity` (b, k) float32 falls along each row; `index` (b, k) int64 rises where it ties.
     """
 
     first: int
     similarity: Tensor
     index: Tensor
-    same: Tensor
-    tied: Tensor
-    tied_same: Tensor
 
 
 def nearest_neighbors(
     query: Tensor,
-    query_labels: Tensor,
     gallery: Tensor | None = None,
-    gallery_labels: Tensor | None = None,
     *,
     k: int,
     memory: int = 1 << 30,
@@ -48,36 +40,32 @@ def nearest_neighbors(
     """The k nearest gallery samples of every query, block by block, in the queries' order.
 
     `query` (n, d) and `gallery` (m, d) are float32 and are L2-normalised here; a zero vector has
-    similarity 0 to everything. Labels are int64. Without a gallery the queries are searched among
-    themselves and each query is left out by its index, so an exact duplicate of it stays. Equal
-    similarities are ordered by index. `memory` bounds the bytes that are used beyond the
-    arguments, down to a floor of one block of 256 x 2048; the result does not depend on it.
-    Raises `UsageError` for k above m (n - 1 without a gallery).
+    similarity 0 to everything. Without a gallery the queries are searched among themselves and
+    each query is left out by its index, so an exact duplicate of it stays. Equal similarities are
+    ordered by index. `memory` bounds the bytes that are used beyond the arguments, down to a floor
+    of one block of 256 x 2048; the result does not depend on it. Raises `UsageError` for k above m
+    (n - 1 without a gallery).
     """
     available = len(query) - 1 if gallery is None else len(gallery)
     if not 1 <= k <= available:
         raise UsageError(f"{k} nearest neighbours of {available} samples: give 1 to {available}.")
     rows = columns = _unit_rows(query, device)
-    row_labels = column_labels = query_labels.to(device)
     held = rows.numel()
-    if gallery is not None and gallery_labels is not None:
+    if gallery is not None:
         columns = _unit_rows(gallery, device)
-        column_labels = gallery_labels.to(device)
         held += columns.numel()
-    count = len(column_labels)
+    count = len(query) if gallery is None else len(gallery)
     width = _width(memory - 4 * held, k, len(columns))
     buffer = torch.empty(ROWS, width, device=rows.device)
     for first in range(0, len(query), ROWS):
         block = rows[first : first + ROWS]
-        labels = row_labels[first : first + ROWS, None]
         best: Neighbors | None = None
         for start in range(0, count, width):
             similarity = _similarity(block, columns[start : start + width], buffer)
-            similarity = similarity[: len(labels), : count - start]
+            similarity = similarity[: len(query) - first, : count - start]
             if gallery is None:
                 _leave_out(similarity, first - start)
-            same_label = column_labels[start : start + width]
-            found = _of_block(similarity, labels, same_label, first, start, k)
+            found = _of_block(similarity, first, start, k)
             best = found if best is None else _merged(best, found, k)
         if best is not None:
             yield best
@@ -126,23 +114,14 @@ def _leave_out(similarity: Tensor, offset: int) -> None:
     similarity[rows[inside], rows[inside] + offset] = _OUTSIDE
 
 
-def _of_block(
-    similarity: Tensor, labels: Tensor, column_labels: Tensor, first: int, start: int, k: int
-) -> Neighbors:
+def _of_block(similarity: Tensor, first: int, start: int, k: int) -> Neighbors:
     k = min(k, similarity.shape[1])
-    values, index = similarity.topk(k)
-    values, index = _by_index(values, index)
+    values, index = _by_index(*similarity.topk(k))
     last = values[:, -1:]
-    ties = (similarity == last).sum(1)
-    tied = ties - (values == last).sum(1)
     # topk takes any of the tied at the border; there the whole row is sorted instead.
-    over = tied.nonzero().squeeze(1)
+    over = ((similarity == last).sum(1) > (values == last).sum(1)).nonzero().squeeze(1)
     index[over] = similarity[over].sort(dim=1, descending=True, stable=True).indices[:, :k]
-    same = column_labels[index] == labels
-    tied_same = torch.zeros_like(tied)
-    at_border = (similarity[over] == last[over]) & (column_labels == labels[over])
-    tied_same[over] = at_border.sum(1) - (same & (values == last))[over].sum(1)
-    return Neighbors(first, values, index + start, same, tied, tied_same)
+    return Neighbors(first, values, index + start)
 
 
 def _by_index(values: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
@@ -157,13 +136,4 @@ def _merged(left: Neighbors, right: Neighbors, k: int) -> Neighbors:
     both = torch.cat((left.similarity, right.similarity), 1)
     both, order = both.sort(dim=1, descending=True, stable=True)
     index = torch.cat((left.index, right.index), 1).gather(1, order)
-    same = torch.cat((left.same, right.same), 1).gather(1, order)
-    k = min(k, both.shape[1])
-    border = both[:, k - 1 : k]
-    dropped = both[:, k:] == border
-    tied, tied_same = dropped.sum(1), (dropped & same[:, k:]).sum(1)
-    for part in (left, right):
-        at_border = part.similarity[:, -1] == border[:, 0]
-        tied = tied + part.tied * at_border
-        tied_same = tied_same + part.tied_same * at_border
-    return Neighbors(left.first, both[:, :k], index[:, :k], same[:, :k], tied, tied_same)
+    return Neighbors(left.first, both[:, :k], index[:, :k])

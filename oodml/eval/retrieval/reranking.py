@@ -65,10 +65,9 @@ def rerank(
     most = len(unit) - 1
     k1 = min(k1, most)
     depth = min(max(candidates, k1, k2 - 1), most)
-    labels = torch.from_numpy(features.labels)
     index = np.empty((len(unit), depth), np.int64)
     distance = np.empty((len(unit), depth))
-    for found in nearest_neighbors(unit, labels, k=depth, memory=memory, device=device):
+    for found in nearest_neighbors(unit, k=depth, memory=memory, device=device):
         rows = slice(found.first, found.first + len(found.index))
         index[rows], distance[rows] = found.index.cpu(), 1 - found.similarity.cpu().double()
     weights = _averaged(_memberships(index, unit.numpy(), k1), index, k2)

@@ -54,7 +54,6 @@ class Point:
 
     method: str
     rung: int
-    fid: float
     x: float
     y: float
 
@@ -101,7 +100,7 @@ def geometry_points(
         )
     return {
         key: [
-            Point(method, rung, ladder.rungs[rung].fid, *np.mean(pairs, axis=0).tolist())
+            Point(method, rung, *np.mean(pairs, axis=0).tolist())
             for (method, rung), pairs in sorted(own.items())
         ]
         for key, own in sorted(cells.items())

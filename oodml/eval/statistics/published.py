@@ -20,14 +20,12 @@ from oodml.eval.statistics.curves import SummaryRow
 class PublishedCurve:
     """The Recall@1 of one method on every published rung; None where its marker is hidden.
 
-    `method` is its name here, `called` the study's. `reconstructed` numbers the rungs whose value
-    was computed from the study's lower panel (deviation from the mean) and not read off.
+    `method` is its name here. Values that were computed from the study's lower panel (deviation
+    from the mean) and not read off are marked in the file, under `reconstructed_rungs`.
     """
 
     method: str
-    called: str
     values: tuple[float | None, ...]
-    reconstructed: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,12 +72,7 @@ def published_study(name: str) -> PublishedStudy:
         fids=tuple(found["fids"]),
         default=found["default_rung"],
         curves=tuple(
-            PublishedCurve(
-                method,
-                content["methods"][method],
-                tuple(curve["recall_at_1"]),
-                tuple(curve.get("reconstructed_rungs", ())),
-            )
+            PublishedCurve(method, tuple(curve["recall_at_1"]))
             for method, curve in found["curves"].items()
         ),
         mean=tuple(found["mean"]),
