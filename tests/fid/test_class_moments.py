@@ -1,28 +1,27 @@
-"""Statistics per class, summed, moved and read from files, equal NumPy on all samples at once."""
+"""Statistics per class, summed and moved, equal NumPy on all samples at once."""
 
 from __future__ import annotations
 
-import warnings
 from functools import reduce
 from operator import add
 
 import numpy as np
 import pytest
 from conftest import make_features
-from fid.conftest import SOURCE, pool, sample, traces
+from fid.conftest import SOURCE, pool
 
 from oodml.errors import DataError, UsageError
 from oodml.features.features import Features
 from oodml.fid import class_moments
-from oodml.fid.class_moments import ClassMoments, Moments, PooledGram, moments_of, split_terms
-from oodml.fid.frechet import ROWS_NAMED, frechet_terms, require_finite
-from oodml.fid.null import random_class_splits
-from oodml.fid.statistics_files import (
-    GaussianStatistics,
-    read_statistics,
-    statistics_terms,
-    write_statistics,
+from oodml.fid.class_moments import (
+    ClassMoments,
+    Moments,
+    PooledGram,
+    rows_of,
+    split_terms,
 )
+from oodml.fid.frechet import frechet_terms
+from oodml.fid.null import random_class_splits
 from oodml.seeding import generator
 
 
@@ -75,27 +74,6 @@ def test_adding_and_taking_away_a_class_restores_the_moments():
     scale = np.abs(start.scatter).max()
     np.testing.assert_allclose(back.scatter, start.scatter, atol=1e-12 * scale)
     np.testing.assert_allclose(back.total, start.total, atol=1e-12 * np.abs(start.total).max())
-
-
-def test_five_hundred_exchanges_drift_less_than_a_billionth():
-    statistics = ClassMoments.from_features(pool(d=96, offset=100.0))
-    rng = generator(0, "exchanges")
-    train, test = list(range(20)), list(range(20, 40))
-    a, b = statistics.of(train), statistics.of(test)
-    for _ in range(500):
-        i, j = rng.integers(20), rng.integers(20)
-        points = statistics.points([train[i]]), statistics.points([test[j]])
-        weights = np.repeat([-1.0, 1.0], [len(side) for side in points])
-        moved = moments_of(np.concatenate(points), weights)
-        a, b = a + moved, b - moved
-        train[i], test[j] = test[j], train[i]
-    for moments, side in ((a, train), (b, test)):
-        fresh = statistics.of(side)
-        assert moments.count == fresh.count
-        drift = np.abs(moments.covariance - fresh.covariance).max()
-        assert drift < 1e-9 * np.abs(fresh.covariance).max()
-    walked = split_terms(statistics, train, test, train_moments=a, test_moments=b)
-    assert walked.value == pytest.approx(split_terms(statistics, train, test).value, rel=1e-9)
 
 
 @pytest.mark.parametrize("classes", [6, 40])
@@ -152,73 +130,6 @@ def test_bad_statistics_get_one_clear_line():
         one - two
 
 
-@pytest.mark.parametrize("sizes", [(20, 30), (300, 400)])
-def test_statistics_files_keep_the_distance(tmp_path, sizes):
-    samples = [sample(n, 32, seed) for seed, n in enumerate(sizes)]
-    for name, values in zip("ab", samples, strict=True):
-        write_statistics(tmp_path / name, GaussianStatistics.of(values, network="made"))
-    a, b = read_statistics(tmp_path / "a"), read_statistics(tmp_path / "b")
-    assert (a.count, a.network) == (sizes[0], "made")
-    expected = frechet_terms(*samples)
-    assert abs(statistics_terms(a, b).value - expected.value) < 1e-9 * traces(*samples)
-
-
-def test_files_of_peers_are_read(tmp_path):
-    samples = [sample(n, 32, seed) for seed, n in enumerate((200, 300))]
-    for name, values in zip("ab", samples, strict=True):
-        np.savez(tmp_path / f"{name}.npz", mu=values.mean(0), sigma=np.cov(values.T))
-    a, b = read_statistics(tmp_path / "a.npz"), read_statistics(tmp_path / "b.npz")
-    assert (a.count, a.network) == (None, None)
-    expected = frechet_terms(*samples).value
-    assert statistics_terms(a, b).value == pytest.approx(expected, rel=1e-9)
-
-
-def test_pytorch_fid_reads_our_files(tmp_path):
-    peer = pytest.importorskip("pytorch_fid.fid_score")
-    statistics = GaussianStatistics.of(sample(80, 16), network="made")
-    write_statistics(tmp_path / "a.npz", statistics)
-    mean, covariance = peer.compute_statistics_of_path(
-        str(tmp_path / "a.npz"), None, 1, 16, "cpu", 0
-    )
-    assert (mean == statistics.mean).all()
-    assert (covariance == statistics.covariance).all()
-
-
-def test_bad_statistics_files_are_refused_by_name(tmp_path):
-    mean, covariance = np.zeros(4), np.eye(4)
-    skewed, indefinite, broken = covariance.copy(), covariance.copy(), covariance.copy()
-    skewed[0, 1] = 0.5
-    indefinite[0, 1] = indefinite[1, 0] = 2.0
-    broken[0, 1] = np.nan
-    cases = {
-        "not symmetric": {"mu": mean, "sigma": skewed},
-        "not positive semidefinite": {"mu": mean, "sigma": indefinite},
-        "NaN or infinity": {"mu": mean, "sigma": broken},
-        "no sigma": {"mu": mean},
-        "shape": {"mu": np.zeros(3), "sigma": covariance},
-    }
-    path = tmp_path / "statistics.npz"
-    for message, arrays in cases.items():
-        np.savez(path, **arrays)
-        with pytest.raises(DataError, match=message) as error:
-            read_statistics(path)
-        assert str(path) in str(error.value)
-    path.write_bytes(b"not a zip file")
-    with pytest.raises(DataError, match="not a readable"):
-        read_statistics(path)
-    with pytest.raises(DataError, match="no statistics file"):
-        read_statistics(tmp_path / "absent.npz")
-    np.savez(path, mu=np.array([object()]), sigma=covariance)
-    with pytest.raises(DataError, match="not a readable"):
-        read_statistics(path)
-
-
-def test_networks_are_not_mixed():
-    a, b = (GaussianStatistics.of(sample(9, 4), network) for network in ("one", "other"))
-    with pytest.raises(DataError, match="different networks"):
-        statistics_terms(a, b)
-
-
 @pytest.mark.parametrize("size", [1.0, 1e-30])
 def test_a_side_of_images_that_are_all_alike_has_no_covariance(size):
     near = pool(classes=4, per_class=30, d=16, offset=3.0)
@@ -247,29 +158,6 @@ def test_moments_of_many_blocks_equal_numpy(
     np.testing.assert_allclose(moments.covariance, np.cov(values.T), atol=1e-6)
 
 
-def test_all_rows_that_are_no_numbers_are_counted_and_the_first_named() -> None:
-    values = np.ones((40, 3))
-    require_finite(values, "features")
-    values[5, 1] = np.nan
-    with pytest.raises(DataError, match=r"row.* 5\b(?!.*more)"):
-        require_finite(values, "features")
-    values[20 : 20 + ROWS_NAMED - 1] = np.nan
-    with pytest.raises(DataError, match=r"^(?!.*more)"):
-        require_finite(values, "features")
-    values[20:] = 1.0
-    values[10:30, 0] = np.inf
-    with pytest.raises(DataError, match=rf"\b5, 10\b.* and {21 - ROWS_NAMED} more"):
-        require_finite(values, "features")
-
-
-def test_a_sum_beyond_the_largest_number_accuses_no_row_and_warns_of_nothing() -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        require_finite(np.full((3, 1), 1e308), "features")
-        with pytest.raises(DataError, match="2, 3"):
-            require_finite(np.array([[1.0], [1.0], [np.inf], [-np.inf]]), "features")
-
-
 def splits(classes, count):
     half = classes // 2
     return list(random_class_splits(range(half), range(half, classes), count, seed=0))
@@ -288,7 +176,32 @@ def test_inner_products_equal_features(level, classes):
         assert gram.terms(test, train) == terms
 
 
-def test_too_many_points_for_inner_products_are_refused(monkeypatch):
-    monkeypatch.setattr("oodml.fid.class_moments.GRAM_POINTS", 50)
-    with pytest.raises(UsageError, match="at most 50"):
-        PooledGram.of(ClassMoments.from_features(pool()))
+def test_samples_keep_their_order_within_a_class() -> None:
+    features = make_features(classes=3, per_class=400, dimension=2)
+    order = np.random.default_rng(2).permutation(len(features))
+    values, labels = features.values[order], features.labels[order]
+    shuffled = type(features)(values, labels, features.class_names, features.source)
+    statistics = ClassMoments.from_features(shuffled)
+    expected = np.concatenate([values[labels == label] for label in range(3)])
+    assert (statistics.values == expected).all()
+
+
+def test_no_classes_have_no_rows() -> None:
+    starts = np.array([0, 2, 5])
+    assert rows_of(starts, []).tolist() == []
+    assert rows_of(starts, [1, 0, 1]).tolist() == [0, 1, 2, 3, 4, 2, 3, 4]
+
+
+def test_no_class_names_have_no_indices_of_any_other_kind() -> None:
+    statistics = ClassMoments.from_features(make_features(classes=4, per_class=3, dimension=2))
+    assert statistics.size([]) == len(statistics.points([])) == 0
+    assert statistics.indices([]).dtype == statistics.indices(["class 002"]).dtype == np.int64
+
+
+def test_inner_products_are_cached_up_to_their_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    statistics = ClassMoments.from_features(make_features(classes=6, per_class=5, dimension=4))
+    monkeypatch.setattr(class_moments, "GRAM_POINTS", 30)
+    assert class_moments.PooledGram.of(statistics).products.shape == (30, 30)
+    monkeypatch.setattr(class_moments, "GRAM_POINTS", 29)
+    with pytest.raises(UsageError, match="at most 29"):
+        class_moments.PooledGram.of(statistics)

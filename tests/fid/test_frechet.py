@@ -1,5 +1,7 @@
 """The distance between samples: closed forms, 40-digit references, invariances, every branch."""
 
+from __future__ import annotations
+
 import itertools
 
 import mpmath
@@ -8,20 +10,18 @@ import pytest
 from fid.conftest import D, mapped_reference, sample, traces, transport
 
 from oodml.errors import OodmlError
+from oodml.fid import frechet
 from oodml.fid.frechet import (
     assemble,
     frechet_distance,
+    frechet_distance_from_moments,
     frechet_terms,
     frechet_terms_from_moments,
 )
 from oodml.fid.matrix_root import (
-    CentredSample,
+    EPSILON,
     RootTrace,
-    cholesky_trace,
-    factored_trace,
     gram_trace,
-    nuclear_norm,
-    root_sum,
 )
 from oodml.seeding import generator
 
@@ -78,19 +78,6 @@ def test_decaying_spectra_take_the_slow_path_and_stay_exact(n, power):
     assert error <= terms.bound
     # Too wide a bound on the quick path must have sent it here.
     assert terms.bound < 1.1e-9 * traces(x, y)
-
-
-def test_null_eigenvalues_are_left_out():
-    assert root_sum(np.array([1e-8, 9.0, -1e-9, 4.0]), 2, 0.0).value == 5.0
-    bound = root_sum(np.array([1.0, 1e-20]), 2, 1e-16).bound
-    assert 0.9e-8 < bound < 2e-8
-
-
-def test_a_trace_term_outside_its_limits_raises():
-    assert assemble(1.0, (2.0, 2.0), RootTrace(2.0 + 1e-9, 1e-8)).value == 1.0
-    for value in (2.1, -0.1, float("nan")):
-        with pytest.raises(OodmlError, match="breaks its limits"):
-            assemble(1.0, (2.0, 2.0), RootTrace(value, 1e-8))
 
 
 @pytest.mark.parametrize("d", [1, 2, 5, 16])
@@ -205,27 +192,6 @@ def test_distances_obey_the_triangle_inequality():
         assert roots[2] <= roots[0] + roots[1] + 1e-9
 
 
-@pytest.mark.parametrize("n", [D - 1, D, D + 1, D + 40])
-def test_all_branches_agree_around_their_thresholds(n):
-    first, second = sample(n), sample(n + 3, seed=1)
-    a, b = CentredSample(first), CentredSample(second)
-    keep = np.ones(D, dtype=bool)
-    cov_a, cov_b = a.covariance(keep), b.covariance(keep)
-    cross = a.factor(keep) @ b.factor(keep).T
-    total = traces(first, second)
-    rank = min(n - 1, D)
-    values = [
-        nuclear_norm(cross).value,
-        gram_trace(cross @ cross.T, rank, total**2).value,
-        nuclear_norm(a.triangle(keep) @ b.triangle(keep).T).value,
-        factored_trace(cov_a, cov_b, (rank, min(n + 2, D))).value,
-        *(t.value for t in [cholesky_trace(cov_a, cov_b, np.inf)] if t is not None),
-        *(t.value for t in [cholesky_trace(cov_a, cov_b, 0.0)] if t is not None),
-    ]
-    assert max(values) - min(values) < 1e-8 * total
-    assert len(values) == (4 if n <= D else 6)
-
-
 @pytest.mark.parametrize("sizes", [(60, 180), (60, 181), (1000, 1001), (1001, 1002)])
 def test_both_sides_of_the_size_thresholds_equal_the_moments(sizes):
     a, b = (sample(n, 1002 if n >= 1000 else 300, seed) for seed, n in enumerate(sizes))
@@ -259,3 +225,57 @@ def test_torch_tensors_equal_arrays():
         assert frechet_terms(*tensors) == expected
     half = torch.tensor(a, dtype=torch.bfloat16)
     assert frechet_terms(half, b) == frechet_terms(half.to(torch.float64).numpy(), b)
+
+
+def test_samples_that_begin_alike_are_put_in_order_too() -> None:
+    random = np.random.default_rng(1)
+    for shape in ((30, 4), (4, 30)):
+        a = random.standard_normal(shape)
+        b = random.standard_normal(shape)
+        b[:2] = a[:2]
+        b[2, 0] = a[2, 0]
+        assert frechet_distance(a, b) == frechet_distance(b, a)
+
+
+def test_coordinates_of_any_scale_count_unless_they_are_constant() -> None:
+    random = np.random.default_rng(7)
+    scales = np.array([1e-9, 1.0, 1e4])
+    a, b = (random.standard_normal((60, 3)) * scales * spread for spread in (1.0, 2.0))
+    for kept in ([0], [1], [2], [0, 1], [0, 1, 2]):
+        one, other = (np.cov(side[:, kept], rowvar=False).reshape(len(kept), -1) for side in (a, b))
+        root = np.sqrt(np.linalg.eigvals(one @ other).real.clip(0)).sum()
+        difference = a[:, kept].mean(axis=0) - b[:, kept].mean(axis=0)
+        expected = difference @ difference + np.trace(one) + np.trace(other) - 2 * root
+        assert frechet_distance(a[:, kept], b[:, kept]) == pytest.approx(expected, rel=1e-6, abs=0)
+
+
+def test_the_bound_of_a_distance_is_twice_that_of_its_trace_and_rounding() -> None:
+    terms = assemble(1.0, (2.0, 3.0), RootTrace(1.0, 1e-3))
+    assert (terms.mean, terms.covariance) == (1.0, 3.0)
+    assert terms.bound == pytest.approx(2e-3 + 16 * EPSILON * 5, rel=1e-12)
+    assert assemble(0.0, (2.0, 2.0), RootTrace(2.0 + 4e-4, 1e-3)).covariance == 0.0
+    for trace in (2.0 + 2.1e-3, -1e-9):
+        with pytest.raises(OodmlError, match="breaks its limits"):
+            assemble(0.0, (2.0, 2.0), RootTrace(trace, 1e-3))
+
+
+def test_few_rows_against_many_are_measured_by_their_gram_matrix(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+
+    def listening(gram: np.ndarray, rank: int, trace_product: float) -> RootTrace:
+        asked.append((rank, trace_product))
+        return gram_trace(gram, rank, trace_product)
+
+    monkeypatch.setattr(frechet, "gram_trace", listening)
+    random = np.random.default_rng(8)
+    few, many = 3 * random.standard_normal((5, 40)), random.standard_normal((30, 40))
+    found = frechet_distance(few, many)
+    traces = [side.var(axis=0, ddof=1).sum() for side in (few, many)]
+    assert asked == [(4, pytest.approx(traces[0] * traces[1], rel=1e-12))]
+    covariances = [np.cov(side, rowvar=False) for side in (few, many)]
+    counted = frechet_distance_from_moments(
+        few.mean(axis=0), covariances[0], many.mean(axis=0), covariances[1], n_a=5, n_b=30
+    )
+    assert found == pytest.approx(counted, rel=1e-9)

@@ -1,10 +1,11 @@
-"""What is given to a distance: arrays, tensors and features; errors name the argument at fault."""
+"""What a distance refuses: the errors name the argument and the rows at fault."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -14,10 +15,12 @@ import torch
 from oodml.errors import DataError
 from oodml.features.features import Features
 from oodml.fid.frechet import (
+    ROWS_NAMED,
     covariance_array,
     frechet_distance,
     frechet_distance_from_moments,
     real_array,
+    require_finite,
 )
 
 CASES = """
@@ -82,6 +85,7 @@ for name, case in cases.items():
         message = f"raised {type(error).__name__}: {error}"
     print(json.dumps([name, message, time.perf_counter() - begin]), flush=True)
 """
+
 
 EXPECTED = {
     "nan": "first sample: NaN or infinity in row(s) 7 ",
@@ -190,13 +194,6 @@ def test_tensors_become_arrays_of_enough_digits(dtype: torch.dtype, kept: type) 
     assert array.dtype == kept and array.tolist() == [[1.0, 2.0], [3.0, 100.0]]
 
 
-def test_coordinates_that_vary_on_one_side_alone_leave_the_root() -> None:
-    first, second = np.diag([1.0, 0.0, 2.0]), np.diag([4.0, 9.0, 0.0])
-    for a, b in ((first, second), (second, first)):
-        found = frechet_distance_from_moments(np.ones(3), a, np.zeros(3), b)
-        assert found == pytest.approx(3 + 3 + 13 - 2 * 2, rel=1e-12)
-
-
 def test_features_are_as_good_as_their_values() -> None:
     random = np.random.default_rng(0)
     first, second = (random.standard_normal((20, 4)) + shift for shift in (0, 1))
@@ -206,3 +203,26 @@ def test_features_are_as_good_as_their_values() -> None:
     other = replace(b, source=replace(b.source, backbone="another"))
     with pytest.raises(DataError, match="another"):
         frechet_distance(a, other)
+
+
+def test_all_rows_that_are_no_numbers_are_counted_and_the_first_named() -> None:
+    values = np.ones((40, 3))
+    require_finite(values, "features")
+    values[5, 1] = np.nan
+    with pytest.raises(DataError, match=r"row.* 5\b(?!.*more)"):
+        require_finite(values, "features")
+    values[20 : 20 + ROWS_NAMED - 1] = np.nan
+    with pytest.raises(DataError, match=r"^(?!.*more)"):
+        require_finite(values, "features")
+    values[20:] = 1.0
+    values[10:30, 0] = np.inf
+    with pytest.raises(DataError, match=rf"\b5, 10\b.* and {21 - ROWS_NAMED} more"):
+        require_finite(values, "features")
+
+
+def test_a_sum_beyond_the_largest_number_accuses_no_row_and_warns_of_nothing() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        require_finite(np.full((3, 1), 1e308), "features")
+        with pytest.raises(DataError, match="2, 3"):
+            require_finite(np.array([[1.0], [1.0], [np.inf], [-np.inf]]), "features")

@@ -1,7 +1,10 @@
-"""Kernel distances from class sums equal the direct double loop, and do not grow as n falls."""
+"""Kernel distances from sums over classes equal the direct double loop."""
+
+from __future__ import annotations
 
 import numpy as np
 import pytest
+from conftest import make_features
 from fid.conftest import pool
 
 from oodml.errors import DataError
@@ -58,10 +61,11 @@ def test_median_distance_is_the_median():
     assert median_distance(statistics) == pytest.approx(np.median(distances), rel=1e-9)
 
 
-def test_sums_over_many_blocks_equal_one_block(monkeypatch):
+@pytest.mark.parametrize("rows", [3, 11])  # of classes with 5 to 7 points
+def test_sums_over_many_blocks_equal_one_block(rows, monkeypatch):
     statistics = ClassMoments.from_features(pool(classes=9, per_class=5, d=8))
     whole = kid_sums(statistics)
-    monkeypatch.setattr("oodml.fid.kernel_distance.ROWS", 11)
+    monkeypatch.setattr("oodml.fid.kernel_distance.ROWS", rows)
     blocks = kid_sums(statistics)
     np.testing.assert_allclose(blocks.pairs, whole.pairs, rtol=1e-10)
     np.testing.assert_allclose(blocks.own, whole.own, rtol=1e-10)
@@ -85,3 +89,19 @@ def test_one_point_a_side_is_refused():
     same.values[:] = 1.0
     with pytest.raises(DataError, match="bandwidth"):
         mmd_sums(ClassMoments.from_features(same))
+
+
+def test_a_point_is_never_nearer_to_itself_than_at_no_distance() -> None:
+    features = make_features(classes=40, per_class=6, dimension=50)
+    features.values[:] += 1e3
+    sums = mmd_sums(ClassMoments.from_features(features, "class"), 1e-4)
+    assert (sums.own <= sums.sizes).all() and (sums.pairs <= np.outer(sums.sizes, sums.sizes)).all()
+
+
+def test_two_points_a_side_have_a_kernel_distance() -> None:
+    statistics = ClassMoments.from_features(make_features(classes=2, per_class=2, dimension=3))
+    sums = kid_sums(statistics)
+    assert sums.pairs.shape == (2, 2) and sums.own.shape == (2,)
+    k = (statistics.values.astype(np.float64) @ statistics.values.T / 3 + 1) ** 3
+    expected = k[0, 1] + k[2, 3] - 2 * k[:2, 2:].mean()
+    assert sums.squared_distance([0], [1]) == pytest.approx(expected, rel=1e-6)

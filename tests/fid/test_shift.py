@@ -1,8 +1,7 @@
-"""The shift report: nulls, excess, extrapolation, interval; two collections; JSON and back."""
+"""The report of a shift: what it holds, what it warns of, what it refuses."""
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -14,11 +13,10 @@ from fid.conftest import SOURCE, pool
 from oodml.errors import DataError, UsageError
 from oodml.features.features import Features
 from oodml.fid import null, shift
-from oodml.fid.class_moments import ClassMoments, split_terms
+from oodml.fid.class_moments import ClassMoments
 from oodml.fid.frechet import frechet_distance
 from oodml.fid.kernel_distance import kid_sums, mmd_sums
-from oodml.fid.null import Null, bootstrap_interval, class_null, random_class_splits
-from oodml.fid.sampling_bias import expected_bias, infinite_sample_distance
+from oodml.fid.null import Null, class_null, random_class_splits
 from oodml.fid.shift import Shift, concatenated, joined, measure_shift, with_null
 from oodml.seeding import generator
 from oodml.splits.split import Split
@@ -137,73 +135,6 @@ def test_the_excess_recovers_a_shift_that_bias_hides():
     assert report.excess == pytest.approx(9, rel=0.4)
 
 
-def test_draws_depend_on_the_seed_and_the_set_of_classes_only():
-    features = pool()
-    names = features.class_names
-    one = measure_shift(features, halves(features), seed=3, kid=False)
-    other = measure_shift(
-        features,
-        SimpleNamespace(train_classes=names[:20][::-1], test_classes=names[20:]),
-        seed=3,
-        kid=False,
-    )
-    assert one == other
-    again = measure_shift(features, halves(features), seed=4, kid=False)
-    assert again.null_mean != one.null_mean
-    for train, test in random_class_splits(range(5), range(5, 15), 20, seed=0):
-        assert len(train) == 5
-        assert sorted([*train, *test]) == list(range(15))
-
-
-def test_extrapolation_finds_the_value_of_infinite_samples_and_is_refused_below_2d():
-    features = pool(classes=40, per_class=100, d=24, spread=0.0, uneven=False)
-    statistics = ClassMoments.from_features(features)
-    train, test = range(20), range(20, 40)
-    plain = split_terms(statistics, train, test).value
-    value = infinite_sample_distance(statistics, train, test)
-    assert abs(value) < 0.4 * plain
-    with pytest.raises(UsageError, match="needs 48"):
-        infinite_sample_distance(ClassMoments.from_features(pool(d=24), "class"), train, test)
-
-
-def test_the_estimated_bias_is_what_equal_populations_show():
-    d, sizes = 32, (600, 900)
-    spectrum = np.geomspace(1, 0.05, d)
-    values = []
-    for index in range(12):
-        rng = generator(index, "bias")
-        a, b = (rng.standard_normal((n, d)) * np.sqrt(spectrum) for n in sizes)
-        values.append(frechet_distance(a, b))
-    assert expected_bias(np.diag(spectrum), *sizes) == pytest.approx(np.mean(values), rel=0.05)
-
-
-def test_bias_is_warned_of(caplog):
-    with caplog.at_level(logging.WARNING, logger="oodml"):
-        measure_shift(pool(), halves(pool()), level="class", null=0, kid=False)
-    assert "finite-sample bias" in caplog.text
-
-
-def test_costly_kid_is_left_out_unless_asked_for(caplog, monkeypatch):
-    monkeypatch.setattr("oodml.fid.shift.KERNEL_WORK", 10.0)
-    features = pool()
-    with caplog.at_level(logging.INFO, logger="oodml"):
-        assert measure_shift(features, halves(features), null=0).kid is None
-    assert "KID left out" in caplog.text
-    assert measure_shift(features, halves(features), null=0, kid=True).kid is not None
-
-
-def test_the_interval_holds_the_value_and_narrows_with_more_classes():
-    widths = []
-    for classes in (20, 80):
-        statistics = ClassMoments.from_features(pool(classes=classes, d=12))
-        train, test = range(classes // 2), range(classes // 2, classes)
-        value = split_terms(statistics, train, test).value
-        low, high = bootstrap_interval(statistics, train, test, value, 40, 0)
-        assert low < value < high
-        widths.append(high - low)
-    assert widths[1] < widths[0]
-
-
 def test_impossible_requests_get_one_clear_line():
     features = pool()
     names = features.class_names
@@ -272,16 +203,6 @@ def test_collections_seen_differently_do_not_compare() -> None:
         joined(a, replace(b, values=b.values[:, :3]))
 
 
-def test_the_expected_bias_is_its_formula_for_sides_of_any_size() -> None:
-    values = [0.5, 2.0, 3.0, 0.0]
-    turn = np.linalg.qr(np.random.default_rng(5).standard_normal((4, 4)))[0]
-    pairs = sum(x * y * (1 + (x == y)) / (x + y) for x in values[:3] for y in values[:3])
-    for n_a, n_b in ((50, 50), (40, 160), (160, 40)):
-        expected = (1 / n_a + 1 / n_b) * (sum(values) + pairs / 2)
-        covariance = turn @ np.diag(values) @ turn.T
-        assert expected_bias(covariance, n_a, n_b) == pytest.approx(expected, rel=1e-9)
-
-
 def test_kid_is_measured_up_to_its_limit_of_products(monkeypatch: pytest.MonkeyPatch) -> None:
     features = make_features(classes=6, per_class=5, dimension=4)
     halves = Split(features.class_names[:3], features.class_names[3:])
@@ -301,31 +222,6 @@ def test_a_report_holds_the_kernel_distances_of_its_names() -> None:
         assert getattr(found, f"{name}_null_mean") == drawn.mean
         assert getattr(found, f"{name}_null_sd") == drawn.sd
     assert found.mmd_kernel == sums.kernel
-
-
-def test_a_point_is_never_nearer_to_itself_than_at_no_distance() -> None:
-    features = make_features(classes=40, per_class=6, dimension=50)
-    features.values[:] += 1e3
-    sums = mmd_sums(ClassMoments.from_features(features, "class"), 1e-4)
-    assert (sums.own <= sums.sizes).all() and (sums.pairs <= np.outer(sums.sizes, sums.sizes)).all()
-
-
-def test_two_points_a_side_have_a_kernel_distance() -> None:
-    statistics = ClassMoments.from_features(make_features(classes=2, per_class=2, dimension=3))
-    sums = kid_sums(statistics)
-    assert sums.pairs.shape == (2, 2) and sums.own.shape == (2,)
-    k = (statistics.values.astype(np.float64) @ statistics.values.T / 3 + 1) ** 3
-    expected = k[0, 1] + k[2, 3] - 2 * k[:2, 2:].mean()
-    assert sums.squared_distance([0], [1]) == pytest.approx(expected, rel=1e-6)
-
-
-def test_an_interval_lies_about_its_value_and_never_below_zero() -> None:
-    features = make_features(classes=12, per_class=6, dimension=3)
-    features.values[:] *= 0.01
-    statistics, sides = ClassMoments.from_features(features), (range(6), range(6, 12))
-    low, high = bootstrap_interval(statistics, *sides, 1.0, 20, 0)
-    assert 0.9 < low < 1.0 < high < 1.1
-    assert bootstrap_interval(statistics, *sides, 0.0, 20, 0) == (0.0, pytest.approx(high - 1.0))
 
 
 def test_a_null_that_does_not_vary_gives_no_z() -> None:

@@ -34,12 +34,6 @@ COPIED = ("oodml", "tests", "README.md", "pyproject.toml")
 DECORATOR = "@side_by_side()\n"
 # Seconds of tests near to its module that a mutant meets first.
 NEAREST = 2.5
-# Modules whose tests do not bear their name.
-TESTED_IN = {
-    "arrays": "frechet_errors", "matrix_root": "frechet", "meeting": "screening",
-    "metrics": "retrieval", "null": "shift", "positives": "ranks", "rungs": "build",
-    "sampling_bias": "shift", "start": "ways", "state": "search", "tiles": "ranks",
-}  # fmt: skip
 
 
 def prepare(folder: Path) -> None:
@@ -88,8 +82,7 @@ def tests_of(name: str, statistics: dict[str, Any], most: float) -> dict[str, fl
     """
     seconds: dict[str, float] = statistics["duration_by_test"]
     reached = statistics["tests_by_mangled_function_name"].get(name.rsplit("__mutmut_", 1)[0], [])
-    module = name.split(".")[2]
-    own = "test_" + TESTED_IN.get(module, module)
+    own = "test_" + name.split(".")[-2]
     tests = sorted(reached, key=lambda test: (own not in test, seconds[test]))
     first: list[str] = []
     for test in tests:

@@ -1,5 +1,3 @@
-"""What the ladder of a pair of collections records, and the pool that belongs to it."""
-
 from __future__ import annotations
 
 from dataclasses import replace
@@ -10,6 +8,7 @@ from conftest import make_features
 
 from oodml.errors import DataError
 from oodml.features.features import Features
+from oodml.fid.frechet import frechet_distance
 from oodml.fid.shift import measure_shift
 from oodml.splits.build.construction import add_null, build_ladder
 from oodml.splits.cross_collection import joint_fingerprint, pair_ladder, pair_pool
@@ -23,6 +22,8 @@ def collection(names: tuple[str, ...], fingerprint: str, seed: int) -> Features:
 
 
 FIRST = collection(tuple("abcdefgh"), "1", 0)
+
+
 SECOND = collection(tuple("ghijkl"), "2", 1)
 
 
@@ -121,3 +122,50 @@ def test_collections_of_other_dimensions_are_refused_by_their_numbers() -> None:
     for make in (pair_ladder, pair_pool):
         with pytest.raises(DataError, match=r"4 dimensions.*8"):
             make(FIRST, wide)
+
+
+def other_collection() -> Features:
+    other = make_features(classes=10, per_class=7, dimension=5, seed=9)
+    names = ("class 000", "class 001", *(f"kind {i}" for i in range(8)))
+    return replace(other, class_names=names, source=replace(other.source, fingerprint="f" * 16))
+
+
+def test_a_pair_trains_on_one_collection_and_tests_on_the_other(grouped: Features) -> None:
+    other = other_collection()
+    ladder = build_ladder(grouped, rungs=4)
+    pair = pair_ladder(grouped, other, beside=ladder)
+    [rung] = [r for r in pair.rungs if r.id not in {own.id for own in ladder.rungs}]
+    assert len(pair.rungs) == 5
+    assert set(rung.train_classes) == set(grouped.class_names) - {"class 000", "class 001"}
+    assert set(rung.test_classes) == {f"kind {i}" for i in range(8)}
+    values = (
+        grouped.values[grouped.of_classes(rung.train_classes)],
+        other.values[other.of_classes(rung.test_classes)],
+    )
+    assert rung.fid == pytest.approx(frechet_distance(*values), rel=1e-8)
+    assert set(pair.class_sizes) == {*grouped.class_names, *rung.test_classes}
+    alone = pair_ladder(grouped, other)
+    assert [r.id for r in alone.rungs] == [rung.id] and "class 000" not in alone.class_sizes
+
+
+def test_pairs_that_do_not_compare_are_refused(grouped: Features) -> None:
+    other = other_collection()
+    ladder = build_ladder(grouped, rungs=2)
+    strange = replace(other, source=replace(other.source, weights="2" * 64))
+    for train, test, options, words in (
+        (grouped, strange, {}, "different networks"),
+        (grouped, grouped, {}, "0 and 0 remain"),
+        (grouped, other, {"beside": ladder, "level": "class"}, "level 'sample'"),
+        (other, replace(other, source=replace(other.source, fingerprint="e" * 16),
+                        class_names=tuple(f"x{i}" for i in range(10))),
+         {"beside": ladder}, "neither"),
+    ):  # fmt: skip
+        with pytest.raises(DataError, match=words):
+            pair_ladder(train, test, **options)  # type: ignore[arg-type]
+
+
+def test_a_pair_without_a_source_has_none() -> None:
+    first, second = (make_features(classes=3, per_class=4, dimension=3, seed=i) for i in (0, 1))
+    second = replace(second, class_names=("x", "y", "z"))
+    assert pair_ladder(first, second).source == ""
+    assert pair_ladder(first, second, source="two folders").source == "two folders"

@@ -117,3 +117,19 @@ def test_classes_that_are_too_small_are_left_out_and_named(
         few_shot_episodes(split, fewer, shots=(0,))
     with pytest.raises(DataError, match="no samples"):
         few_shot_episodes(Split(("a",), ("nothing",)), fewer)
+
+
+def test_the_fewest_classes_shots_and_episodes(ladder: Ladder, features: Features) -> None:
+    assert [len(fold.fit_classes) for fold in class_folds(ladder.rungs[0], 12)] == [11] * 12
+    (episode,) = few_shot_episodes(ladder.rungs[0], features, shots=(1,), episodes=1)
+    assert (episode.shots, len(episode.support)) == (1, len(ladder.rungs[0].test_classes))
+    for wrong in ({"shots": ()}, {"shots": (2, 0)}, {"episodes": 0}):
+        with pytest.raises(UsageError, match="give numbers above 0"):
+            few_shot_episodes(ladder.rungs[0], features, **wrong)  # type: ignore[arg-type]
+
+
+def test_a_rungs_validation_classes_are_as_many_as_asked_for(ladder: Ladder) -> None:
+    for fraction in (0.25, 0.5):
+        fold = validation_of(ladder, 1, fraction=fraction, seed=3)
+        assert fold == validation_fold(ladder.rungs[1], fraction=fraction, seed=3)
+        assert len(fold.validation_classes) == round(fraction * 12)

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from oodml.errors import DataError
 from oodml.files import digest
@@ -60,3 +62,20 @@ def test_a_ladder_knows_its_rungs_and_images(ladder: Ladder) -> None:
     assert ladder.rung_of("nothing") is None
     assert ladder.images(ladder.rungs[0].train_classes) == 12 * 8
     assert "sample level" in ladder.fid_label()
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_a_file_with_one_value_changed_is_refused_by_name(
+    data: st.DataObject, ladder: Ladder, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "changed.json"
+    ladder.save(path)
+    text = path.read_bytes()
+    place = data.draw(st.integers(0, len(text) - 2))
+    byte = data.draw(st.integers(0, 255).filter(lambda value: value != text[place]))
+    Path(path).write_bytes(text[:place] + bytes([byte]) + text[place + 1 :])
+    try:
+        assert Ladder.load(path) == ladder, "a change of white space only may go by"
+    except DataError as error:
+        assert str(path) in str(error) and "\n" not in str(error)

@@ -20,12 +20,15 @@ def test_a_split_and_its_permutation_share_one_id() -> None:
 @pytest.mark.parametrize(
     ("train", "test", "words"),
     [
-        (("a", "b"), ("b", "c"), "both sides.*'b'"),
-        (("a", "a"), ("b",), "twice.*'a'"),
-        ((), ("b",), "empty"),
+        ((), ("a",), "train"),
+        (("a",), (), "test"),
+        (("a", "b", "a"), ("c",), "train.*'a'"),
+        (("a",), ("c", "c", "b", "b"), "test.*'b', 'c'"),
+        (tuple("abcdef"), tuple("bcdefg"), "^5 .*'b', 'c', 'd' and 2 more"),
+        (tuple("abc"), tuple("bca"), "^3 .*'a', 'b', 'c'[.]$"),
     ],
 )
-def test_what_is_no_split_is_refused(
+def test_a_split_says_which_side_is_wrong(
     train: tuple[str, ...], test: tuple[str, ...], words: str
 ) -> None:
     with pytest.raises(DataError, match=words):
@@ -55,5 +58,6 @@ def test_too_few_classes_to_split_are_refused() -> None:
 def test_a_split_comes_back_from_json_and_a_changed_one_does_not() -> None:
     record = Split(("a", "b"), ("c",)).to_json()
     assert Split.from_json(record) == Split(("a", "b"), ("c",))
-    with pytest.raises(DataError, match="changed by hand"):
-        Split.from_json({**record, "test_classes": ["d"]})
+    for changed in ({"test_classes": ["d"]}, {"id": None}, {"id": "0" * 12}):
+        with pytest.raises(DataError, match="changed by hand"):
+            Split.from_json({**record, **changed})

@@ -6,16 +6,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import SOURCE, make_features
+from conftest import make_features
+from fid.conftest import pool
 
 from oodml.errors import DataError
-from oodml.features.features import Features
 from oodml.fid.class_moments import ClassMoments, split_terms
 from oodml.fid.frechet import frechet_distance_from_moments
 from oodml.fid.null import random_class_splits
-from oodml.seeding import generator
-from oodml.splits.build.state import Pool
-from oodml.splits.build.transport_gain import Gains, PrincipalSubspace, transport_map
+from oodml.splits.build.state import Pool, Sides
+from oodml.splits.build.transport_gain import Gains, PrincipalSubspace, by_gain, transport_map
+from oodml.splits.build.walk import (
+    EASIER,
+    HARDER,
+)
 
 
 def weighted_distance(values: np.ndarray, train: np.ndarray, test: np.ndarray) -> float:
@@ -45,16 +48,25 @@ def test_gains_equal_differences_with_classes_of_all_sizes() -> None:
             assert gain == pytest.approx(change / 2e-4, rel=0.02, abs=0.02 * np.abs(gained).mean())
 
 
-def pool(classes=40, per_class=12, d=64):
-    """Features with classes that differ, some of them larger than others."""
-    rng = generator(0, "pool")
-    sizes = per_class + np.arange(classes) % 3
-    labels = np.repeat(np.arange(classes), sizes)
-    axes = np.linspace(0.2, 1.5, d)
-    centres = rng.standard_normal((classes, d)) * axes
-    values = centres[labels] + rng.standard_normal((len(labels), d)) * axes[::-1]
-    names = tuple(f"class {i:03d}" for i in range(classes))
-    return Features(values.astype(np.float32), labels, names, SOURCE)
+@pytest.mark.parametrize(("fewest", "dimension"), [(3, 1), (8, 2), (40, 10), (64, 16), (999, 16)])
+def test_gains_look_at_as_many_dimensions_as_points_allow(fewest: int, dimension: int) -> None:
+    assert Gains.of(Pool.of(make_features()), fewest).inside.dimension == dimension
+
+
+def test_the_units_that_gain_most_move_first() -> None:
+    pool = Pool.of(make_features(classes=14, per_class=10, dimension=4))
+    sides = Sides.of(pool, np.arange(0, 14, 2), np.arange(1, 14, 2))
+    gains = Gains.of(pool, 70)
+    for own, gain, harder, easier in zip(
+        (sides.train, sides.test),
+        gains.of_sides(sides.train, sides.test),
+        by_gain(gains)(sides, HARDER),
+        by_gain(gains)(sides, EASIER),
+        strict=True,
+    ):
+        assert len(set(gain)) == 7
+        assert harder.tolist() == own[np.argsort(-gain)].tolist()
+        assert easier.tolist() == harder[::-1].tolist()
 
 
 def splits(classes, count):
@@ -100,6 +112,36 @@ def test_moments_inside_the_subspace_may_be_handed_over():
     assert given.lower == pytest.approx(subspace.interval(train, test).lower, rel=1e-9)
 
 
+def test_a_subspace_knows_its_classes() -> None:
+    statistics = ClassMoments.from_features(make_features(classes=6, per_class=5, dimension=4))
+    inside = PrincipalSubspace.of(statistics, 2).inside
+    assert (inside.class_names, inside.level) == (statistics.class_names, "sample")
+    assert inside.indices(["class 003"]).tolist() == [3]
+    assert inside.counts.tolist() == [5] * 6 and inside.dimension == 2
+    leading = np.linalg.eigh(np.cov(statistics.points(range(6)), rowvar=False))[1][:, ::-1][:, :2]
+    np.testing.assert_allclose(np.abs(inside.means), np.abs(statistics.means @ leading), atol=1e-12)
+    assert inside.centre.tolist() == [0.0, 0.0]
+
+
+def test_the_limits_from_a_subspace_are_their_formula() -> None:
+    features = make_features(classes=8, per_class=7, dimension=6)
+    statistics = ClassMoments.from_features(features)
+    pooled = np.cov(statistics.points(range(8)), rowvar=False)
+    leading = np.linalg.eigh(pooled)[1][:, ::-1][:, :2]
+    train, test = [0, 2, 5], [1, 3, 4, 6, 7]
+    points = [statistics.points(side) for side in (train, test)]
+    first, second = (np.cov(side, rowvar=False) for side in points)
+    inside = [leading.T @ covariance @ leading for covariance in (first, second)]
+    left = [np.trace(c) - np.trace(p) for c, p in zip((first, second), inside, strict=True)]
+    root = np.sqrt(np.linalg.eigvals(inside[0] @ inside[1]).real).sum()
+    difference = points[0].mean(axis=0) - points[1].mean(axis=0)
+    centre = difference @ difference + np.trace(first) + np.trace(second) - 2 * root
+    slack = 2 * np.sqrt(left[0] * left[1])
+    found = PrincipalSubspace.of(statistics, 2).interval(train, test)
+    assert found.lower == pytest.approx(centre - slack, rel=1e-6)
+    assert found.upper == pytest.approx(centre + slack, rel=1e-6)
+
+
 def test_the_transport_map_carries_one_covariance_to_the_other():
     statistics = ClassMoments.from_features(pool())
     a, b = statistics.of(range(20)).covariance, statistics.of(range(20, 40)).covariance
@@ -111,6 +153,14 @@ def test_the_transport_map_carries_one_covariance_to_the_other():
     assert terms.covariance == pytest.approx(expected, rel=1e-8)
     with pytest.raises(DataError, match="spread"):
         transport_map(np.zeros((3, 3)), np.eye(3))
+
+
+def test_a_transport_map_between_singular_covariances_is_finite() -> None:
+    a, b = np.diag([1.0, 4.0, 0.0]), np.diag([9.0, 1.0, 0.0])
+    found = transport_map(a, b)
+    np.testing.assert_allclose(found[:2, :2], np.diag([3.0, 0.5]), atol=1e-6)
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(found @ a @ found, b, atol=1e-4)
 
 
 def test_the_transport_map_gives_the_first_order_change():

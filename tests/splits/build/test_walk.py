@@ -1,32 +1,98 @@
-"""Walks and searches, step by step: which units move, and what is kept of it."""
+"""Steps of a walk against the published rule, in NumPy from its formula."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
 from conftest import make_features
 
-from oodml.fid.frechet import FrechetTerms, frechet_distance
-from oodml.splits.build import build, search, walk
+from oodml.features.features import Features
+from oodml.splits.build import walk
 from oodml.splits.build.construction import build_ladder
-from oodml.splits.build.state import Pool, Sides, State, Units, is_tight
-from oodml.splits.build.transport_gain import Gains
+from oodml.splits.build.state import Pool, Sides, State, Units
 from oodml.splits.build.walk import (
     EASIER,
     HARDER,
+    _removals,
     _swaps,
     by_nearness,
     forget,
+    moves,
     swap_until_saturated,
     walk_to,
 )
+from oodml.splits.split import Split, random_split
 
 
-@pytest.mark.parametrize(("fewest", "dimension"), [(3, 1), (8, 2), (40, 10), (64, 16), (999, 16)])
-def test_gains_look_at_as_many_dimensions_as_points_allow(fewest: int, dimension: int) -> None:
-    assert Gains.of(Pool.of(make_features()), fewest).inside.dimension == dimension
+def published_keys(features: Features, split: Split, level: str) -> tuple[list[str], list[str]]:
+    """Train and test classes by the published key, in NumPy from the formula alone."""
+    mean = {
+        name: features.values[features.labels == i].astype(np.float64).mean(0)
+        for i, name in enumerate(features.class_names)
+    }
+
+    def center(names: tuple[str, ...]) -> np.ndarray:
+        if level == "class":
+            return np.mean([mean[name] for name in names], axis=0)
+        return features.values[features.of_classes(names)].astype(np.float64).mean(0)
+
+    train, test = center(split.train_classes), center(split.test_classes)
+
+    def key(name: str, own: np.ndarray, other: np.ndarray) -> float:
+        return float(np.linalg.norm(mean[name] - other) - np.linalg.norm(mean[name] - own))
+
+    return (
+        sorted(split.train_classes, key=lambda name: key(name, train, test)),
+        sorted(split.test_classes, key=lambda name: key(name, test, train)),
+    )
+
+
+def unbalanced() -> Features:
+    """Classes of 2 to 9 samples, so that weights by size matter."""
+    features = make_features(classes=20, per_class=9, dimension=6, seed=3)
+    keep = [i for i, label in enumerate(features.labels) if i % 9 < 2 + label % 8]
+    return replace(features, values=features.values[keep], labels=features.labels[keep])
+
+
+def sides_of(features: Features, split: Split, level: str) -> Sides:
+    pool = Pool.of(features, level=level)
+    return Sides.of(pool, pool.units(split.train_classes), pool.units(split.test_classes))
+
+
+@pytest.mark.parametrize("level", ["sample", "class"])
+def test_the_first_swaps_equal_the_published_rule(level: str) -> None:
+    features = unbalanced()
+    split = random_split(features.class_names)
+    for _ in range(3):
+        train_ranked, test_ranked = published_keys(features, split, level)
+        sides = next(_swaps(sides_of(features, split, level), 2, by_nearness, HARDER))
+        names = features.class_names
+        after = Split(tuple(names[i] for i in sides.train), tuple(names[i] for i in sides.test))
+        assert set(split.train_classes) - set(after.train_classes) == set(train_ranked[:2])
+        assert set(split.test_classes) - set(after.test_classes) == set(test_ranked[:2])
+        split = after
+
+
+def test_a_removal_takes_the_classes_nearest_to_the_other_side() -> None:
+    features = unbalanced()
+    split = random_split(features.class_names)
+    train_ranked, test_ranked = published_keys(features, split, "sample")
+    sides = next(_removals(sides_of(features, split, "sample"), 3, 2))
+    kept = {features.class_names[i] for i in (*sides.train, *sides.test)}
+    assert set(features.class_names) - kept == {*train_ranked[:3], *test_ranked[:3]}
+    assert (len(sides.train), len(sides.test)) == (7, 7)
+
+
+def test_a_step_that_does_not_raise_fid_is_tried_smaller() -> None:
+    features = make_features(classes=20, per_class=6, dimension=4, seed=2)
+    ladder = build_ladder(features, rungs=2, swap_size=10, min_classes=10, easier=False)
+    sizes = [len(step.to_test) for step in ladder.trajectory if step.kind == "swap"]
+    # Exchanging both sides whole changes nothing, so the first accepted step is smaller.
+    assert sizes and max(sizes) < 10 and sizes == sorted(sizes, reverse=True)
 
 
 def test_units_that_are_equally_near_move_in_the_order_of_their_index() -> None:
@@ -39,58 +105,6 @@ def test_units_that_are_equally_near_move_in_the_order_of_their_index() -> None:
             for kind in (0, 1):
                 alike = ranked[kinds[ranked] == kind].tolist()
                 assert alike == sorted(alike) and len(alike) > 100
-
-
-def test_a_side_may_grow_beyond_the_dimensions() -> None:
-    features = make_features(classes=8, per_class=10, dimension=24)
-    kept = np.flatnonzero((np.arange(len(features)) % 10 < 5) | (features.labels > 3))
-    features = replace(features, values=features.values[kept], labels=features.labels[kept])
-    sides = Sides.of(Pool.of(features), np.arange(4), np.arange(4, 8))
-    assert sides.moments is None
-    for out, back in (([0], [4]), ([1, 2], [6, 7]), ([4], [1])):
-        sides = sides.exchange(np.array(out), np.array(back))
-        values = [
-            features.values[np.isin(features.labels, side)] for side in (sides.train, sides.test)
-        ]
-        assert (sides.moments is None) == (min(map(len, values)) <= 24)
-        assert sides.fid == pytest.approx(frechet_distance(*values), rel=1e-9)
-
-
-def test_without_a_budget_the_best_search_ends_where_gain_does() -> None:
-    # Two kinds of classes with equal means, which the published key cannot tell apart.
-    plain = make_features(classes=20, per_class=20, dimension=4, seed=1)
-    random = np.random.default_rng(0)
-    spread = np.where(random.permutation(20)[:, None] % 2, 0.3, 3.0)[plain.labels]
-    values = (spread * random.standard_normal(plain.values.shape)).astype(np.float32)
-    features = replace(plain, values=values)
-    ways = {
-        search: build_ladder(
-            features, search=search, budget=0 if search == "best" else None, rungs=2, min_classes=8
-        ).trajectory
-        for search in ("means", "transport", "best")
-    }
-    assert ways["best"] == ways["transport"] != ways["means"]
-
-
-def test_a_walk_to_a_target_is_recorded_as_swaps() -> None:
-    pool = Pool.of(make_features(classes=16, per_class=6, dimension=3))
-    order = np.random.default_rng(1).permutation(16)
-    start = Sides.of(pool, order[:8], order[8:])
-    seen: list[State] = []
-    walk_to(start, Sides.of(pool, np.arange(8), np.arange(8, 16)), 1, by_nearness, seen.append)
-    assert seen and {state.kind for state in seen} == {"swap"}
-
-
-def test_kicks_alone_lead_out_of_where_no_pair_of_units_helps(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(search, "FRESH_STARTS", 0.0)
-    pool = Pool.of(make_features(classes=14, per_class=12, dimension=4))
-    gains, order = Gains.of(pool, 84), np.random.default_rng(0).permutation(14)
-    begin = Sides.of(pool, order[:7], order[7:])
-    refined = search.refine_pairs(begin, gains, iter(range(80)))
-    found = search.hardest_split(begin, 2, gains, seed=0, budget=80)
-    assert begin.fid < refined.fid < 0.99 * found.fid
 
 
 def test_swaps_towards_easier_splits_lower_fid_and_take_as_many_units() -> None:
@@ -108,38 +122,6 @@ def test_swaps_towards_easier_splits_lower_fid_and_take_as_many_units() -> None:
             tried = [next(_swaps(begin, size, by_nearness, sign)) for size in sizes]
             first = next(side for side in tried if sign * (side.fid - begin.fid) > 0)
             assert seen[0].train.tolist() == first.train.tolist()
-
-
-def test_a_distance_that_is_all_mean_is_tight() -> None:
-    assert is_tight(FrechetTerms(1.0, 0.0, 0.0))
-    assert not is_tight(FrechetTerms(1.0, 1.0, 1e-8))
-
-
-def test_kicks_cool_down(monkeypatch: pytest.MonkeyPatch) -> None:
-    parts: list[float] = []
-    kicked = search._kicked
-
-    def listening(sides: Sides, part: float, random: np.random.Generator) -> tuple[Sides, int]:
-        parts.append(part)
-        return kicked(sides, part, random)
-
-    monkeypatch.setattr(search, "_kicked", listening)
-    monkeypatch.setattr(search, "FRESH_STARTS", 0.0)
-    pool = Pool.of(make_features(classes=8, per_class=6, dimension=2))
-    begin, gains = Sides.of(pool, np.arange(4), np.arange(4, 8)), Gains.of(pool, 24)
-    search.hardest_split(begin, 1, gains, seed=0, budget=80)
-    assert len(parts) > 3 and parts == sorted(parts, reverse=True)
-    assert search.HOTTEST >= parts[0] > 0.5 * search.HOTTEST > parts[-1] > search.COLDEST
-
-
-@pytest.mark.parametrize(("part", "kick"), [(0.0, 1), (0.2, 1), (0.5, 3), (1.0, 6), (9.0, 6)])
-def test_a_kick_exchanges_its_part_of_the_smaller_side(part: float, kick: int) -> None:
-    pool = Pool.of(make_features(classes=16, per_class=3, dimension=3))
-    sides = Sides.of(pool, np.arange(6), np.arange(6, 16))
-    for seed in range(8):
-        kicked, size = search._kicked(sides, part, np.random.default_rng(seed))
-        assert size == kick == len(np.setdiff1d(kicked.train, sides.train))
-        assert (len(kicked.train), len(kicked.test)) == (6, 10)
 
 
 def test_a_step_that_does_not_help_is_tried_at_half_its_size(
@@ -167,19 +149,31 @@ def test_a_step_that_does_not_help_is_tried_at_half_its_size(
     assert walk.remove_until_fewest(begin, 9, 18, walk.forget) == "min classes 18 reached"
 
 
-def test_a_unit_at_the_mean_of_a_side_is_at_no_distance_from_it() -> None:
-    features = make_features(classes=9, per_class=4, dimension=3)
-    features.values[:] *= 0.01
-    sides = Sides.of(Pool.of(features), np.arange(4), np.arange(4, 9))
-    means = [
-        np.array(
-            [features.values[features.labels == unit].astype(np.float64).mean(0) for unit in own]
-        )
-        for own in (sides.train, sides.test)
-    ]
-    for own, other, found in zip(means, means[::-1], sides.nearness, strict=True):
-        far, near = (np.linalg.norm(own - side.mean(0), axis=1) for side in (other, own))
-        np.testing.assert_allclose(found, far - near, atol=1e-8)
+def halves(pool: Pool) -> Sides:
+    split = random_split(pool.statistics.class_names)
+    return Sides.of(pool, pool.units(split.train_classes), pool.units(split.test_classes))
+
+
+def by_key(sides: Sides, sign: int) -> tuple[Any, Any]:
+    train, test = sides.nearness
+    return sides.train[np.argsort(sign * train)], sides.test[np.argsort(sign * test)]
+
+
+def test_a_walk_to_a_target_rises_and_ends_there_or_higher() -> None:
+    pool = Pool.of(make_features(classes=30, per_class=8, dimension=5, seed=2))
+    start = halves(pool)
+    target = swap_until_saturated(start, 2, lambda s, sign: (s.train, s.test))
+    far = swap_until_saturated(start.exchange(start.train[:9], start.test[:9]), 3, by_key)
+    mirrored = Sides.of(pool, far.test, far.train)
+    for goal in (target, far, mirrored):
+        states: list[State] = []
+        end = walk_to(start, goal, 2, by_key, states.append)
+        fids = [start.fid, *(state.fid for state in states)]
+        assert all(a < b for a, b in pairwise(fids))
+        assert end.fid >= goal.fid * (1 - 1e-9)
+    # On the way down from a hard split nothing rises, so nothing is recorded.
+    states = []
+    assert walk_to(far, start, 2, by_key, states.append) is far and not states
 
 
 def test_the_mirror_image_is_taken_where_it_is_nearer() -> None:
@@ -198,34 +192,7 @@ def test_the_mirror_image_is_taken_where_it_is_nearer() -> None:
         assert len(asked) == 4
 
 
-def test_removals_go_on_from_what_the_search_found() -> None:
-    features = make_features(classes=12, per_class=6, dimension=3, seed=7)
-    fids = {}
-    for name in ("transport", "best"):
-        ladder = build_ladder(
-            features,
-            search=name,
-            budget=60 if name == "best" else None,
-            rungs=2,
-            swap_size=3,
-            min_classes=4,
-        )
-        fids[name] = max(s.fid for s in ladder.trajectory if s.kind != "removal")
-        assert ladder.trajectory[-1].kind == "removal"
-        assert ladder.trajectory[-1].fid > fids[name]
-    assert fids["best"] > 1.001 * fids["transport"]
-
-
-def test_the_way_to_what_the_search_found_takes_steps_of_the_size_asked_for(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    asked = []
-
-    def listening(start: Sides, target: Sides, size: int, *rest: object) -> Sides:
-        asked.append(size)
-        return walk_to(start, target, size, *rest)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(build, "walk_to", listening)
-    features = make_features(classes=12, per_class=6, dimension=3, seed=7)
-    build_ladder(features, search="best", budget=60, rungs=2, swap_size=3, min_classes=4)
-    assert asked == [3]
+def test_rounding_is_no_step() -> None:
+    assert moves(10.0, 10.1, 1) and moves(10.0, 9.9, -1)
+    assert not moves(10.0, 10.0 + 1e-10, 1) and not moves(10.0, 10.0 - 1e-10, -1)
+    assert not moves(10.0, 9.9, 1) and not moves(10.0, 10.0, 1) and not moves(0.0, 0.0, -1)

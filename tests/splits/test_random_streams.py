@@ -21,6 +21,8 @@ from oodml.splits.build.construction import build_ladder
 from oodml.splits.ladder import Ladder
 
 SEED = 7
+
+
 Streams = list[tuple[int | str, ...]]
 
 
