@@ -177,7 +177,7 @@ def broken_images_error(dataset: Dataset, broken: list[tuple[str, str]]) -> Data
     return DataError(
         f"{dataset.source or dataset.name}: {len(broken)} of {len(dataset)} images do not decode: "
         f"{first_few(names)} (the first: {broken[0][1]}). "
-        "Mend or remove them, or skip them with --skip-broken."
+        "Mend or remove them, or skip them with skip_broken."
     )
 
 

@@ -44,7 +44,7 @@ def read_image(path: str | Path) -> Image.Image:
     except Exception as error:  # decoders raise anything on hostile bytes, and it is the file's
         raise DataError(
             f"cannot read the image {as_text(str(path))}: {_reason(error)}. Mend or remove it, or "
-            "skip all such images with --skip-broken."
+            "skip all such images with skip_broken."
         ) from None
 
 

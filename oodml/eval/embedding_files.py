@@ -120,7 +120,7 @@ def _read_labels(path: Path, labels: str | Path | None) -> NamedRows:
     table = Path(labels) if labels is not None else path.with_suffix(".csv")
     if not table.is_file():
         raise DataError(
-            f"no labels at {table} for the embeddings in {path}; name their CSV with --labels FILE."
+            f"no labels at {table} for the embeddings in {path}; name their CSV as labels."
         )
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:

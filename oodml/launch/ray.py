@@ -199,7 +199,7 @@ def _check_reachable(address: str) -> None:
     except OSError as error:
         raise UsageError(
             f"no Ray cluster at address={address} ({error.strerror or error}); start one with "
-            "`ray start --head`, or leave the option out."
+            "`ray start --head`, or leave address out."
         ) from None
 
 

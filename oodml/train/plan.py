@@ -127,7 +127,7 @@ def filtered(specs: Sequence[RunSpec], ladder: Ladder, text: str) -> list[RunSpe
     if not left:
         methods = ", ".join(sorted({spec.method.name for spec in specs}))
         raise UsageError(
-            f"--filter {text} leaves none of {len(specs)} runs; they are of {methods} on rungs 0 "
+            f"the filter {text} leaves none of {len(specs)} runs; they are of {methods} on rungs 0 "
             f"to {len(ladder.rungs) - 1}."
         )
     return left
@@ -260,11 +260,11 @@ def _parsed(text: str) -> dict[str, list[str]]:
         if equals and "(" not in name:
             key = name.strip()
             if key not in _KEYS:
-                raise unknown_name("key of --filter", key, _KEYS)
+                raise unknown_name("key of a filter", key, _KEYS)
         else:
             value = part
         if not key:
-            raise UsageError(f"--filter {text}: write it as method=margin,rung=0-3.")
+            raise UsageError(f"filter {text!r}: write it as method=margin,rung=0-3.")
         found.setdefault(key, []).append(value.strip())
     return found
 
@@ -272,7 +272,7 @@ def _parsed(text: str) -> dict[str, list[str]]:
 def _test(key: str, values: Sequence[str], ladder: Ladder) -> Callable[[RunSpec], bool]:
     if key == "method":
         return lambda spec: spec.method.name in values or spec.label in values
-    numbers = {number for value in values for number in numbers_in(value, f"--filter {key}=")}
+    numbers = {number for value in values for number in numbers_in(value, f"the filter's {key}")}
     if key == "seed":
         return lambda spec: spec.seed in numbers
     ids = {ladder.rungs[number].id for number in numbers if number < len(ladder.rungs)}

@@ -36,7 +36,7 @@ class Search:
         object.__setattr__(self, "spec", self.spec.with_settings(measured_on="validation"))
         check_measured_on(self.spec)
         if not self.space:
-            raise UsageError(f"{self.spec.method.name} has nothing to tune; name it with --space.")
+            raise UsageError(f"{self.spec.method.name} has nothing to tune; give it a space.")
 
 
 @dataclass(frozen=True)

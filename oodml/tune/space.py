@@ -141,7 +141,7 @@ def parse_domain(text: str) -> tuple[str, Domain]:
             return name, Range(*ends)
     elif equals and rest.strip():
         return name, Choices(tuple(literal(value.strip()) for value in rest.split("|")))
-    raise UsageError(f"--space {text}: write NAME=LOW..HIGH with LOW at most HIGH, or NAME=A|B|C.")
+    raise UsageError(f"domain {text!r}: write NAME=LOW..HIGH with LOW at most HIGH, or NAME=A|B|C.")
 
 
 def with_domains(space: Space, spec: RunSpec, given: Mapping[str, Domain]) -> Space:

@@ -201,7 +201,7 @@ class TestBadInput:
         (pool / "c1" / "2.png").write_bytes(whole[: len(whole) // 2])
         output = tmp_path / "features.npz"
         call = ["features", pool, "-o", output, "--cache", tmp_path / "cache", *NETWORK]
-        one_line(oodml(*call), 1, "c1/2.png", "--skip-broken")
+        one_line(oodml(*call), 1, "c1/2.png", "skip_broken")
         assert not output.exists()
         assert oodml(*call, "--skip-broken").exit_code == 0
         assert len(Features.load(output)) == 15

@@ -221,7 +221,7 @@ def test_what_cannot_be_shown_gets_one_line(runs: Path, tmp_path: Path) -> None:
     one_line(oodml("table", "--published", "sop", "--view", "comparisons"), 2, "comparisons")
     one_line(oodml("plot", "--published", "sop", "--view", "geometry"), 2, "geometry")
     one_line(oodml("table", runs, "--view", "ranks", "--metric", "recall_at1"), 2, "recall_at_1")
-    one_line(oodml("plot", runs, "--x", "excess"), 1, "--null")
+    one_line(oodml("plot", runs, "--x", "excess"), 1, "null")
     one_line(oodml("plot", runs, "-o", tmp_path / "a.gif"), 2, ".png")
     one_line(oodml("analyze", runs, "--metric", "recal"), 2, "Did you mean 'recall_at_1'")
     assert not list(tmp_path.iterdir())
@@ -235,7 +235,7 @@ def test_older_runs_have_no_geometry_and_no_episodes(
         Store(tmp_path).finish(replace(record, geometry={}, few_shot={}))
     one_line(oodml("analyze", tmp_path), 1, "geometry")
     one_line(oodml("table", tmp_path, "--view", "few-shot"), 1, "--few-shot")
-    one_line(oodml("plot", tmp_path, "--view", "few-shot"), 1, "--few-shot")
+    one_line(oodml("plot", tmp_path, "--view", "few-shot"), 1, "few_shot")
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def test_labels_may_lie_elsewhere(tmp_path):
     path = saved(tmp_path, CLASSES)
     (tmp_path / "e.csv").rename(tmp_path / "other.csv")
     assert len(read_embeddings(path, tmp_path / "other.csv")) == 6
-    with pytest.raises(DataError, match=r"no labels at .*e\.csv.*--labels FILE"):
+    with pytest.raises(DataError, match=r"no labels at .*e\.csv.*as labels"):
         read_embeddings(path)
 
 

@@ -91,7 +91,7 @@ def test_a_miss_says_what_to_fetch_where_to_put_it_and_what_needs_no_download(hu
         resolve_weights(KNOWN)
     text = str(caught.value)
     assert "\n" not in text
-    for word in ("https://x.org/w", str(hub), "OODML_WEIGHTS_DIR", "--weights", "name resolution"):
+    for word in ("https://x.org/w", str(hub), "OODML_WEIGHTS_DIR", "as weights", "name resolution"):
         assert word in text
     assert "efficientnet_lite0" in text
     assert not list(hub.iterdir())

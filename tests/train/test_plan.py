@@ -53,6 +53,11 @@ def test_what_is_out_of_range_or_does_not_go_together_is_refused_in_one_line(
     assert words in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_a_rung_that_the_ladder_lacks_is_refused(ladder: Ladder) -> None:
+    with pytest.raises(UsageError, match="rungs 0 to 2"):
+        plan(ladder, ["margin"], [0], rungs=[9])
+
+
 def test_a_user_wins_over_the_protocol_over_the_paper_over_the_defaults(ladder: Ladder) -> None:
     @method(
         "of_the_test",

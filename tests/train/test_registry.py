@@ -96,26 +96,6 @@ def test_settings_win_over_modes_and_modes_over_defaults(ladder: Ladder) -> None
     assert head == RunSpec.from_json(head.to_json())
 
 
-@pytest.mark.parametrize(
-    ("changed", "words"),
-    [
-        ({"rungs": [9]}, "rungs 0 to 2"),
-        ({"train": "tail"}, "'head' and 'all'"),
-        ({"step": 5}, "Did you mean 'steps'"),
-        ({"learning_rate": 0.0}, "--learning-rate 0.0"),
-        ({"batch_size": -1}, "--train-batch-size -1"),
-        ({"learning_rate": float("nan")}, "--learning-rate nan"),
-        ({"weight_decay": float("inf")}, "--weight-decay inf.*at least 0"),
-        ({"embedding_dim": 0}, "--embedding-dim 0"),
-    ],
-)
-def test_an_impossible_plan_is_refused(
-    ladder: Ladder, changed: dict[str, object], words: str
-) -> None:
-    with pytest.raises(UsageError, match=words):
-        plan(ladder, ["margin"], [0], **changed)  # type: ignore[arg-type]
-
-
 def test_an_unknown_method_gets_the_closest_match() -> None:
     with pytest.raises(UsageError, match="Did you mean 'proxy_anchor'"):
         get_method("proxyanchor")

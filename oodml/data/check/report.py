@@ -346,7 +346,7 @@ def _facts(report: PoolReport, most: int) -> Iterator[str]:
         )
         yield f"too many near duplicates to list: they were searched {searched} of 256"
     else:
-        yield f"near: at most {report.max_distance} of 256 bits apart (--max-distance)"
+        yield f"near: at most {report.max_distance} of 256 bits apart (max_distance)"
 
 
 def _number_of(count: int, noun: str) -> str:

@@ -66,7 +66,7 @@ def _umap(means: Plane) -> Plane:
     except ImportError:
         raise UsageError(
             "projection 'umap' needs a package that is not installed; "
-            "type: pip install 'oodml[umap]', or take --projection pca."
+            "type: pip install 'oodml[umap]', or take projection='pca'."
         ) from None
     plane: Plane = np.asarray(umap.UMAP(random_state=0, n_jobs=1).fit_transform(means), np.float64)
     return plane

@@ -341,8 +341,8 @@ def _excess(ladder: Ladder, number: int) -> float:
     shift = ladder.rungs[number].shift
     if shift is None or shift.excess is None:
         raise DataError(
-            f"rung {number} has no null to exceed; build the ladder with `oodml ladder build "
-            "--null 20`, or leave --x out."
+            f"rung {number} has no null to exceed; build the ladder with null=20, or "
+            "give another x."
         )
     return shift.excess
 

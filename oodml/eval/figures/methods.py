@@ -86,8 +86,7 @@ def plot_few_shot(
     known = [row for row in rows if row.relative_gain is not None]
     if not known:
         raise DataError(
-            "nothing to plot: no run has few-shot episodes; make some with `oodml run --few-shot "
-            "head`."
+            "nothing to plot: no run has few-shot episodes; make some with few_shot='head'."
         )
     with save_figure(path, dpi=300) as save:
         figure = _few_shot_figure(known, metric, fid_label)

@@ -73,7 +73,7 @@ def _episodes(record: RunRecord, found: dict[str, Any], metric: str) -> Array:
     except (KeyError, TypeError):
         raise DataError(
             f"run {record.id} ({record.label}) has few-shot episodes without {metric}; choose "
-            "another --metric."
+            "another metric."
         ) from None
     return np.array(pairs, np.float64).reshape(len(pairs), 2)
 

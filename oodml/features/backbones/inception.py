@@ -192,7 +192,7 @@ def features_only(state: State, variant: str, path: Path) -> State:
     if found != variant:
         raise DataError(
             f"{path} holds the network {found} (fc.weight has {CLASSES[found]} rows), not "
-            f"{variant}: their features are not comparable; use --backbone {found}."
+            f"{variant}: their features are not comparable; give backbone={found!r}."
         )
     classifiers = ("AuxLogits.", "fc.")
     return {key: value for key, value in state.items() if not key.startswith(classifiers)}

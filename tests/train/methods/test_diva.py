@@ -110,7 +110,7 @@ def test_diva_retrieves_by_four_unit_embeddings_with_fixed_weights() -> None:
 def test_the_heads_of_diva_share_the_dimensions() -> None:
     assert of(DiVA, "diva", dimension=512).sizes == [128] * 4
     assert sorted(of(DiVA, "diva", dimension=6).sizes) == [1, 1, 2, 2]
-    with pytest.raises(UsageError, match="--embedding-dim"):
+    with pytest.raises(UsageError, match="embedding_dim"):
         make("diva", 3)
 
 

@@ -50,7 +50,7 @@ def slice_sizes(dimension: int, shares: Sequence[int]) -> list[int]:
     if not sizes or min(sizes) < 1:
         raise UsageError(
             f"an embedding of {dimension} dimensions has no {len(shares)} heads in the ratio "
-            f"{'-'.join(map(str, shares))}; give fewer, or a larger --embedding-dim."
+            f"{'-'.join(map(str, shares))}; give fewer, or a larger embedding_dim."
         )
     return sizes
 
