@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from oodml.errors import DataError, unknown_name
+from oodml.runs.spec import TrainingSpec
 from oodml.seeding import generator
 
 Indices = npt.NDArray[np.int64]
@@ -23,24 +24,18 @@ class Batches(Protocol):
     def epoch(self, epoch: int) -> Iterator[Indices]: ...
 
 
-def batches_for(
-    kind: str,
-    labels: Indices,
-    batch_size: int,
-    samples_per_class: int,
-    *,
-    seed: int,
-    batches: int = 0,
-) -> Batches:
-    """Batches of the given kind, "balanced" or "shuffled"; `UsageError` for another one.
+def batches_for(settings: TrainingSpec, labels: Indices, *, seed: int) -> Batches:
+    """The batches that a run's settings ask for, of samples with labels (n,).
 
-    `batches` is their number an epoch, 0 for n // batch_size (at least one).
+    Raises `UsageError` for another kind of batches than "balanced" and "shuffled".
     """
-    if kind == "balanced":
-        return BalancedBatches(labels, batch_size, samples_per_class, seed=seed, batches=batches)
-    if kind == "shuffled":
-        return ShuffledBatches(labels, batch_size, seed=seed, batches=batches)
-    raise unknown_name("kind of batches", kind, KINDS)
+    size, batches = settings.batch_size, settings.epoch_steps
+    if settings.batches == "balanced":
+        each = settings.samples_per_class
+        return BalancedBatches(labels, size, each, seed=seed, batches=batches)
+    if settings.batches == "shuffled":
+        return ShuffledBatches(labels, size, seed=seed, batches=batches)
+    raise unknown_name("kind of batches", settings.batches, KINDS)
 
 
 class BalancedBatches:

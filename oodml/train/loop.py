@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from oodml.errors import DataError, UsageError, unknown_name
-from oodml.runs.spec import RunSpec
+from oodml.runs.spec import TrainingSpec
 from oodml.seeding import derive_seed
 from oodml.train.checkpoint import Checkpoint, EpochLog, Progress
 from oodml.train.data import Draw, prefetched
@@ -33,19 +33,16 @@ from oodml.train.stopping import StoppedError, stop_requested
 from oodml.train.tracking import Curves
 
 Validate = Callable[[Objective], float]
-
 # Figures other than the loss are taken at every tenth step of an epoch, the first among them.
 DIAGNOSED = 10
 # Total variance of unit vectors, between 0 (all equal) and 1; rounding leaves about 1e-7.
 COLLAPSED = 1e-4
 MOMENTUM = 0.9
-_OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], RunSpec], torch.optim.Optimizer]] = {
-    "adam": lambda groups, spec: torch.optim.Adam(groups, eps=spec.training.optimizer_epsilon),
-    "adamw": lambda groups, spec: torch.optim.AdamW(groups, eps=spec.training.optimizer_epsilon),
-    "rmsprop": lambda groups, spec: torch.optim.RMSprop(
-        groups, momentum=MOMENTUM, eps=spec.training.optimizer_epsilon
-    ),
-    "sgd": lambda groups, spec: torch.optim.SGD(groups, lr=0.0, momentum=MOMENTUM),
+_OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], float], torch.optim.Optimizer]] = {
+    "adam": lambda groups, epsilon: torch.optim.Adam(groups, eps=epsilon),
+    "adamw": lambda groups, epsilon: torch.optim.AdamW(groups, eps=epsilon),
+    "rmsprop": lambda groups, epsilon: torch.optim.RMSprop(groups, momentum=MOMENTUM, eps=epsilon),
+    "sgd": lambda groups, epsilon: torch.optim.SGD(groups, lr=0.0, momentum=MOMENTUM),
 }
 OPTIMIZERS = tuple(_OPTIMIZERS)
 SCHEDULES = ("constant", "cosine", "step")
@@ -94,7 +91,7 @@ class _Run:
         tracker: Curves | None,
     ) -> None:
         self.objective, self.training, self.validate = objective, training, validate
-        self.spec = objective.spec
+        self.settings, self.label = objective.spec.training, objective.spec.label
         self.total = objective.total_steps(training)
         self.scheduled = [m for m in objective.modules() if isinstance(m, Scheduled)]
         self.updates = Updates(objective, self.total)
@@ -108,9 +105,9 @@ class _Run:
 
     def is_over(self, epoch: int) -> bool:
         """Whether all steps or epochs are done, or patience has run out."""
-        if self.spec.training.epochs:
-            return self.progress.over or epoch >= self.spec.training.epochs
-        return self.progress.over or self.progress.steps >= self.spec.training.steps
+        if self.settings.epochs:
+            return self.progress.over or epoch >= self.settings.epochs
+        return self.progress.over or self.progress.steps >= self.settings.steps
 
     def epoch(self, epoch: int) -> dict[str, float]:
         """Do what is left of an epoch; a begun one is not begun again."""
@@ -142,7 +139,7 @@ class _Run:
             for step, index in enumerate(
                 self.objective.loader(training, epoch), progress.epoch_start
             )
-            if step >= done and (self.spec.training.epochs or step < self.spec.training.steps)
+            if step >= done and (self.settings.epochs or step < self.settings.steps)
         ]
         shares = [share_of(len(index)) for _, index in requests]
         wanted = [
@@ -153,13 +150,10 @@ class _Run:
         inputs = prefetched(wanted, training.samples)
         for (step, index), share in zip(requests, shares, strict=True):
             views = tuple(next(inputs).to(training.device) for _ in range(self.objective.views))
-            yield self._batch(views, index, share, step)
-
-    def _batch(self, views: tuple[Tensor, ...], index: Any, share: slice, step: int) -> Batch:
-        rows = torch.from_numpy(np.asarray(index))
-        device = self.training.device
-        labels = self.training.labels[rows].to(device)
-        return Batch(views, labels, rows[share].to(device), step, step / self.total)
+            rows = torch.from_numpy(np.asarray(index))
+            labels = training.labels[rows].to(training.device)
+            own = rows[share].to(training.device)
+            yield Batch(views, labels, own, step, step / self.total)
 
     def _step(self, batch: Batch, epoch: int) -> None:
         objective, updates, step = self.objective, self.updates, batch.step
@@ -169,14 +163,14 @@ class _Run:
         value = 0.0
         for module in self.scheduled:
             module.begin_step(step)
-        for part, weight in _parts(batch, self.spec.training.accumulation):
+        for part, weight in parts_of(batch, self.settings.accumulation):
             loss = objective.loss(part) * weight
             value += float(loss.detach())
             if loss.requires_grad:
                 (loss / world_size()).backward()  # type: ignore[no-untyped-call]
         if not np.isfinite(value):
             raise DataError(
-                f"{self.spec.label}: the loss is {value} at step {step}; "
+                f"{self.label}: the loss is {value} at step {step}; "
                 "lower learning_rate or criterion_learning_rate."
             )
         sum_gradients(updates.parameters)
@@ -197,21 +191,19 @@ class _Run:
         """End an epoch: validate if it is time, write its line, and judge it."""
         progress = self.progress
         more: dict[str, float] = {}
-        due = (epoch + 1) % max(self.spec.training.evaluate_every, 1) == 0 or self._is_last()
+        last = progress.steps >= self.total
+        due = last or (epoch + 1) % max(self.settings.evaluate_every, 1) == 0
         if self.validate is not None and due:
             more["validation"] = value = self.validate(self.objective)
             self.objective.train()
             if value > progress.best:
                 progress.best, progress.best_epoch = value, epoch
                 self.checkpoint.save_best()
-            progress.over = 0 < self.spec.training.patience <= epoch - progress.best_epoch
+            progress.over = 0 < self.settings.patience <= epoch - progress.best_epoch
         figures = self.log.close(**more)
-        if has_collapsed(figures, self.spec.label):
+        if has_collapsed(figures, self.label):
             figures["collapsed"] = 1.0
         return {**figures, "steps": float(progress.steps), "epochs": float(epoch + 1)}
-
-    def _is_last(self) -> bool:
-        return self.progress.steps >= self.total
 
     def select(self) -> None:
         """Bring back the weights of the best epoch, if one was chosen."""
@@ -219,7 +211,7 @@ class _Run:
             self.checkpoint.load_best()
 
 
-def _parts(batch: Batch, number: int) -> Iterator[tuple[Batch, float]]:
+def parts_of(batch: Batch, number: int) -> Iterator[tuple[Batch, float]]:
     """A batch in `number` parts and their weights in the mean; whole if it is not divided.
 
     A part has its share of what every process embeds, so that its labels are those of what is
@@ -242,19 +234,6 @@ def _parts(batch: Batch, number: int) -> Iterator[tuple[Batch, float]]:
         )
 
 
-@contextmanager
-def seeded(seed: int, *purpose: str | int) -> Iterator[None]:
-    """Torch's generators seeded for one purpose, and put back as they were afterwards."""
-    number = derive_seed(seed, *purpose)
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices=devices):
-        # torch.manual_seed costs a millisecond where there is no GPU: it notes the call stack.
-        torch.default_generator.manual_seed(number)
-        if devices:
-            torch.cuda.manual_seed_all(number)
-        yield
-
-
 class Updates:
     """Steps of the optimiser over an objective's declared groups.
 
@@ -264,26 +243,26 @@ class Updates:
 
     def __init__(self, objective: Objective, total_steps: int) -> None:
         check_groups(objective)
-        self.spec = objective.spec
+        settings = self.settings = objective.spec.training
         self.total_steps = total_steps
         self.groups: list[ParameterGroup] = objective.parameter_groups()
         self.parameters = [p for group in self.groups for p in group.parameters]
-        if self.spec.training.optimizer not in OPTIMIZERS:
-            raise unknown_name("optimizer", self.spec.training.optimizer, OPTIMIZERS)
-        check_schedule(self.spec)
-        self.optimizer = _OPTIMIZERS[self.spec.training.optimizer](
+        if settings.optimizer not in OPTIMIZERS:
+            raise unknown_name("optimizer", settings.optimizer, OPTIMIZERS)
+        check_schedule(settings)
+        self.optimizer = _OPTIMIZERS[settings.optimizer](
             [
                 {"params": g.parameters, "lr": g.learning_rate, "weight_decay": g.weight_decay}
                 for g in self.groups
             ],
-            self.spec,
+            settings.optimizer_epsilon,
         )
 
     def begin_epoch(self, epoch: int) -> None:
         """Freeze the groups that are not new while the warm-up lasts."""
         for group in self.groups:
             for parameter in group.parameters:
-                parameter.requires_grad_(group.warm or epoch >= self.spec.training.warmup_epochs)
+                parameter.requires_grad_(group.warm or epoch >= self.settings.warmup_epochs)
 
     def clear(self) -> None:
         """Forget the gradients."""
@@ -296,36 +275,36 @@ class Updates:
 
     def step(self, step: int, epoch: int) -> None:
         """Clip the gradients, set the learning rates, and move the parameters."""
-        if self.spec.training.clip_value:
-            nn.utils.clip_grad_value_(self.parameters, self.spec.training.clip_value)
-        if self.spec.training.clip_norm:
-            nn.utils.clip_grad_norm_(self.parameters, self.spec.training.clip_norm)
-        factor = rate_factor(self.spec, step, epoch, self.total_steps)
+        if self.settings.clip_value:
+            nn.utils.clip_grad_value_(self.parameters, self.settings.clip_value)
+        if self.settings.clip_norm:
+            nn.utils.clip_grad_norm_(self.parameters, self.settings.clip_norm)
+        factor = rate_factor(self.settings, step, epoch, self.total_steps)
         for declared, group in zip(self.groups, self.optimizer.param_groups, strict=True):
             group["lr"] = declared.learning_rate * factor
         self.optimizer.step()
 
 
-def check_schedule(spec: RunSpec) -> None:
+def check_schedule(settings: TrainingSpec) -> None:
     """`UsageError` for a schedule of steps without the number of epochs between them."""
-    every = spec.training.decay_every
-    if spec.training.schedule == "step" and every < 1:
+    every = settings.decay_every
+    if settings.schedule == "step" and every < 1:
         raise UsageError(
             f"schedule='step' with decay_every={every}: give the number of epochs after which the "
             "learning rates fall, such as decay_every=20."
         )
 
 
-def rate_factor(spec: RunSpec, step: int, epoch: int, total_steps: int) -> float:
+def rate_factor(settings: TrainingSpec, step: int, epoch: int, total_steps: int) -> float:
     """What the learning rates are multiplied with at a step.
 
     "cosine" falls from 1 to 0 over all steps (arXiv:1608.03983 without restarts), "step" is
     multiplied by `decay` every `decay_every` epochs.
     """
-    if spec.training.schedule == "cosine":
+    if settings.schedule == "cosine":
         return 0.5 * (1 + math.cos(math.pi * step / max(total_steps, 1)))
-    if spec.training.schedule == "step":
-        return float(spec.training.decay ** (epoch // spec.training.decay_every))
+    if settings.schedule == "step":
+        return float(settings.decay ** (epoch // settings.decay_every))
     return 1.0
 
 
@@ -361,3 +340,16 @@ def has_collapsed(figures: dict[str, float], label: str) -> bool:
         figures.get("loss", float("nan")),
     )
     return True
+
+
+@contextmanager
+def seeded(seed: int, *purpose: str | int) -> Iterator[None]:
+    """Torch's generators seeded for one purpose, and put back as they were afterwards."""
+    number = derive_seed(seed, *purpose)
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
+        # torch.manual_seed costs a millisecond where there is no GPU: it notes the call stack.
+        torch.default_generator.manual_seed(number)
+        if devices:
+            torch.cuda.manual_seed_all(number)
+        yield

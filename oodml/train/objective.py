@@ -196,7 +196,7 @@ class Objective(nn.Module):
 
     def batches(self, training: Training) -> Batches:
         """The batches that the run's settings ask for."""
-        return spec_batches(self.spec, training.labels.numpy(), training.seed)
+        return batches_for(self.spec.training, training.labels.numpy(), seed=training.seed)
 
     def total_steps(self, training: Training) -> int:
         """The steps of the whole run, if patience does not end it before."""
@@ -265,18 +265,6 @@ class Scheduled(nn.Module):
     def begin_step(self, step: int) -> None:
         """`step` counts the steps done before this one."""
         raise NotImplementedError
-
-
-def spec_batches(spec: RunSpec, labels: Indices, seed: int) -> Batches:
-    """The batches that a run's settings ask for, of samples with labels (n,)."""
-    return batches_for(
-        spec.training.batches,
-        labels,
-        spec.training.batch_size,
-        spec.training.samples_per_class,
-        seed=seed,
-        batches=spec.training.epoch_steps,
-    )
 
 
 MakeObjective = Callable[[RunSpec, EmbeddingModel], Objective]

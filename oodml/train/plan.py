@@ -183,7 +183,7 @@ def _of_method(
         precision="fp32" if train == "all" else source.precision,
         **chosen,
     )
-    check_schedule(spec)
+    check_schedule(spec.training)
     _check_accumulation(spec)
     _check_views(spec)
     return spec

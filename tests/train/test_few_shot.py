@@ -28,7 +28,7 @@ from oodml.train.build import (
     samples_of,
 )
 from oodml.train.few_shot import few_shot as fewshot
-from oodml.train.few_shot.adapt import rates_of, together
+from oodml.train.few_shot.adapt import adaptation_rate, together
 from oodml.train.few_shot.few_shot import few_shot
 from oodml.train.objective import Objective
 from oodml.train.registry import get_method
@@ -274,10 +274,10 @@ def test_runs_that_cannot_be_adapted_end_in_one_line(features: Features) -> None
 
 def test_heads_move_more_slowly_than_networks(features: Features) -> None:
     spec = started(features)[0]
-    assert rates_of(spec).model == pytest.approx(1e-4)
+    assert adaptation_rate(spec) == pytest.approx(1e-4)
     whole = spec.with_settings(train="all", learning_rate=1e-5)
-    assert rates_of(whole).model == pytest.approx(1e-4)
-    assert rates_of(spec.with_settings(few_shot_rate=3.0)).model == pytest.approx(3e-3)
+    assert adaptation_rate(whole) == pytest.approx(1e-4)
+    assert adaptation_rate(spec.with_settings(few_shot_rate=3.0)) == pytest.approx(3e-3)
 
 
 @pytest.mark.parametrize("criterion", ["margin", "circle"])

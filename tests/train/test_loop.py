@@ -241,13 +241,21 @@ def test_clipping_bounds_what_the_optimiser_sees(
 
 
 def test_schedules_have_their_closed_forms() -> None:
-    cosine = SPEC.with_settings(schedule="cosine")
+    cosine = SPEC.with_settings(schedule="cosine").training
     assert rate_factor(cosine, 0, 0, 100) == 1.0
     assert rate_factor(cosine, 50, 0, 100) == pytest.approx(0.5)
     assert rate_factor(cosine, 100, 0, 100) == pytest.approx(0.0)
     step = SPEC.with_settings(schedule="step", decay=0.5, decay_every=3)
-    assert [rate_factor(step, 0, epoch, 9) for epoch in range(7)] == [1, 1, 1, 0.5, 0.5, 0.5, 0.25]
-    assert rate_factor(SPEC, 7, 3, 9) == 1.0
+    assert [rate_factor(step.training, 0, epoch, 9) for epoch in range(7)] == [
+        1,
+        1,
+        1,
+        0.5,
+        0.5,
+        0.5,
+        0.25,
+    ]
+    assert rate_factor(SPEC.training, 7, 3, 9) == 1.0
 
 
 def test_the_schedule_reaches_the_optimiser(training: Training) -> None:

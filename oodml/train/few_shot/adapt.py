@@ -32,26 +32,10 @@ AHEAD = 100
 NETWORK_FACTOR, HEAD_FACTOR = 10.0, 0.1
 
 
-@dataclass(frozen=True)
-class Rates:
-    """Learning rates of what is adapted and of the criterion's own parameters."""
-
-    model: float
-    criterion: float
-
-    def groups(
-        self, model: list[nn.Parameter], criterion: list[nn.Parameter]
-    ) -> list[dict[str, object]]:
-        """Both as groups of an optimiser; without the criterion's if it has none."""
-        given = [{"params": model, "lr": self.model}, {"params": criterion, "lr": self.criterion}]
-        return [group for group in given if group["params"]]
-
-
-def rates_of(spec: RunSpec) -> Rates:
-    """The rates of a run's adaptation; `few_shot_rate` 0 stands for what suits what is trained."""
+def adaptation_rate(spec: RunSpec) -> float:
+    """The learning rate of what is adapted; a `few_shot_rate` of 0 takes what suits it."""
     usual = NETWORK_FACTOR if spec.model.train == "all" else HEAD_FACTOR
-    factor = spec.few_shot.rate or usual
-    return Rates(factor * spec.training.learning_rate, spec.training.criterion_learning_rate)
+    return (spec.few_shot.rate or usual) * spec.training.learning_rate
 
 
 def adapt(
@@ -69,9 +53,7 @@ def adapt(
     """
     left_out = {id(p) for p in model.criterion.parameters()}
     adapted = [p for p in trainable(model) if id(p) not in left_out]
-    optimizer = torch.optim.Adam(
-        rates_of(model.spec).groups(adapted, trainable(criterion.to(device))), fused=True
-    )
+    optimizer = _adam(model.spec, adapted, trainable(criterion.to(device)))
     model.train()
     labels = torch.from_numpy(task.labels)
     scheduled = [m for m in criterion.modules() if isinstance(m, Scheduled)]
@@ -141,9 +123,7 @@ def adapt_together(
     device = inputs.device
     heads, loss = heads.to(device), loss.to(device)
     pairs = Pairs(*(mask.to(device) for mask in pairs))
-    optimizer = torch.optim.Adam(
-        rates_of(spec).groups(list(heads.parameters()), list(loss.parameters())), fused=True
-    )
+    optimizer = _adam(spec, list(heads.parameters()), list(loss.parameters()))
     heads.begin(inputs, tasks)
     for lesson in _lessons(tasks, batches, device):
         losses = loss(heads.cosines(lesson), lesson.labels, pairs, lesson.draws)
@@ -238,6 +218,19 @@ class TurnedHeads(Heads):
         products = rest + moved @ moved.transpose(1, 2)
         lengths = products.diagonal(dim1=1, dim2=2).clamp(min=1e-12).sqrt()
         return products / (lengths[:, :, None] * lengths[:, None, :])
+
+
+def _adam(
+    spec: RunSpec, model: list[nn.Parameter], criterion: list[nn.Parameter]
+) -> torch.optim.Adam:
+    """Adam for what is adapted and for the criterion's own parameters, if it has some."""
+    rates = adaptation_rate(spec), spec.training.criterion_learning_rate
+    groups = [
+        {"params": parameters, "lr": rate}
+        for parameters, rate in zip((model, criterion), rates, strict=True)
+        if parameters
+    ]
+    return torch.optim.Adam(groups, fused=True)
 
 
 def _inputs(support: Samples, task: Task, batches: Indices) -> Iterator[Tensor]:

@@ -65,7 +65,7 @@ def few_shot(
     linear head behind `embed` is adapted, which starts as the identity and so from the very same
     embedding; beyond `spec.embedding_dim` dimensions it moves so many principal directions of the
     support. The loss is that of the method `spec.few_shot_criterion`, built for the support's
-    classes, its own parameters trained too; Adam at the rates of `rates_of`, no weight decay.
+    classes, its own parameters trained too; Adam at the rate of `adaptation_rate`, no weight decay.
 
     Draws follow from the run's seed, the split, the shots and the episode's number. Nothing of a
     query is read before its evaluation. Raises `DataError` where a support has no pairs or weights

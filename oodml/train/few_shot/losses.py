@@ -66,10 +66,7 @@ class Margin(EpisodesLoss):
         self.mine = mine
 
     def forward(self, cosines: Tensor, labels: Tensor, pairs: Pairs, draws: Tensor) -> Tensor:
-        return self.of_triplets(cosines, labels, self.mine(cosines.detach(), pairs, draws))
-
-    def of_triplets(self, cosines: Tensor, labels: Tensor, triplets: Triplets) -> Tensor:
-        """The losses of given triplets."""
+        triplets = self.mine(cosines.detach(), pairs, draws)
         beta = self.beta if self.beta.shape[1] == 1 else self.beta.gather(1, labels)
         pull = functional.relu(_reach(cosines, triplets.positive) - beta + self.margin)
         push = functional.relu(beta - _reach(cosines, triplets.negative) + self.margin)
@@ -87,10 +84,7 @@ class Triplet(EpisodesLoss):
         self.mine = mine
 
     def forward(self, cosines: Tensor, labels: Tensor, pairs: Pairs, draws: Tensor) -> Tensor:
-        return self.of_triplets(cosines, self.mine(cosines.detach(), pairs, draws))
-
-    def of_triplets(self, cosines: Tensor, triplets: Triplets) -> Tensor:
-        """The losses of given triplets."""
+        triplets = self.mine(cosines.detach(), pairs, draws)
         gap = _reach(cosines, triplets.positive) - _reach(cosines, triplets.negative)
         violation = functional.relu(gap + self.margin) * triplets.kept
         return violation.sum(1) / (violation > 0).sum(1).clamp(min=1)

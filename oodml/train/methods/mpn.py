@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -74,18 +75,15 @@ class IntraBatchConnections(Objective):
         """Batches of the epoch's number of classes."""
         if not self.redraw:
             return super().loader(training, epoch)
-        spec = self.spec
-        numbers = class_numbers(spec.training.batch_size)
-        classes = int(generator(training.seed, "classes of a batch", epoch).choice(numbers))
-        batches = batches_for(
-            spec.training.batches,
-            training.labels.numpy(),
-            spec.training.batch_size,
-            spec.training.batch_size // classes,
-            seed=training.seed,
-            batches=self.batches(training).batches,
+        size = self.spec.training.batch_size
+        random = generator(training.seed, "classes of a batch", epoch)
+        settings = replace(
+            self.spec.training,
+            samples_per_class=size // int(random.choice(class_numbers(size))),
+            epoch_steps=self.batches(training).batches,
         )
-        return batches.epoch(epoch)
+        labels = training.labels.numpy()
+        return batches_for(settings, labels, seed=training.seed).epoch(epoch)
 
 
 def class_numbers(batch_size: int) -> list[int]:

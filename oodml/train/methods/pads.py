@@ -17,10 +17,10 @@ from oodml.eval.retrieval.clustering import cluster, normalized_mutual_informati
 from oodml.runs.spec import RunSpec
 from oodml.seeding import generator
 from oodml.text import positive_numbers
-from oodml.train.batches import Batches
+from oodml.train.batches import Batches, batches_for
 from oodml.train.methods.parts.mining import TripletMiner, Triplets, draw, unit_distances
 from oodml.train.model import EmbeddingModel
-from oodml.train.objective import Batch, Criterion, Objective, Training, spec_batches
+from oodml.train.objective import Batch, Criterion, Objective, Training
 from oodml.train.registry import Base, method
 
 Indices = npt.NDArray[np.int64]
@@ -118,7 +118,7 @@ class LearnedSampling(Objective):
     def batches(self, training: Training) -> Batches:
         """Batches of what is not held out, as places among those samples."""
         labels = training.labels.numpy()[self._rest(training)]
-        return spec_batches(self.spec, labels, training.seed)
+        return batches_for(self.spec.training, labels, seed=training.seed)
 
     def loader(self, training: Training, epoch: int) -> Iterable[Any]:
         """The same as index arrays into the training samples."""

@@ -119,7 +119,7 @@ def drawn(number: int, **settings: object) -> list[np.ndarray]:
         batch_size=12,
         **settings,
     )  # type: ignore[arg-type]
-    given = batches_in_turn(spec, CLASSES, CLUSTERS, batches=number, seed=5, epoch=1)
+    given = batches_in_turn(spec.training, CLASSES, CLUSTERS, batches=number, seed=5, epoch=1)
     return list(islice(given, number))
 
 
@@ -145,7 +145,7 @@ def test_an_epoch_is_the_same_for_the_same_seed_only() -> None:
         "m",
         batch_size=12,
     )
-    other = batches_in_turn(spec, CLASSES, CLUSTERS, batches=4, seed=6, epoch=1)
+    other = batches_in_turn(spec.training, CLASSES, CLUSTERS, batches=4, seed=6, epoch=1)
     assert not all(np.array_equal(*pair) for pair in zip(first, other, strict=False))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import cycle
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch.nn import functional
 
 from oodml.errors import DataError, UsageError
 from oodml.eval.retrieval.clustering import k_means
-from oodml.runs.spec import RunSpec
+from oodml.runs.spec import RunSpec, TrainingSpec
 from oodml.seeding import derive_seed
 from oodml.train.batches import Batches, batches_for
 from oodml.train.distributed import world_size
@@ -95,7 +96,7 @@ class DividedTraining(Objective):
         apart: Iterator[Labels] | None = None
         if self.clusters is not None and self.clusters.any() and first < self.joint_from:
             apart = batches_in_turn(
-                self.spec,
+                self.spec.training,
                 training.labels.numpy(),
                 self.clusters,
                 batches=usual.batches,
@@ -156,7 +157,13 @@ def members_by_cluster(classes: Labels, clusters: Labels) -> list[Labels]:
 
 
 def batches_in_turn(
-    spec: RunSpec, classes: Labels, clusters: Labels, *, batches: int, seed: int, epoch: int
+    settings: TrainingSpec,
+    classes: Labels,
+    clusters: Labels,
+    *,
+    batches: int,
+    seed: int,
+    epoch: int,
 ) -> Iterator[Labels]:
     """The index arrays of an epoch, the clusters taking turns for as long as they are asked for.
 
@@ -167,7 +174,7 @@ def batches_in_turn(
     """
     members = members_by_cluster(classes, clusters)
     sources = [
-        (each, _batches(spec, classes[each], batches, derive_seed(seed, "cluster", place)))
+        (each, _batches(settings, classes[each], batches, derive_seed(seed, "cluster", place)))
         for place, each in enumerate(members)
     ]
     turns = cycle([(each, source.epoch(epoch)) for each, source in sources])
@@ -176,21 +183,14 @@ def batches_in_turn(
         yield index[: len(index) // world_size() * world_size()]
 
 
-def _batches(spec: RunSpec, classes: Labels, batches: int, seed: int) -> Batches:
-    number = len(np.unique(classes))
-    fill = min(spec.training.batch_size, len(classes)) // number
+def _batches(settings: TrainingSpec, classes: Labels, batches: int, seed: int) -> Batches:
+    fill = min(settings.batch_size, len(classes)) // len(np.unique(classes))
     # In multiples, so that what divides among processes still does.
-    samples_per_class = (
-        max(1, fill // spec.training.samples_per_class) * spec.training.samples_per_class
+    times = max(1, fill // settings.samples_per_class)
+    own = replace(
+        settings, samples_per_class=times * settings.samples_per_class, epoch_steps=batches
     )
-    return batches_for(
-        spec.training.batches,
-        classes,
-        spec.training.batch_size,
-        samples_per_class,
-        seed=seed,
-        batches=batches,
-    )
+    return batches_for(own, classes, seed=seed)
 
 
 def clusters_of(values: Values, k: int, *, seed: int) -> Labels:
