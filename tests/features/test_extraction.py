@@ -253,7 +253,7 @@ def test_all_broken_images_are_counted_and_named_once(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         extract(dataset, tmp_path / "cache", batch_size=4)
     text = str(caught.value)
-    assert "2 of 36" in text and "--skip-broken" in text and "\n" not in text
+    assert "2 of 36" in text and "skip_broken" in text and "\n" not in text
     assert dataset.sample_names[9] in text and dataset.sample_names[30] in text
     assert len(shards(tmp_path / "cache")) == 1
 

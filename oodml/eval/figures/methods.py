@@ -26,10 +26,9 @@ from oodml.eval.statistics.few_shot import FewShotRow
 from oodml.eval.statistics.intervals import Estimate
 from oodml.eval.statistics.scores import MethodScore, line_ends
 
-_WIDTH, _BAR = 4.4, 0.19  # inches
-_WIDTH, _ROW = 4.4, 0.36  # inches
+_WIDTH, _BAR, _ROW, _PANEL = 4.4, 0.19, 0.36, 1.75  # inches
+# Pooled correlations by their scope: colour, marker and height above the row's middle.
 _OVER_RUNGS = {"pooled": (TEST, "s", 0.17), "within": (TRAIN, "o", -0.17)}
-_WIDTH, _PANEL = 4.4, 1.75  # inches
 
 
 def plot_scores(
@@ -147,7 +146,7 @@ def _score_note(scores: Sequence[MethodScore]) -> str:
     if not counts or counts == [1]:
         return "one seed, no interval"
     seeds = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    return f"mean and 95% interval over {seeds} seeds, rungs kept"
+    return f"mean and 95% interval over {seeds} seeds"
 
 
 def _geometry_figure(correlations: Sequence[Correlation], metric: str, coefficient: str) -> Any:

@@ -83,5 +83,5 @@ const crossingWords = ({ before, after, fid, low, high }) =>
 const pairsNote = (crossed) =>
   `Difference in ${chosen.metric}, the chosen method minus the other, paired by rung and seed. One method is called above ` +
   "another on average only where Wilcoxon's p, corrected over all pairs of methods (Holm), is below 0.05 and the " +
-  "bootstrap interval excludes zero. A crossing is stated only between rungs on which the paired t-intervals (95%, " +
+  "t-interval over seeds excludes zero. A crossing is stated only between rungs on which the paired t-intervals (95%, " +
   `Bonferroni over rungs) exclude zero on opposite sides${crossed ? "." : "; none is here."}`;

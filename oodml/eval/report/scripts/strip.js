@@ -2,7 +2,7 @@
 
 const STRIP = { height: 150, left: 50, right: 16, top: 14, foot: 26 };
 
-/** A chart in which each rung is a column that can be clicked; `pick(number)` hears which. */
+/** A chart in which each rung is a column that can be clicked; `pick(number)` is called with its number. */
 function rungStrip(pick) {
   const svg = drawing("svg", {
     class: "strip",
