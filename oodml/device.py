@@ -1,4 +1,4 @@
-"""The device that computes, seen to be there before any work is done."""
+"""The device to compute on, checked before any work is done."""
 
 from __future__ import annotations
 

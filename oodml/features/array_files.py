@@ -1,4 +1,4 @@
-"""Arrays out of `.npz` and `.npy` files, believed only as far as their bytes go."""
+"""Reading `.npz` and `.npy` files that may be damaged or made to do harm."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def read_npz(
 ) -> dict[str, npt.NDArray[Any]]:
     """The arrays of an `.npz` by name: those in `names`, or all of them.
 
-    Nothing is unpickled, and no more memory is taken than the file's own bytes stand for: an
+    Nothing is unpickled, and no more memory is taken than the file's own bytes account for: an
     array that its header calls larger than the bytes behind it, or an archive that unpacks to
     more than 200 times its size (beyond 256 MiB), is refused before it is read. Raises
     `FileNotFoundError`, and `DataError` with the reason, without the file's name, for anything
@@ -65,9 +65,9 @@ def read_npy(file: IO[bytes], size: int) -> npt.NDArray[Any]:
 
 
 def text_bytes(array: npt.NDArray[Any]) -> bytes:
-    """The single text in an array as UTF-8, halves of characters included; nothing if it is none.
+    """The text in an array of shape () as UTF-8, lone surrogates included; empty for other arrays.
 
-    The array is of shape (). `str` of it may end in a SystemError where its bytes are no text.
+    Unlike `str` of the array, it cannot end in a SystemError where the bytes are not text.
     """
     if array.ndim or array.dtype.kind != "U":
         return b""
@@ -82,7 +82,7 @@ def text_bytes(array: npt.NDArray[Any]) -> bytes:
 
 def _check_growth(archive: zipfile.ZipFile, members: list[zipfile.ZipInfo]) -> None:
     unpacked = sum(member.file_size for member in members)
-    # What the archive says of its own sizes may be false; how long it is can not.
+    # The sizes that an archive states may be false; its own length cannot.
     whole = archive.fp.seek(0, 2) if archive.fp is not None else 0
     packed = min(whole, sum(member.compress_size for member in members))
     if unpacked > max(_HARMLESS, _MOST_GROWTH * packed):

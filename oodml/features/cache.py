@@ -1,4 +1,4 @@
-"""Features on disk: shards that are whole or absent, keyed by everything that decides them."""
+"""The feature cache: shards written whole or not at all, keyed by all that decides their values."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ _READ_ERRORS = (OSError, ValueError, KeyError, EOFError, NotImplementedError, zi
 class Shards:
     """A directory with the features of one dataset from one network, in shards of `SHARD` rows.
 
-    Each shard also holds the sizes, times and a hash of the contents of its images, so a picture
-    that was exchanged for another of the same name and size is computed anew.
+    Each shard also holds the sizes, times and a hash of the contents of its images, so an image
+    that was replaced by another of the same name and size is computed again.
     """
 
     directory: Path
@@ -50,12 +50,12 @@ class Shards:
         return range(index * SHARD, min((index + 1) * SHARD, len(self.dataset)))
 
     def missing(self) -> list[int]:
-        """The shards that are absent or made from other pictures."""
+        """The shards that are absent or whose images have changed."""
         count = -(-len(self.dataset) // SHARD)
         return [index for index in range(count) if not self._valid(index)]
 
     def filled(self, compute: Callable[[list[range]], Iterator[Values]]) -> Values:
-        """All rows (n, d); first, `compute` gives those of the spans that are missing.
+        """All rows (n, d), after `compute` has given those of the spans that are missing.
 
         What was computed before a kill is kept, and one process at a time computes.
         """

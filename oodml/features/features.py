@@ -81,8 +81,8 @@ class Features:
         """Features made elsewhere: `values` (n, d) and `labels` (n,), NumPy arrays or tensors.
 
         Labels index `class_names`; without these they may be any numbers or names, and name the
-        classes, of which only those that occur are there. The contents stand in for what made
-        them: equal arrays are the same features. Raises `DataError` as the class does.
+        classes, of which only those that occur are there. The source is a digest of the contents,
+        so equal arrays count as the same features. Raises `DataError` as the class does.
         """
         given, named = (_to_numpy(array) for array in (values, labels))
         if class_names is None:
@@ -97,6 +97,12 @@ class Features:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def class_sizes(self) -> dict[str, int]:
+        """The number of samples of every class, by name."""
+        counts = np.bincount(self.labels, minlength=len(self.class_names))
+        return dict(zip(self.class_names, counts.tolist(), strict=True))
 
     def of_classes(self, names: Sequence[str]) -> npt.NDArray[np.int64]:
         """The sample indices, ascending, of the named classes; an unknown name is a `DataError`."""
@@ -156,7 +162,7 @@ class Features:
         except DataError as error:
             raise DataError(
                 f"{place} is not a feature file of oodml ({error}); make one with "
-                "`oodml features SOURCE -o FILE`."
+                "`Features.save` or `oodml features`."
             ) from None
         record = parse_json(text_bytes(arrays["record"]), "record of features", place)
         try:

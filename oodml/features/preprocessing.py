@@ -1,4 +1,4 @@
-"""Explicit input transforms: every choice that moves features is a field and stands in the key."""
+"""Input transforms in which every choice that changes features is a field and part of the key."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Pixels = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """A PIL RGB image in, a float32 tensor (3, `size`, `size`) out.
+    """A transform from a PIL RGB image to a float32 tensor (3, `size`, `size`).
 
     `filter` with `antialias`: Pillow's resampling of 8-bit pixels; the shorter side goes to
     `resize` and the centre `size` x `size` is cut out (`resize` None: both sides go straight to

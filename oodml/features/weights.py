@@ -1,4 +1,4 @@
-"""Find a network's weights file, prove that it is the right one, and read it safely."""
+"""Finding, verifying and reading the weights file of a network."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _CHUNK = 1 << 20
 
 
 class WeightsNotFound(DataError):  # noqa: N818  (the name that users read: it says what to do)
-    """A weights file is nowhere; the message says which file to fetch and where to put it."""
+    """No weights file was found; the message says which file to fetch and where to put it."""
 
 
 @dataclass(frozen=True)

@@ -130,7 +130,7 @@ def frechet_terms_from_moments(
     """The terms of the distance between two Gaussians given by mean (d,) and covariance (d, d).
 
     `n_a` and `n_b`, where known, are the numbers of samples behind the covariances: with n <= d
-    they tell their rank. `tolerance` as in `frechet_terms`. Raises DataError for NaN or infinity in
+    they give their rank. `tolerance` as in `frechet_terms`. Raises DataError for NaN or infinity in
     either triangle, matrices that are not symmetric or have negative eigenvalues beyond rounding,
     and dimensions that do not agree.
     """
@@ -160,8 +160,8 @@ def terms_of_covariances(
 ) -> FrechetTerms:
     """The terms from a difference of means (d,) and two exactly symmetric float64 covariances.
 
-    For callers that made the covariances themselves: symmetry, shapes and finite values are taken
-    for granted. `epsilon` is the rounding of the given numbers, for the test of semidefiniteness.
+    For callers that made the covariances themselves: symmetry, shapes and finite values are not
+    checked. `epsilon` is the rounding of the given numbers, for the test of semidefiniteness.
     """
     traces = (float(np.trace(a)), float(np.trace(b)))
     _require_moderate(difference, traces)
@@ -328,7 +328,7 @@ def _rank(count: int | None, dimension: int) -> int:
 
 
 def _in_order(a: Real, b: Real) -> bool:
-    # One order for both ways of asking makes the rounding, and so the result, the same.
+    # One order of the two sides makes the rounding, and so the result, symmetric.
     if len(a) != len(b):
         return len(a) < len(b)
     row = 0

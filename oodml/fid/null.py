@@ -1,4 +1,4 @@
-"""What a distance must be compared with: the same measurement where there is nothing to find.
+"""The null of a distance over random class splits, and its bootstrap interval over classes.
 
 Classes are given by their indices, int64 arrays (c,).
 """
@@ -58,7 +58,7 @@ def class_null(
     draws: int,
     seed: int,
 ) -> Null:
-    """Any distance over random splits of the same classes: is a split harder than a random one?"""
+    """The null of any distance: its mean and deviation over random splits of the same classes."""
     with side_by_side():
         splits = random_class_splits(train, test, draws, seed)
         return Null.of(each(lambda split: distance(*split), splits))

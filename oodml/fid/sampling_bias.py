@@ -1,4 +1,4 @@
-"""How much of a Frechet distance is finite-sample bias, and what would be left without it."""
+"""The finite-sample bias of a Frechet distance, and its extrapolation to infinite samples."""
 
 from __future__ import annotations
 

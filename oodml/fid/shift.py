@@ -44,7 +44,7 @@ class ClassSplit(Protocol):
 
 @dataclass(frozen=True)
 class Shift:
-    """The distance between the classes of two sides, and what it must be compared with.
+    """The distance between the classes of two sides, and the values to compare it with.
 
     `fid = mean_term + covariance_term`, in squared feature units, between Gaussians fitted to the
     `n_train` and `n_test` points of each side: images at level "sample", class means at level
@@ -56,7 +56,7 @@ class Shift:
       split this one is. FID alone grows as classes are removed; the excess does not: compare splits
       of different sizes by it.
     - `kid`, `kid_null_mean`, `kid_null_sd`: the unbiased kernel distance and its class null. A
-      check that does not lean on Gaussians.
+      check that does not assume Gaussians.
     - `mmd`, `mmd_null_mean`, `mmd_null_sd`: the same with the kernel that `mmd_kernel` spells out.
     - `fid_infinity`: FID extrapolated to infinitely many images of these classes.
     - `bias_estimate`: what FID would be, from sampling alone, without any shift; too small below

@@ -27,7 +27,7 @@ class GaussianStatistics:
     """Mean (d,) and unbiased covariance (d, d) in float64 of one set of features.
 
     `count` is the number of samples and `network` what made the features; files of other programs
-    tell neither (None).
+    hold neither (None).
     """
 
     mean: Matrix

@@ -1,4 +1,4 @@
-"""Do two networks build the same ladder? Curves, class lists, and keys of the classes."""
+"""How far two ladders agree: FID curves, class lists of the rungs, and the order of classes."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def start_split(ladder: Ladder) -> Split | None:
 
 
 def _walked_to_start(ladder: Ladder) -> Split | None:
-    """From the first rung, over swaps; a removal on the way does not say which side it was."""
+    """Found from the first rung over swaps; after a removal, the side of a class is unknown."""
     start = [step.kind for step in ladder.trajectory].index("start")
     first = ladder.rung_steps[0]
     between = ladder.trajectory[min(start, first) + 1 : max(start, first) + 1]

@@ -1,11 +1,9 @@
-"""Pairs: training classes from one collection, test classes from another."""
+"""Splits that train on one collection and test on another, and the ladder that holds them."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
-
-import numpy as np
 
 from oodml.errors import DataError
 from oodml.fid.class_moments import ClassMoments
@@ -31,10 +29,10 @@ def pair_ladder(
     beside: Ladder | None = None,
     source: str = "",
 ) -> Ladder:
-    """A ladder with the rung that trains on one collection and tests on the other.
+    """A ladder with one rung that trains on one collection and tests on the other.
 
     Classes of the same name in both are left out of that rung. With `beside`, a ladder of either
-    collection, its rungs stand beside it in the order of FID, with their validation classes and
+    collection, its rungs are included in the order of FID, with their validation classes and
     episodes, and the new rung gets a null of as many draws as theirs. Raises `DataError` where
     networks, dimensions, levels or collections differ, or too few classes remain.
     """
@@ -45,7 +43,7 @@ def pair_ladder(
     others = () if beside is None else beside.rungs
     place = sum(other.fid < rung.fid for other in others)
     rungs = (*others[:place], rung, *others[place:])
-    sizes = _sizes(own[0]) | {k: v for k, v in _sizes(own[1]).items() if k not in shared}
+    sizes = own[0].class_sizes | {k: v for k, v in own[1].class_sizes.items() if k not in shared}
     if beside is None:
         sizes = {name: size for name, size in sizes.items() if name not in shared}
     classes = len(rung.train_classes), len(rung.test_classes)
@@ -73,7 +71,7 @@ def pair_ladder(
 
 
 def pair_pool(train: Features, test: Features, *, beside: Ladder | None = None) -> Features:
-    """The features of both collections as the one pool that the ladder of `pair_ladder` is of.
+    """The features of both collections in one pool, whose classes `pair_ladder` names.
 
     With `beside` the classes of its collection are all there; a class of the other collection that
     bears the same name as one of them is left out.
@@ -94,18 +92,14 @@ def pair_pool(train: Features, test: Features, *, beside: Ladder | None = None) 
 
 def _joint_source(train: Features, test: Features) -> FeatureSource:
     name = f"{train.source.dataset} -> {test.source.dataset}"
-    return train.source.with_data(name, joint_fingerprint(train, test))
-
-
-def joint_fingerprint(train: Features, test: Features) -> str:
-    """The fingerprint of two collections together, in this order."""
-    return digest(["pair", train.source.fingerprint, test.source.fingerprint], 16)
+    fingerprint = digest(["pair", train.source.fingerprint, test.source.fingerprint], 16)
+    return train.source.with_data(name, fingerprint)
 
 
 def _check_network(train: Features, test: Features) -> None:
     if train.source.network != test.source.network:
         raise DataError(
-            f"the two collections were seen through different networks ({train.source.network} "
+            f"the two collections have features of different networks ({train.source.network} "
             f"and {test.source.network}); extract both with the same backbone and precision."
         )
     dimensions = train.values.shape[1], test.values.shape[1]
@@ -165,8 +159,3 @@ def _measured(
         null = class_null(*sides, distance, draws, beside.settings.seed)
         shift = with_null(shift, null)
     return replace(rung, shift=shift)
-
-
-def _sizes(features: Features) -> dict[str, int]:
-    counts = np.bincount(features.labels, minlength=len(features.class_names))
-    return {name: int(n) for name, n in zip(features.class_names, counts, strict=True)}

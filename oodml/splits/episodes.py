@@ -1,4 +1,4 @@
-"""What goes with a rung: validation classes, folds and few-shot episodes.
+"""Validation classes, folds and few-shot episodes of a rung.
 
 They are drawn by a seed and the split's id, so two machines that share a ladder share every episode
 without a file. Those that came with published splits, which no seed draws again, are kept in the
@@ -62,8 +62,8 @@ class Episode:
     """One few-shot episode: `shots` samples of every kept test class, and all their others.
 
     `support` and `query` are ascending sample indices (int64). `left_out` names the test classes
-    with fewer than `shots + 2` samples, of which nothing is in the episode. `published` tells an
-    episode that came with the split from one that was drawn.
+    with fewer than `shots + 2` samples, of which nothing is in the episode. `published` is True for
+    an episode that came with the split.
     """
 
     shots: int

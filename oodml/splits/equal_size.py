@@ -14,7 +14,7 @@ from oodml.seeding import generator
 from oodml.splits.ladder import Ladder
 from oodml.splits.split import Split
 
-# A sample that is alone in its class finds nothing.
+# A query needs another sample of its class.
 _KEPT_PER_CLASS = 2
 Rows = npt.NDArray[np.int64]
 

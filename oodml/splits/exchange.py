@@ -1,4 +1,4 @@
-"""Import and export: ladders from published split files and CSV, and back."""
+"""Import and export of ladders: published split files and CSV, matched to the classes of data."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ PUBLISHED_BACKBONE = "ResNet-50, as published"
 
 @dataclass(frozen=True)
 class ClassMatch:
-    """Which class of the data each published class is, and what either side lacks."""
+    """Published classes and the classes of the data that they are, and those without a match."""
 
     matched: dict[str, str]
     missing_in_data: tuple[str, ...]
@@ -70,8 +70,8 @@ def read_splits(path: str | Path) -> tuple[PublishedSplit, ...]:
 def imported_ladder(splits: Sequence[PublishedSplit], name: str) -> Ladder:
     """The ladder of published splits: class level, ResNet-50, FIDs as published and not measured.
 
-    `name` calls the dataset. Validation classes and episodes come along. Raises `DataError` if
-    FIDs do not rise or a class is on both sides.
+    `name` is the name of the dataset. Validation classes and episodes come along. Raises
+    `DataError` if FIDs do not rise or a class is on both sides.
     """
     ordered = sorted(splits, key=lambda split: split.fid)
     if [split.key for split in ordered] != [split.key for split in splits]:
@@ -112,8 +112,9 @@ def imported_ladder(splits: Sequence[PublishedSplit], name: str) -> Ladder:
 def match_classes(published: Iterable[str], data: Iterable[str]) -> ClassMatch:
     """Published class names matched to those of a dataset: as they are, else by letters and digits.
 
-    The second look ignores case, punctuation and a leading number ("001.Black_footed_Albatross"
-    is "Black-footed Albatross"), and counts only where it is unique on both sides.
+    The comparison by letters ignores case, punctuation and a leading number
+    ("001.Black_footed_Albatross" is "Black-footed Albatross"), and is used only where it is unique
+    on both sides.
     """
     theirs, ours = sorted(set(published)), sorted(set(data))
     matched = {name: name for name in set(theirs) & set(ours)}

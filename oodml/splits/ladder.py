@@ -70,7 +70,7 @@ class BuildSettings:
 class Step:
     """One split of the trajectory, easiest first: its FID, and what changed since the one before.
 
-    `kind` says how the walk came there: "start"; "easier" on the easy side of the start; "swap"
+    `kind` says how the walk reached it: "start"; "easier" on the easy side of the start; "swap"
     and "removal" on the hard side; "pair" for a split between two collections.
     """
 

@@ -21,8 +21,9 @@ MIN_CLASSES_PER_SIDE = 2
 class Split:
     """Two disjoint, sorted sets of class names and, if measured, the `shift` between them.
 
-    `published_fid` is the distance that a published split came with; a measured shift goes before
-    it. Raises `DataError` when a class stands on both sides, stands twice, or a side is empty.
+    `published_fid` is the distance that a published split came with; a measured shift takes
+    precedence. Raises `DataError` when a class stands on both sides, stands twice, or a side is
+    empty.
     """
 
     train_classes: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""A classification network as a backbone: cut before its classifier, its pooling layer found."""
+"""Turning a classification network into a backbone: classifier removed, pooling layer found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""build_ladder: walk a trajectory of splits in rising FID and choose rungs from it."""
+"""`build_ladder`: a trajectory of splits in rising FID, and the rungs chosen from it."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def build_ladder(
     from both sides in the same way until `min_classes` classes a side are left.
 
     `search` says what decides which classes move: "means" (the key of arXiv:2107.09562),
-    "transport" (on from where that saturates, by the first-order change of FID under optimal
+    "transport" (and, where that saturates, by the first-order change of FID under optimal
     transport), "best" (then other starts, annealing and pairwise local search with `budget` more
     exact distances) or "milbich2021" (the published construction instead of this walk).
 
@@ -109,7 +109,7 @@ def build_ladder(
     ladder = Ladder(
         features=features.source,
         source=source,
-        class_sizes=_class_sizes(features),
+        class_sizes=features.class_sizes,
         settings=settings,
         trajectory=_steps(pool, states),
         stopped=stopped,
@@ -120,7 +120,7 @@ def build_ladder(
 
 
 def rebuild_ladder(ladder: Ladder, features: Features) -> Ladder:
-    """The ladder that the recorded settings give on `features`, null included: the same bytes.
+    """The ladder rebuilt on `features` from its recorded settings, null included: the same bytes.
 
     Raises `DataError` if the features are of other images or another network, or if the ladder was
     not built: imported splits and pairs of collections follow from no settings.
@@ -267,8 +267,3 @@ def _measured(pool: Pool, state: State) -> Split:
     terms = state.terms if is_tight(state.terms) else None
     shift = shift_between(pool.statistics, state.train, state.test, terms)
     return Split(pool.names(state.train), pool.names(state.test), shift)
-
-
-def _class_sizes(features: Features) -> dict[str, int]:
-    counts = np.bincount(features.labels, minlength=len(features.class_names))
-    return {name: int(n) for name, n in zip(features.class_names, counts, strict=True)}

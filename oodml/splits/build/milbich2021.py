@@ -1,4 +1,4 @@
-"""The published construction (arXiv:2107.09562, 2021): two pairs a step from one stale ranking."""
+"""The published construction (arXiv:2107.09562): two pairs of classes a step, from one ranking."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from oodml.splits.build.state import Sides, State, Units
 from oodml.splits.build.walk import EASIER, HARDER, Accept, by_nearness, most_removable, moves
 
 PAIRS_A_STEP = 2
-# 25 and 15 records including the start split, and 35 of the removal.
+# Each published trajectory holds one split more: the one that it begins from.
 HARDER_STEPS, EASIER_STEPS, REMOVAL_STEPS = 24, 14, 34
-# Arrivals on a side that may not leave again at once.
+# How many of the latest arrivals on a side may not leave it yet.
 HARDER_MEMORY, EASIER_MEMORY = 5, 30
 
 
 @dataclass(frozen=True)
 class _Memory:
-    """The classes that came to each side, in order; the last `length` of them must stay."""
+    """The arrivals on each side, in order; the latest `length` of them may not leave."""
 
     length: int
     train: tuple[int, ...] = ()
@@ -31,17 +31,17 @@ class _Memory:
 
 
 def published_easier(start: Sides, pairs: int, accept: Accept) -> None:
-    """Every split below all before on the published way towards easier splits."""
+    """Walk towards easier splits as published; `accept` gets every split with a new lowest FID."""
     _swap(start, pairs, EASIER_STEPS, EASIER, _Memory(EASIER_MEMORY), accept)
 
 
 def published_harder(start: Sides, pairs: int, min_classes: int, accept: Accept) -> str:
-    """Every split above all before on the published way to harder ones; what was done, in words.
+    """Walk towards harder splits as published; `accept` gets every split with a new highest FID.
 
-    Swaps are made whether FID rises or not, so what moves is what the paper moves; splits that do
-    not raise it are walked through and left out. Then, from the highest of them, with nothing in
-    memory and by the paper's rule, each step tries its swap and, if FID does not rise, takes it
-    back and removes the same classes instead.
+    Swaps are made whether FID rises or not, as in the paper; splits below the best FID so far are
+    not recorded. Then, from the hardest recorded split and with an empty memory, each step tries a
+    swap and, if FID does not rise, removes the same classes instead. Returns the numbers of steps
+    in words.
     """
     sides, tried = _swap(start, pairs, HARDER_STEPS, HARDER, _Memory(HARDER_MEMORY), accept)
     memory, highest = _Memory(HARDER_MEMORY), sides.fid
@@ -73,7 +73,7 @@ def published_harder(start: Sides, pairs: int, min_classes: int, accept: Accept)
 def _swap(
     sides: Sides, pairs: int, steps: int, sign: int, memory: _Memory, accept: Accept
 ) -> tuple[Sides, int]:
-    """The split furthest on the way, and how many steps were made."""
+    """The split with the highest FID (lowest for `sign` -1), and the number of steps made."""
     furthest, made = sides, 0
     for made in range(1, steps + 1):
         to_test, to_train = _picks(sides, pairs, sign, memory)

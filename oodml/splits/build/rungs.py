@@ -44,7 +44,7 @@ def choose_evenly(fids: Sequence[float], rungs: int) -> list[int]:
 def choose_nearest(fids: Sequence[float], targets: Sequence[float]) -> list[int]:
     """The indices of rising `fids` nearest to the sorted `targets`, all different.
 
-    Raises `UsageError` that names the targets outside the range, or too close to tell apart.
+    Raises `UsageError` that names the targets outside the range, or if splits are too few.
     """
     values, wanted = np.asarray(fids), np.sort(np.asarray(targets, dtype=np.float64))
     reachable = f"the trajectory reaches FID {values[0]:.4g} to {values[-1]:.4g}"

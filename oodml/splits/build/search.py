@@ -89,7 +89,7 @@ def hardest_split(climbed: Sides, size: int, gains: Gains, *, seed: int, budget:
 
 
 def refine_pairs(sides: Sides, gains: Gains, tickets: Iterator[int]) -> Sides:
-    """Where no exchange of one screened pair of units raises FID any more."""
+    """The split at which no screened pair raises FID when exchanged, or `tickets` are used up."""
     while True:
         for candidate in measured(sides.exchange(*pair) for pair in _promising(sides, gains)):
             if next(tickets, None) is None:
@@ -122,10 +122,7 @@ def _swaps(begin: Sides, settings: BuildSettings, easier: Accept, harder: Accept
 
 
 def _climb(sides: Sides, size: int, gains: Gains | None, sign: int, accept: Accept) -> Sides:
-    """By the published key, and on by gain from where that saturates.
-
-    In this order because gain alone, a local rule, ends lower from a random start.
-    """
+    # Gain alone ends lower from a random start, where its first order vanishes.
     sides = swap_until_saturated(sides, size, by_nearness, sign, accept=accept)
     if gains is None:
         return sides

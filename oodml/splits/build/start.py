@@ -1,4 +1,4 @@
-"""Where a ladder starts: a seeded draw of classes or groups, or a split that a file gives."""
+"""The split that a ladder starts from: a seeded draw of classes or groups, or one from a file."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""State: the classes or groups of both sides on a walk, their moments and their distance.
+"""The data of a walk: a pool of units, the two sides of a split, and the record of a split.
 
-A pool holds what can move; sides are one split of it with what the next step needs; a state is what
-is kept of a split once the walk has gone on.
+A `Pool` holds the classes or groups that can move, `Sides` one split of them with its moments and
+distance, and a `State` what is recorded of a split after the walk has left it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Units = npt.NDArray[np.int64]
 # Inner products of 4,096 points take 128 MiB; beyond, a distance costs far more than its products.
 GRAM_POINTS = 4096
-# Handing the distances of smaller pools to threads costs more than it gains.
+# Threads cost more than they gain for the distances of smaller pools.
 FEWEST_POINTS = 512
 # Bound of the distances that decide a step, as a part of the traces; see `Sides.terms`.
 WALK_TOLERANCE = 1e-6
@@ -109,7 +109,7 @@ class Pool:
 
 @dataclass(frozen=True, eq=False)
 class Sides:
-    """Unit indices of both sides, ascending, and the moments of each where they are worth it.
+    """A split as ascending unit indices, with the moments of both sides where they save work.
 
     Moments are updated by the units that move, so that a step costs their samples only. Up to one
     sample a dimension the samples themselves are faster, and exact: `moments` is then None.
@@ -217,7 +217,7 @@ class State:
 
     @classmethod
     def of(cls, kind: str, sides: Sides) -> State:
-        """The lasting part of `sides`."""
+        """The record of `sides`."""
         return cls(kind, sides.train, sides.test, sides.terms)
 
     @property
@@ -227,10 +227,10 @@ class State:
 
 
 def measured(proposals: Iterable[Sides]) -> Iterator[Sides]:
-    """The proposals in their order, their distances measured: the next few of them side by side.
+    """The proposed splits in their order, with their distances computed, several in parallel.
 
-    As many as there are workers are drawn at a time, so a walk that stops listening has measured
-    a few in vain; what it takes, and its bits, do not depend on their number.
+    As many as there are workers are computed at a time; those that follow a rejected split are
+    discarded. The accepted ones and their bits do not depend on the number of workers.
     """
     waiting = iter(proposals)
     for first in waiting:

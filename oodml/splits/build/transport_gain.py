@@ -23,7 +23,7 @@ RIDGE = 1e-12
 
 
 def by_gain(gains: Gains) -> Ranking:
-    """The order of the largest first-order change of FID, which sees covariances too."""
+    """A ranking by the first-order change of FID, which depends on covariances as well as means."""
 
     def ranking(sides: Sides, sign: int = HARDER) -> tuple[Units, Units]:
         train, test = gains.of_sides(sides.train, sides.test)
@@ -39,7 +39,7 @@ class Gains:
     With d = m1 - m2, T the transport map from side 1 to side 2 and T' its inverse,
     dFID = 2 d.(dm1 - dm2) + tr((I - T) dS1) + tr((I - T') dS2). Moving a unit changes means and
     covariances by its share of the points, so all units of a side cost one quadratic form per
-    point. It ranks; what a step really brings, the exact distance decides.
+    point. Gains only rank units; the exact distance decides whether a step is accepted.
     """
 
     subspace: PrincipalSubspace
@@ -95,7 +95,7 @@ class Interval:
 
 @dataclass(frozen=True, eq=False)
 class PrincipalSubspace:
-    """A pool turned into its r leading principal coordinates, with what is left kept as traces.
+    """A pool in its r leading principal coordinates, with the traces of the remaining ones.
 
     With P1, P2 the covariances inside the subspace and t1, t2 the traces outside, the exact
     distance lies within |dm|^2 + tr S1 + tr S2 - 2 Tr((P1 P2)^(1/2)) -+ 2 (t1 t2)^(1/2). The lower

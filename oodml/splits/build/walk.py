@@ -20,7 +20,7 @@ LEAST_CHANGE = 1e-9
 
 
 def forget(state: State) -> None:
-    """An `Accept` for walks whose way does not matter."""
+    """An `Accept` that records nothing."""
 
 
 def swap_until_saturated(
@@ -32,10 +32,11 @@ def swap_until_saturated(
     accept: Accept = forget,
     tickets: Iterator[int] | None = None,
 ) -> Sides:
-    """Where swaps of `size` units, halved where one does not help, no longer raise FID.
+    """The split at which swaps no longer raise FID (or, with `sign` -1, no longer lower it).
 
-    `sign` -1 lowers it. Every accepted split is passed to `accept`. Each exact distance takes one
-    of the `tickets`; the walk ends when they are used up.
+    Swaps begin at `size` units a side, which is halved whenever one does not help. Every accepted
+    split is passed to `accept`. Each exact distance takes one of the `tickets`; the walk ends when
+    they are used up.
     """
     kind = "swap" if sign == HARDER else "easier"
     tickets = itertools.count() if tickets is None else tickets
@@ -53,7 +54,7 @@ def swap_until_saturated(
 
 
 def remove_until_fewest(sides: Sides, size: int, min_classes: int, accept: Accept) -> str:
-    """Remove units while that raises FID; the reason why it ended."""
+    """Remove units as long as that raises FID; returns the reason why it ended."""
     while size:
         for candidate in measured(_removals(sides, size, min_classes)):
             if not climbs(sides, candidate, HARDER):
@@ -86,12 +87,12 @@ def walk_to(start: Sides, target: Sides, size: int, ranking: Ranking, accept: Ac
 
 
 def moves(before: float, after: float, sign: int) -> bool:
-    """Whether a step from one FID to another goes the way of `sign`, beyond rounding."""
+    """Whether FID changes in the direction of `sign` by more than rounding."""
     return sign * (after - before) > LEAST_CHANGE * before
 
 
 def climbs(before: Sides, after: Sides, sign: int) -> bool:
-    """Whether a step moves the exact FID the way of `sign`.
+    """Whether the exact FID changes in the direction of `sign`.
 
     The quick distances decide where they differ by more than their bounds, else the exact ones.
     """
@@ -143,7 +144,7 @@ def _removals(sides: Sides, size: int, min_classes: int) -> Iterator[Sides]:
 
 
 def _towards(sides: Sides, train: Units, size: int, ranking: Ranking) -> Iterator[Sides]:
-    """The splits on the way to that with these train units."""
+    """The splits on the way to the one with these train units."""
     while len(np.setdiff1d(sides.train, train)):
         train_ranked, test_ranked = ranking(sides, HARDER)
         leave = train_ranked[~np.isin(train_ranked, train)][:size]

@@ -1,4 +1,4 @@
-"""Plain values out of a pickle, read by an interpreter that can call nothing."""
+"""Plain values read from a pickle by an interpreter that cannot call anything."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class _Name:
 
 @dataclass
 class _NumberType:
-    """A NumPy dtype on its way: "U26" or "f8", and the byte order that its state sets."""
+    """A NumPy dtype under construction: "U26" or "f8", and the byte order that its state sets."""
 
     code: str
     order: str = "<"
@@ -89,7 +89,7 @@ class _Machine:
 
     def top(self, kind: type) -> Any:
         if type(self.stack[-1]) is not kind:
-            raise _RefusedError(f"no {kind.__name__.strip('_')} where one must stand")
+            raise _RefusedError(f"another value where a {kind.__name__.strip('_')} is needed")
         return self.stack[-1]
 
     def append(self, values: list[Any]) -> None:
@@ -179,7 +179,7 @@ def read_plain_pickle(data: bytes, path: object = "the file") -> Any:
 
     Nothing is imported and nothing is called, whatever the bytes say: an instruction or a name
     that the published split files do not need raises `DataError`, as do damaged files. Memory
-    grows with the file's size only, since no length or index in it is believed.
+    grows with the file's size only, since no length or index in it is trusted.
     """
     machine = _Machine()
     try:

@@ -1,4 +1,4 @@
-"""The published split files: their layout, checked, in and out."""
+"""Reading and writing published split files, with every value checked."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class PublishedSplit:
 
 
 class _Budget:
-    """Counts the values that are looked at: an honest file spells each of them out."""
+    """Limits the values that are read by the size of the file, since references can repeat them."""
 
     def __init__(self, most: int) -> None:
         self.left = most
