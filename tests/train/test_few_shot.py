@@ -68,9 +68,9 @@ def adapted(monkeypatch: pytest.MonkeyPatch) -> Watched:
     seen: Watched = []
     figures, model = fewshot._figures, fewshot.StartingPoint.model
 
-    def watched(spec: Any, task: Any, after: Objective, start: Any) -> Any:
+    def watched(start: Any, task: Any, after: Objective) -> Any:
         seen.append((model(start, task), after))
-        return figures(spec, task, after, start)
+        return figures(start, task, after)
 
     monkeypatch.setattr(fewshot, "_figures", watched)
     return seen

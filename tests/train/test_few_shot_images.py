@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -43,9 +44,9 @@ def adapted(run: Run, monkeypatch: pytest.MonkeyPatch, **settings: object) -> li
     seen: list[Objective] = []
     figures = fewshot._figures
 
-    def watched(spec: RunSpec, task: object, model: Objective, start: object) -> object:
+    def watched(start: Any, task: Any, model: Objective) -> object:
         seen.append(model)
-        return figures(spec, task, model, start)  # type: ignore[arg-type]
+        return figures(start, task, model)
 
     monkeypatch.setattr(fewshot, "_figures", watched)
     embed = by_objective(objective, "cpu", samples_of(spec, split.train_classes, resources))

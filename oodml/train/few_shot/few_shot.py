@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -28,11 +28,10 @@ from oodml.train.few_shot.support import (
     task_of,
 )
 from oodml.train.loop import seeded
-from oodml.train.objective import Criterion, Objective
+from oodml.train.objective import Objective
 from oodml.train.registry import get_method, parse_method
 
 if TYPE_CHECKING:
-    from oodml.features.features import Features
     from oodml.splits.split import Split
 
 ADAPTED = ("head", "all")
@@ -59,13 +58,14 @@ def few_shot(
     class is large enough for are logged and left out. `episodes` index `resources.features`;
     without any the split's own are drawn, the same for every method and seed.
 
-    Every episode starts from a copy of the trained model. With `spec.few_shot` "head" what stands
-    behind the trunk is trained on its features of the support, computed once and not augmented;
-    with "all" everything is, as in training. Without an objective (frozen features, fitted maps) a
-    linear head behind `embed` is adapted, which starts as the identity and so from the very same
-    embedding; beyond `spec.embedding_dim` dimensions it moves so many principal directions of the
-    support. The loss is that of the method `spec.few_shot_criterion`, built for the support's
-    classes, its own parameters trained too; Adam at the rate of `adaptation_rate`, no weight decay.
+    Every episode starts from a copy of the trained model. With `spec.few_shot.adapt` "head" what
+    stands behind the trunk is trained on its features of the support, computed once and not
+    augmented; with "all" everything is, as in training. Without an objective (frozen features,
+    fitted maps) a linear head behind `embed` is adapted, which starts as the identity and so from
+    the very same embedding; above `spec.model.embedding_dim` dimensions it moves that many
+    principal directions of the support. The loss is that of the method in
+    `spec.few_shot.criterion`, built for the support's classes, its own parameters trained too, by
+    Adam at the rate of `adaptation_rate` without weight decay.
 
     Draws follow from the run's seed, the split, the shots and the episode's number. Nothing of a
     query is read before its evaluation. Raises `DataError` where a support has no pairs or weights
@@ -78,7 +78,7 @@ def few_shot(
     for shots, same in groupby(sorted(given, key=lambda e: (e.shots, e.number)), lambda e: e.shots):
         own = list(same)
         tasks = [task_of(episode, spec, start.rows, start.labels) for episode in own]
-        figures = _adapted(spec, tasks, start)
+        figures = _adapted(start, tasks)
         found[str(shots)] = {"episodes": figures, "left_out": len(own[0].left_out)}
     return found
 
@@ -103,36 +103,32 @@ def _drawn(spec: RunSpec, split: Split, resources: Resources) -> list[Episode]:
     return list(few_shot_episodes(split, features, shots=kept)) if kept else []
 
 
-def _adapted(
-    spec: RunSpec, tasks: Sequence[Task], start: StartingPoint
-) -> list[dict[str, Figures]]:
-    steps = spec.few_shot.steps or _steps(spec, tasks[0].shots)
+def _adapted(start: StartingPoint, tasks: Sequence[Task]) -> list[dict[str, Figures]]:
+    """The figures of all tasks of one number of shots, adapted at once where that is possible."""
+    spec, shots = start.spec, tasks[0].shots
+    steps = spec.few_shot.steps or _steps(shots, whole=spec.model.train == "all")
     shapes = [batch_shape(task, spec) for task in tasks]
     begun = time.monotonic()
-    models = _together(spec, tasks, shapes, steps, start)
-    if models is None:
-        models = (
-            _alone(spec, task, shape, steps, start)
-            for task, shape in zip(tasks, shapes, strict=True)
-        )
-    figures = [
-        _figures(spec, task, model, start) for task, model in zip(tasks, models, strict=True)
-    ]
+    models = _at_once(start, tasks, shapes, steps) or (
+        _alone(start, task, shape, steps) for task, shape in zip(tasks, shapes, strict=True)
+    )
+    figures = [_figures(start, task, model) for task, model in zip(tasks, models, strict=True)]
     log.info(
         "%s: %d shots: %d episodes of %d steps adapted in %.1f s.",
-        spec.label, tasks[0].shots, len(tasks), steps, time.monotonic() - begun,
+        spec.label, shots, len(tasks), steps, time.monotonic() - begun,
     )  # fmt: skip
     return figures
 
 
-def _steps(spec: RunSpec, shots: int) -> int:
+def _steps(shots: int, *, whole: bool) -> int:
+    """The published number of steps for whole networks, and a share of it for heads."""
     published = STEPS_OF_FEW if shots < MANY_SHOTS else STEPS
-    return published if spec.model.train == "all" else round(published * SHARE_OF_HEADS)
+    return published if whole else round(published * SHARE_OF_HEADS)
 
 
-def _together(
-    spec: RunSpec, tasks: Sequence[Task], shapes: Sequence[Shape], steps: int, start: StartingPoint
-) -> Iterable[Objective] | None:
+def _at_once(
+    start: StartingPoint, tasks: Sequence[Task], shapes: Sequence[Shape], steps: int
+) -> list[Objective] | None:
     """All models adapted at once; None where heads, shapes or the loss do not allow it."""
     alike = len({(shape, task.classes) for shape, task in zip(shapes, tasks, strict=True)}) == 1
     if not alike or not isinstance(start.samples, Pooled):
@@ -142,45 +138,40 @@ def _together(
     if heads is None:
         return None
     dimension, shape = models[0].model.embedding_dim, shapes[0]
-    loss = episodes_loss(spec.few_shot.criterion, len(tasks), tasks[0].classes, dimension)
+    criterion = start.spec.few_shot.criterion
+    loss = episodes_loss(criterion, len(tasks), tasks[0].classes, dimension)
     if loss is None:
         return None
     batches = [batches_of(task, shape, steps) for task in tasks]
-    pairs = pairs_of_blocks(*shape)
     inputs = start.samples.values.to(start.device)
-    adapt_together(heads, loss, inputs, tasks, batches, pairs, spec)
+    adapt_together(heads, loss, inputs, tasks, batches, pairs_of_blocks(*shape), start.spec)
     return models
 
 
-def _alone(spec: RunSpec, task: Task, shape: Shape, steps: int, start: StartingPoint) -> Objective:
+def _alone(start: StartingPoint, task: Task, shape: Shape, steps: int) -> Objective:
+    """The model of one episode, adapted by itself."""
     model = start.model(task)
-    criterion = _criterion(spec, task, start.features.values.shape[1])
+    name, hyperparameters = parse_method(start.spec.few_shot.criterion)
+    with seeded(task.seed, "criterion"):
+        dimension = start.features.values.shape[1]
+        criterion = get_method(name).criterion(task.classes, dimension, hyperparameters)
     support = start.samples.take(task.support)
     adapt(model, criterion, support, task, batches_of(task, shape, steps), start.device)
     return model
 
 
-def _criterion(spec: RunSpec, task: Task, dimension: int) -> Criterion:
-    name, hyperparameters = parse_method(spec.few_shot.criterion)
-    with seeded(task.seed, "criterion"):
-        return get_method(name).criterion(task.classes, dimension, hyperparameters)
-
-
-def _figures(
-    spec: RunSpec, task: Task, model: Objective, start: StartingPoint
-) -> dict[str, Figures]:
+def _figures(start: StartingPoint, task: Task, model: Objective) -> dict[str, Figures]:
     """The metrics of an episode's queries before and after its adaptation."""
     query = start.samples.take(task.query)
     support = start.samples.take(task.support)
     after = by_objective(model, start.device, support)(query)
     before = start.features.values[task.query]
-    return {
-        "zero_shot": _measured(spec, start.part(task.query, before), start.device),
-        "few_shot": _measured(spec, start.part(task.query, after), start.device),
-    }
-
-
-def _measured(spec: RunSpec, embeddings: Features, device: str) -> Figures:
-    if spec.evaluation.rerank:
-        return evaluate_reranked(embeddings)
-    return evaluate(embeddings, device=device)
+    found = {}
+    for name, values in (("zero_shot", before), ("few_shot", after)):
+        embeddings = start.part(task.query, values)
+        found[name] = (
+            evaluate_reranked(embeddings)
+            if start.spec.evaluation.rerank
+            else evaluate(embeddings, device=start.device)
+        )
+    return found
