@@ -7,25 +7,28 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 
 from oodml.data import load_dataset
 from oodml.data.dataset import Dataset
-from oodml.errors import DataError
+from oodml.errors import DataError, UsageError
 from oodml.eval.figures.pair_weights import FILE as PAIRS
 from oodml.eval.figures.pair_weights import BinnedWeights
 from oodml.eval.retrieval.evaluate import evaluate
 from oodml.eval.retrieval.geometry import geometry
+from oodml.eval.retrieval.nearest import nearest_neighbors
 from oodml.features.backbones.registry import load_backbone
 from oodml.features.extraction import extract_features
 from oodml.features.features import Features
+from oodml.runs.record import RunRecord
 from oodml.splits.build.construction import build_ladder
 from oodml.splits.episodes import validation_fold
 from oodml.splits.ladder import Ladder
-from oodml.train.build import Resources, concatenated
+from oodml.train.build import Resources, concatenated, samples_of
 from oodml.train.plan import plan
-from oodml.train.run import EMBEDDINGS, members_of, train_run
+from oodml.train.run import EMBEDDINGS, members_of, train_member, train_run
 
 QUICK = {"steps": 20, "batch_size": 24, "embedding_dim": 8}
 
@@ -149,12 +152,54 @@ def test_an_ensemble_is_the_mean_of_cosines_and_of_one_the_plain_run(
     assert two["separated_recall_at_1"] != two["recall_at_1"]
 
 
-def test_copies_of_one_model_rank_as_that_model_in_any_order(features: Features) -> None:
-    other = replace(features, values=features.values**2)
-    assert evaluate(concatenated([features] * 3)) == pytest.approx(evaluate(features))
-    one, two = concatenated([features, other]), concatenated([other, features])
-    assert evaluate(one) == pytest.approx(evaluate(two))
-    assert evaluate(one) != pytest.approx(evaluate(features))
+def ranking(pool: Features) -> npt.NDArray[np.int64]:
+    found = nearest_neighbors(torch.from_numpy(pool.values), k=20)
+    return torch.cat([block.index for block in found]).numpy()
+
+
+@pytest.mark.parametrize("copies", [2, 4])
+def test_copies_of_one_model_rank_exactly_as_it_does(features: Features, copies: int) -> None:
+    whole = concatenated([features] * copies)
+    assert whole.values.shape[1] == copies * features.values.shape[1]
+    assert np.array_equal(ranking(whole), ranking(features))
+
+
+def test_the_order_of_the_models_changes_no_ranking(features: Features) -> None:
+    random = np.random.default_rng(0)
+    others = [
+        replace(features, values=random.normal(size=features.values.shape).astype(np.float32))
+        for _ in range(2)
+    ]
+    one, two = concatenated([features, *others]), concatenated([*others, features])
+    assert np.array_equal(ranking(one), ranking(two))
+    assert not np.array_equal(ranking(one), ranking(features))
+
+
+def trained(features: Features, ladder: Ladder, directory: Path, **settings: int) -> RunRecord:
+    (spec,) = plan(ladder, ["margin"], [3], rungs=[0], batch_size=24, steps=4, **settings)  # type: ignore[arg-type]
+    return train_run(spec, ladder.rungs[0], Resources(features), directory / spec.id)
+
+
+def test_the_total_dimension_is_reported_and_can_be_that_of_a_single_model(
+    features: Features, ladder: Ladder, tmp_path: Path
+) -> None:
+    large = trained(features, ladder, tmp_path, ensemble=3, embedding_dim=12)
+    equal = trained(features, ladder, tmp_path, ensemble=3, embedding_dim=4)
+    single = trained(features, ladder, tmp_path, embedding_dim=12)
+    assert large.training["dimensions"] == 36
+    assert equal.training["dimensions"] == 12 == single.spec.model.embedding_dim
+    assert "dimensions" not in single.training
+    assert len({record.spec.id for record in (large, equal, single)}) == 3
+
+
+def test_members_are_independent_and_the_first_is_the_plain_run(ladder: Ladder) -> None:
+    (spec,) = plan(ladder, ["margin"], [3], rungs=[0], ensemble=3)
+    members = members_of(spec, ladder.rungs[0])
+    assert [member.name for member in members] == ["member0", "member1", "member2"]
+    assert members[0].seed == 3 and len({member.seed for member in members}) == 3
+    assert {member.fit_classes for member in members} == {ladder.rungs[0].train_classes}
+    with pytest.raises(UsageError, match="one or the other"):
+        members_of(spec.with_settings(folds=2), ladder.rungs[0])
 
 
 def test_folds_report_the_concatenation_and_the_models_alone(
@@ -245,9 +290,6 @@ def test_flip_evaluation_is_the_same_for_an_image_and_its_mirror_image(
     split = ladder.rungs[0]
     (spec,) = plan(ladder, ["margin"], [0], rungs=[0], **NETWORK, steps=2, flip=True)  # type: ignore[arg-type]
     assert spec.label == "margin +flip"
-    from oodml.train.build import samples_of
-    from oodml.train.run import members_of, train_member
-
     (member,) = members_of(spec, split)
     model = train_member(spec, member, resources, tmp_path)
     samples = samples_of(spec, split.test_classes, resources)

@@ -165,7 +165,7 @@ def test_the_settings_hold_for_heads_only(
     assert one(ladder_of_some, "pca_whitening", cached_views=7).training.cached_views == 0
     specs = plan(ladder_of_some, ["margin", "of_two_views"], [0])
     assert views_wanted(specs) == 4 and views_wanted(specs[:1]) == 0
-    with pytest.raises(UsageError, match="--cached-views is for heads on cached features"):
+    with pytest.raises(UsageError, match="cached_views"):
         one(ladder_of_some, "margin", train="all", cached_views=2)
 
 
