@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
+from commands.conftest import done
 from conftest import make_features
+from hypothesis import given
+from hypothesis import strategies as st
 
-from oodml.cli import main
-from oodml.commands.grid_file import GridTable, read_grids
+from oodml.commands.grid_file import GridTable, grid_tables, read_grids
 from oodml.commands.run import run_command
 from oodml.errors import DataError, UsageError
 from oodml.runs.store import Store
@@ -29,6 +33,16 @@ few-shot = "head"
 methods = ["frozen"]
 equal-gallery = true
 """
+
+
+WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+SINGLE = (
+    st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | WORDS
+)
+VALUES = SINGLE | st.lists(SINGLE, max_size=3) | st.dictionaries(WORDS, SINGLE, max_size=3)
 
 
 def written(tmp_path: Path, text: str) -> Path:
@@ -90,19 +104,30 @@ def test_grid_files_filters_and_methods_make_one_plan(tmp_path: Path) -> None:
     text = '[[grid]]\nmethods = ["margin"]\nhyperparameters = {beta = 0.6}\nseeds = 1\nsteps = 4\n'
     grid = written(tmp_path, text)
 
-    def oodml(*arguments: str) -> Result:
-        common = ["run", str(tmp_path / "ladder.json"), "-o", str(tmp_path / "runs")]
-        settings = ["--train-batch-size", "24", "--embedding-dim", "8", "--workers", "1"]
-        return CliRunner().invoke(main, [*common, *settings, *arguments])
+    def run(*arguments: object) -> Result:
+        settings = ("--train-batch-size", 24, "--embedding-dim", 8, "--workers", 1)
+        return done("run", tmp_path / "ladder.json", "-o", tmp_path / "runs", *settings, *arguments)
 
-    both = oodml("--grid", str(grid), "-m", "frozen", "--dry-run")
-    assert both.exit_code == 0 and "6 runs: 2 methods x 3 splits" in both.output
-    done = oodml("--grid", str(grid), "--filter", "rung=1-2", "--order", "seeds")
-    assert done.exit_code == 0 and "2 runs done" in done.output, done.output
+    assert "6 runs: 2 methods x 3 splits" in run("--grid", grid, "-m", "frozen", "--dry-run").output
+    some = run("--grid", grid, "--filter", "rung=1-2", "--order", "seeds")
+    assert "2 runs done" in some.output
     records = Store(tmp_path / "runs").records()
     assert {(r.label, r.spec.training.steps) for r in records} == {("margin(beta=0.6)", 4)}
-    more = oodml("--grid", str(grid), "--dry-run")
-    assert "2 done, 0 failed before, 1 to go" in more.output
-    assert "by the times of 2 finished runs" in more.output
-    nothing = oodml("--dry-run")
-    assert nothing.exit_code == 2 and "name a method with -m" in nothing.output
+    more = run("--grid", grid, "--dry-run").output
+    assert "2 done, 0 failed before, 1 to go" in more and "2 finished runs" in more
+
+
+@given(st.lists(st.dictionaries(WORDS, VALUES, max_size=4), min_size=1, max_size=3))
+def test_a_reader_finds_what_was_written(grids: list[dict[str, Any]]) -> None:
+    text = grid_tables(grids, comment="chosen somehow\n\nand kept")
+    assert tomllib.loads(text) == {"grid": grids}
+
+
+def test_a_file_looks_as_one_would_type_it() -> None:
+    grid = {"methods": ["margin"], "hyperparameters": {"beta": 0.8, "base.x": True}, "steps": 300}
+    assert grid_tables([grid], comment="chosen") == (
+        "# chosen\n\n[[grid]]\n"
+        'methods = ["margin"]\n'
+        'hyperparameters = { beta = 0.8, "base.x" = true }\n'
+        "steps = 300\n"
+    )

@@ -7,14 +7,8 @@ import re
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from commands.conftest import done, refused
 from eval.report.conftest import Pool, fill, make_pool
-
-from oodml.cli import main
-
-
-def oodml(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(main, [str(a) for a in arguments], prog_name="oodml")
 
 
 @pytest.fixture(scope="module")
@@ -26,21 +20,18 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
 
 
 def test_the_page_lands_beside_the_runs(pool: Pool) -> None:
-    result = oodml("report", pool.store.directory)
     path = pool.store.directory / "report.html"
-    assert result.exit_code == 0, result.output
-    assert f"written to {path} (" in result.output and "MB)" in result.output
+    assert f"written to {path} (" in done("report", pool.store.directory).output
     assert path.read_text().startswith("<!doctype html>")
 
 
 def test_the_ladders_features_bring_plane_groups_and_gallery(pool: Pool, tmp_path: Path) -> None:
     pool.features.save(tmp_path / "features.npz")
     output = tmp_path / "page.html"
-    result = oodml(
+    done(
         "report", pool.store.directory, "--data", tmp_path / "features.npz", "-o", output,
         "--metric", "recall_at_2",
     )  # fmt: skip
-    assert result.exit_code == 0, result.output
     found = re.search(r'id="content">(.*?)</script>', output.read_text())
     assert found is not None
     content = json.loads(found[1])
@@ -64,6 +55,4 @@ def test_what_cannot_be_done_ends_in_one_line(
     pool: Pool, arguments: list[str], code: int, words: str
 ) -> None:
     given = [each.format(store=pool.store.directory) for each in arguments]
-    result = oodml("report", *given)
-    assert result.exit_code == code, result.output
-    assert words in result.stderr.strip().splitlines()[-1]
+    assert words in refused(code, "report", *given)

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
+from commands.conftest import done, oodml, refused
 
-from oodml.cli import main
 from oodml.features.features import Features
 from oodml.runs.spec import RunSpec
 from oodml.runs.store import Store
@@ -37,21 +37,8 @@ def paths(features: Features, ladder: Ladder, tmp_path: Path) -> tuple[str, str,
     )
 
 
-def oodml(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(a) for a in arguments], prog_name="oodml")
-
-
-def done(*arguments: object) -> Result:
-    result = oodml("tune", *arguments)
-    assert result.exit_code == 0, result.output
-    return result
-
-
-def refused(code: int, message: str, *arguments: object) -> None:
-    result = oodml("tune", *arguments)
-    assert result.exit_code == code, result.output
-    line = result.stderr.strip().splitlines()[-1]
-    assert line.startswith("Error: ") and message in line and "Traceback" not in result.output
+def tuned(*arguments: object) -> Result:
+    return done("tune", *arguments)
 
 
 def best_of(store: Store, method: str, metric: str = "mean_average_precision_at_r") -> RunSpec:
@@ -74,7 +61,7 @@ def from_grid(grid: dict[str, Any], ladder: Ladder) -> RunSpec:
 def test_the_grid_file_holds_exactly_the_best_trials_settings(
     paths: tuple[str, ...], ladder: Ladder, tmp_path: Path
 ) -> None:
-    result = done(
+    result = tuned(
         *paths, *QUICK, "-m", "margin", "-m", "contrastive", "--trials", 5, "--format", "json",
         "--weight-decay", 0.001,
     )  # fmt: skip
@@ -101,7 +88,7 @@ def test_the_file_is_what_oodml_run_takes(paths: tuple[str, ...], tmp_path: Path
     from oodml.commands.run import run_command
 
     file = tmp_path / "chosen.toml"
-    done(*paths, *QUICK, "-m", "s2sd:base=contrastive", "--trials", 1, "--grid-file", file)
+    tuned(*paths, *QUICK, "-m", "s2sd:base=contrastive", "--trials", 1, "--grid-file", file)
     (grid,) = read_grids(file, run_command)
     assert grid.methods[0].startswith("s2sd:base=contrastive,")
     assert grid.options["steps"] == 3 and grid.options["learning_rate"] == 0.001
@@ -112,7 +99,7 @@ def test_what_was_typed_stays_unless_its_space_is_named(
     paths: tuple[str, ...], ladder: Ladder, tmp_path: Path
 ) -> None:
     method = ("-m", "margin:beta=0.7", "--learning-rate", 0.003)
-    done(*paths, *QUICK, *method, "--trials", 3, "--space", "margin=0.1..0.3")
+    tuned(*paths, *QUICK, *method, "--trials", 3, "--space", "margin=0.1..0.3")
     specs = [record.spec for record in Store(tmp_path / "out" / "trials").records()]
     assert {spec.method.hyperparameters["beta"] for spec in specs} == {0.7}
     assert {spec.training.learning_rate for spec in specs} == {0.003}
@@ -126,12 +113,12 @@ def test_starting_again_goes_on_and_more_trials_keep_the_first(
     paths: tuple[str, ...], tmp_path: Path
 ) -> None:
     method = (*QUICK, "-m", "contrastive")
-    first = done(*paths, *method, "--trials", 2)
+    first = tuned(*paths, *method, "--trials", 2)
     runs = tmp_path / "out" / "trials" / "runs"
     before = {path: path.stat().st_mtime_ns for path in runs.glob("*/run.json")}
-    again = done(*paths, *method, "--trials", 2)
+    again = tuned(*paths, *method, "--trials", 2)
     assert again.stdout == first.stdout and len(before) == 2
-    done(*paths, *method, "--trials", 3)
+    tuned(*paths, *method, "--trials", 3)
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert len(list(runs.glob("*/run.json"))) == 3
 
@@ -155,18 +142,18 @@ def test_no_test_row_is_read(
 
     forbidden = set(features.of_classes(ladder.rungs[0].test_classes).tolist())
     monkeypatch.setattr("oodml.commands.grid.open_for_ladder", opened)
-    done(*paths, *QUICK, "-m", "contrastive", "--trials", 2)
+    tuned(*paths, *QUICK, "-m", "contrastive", "--trials", 2)
     assert "a test row was read" not in caplog.text
     oodml("run", *paths, *QUICK, "-m", "contrastive", "--seeds", 1)
     assert "a test row was read" in caplog.text, "the guard sees what an ordinary run reads"
 
 
-def test_methods_without_anything_to_tune_are_left_out_aloud(
+def test_methods_without_anything_to_tune_are_left_out_with_a_line(
     paths: tuple[str, ...], tmp_path: Path
 ) -> None:
-    result = done(*paths, *QUICK, "-m", "frozen", "-m", "contrastive", "--trials", 1)
+    result = tuned(*paths, *QUICK, "-m", "frozen", "-m", "contrastive", "--trials", 1)
     assert "left out: frozen (nothing to tune)" in result.stderr
-    refused(2, "there is nothing to tune", *paths, *QUICK, "-m", "frozen")
+    assert "nothing to tune" in refused(2, "tune", *paths, *QUICK, "-m", "frozen")
 
 
 @pytest.mark.parametrize(
@@ -187,7 +174,7 @@ def test_methods_without_anything_to_tune_are_left_out_aloud(
 def test_bad_input_is_one_line(
     arguments: tuple[object, ...], message: str, paths: tuple[str, ...], tmp_path: Path
 ) -> None:
-    refused(2, message, *paths, *QUICK, *arguments)
+    assert message in refused(2, "tune", *paths, *QUICK, *arguments)
     assert not list(tmp_path.rglob("run.json")) and not list(tmp_path.rglob("best.toml"))
 
 
@@ -195,7 +182,7 @@ def test_trials_that_all_fail_are_named_and_no_grid_is_written_for_them(
     paths: tuple[str, ...], tmp_path: Path
 ) -> None:
     failing = (*paths, *QUICK, "-m", "margin", "--train-batch-size", 4, "--trials", 2)
-    refused(1, "all 2 trials of margin failed; see", *failing)
+    assert "all 2 trials of margin failed" in refused(1, "tune", *failing)
     assert "grid" not in tomllib.loads((tmp_path / "out" / "best.toml").read_text())
 
 
@@ -210,4 +197,5 @@ def test_without_optuna_one_line_says_what_to_install(
         return load(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", without_optuna)
-    refused(1, "pip install 'oodml[tune]'", *paths, *QUICK, "-m", "margin")
+    line = refused(1, "tune", *paths, *QUICK, "-m", "margin")
+    assert "pip install 'oodml[tune]'" in line

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
+from commands.conftest import oodml
 
-from oodml.cli import main
 from oodml.errors import DataError
 from oodml.eval.along_ladder import evaluate_split, evaluation_spec, for_ladder
 from oodml.eval.retrieval.evaluate import evaluate
@@ -24,18 +24,6 @@ from oodml.splits.build.construction import build_ladder
 from oodml.splits.ladder import Ladder
 
 
-def oodml(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(main, [str(a) for a in arguments], prog_name="oodml")
-
-
-def one_line(result: Result, code: int, *words: str) -> None:
-    assert result.exit_code == code, result.output
-    last = result.stderr.strip().splitlines()[-1]
-    assert last.startswith("Error: ")
-    for word in words:
-        assert word in last, last
-
-
 @pytest.fixture
 def place(ladder: Ladder, features: Features, tmp_path: Path) -> Path:
     """A ladder, and embeddings of its data that are not its features."""
@@ -45,7 +33,7 @@ def place(ladder: Ladder, features: Features, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def call(place: Path, file: str = "clip.npz", *more: str | Path) -> Result:
+def call(place: Path, file: str = "clip.npz", *more: object) -> Result:
     return oodml(
         "evaluate", place / file, "--ladder", place / "ladder.json", "-o", place / "runs", *more
     )
@@ -158,7 +146,13 @@ def test_the_frozen_features_score_as_the_method_frozen(
     assert all(len(values) == 2 and len(set(values)) == 1 for values in by_split.values())
 
 
-class TestBadInput:
+def one_line(result: Result, code: int, *words: str) -> None:
+    assert result.exit_code == code, result.output
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("Error: ") and all(word in last for word in words), last
+
+
+class TestRefused:
     def write(self, place: Path, change: Callable[[Features], Features]) -> None:
         change(Features.load(place / "clip.npz")).save(place / "clip.npz")
 

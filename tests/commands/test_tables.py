@@ -1,4 +1,4 @@
-"""Names in what the commands print: none orders the terminal, breaks a table or is lost."""
+"""Names in what the commands print: none controls the terminal, breaks a table or is lost."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from commands.conftest import oodml
 from conftest import make_features
 
-from oodml.cli import main
 from oodml.commands.tables import PrintableFormatter, Table, echo, json_text, on_one_line
 from oodml.runs.record import RunRecord
 from oodml.runs.spec import RunSpec
@@ -24,10 +23,6 @@ from oodml.text import printable
 # Clears the screen, sets the title, turns the writing, ends the line, and stands for a byte.
 HOSTILE = "a\x1b[2Jb\x1b]0;owned\x07c\x9b31md\u202ee\r\nf\u2028g\x00h\udce9|i"
 ORDERS = set("\x1b\x07\x9b\u202e\r\u2028\x00\udce9")
-
-
-def oodml(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(main, [str(a) for a in arguments], prog_name="oodml")
 
 
 def test_orders_are_spelled_out_and_letters_stay() -> None:

@@ -1,0 +1,80 @@
+"""`oodml ladder import`, `export`, `compare` and `plot`."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from commands.conftest import done, refused
+
+from oodml.features.features import Features
+from oodml.splits.ladder import Ladder
+
+
+@pytest.fixture(scope="module")
+def files(ladder: Ladder, features: Features, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ladder and its features, with sample names and groups."""
+    folder = tmp_path_factory.mktemp("commands")
+    names = tuple(f"a/{i:04d}.png" for i in range(len(features)))
+    groups = tuple(f"group {i % 3}" for i in range(len(features.class_names)))
+    replace(features, sample_names=names, groups=groups).save(folder / "features.npz")
+    replace(ladder, source=str(folder / "features.npz")).save(folder / "ladder.json")
+    return folder
+
+
+@pytest.mark.parametrize("view", ["trajectory", "projection", "composition"])
+def test_plot_writes_every_view(files: Path, tmp_path: Path, view: str) -> None:
+    done("ladder", "plot", files / "ladder.json", "--view", view, "-o", tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_size > 3000
+
+
+def test_plot_refuses_what_it_cannot_draw(files: Path, tmp_path: Path) -> None:
+    call = ("ladder", "plot", files / "ladder.json")
+    for code, words, *arguments in (
+        (1, "features.npz", "--view", "moves", "-o", tmp_path / "a.png"),
+        (2, "--projection", "--projection", "umap", "-o", tmp_path / "a.png"),
+        (2, "--most", "--most", 3, "-o", tmp_path / "a.png"),
+        (2, ".png, .svg or .pdf", "-o", tmp_path / "a.txt"),
+    ):
+        assert words in refused(code, *call, *arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_compare_prints_text_and_json(files: Path) -> None:
+    ladder = files / "ladder.json"
+    text = done("ladder", "compare", ladder, ladder, "--keys").stdout
+    assert "1.000" in text and "same split" in text
+    record = json.loads(done("ladder", "compare", ladder, ladder, "--format", "json").stdout)
+    assert record["curve_distance"] == 0 and record["key_correlation"] is None
+    assert [rung["jaccard_test"] for rung in record["rungs"]] == [1, 1, 1]
+
+
+def test_a_ladder_goes_out_and_comes_back(files: Path, tmp_path: Path) -> None:
+    ladder, data, pkl = files / "ladder.json", files / "features.npz", tmp_path / "own.pkl"
+    done("ladder", "export", ladder, "--format", "pickle", "--data", data, "-o", pkl)
+    assert list(pickle.loads(pkl.read_bytes())[1]["test_episodes"]) == [2, 5]
+    assert "as published" in done("ladder", "import", pkl, "-o", tmp_path / "back.json").stdout
+    assert not Ladder.load(tmp_path / "back.json").measured
+    done("ladder", "import", pkl, "--data", data, "--level", "sample", "-o", tmp_path / "m.json")
+    measured, original = Ladder.load(tmp_path / "m.json"), Ladder.load(ladder)
+    assert [rung.id for rung in measured.rungs] == [rung.id for rung in original.rungs]
+    assert [r.fid for r in measured.rungs] == pytest.approx([r.fid for r in original.rungs])
+
+
+def test_a_hostile_pickle_is_not_executed(tmp_path: Path) -> None:
+    path = tmp_path / "bad.pkl"
+    path.write_bytes(b"cos\nsystem\n(Vtouch x\ntR.")
+    assert "os.system" in refused(1, "ladder", "import", path, "-o", tmp_path / "ladder.json")
+    assert "--data" in refused(2, "ladder", "import", path, "--backbone", "x")
+    assert not (tmp_path / "ladder.json").exists()
+
+
+def test_an_unmeasured_ladder_has_no_features_to_run_on(files: Path, tmp_path: Path) -> None:
+    done("ladder", "export", files / "ladder.json", "--format", "csv", "-o", tmp_path / "a.csv")
+    done("ladder", "import", tmp_path / "a.csv", "-o", tmp_path / "a.json")
+    plot = ("ladder", "plot", tmp_path / "a.json", "--view", "projection")
+    data = ("--data", files / "features.npz")
+    assert "--backbone" in refused(1, *plot, *data, "-o", tmp_path / "a.png")
