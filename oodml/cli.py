@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import tomllib
 from pathlib import Path
@@ -46,7 +47,7 @@ class Commands(LazyCommands):
         try:
             return super().invoke(ctx)
         except OodmlError as error:
-            raise _one_line(error) from None
+            raise _one_line(error, ctx.meta.get("oodml.command")) from None
         except BrokenPipeError:
             raise
         except KeyboardInterrupt:
@@ -65,9 +66,41 @@ class _UsageLine(click.ClickException):
     exit_code = 2
 
 
-def _one_line(error: OodmlError) -> click.ClickException:
+def _one_line(error: OodmlError, command: click.Command | None) -> click.ClickException:
     kind = _UsageLine if isinstance(error, UsageError) else _DataLine
-    return kind(printable(" ".join(str(error).split())))
+    return kind(printable(" ".join(with_flags(str(error), command).split())))
+
+
+def with_flags(message: str, command: click.Command | None) -> str:
+    """The library's names of arguments as options of the command: `null=20` as --null 20.
+
+    A name alone counts if it holds an underscore, as "steps" may be an ordinary word; what follows
+    a colon or a comma at once is a hyperparameter, as in margin:beta=0.6.
+    """
+    flags = _flags(command) if command else {}
+    if not flags:
+        return message
+
+    def flag(found: re.Match[str]) -> str:
+        name, value = found.groups()
+        if value is None:
+            return flags[name] if "_" in name else found[0]
+        return f"{flags[name]} {value}".removesuffix(" True").replace("'", "")
+
+    names = "|".join(sorted(flags, key=len, reverse=True))
+    return re.sub(rf"(?<![\w:,./'-])({names})\b(?!\.\w)(?:=(True\b|'[^']*'|))?", flag, message)
+
+
+def _flags(command: click.Command) -> dict[str, str]:
+    """Names of arguments -> options; a setting may have another name than its option."""
+    options = {p.name: p.opts[0] for p in command.params if isinstance(p, click.Option)}
+    flags = {name: flag for name, flag in options.items() if name}
+    flags |= {flag.lstrip("-").replace("-", "_"): flag for flag in options.values()}
+    if "train_batch_size" in flags:
+        from oodml.train.settings import SETTINGS
+
+        flags |= {setting.name: setting.flag for setting in SETTINGS.values()}
+    return flags
 
 
 @click.group(

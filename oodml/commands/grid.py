@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,19 +46,16 @@ def plan_of(
     ]
     given = {name: options[setting.parameter] for name, setting in SETTINGS.items()}
     settings = {name: value for name, value in given.items() if value is not None}
-    try:
-        specs = plan(
-            ladder,
-            methods,
-            seeds,
-            train=options["trained"] or "",
-            preset=options["preset"] or "",
-            recipe=options["recipe"],
-            rungs=rungs or None,
-            **settings,
-        )
-    except UsageError as error:
-        raise UsageError(_in_flags(str(error))) from None
+    specs = plan(
+        ladder,
+        methods,
+        seeds,
+        train=options["trained"] or "",
+        preset=options["preset"] or "",
+        recipe=options["recipe"],
+        rungs=rungs or None,
+        **settings,
+    )
     return _possible(specs, ladder, options)
 
 
@@ -204,21 +200,6 @@ def views_for(
         return None
     backbone, precision = _backbone(ladder, weights), ladder.features.precision
     return cached_views(dataset, backbone, count, precision=precision, progress=True, **machine)
-
-
-def _in_flags(message: str) -> str:
-    """The library's `batch_size=1`, or `batch_size` alone, as --train-batch-size."""
-    flags = {name: setting.flag for name, setting in SETTINGS.items()}
-    flags |= {"train": "--train", "preset": "--protocol", "recipe": "--recipe"}
-
-    def flag(found: re.Match[str]) -> str:
-        name, equals = found.groups()
-        if not equals and "_" not in name:  # an ordinary word, such as "steps"
-            return found[0]
-        return flags[name] + (" " if equals else "")
-
-    # What follows a colon or comma without a space is a hyperparameter, as in margin:beta=0.6.
-    return re.sub(rf"(?<![:,\w])({'|'.join(flags)})\b(=?)", flag, message)
 
 
 def _possible(specs: list[RunSpec], ladder: Ladder, options: dict[str, Any]) -> list[RunSpec]:

@@ -51,7 +51,9 @@ class LazyCommands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and not args[0].startswith("-") and args[0] not in self.homes:
             raise unknown_name(self.kind, args[0], self.homes)
-        return super().resolve_command(ctx, args)
+        name, command, rest = super().resolve_command(ctx, args)
+        ctx.meta["oodml.command"] = command  # the innermost one, for errors
+        return name, command, rest
 
 
 class NamedPath(click.Path):

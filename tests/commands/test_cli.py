@@ -10,7 +10,7 @@ import click
 import pytest
 from commands.conftest import NETWORK, oodml, refused
 
-from oodml.cli import main
+from oodml.cli import main, with_flags
 from oodml.splits.ladder import Ladder
 
 
@@ -49,6 +49,21 @@ def test_an_unknown_command_gets_the_closest_name() -> None:
     assert "Did you mean 'show'" in refused(2, "ladder", "shwo")
 
 
+@pytest.mark.parametrize(
+    ("command", "message", "shown"),
+    [
+        ("run", "batch_size=1 is out of range", "--train-batch-size 1 is out of range"),
+        ("run", "few_shot adapts; give train='all'.", "--few-shot adapts; give --train all."),
+        ("run", "margin:steps=3,decay=1 of steps", "margin:steps=3,decay=1 of steps"),
+        ("features", "broken; skip_broken=True", "broken; --skip-broken"),
+        ("features", "no a/skip_broken, batch_size.npz", "no a/skip_broken, batch_size.npz"),
+        ("status", "give train='all'", "give train='all'"),
+    ],
+)  # fmt: skip
+def test_arguments_of_the_library_read_as_options(command: str, message: str, shown: str) -> None:
+    assert with_flags(message, COMMANDS[command]) == shown
+
+
 def test_an_interrupted_command_has_the_exit_code_of_ctrl_c(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -81,7 +96,7 @@ def test_a_config_file_is_checked(
 _SCRIPT = """
 import sys
 from click.testing import CliRunner
-from oodml.cli import main
+from oodml.cli import main, with_flags
 
 ladder, store = sys.argv[1:]
 commands = (

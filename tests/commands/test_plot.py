@@ -35,7 +35,7 @@ def test_published_curves_share_an_axis_only_when_scaled(runs: Path, tmp_path: P
         ("-o a.png", 2, "--published"),
         ("--published sop --view geometry -o a.png", 2, "geometry"),
         ("{runs} -o a.gif", 2, ".png"),
-        ("{runs} --x excess -o a.png", 1, "--null"),
+        ("{runs} --x excess -o a.png", 1, "null="),
         ("{runs} --rung 1 -o a.png", 2, "--rung"),
         ("{runs} --coefficient pearson -o a.png", 2, "--coefficient"),
         ("{runs} --view geometry --x scaled -o a.png", 2, "--x"),
