@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from multiprocessing import forkserver, get_context, parent_process
+from multiprocessing import forkserver, get_context, parent_process, resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
@@ -34,6 +34,8 @@ from oodml.train.stopping import stop_requested, stopping_on_signals
 UNWRITABLE = 74
 # How long a worker may take to keep its state when it is asked to stop.
 GRACE_SECONDS = 30.0
+# How long a worker that hangs may take to write down where it stands; a busy machine is slow.
+STACK_SECONDS = 10.0
 # How many workers in a row may end by themselves before their first run.
 _STILLBORN = 5
 log = logging.getLogger("oodml")
@@ -72,6 +74,8 @@ def _start_fork_server() -> None:
     A terminal sends Ctrl-C to all of its processes; the parent tells its workers to stop by
     SIGTERM. A worker that is just being started cannot block the signal by itself in time.
     """
+    # Starting the tracker unblocks Ctrl-C, so it comes first.
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         forkserver.ensure_running()
@@ -156,11 +160,9 @@ class _Crew:
         run_id, pid = worker.desk.run_id, worker.process.pid
         if not run_id or pid is None:
             return
-        os.kill(pid, signal.SIGUSR1)
-        time.sleep(POLL_SECONDS)
+        stack = _stack_of(worker, pid)
         worker.process.kill()
         worker.process.join()
-        stack = worker.stack.read_text() if worker.stack.exists() else ""
         limit = f"the run took longer than timeout={self.grid.timeout:g} seconds"
         worker.desk.end()
         # The run may have ended by itself just before.
@@ -210,6 +212,19 @@ class _Crew:
                 f"{self.store.directory} takes no more writing; what is done is kept: make room "
                 "and start again to go on."
             )
+
+
+def _stack_of(worker: _Worker, pid: int) -> str:
+    """Where a worker stands, once it has written it down; what it wrote within some seconds."""
+    os.kill(pid, signal.SIGUSR1)
+    deadline = time.monotonic() + STACK_SECONDS
+    text = ""
+    while time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+        before, text = text, worker.stack.read_text() if worker.stack.exists() else ""
+        if text and text == before:
+            break
+    return text
 
 
 def work(

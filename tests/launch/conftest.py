@@ -58,7 +58,7 @@ def driver(code: str, *arguments: object) -> subprocess.Popen[str]:
     )
 
 
-def wait_for(condition: object, seconds: float = 60.0) -> None:
+def wait_for(condition: object, seconds: float = 240.0) -> None:
     """Wait until `condition()` holds; fails after `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():  # type: ignore[operator]

@@ -129,6 +129,20 @@ def test_a_grid_killed_at_any_moment_ends_like_one_that_was_not(
     assert not leftovers
 
 
+def test_the_terminals_ctrl_c_does_not_reach_the_workers() -> None:
+    code = (
+        "from multiprocessing import forkserver\n"
+        "from oodml.launch.workers import _start_fork_server\n"
+        "_start_fork_server()\n"
+        "print(open(f'/proc/{forkserver._forkserver._forkserver_pid}/status').read())"
+    )
+    status = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    ).stdout
+    blocked = next(line.split()[1] for line in status.splitlines() if line.startswith("SigBlk"))
+    assert int(blocked, 16) & 1 << (signal.SIGINT - 1)
+
+
 def test_workers_end_with_their_parent(tmp_path: Path) -> None:
     features = make_features(classes=40, per_class=20)
     ladder = build_ladder(features, rungs=2)
