@@ -16,9 +16,8 @@ from oodml.data.dataset import chosen
 from oodml.errors import DataError
 from oodml.features.backbones.network import at_size
 from oodml.features.features import Features
-from oodml.features.preprocessing import Preprocessing
 from oodml.runs.spec import RunSpec
-from oodml.train.data import FeatureSamples, ImageSamples, Samples
+from oodml.train.data import FeatureSamples, ImageSamples, Samples, training_transform
 from oodml.train.loop import seeded
 from oodml.train.model import EmbeddingModel, Standardize, trunk
 from oodml.train.objective import Objective, encoded_rows, make_objective
@@ -91,11 +90,7 @@ def samples_of(
         cached = _views(spec, rows, resources) if views else None
         return FeatureSamples(features.values, features.labels, cached)
     dataset, _ = resources.images()
-    transform = backbone_of(spec, resources).transform
-    if not isinstance(transform, Preprocessing):
-        raise DataError(
-            f"the input transform of {spec.model.backbone} has no training counterpart."
-        )
+    transform = training_transform(backbone_of(spec, resources))
     paths = chosen(dataset.paths, dataset.of_classes(tuple(class_names)))
     return ImageSamples(paths, features.labels, transform, crop_scale=spec.training.crop_scale)
 

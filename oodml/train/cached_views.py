@@ -11,14 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from oodml.errors import DataError
 from oodml.features.cache import open_shards
 from oodml.features.engine import check_precision
 from oodml.features.extraction import extract_rows
 from oodml.features.features import FeatureSource
 from oodml.features.preprocessing import Preprocessing
 from oodml.seeding import generator
-from oodml.train.data import CROP_SCALE, augmented
+from oodml.train.data import CROP_SCALE, augmented, training_transform
 
 if TYPE_CHECKING:
     from oodml.data.dataset import Dataset
@@ -54,7 +53,7 @@ def cached_views(
     `extract_features`. Raises `DataError` naming images that do not decode.
     """
     check_precision(precision)
-    transform = _training_transform(backbone)
+    transform = training_transform(backbone)
     values = np.empty((count, len(dataset), backbone.dimension), dtype=np.float32)
     for version in range(count):
         shards = open_shards(
@@ -87,12 +86,6 @@ def _version(dataset: Dataset, transform: Preprocessing, version: int, index: in
         resample=transform.resampling,
     )
     return torch.from_numpy(transform.normalized(crop))
-
-
-def _training_transform(backbone: Backbone) -> Preprocessing:
-    if not isinstance(backbone.transform, Preprocessing):
-        raise DataError(f"the input transform of {backbone.name} has no training counterpart.")
-    return backbone.transform
 
 
 def _source(dataset: Dataset, backbone: Backbone, precision: str, version: int) -> FeatureSource:

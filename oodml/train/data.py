@@ -25,11 +25,12 @@ from torch import Tensor
 
 from oodml.data.dataset import chosen
 from oodml.data.image import open_image, read_image
-from oodml.errors import UsageError
+from oodml.errors import DataError, UsageError
+from oodml.features.preprocessing import Preprocessing
 from oodml.seeding import generator
 
 if TYPE_CHECKING:
-    from oodml.features.preprocessing import Preprocessing
+    from oodml.features.backbones.registry import Backbone
 
 Indices = npt.NDArray[np.int64]
 Pixels = npt.NDArray[np.float32]
@@ -253,6 +254,16 @@ def prefetched(
     finally:
         for pending in waiting:
             pending.cancel()
+
+
+def training_transform(backbone: Backbone) -> Preprocessing:
+    """The backbone's input transform, whose crop training replaces by a random one.
+
+    Raises `DataError` for a transform that is not oodml's own.
+    """
+    if not isinstance(backbone.transform, Preprocessing):
+        raise DataError(f"the input transform of {backbone.name} has no training counterpart.")
+    return backbone.transform
 
 
 def augmented(

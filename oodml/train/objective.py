@@ -99,6 +99,11 @@ class Encoded:
     output: Tensor
     embedding: Tensor
 
+    @classmethod
+    def of(cls, pooled: Tensor, output: Tensor) -> Encoded:
+        """Pooled features (B, C) and the output (B, D) of a head, whose direction is embedded."""
+        return cls(pooled, output, functional.normalize(output, dim=1))
+
 
 class Criterion(nn.Module):
     """A loss, called as criterion(embeddings, labels), that declares what it takes.
@@ -245,9 +250,7 @@ class Objective(nn.Module):
 
         The first call of a step is what the epoch's diagnostics are computed on.
         """
-        with torch.autocast(
-            inputs.device.type, torch.bfloat16, enabled=self.spec.training.precision == "bf16"
-        ):
+        with self.autocast(inputs):
             pooled = self.model.trunk(inputs)
             output = self.model.head(pooled)
         pooled, output = gathered(pooled.float()), gathered(output.float())
@@ -257,6 +260,11 @@ class Objective(nn.Module):
             if self.observed.requires_grad:
                 self.observed.retain_grad()
         return encoded
+
+    def autocast(self, inputs: Tensor) -> torch.autocast:
+        """The precision that the run's networks compute in, on the device of `inputs`."""
+        enabled = self.spec.training.precision == "bf16"
+        return torch.autocast(inputs.device.type, torch.bfloat16, enabled=enabled)
 
 
 class Scheduled(nn.Module):

@@ -248,14 +248,10 @@ def _encoded(model: Objective, criterion: Criterion, inputs: Tensor) -> Encoded:
     A method may embed otherwise than by its output's direction, so a loss of unit vectors gets
     the very embeddings that retrieval compares.
     """
-    with torch.autocast(
-        inputs.device.type, torch.bfloat16, enabled=model.spec.training.precision == "bf16"
-    ):
+    with model.autocast(inputs):
         values = model.embed(inputs) if criterion.normalized else model.output(inputs)
     values = values.float()
-    if criterion.normalized:
-        return Encoded(values, values, values)
-    return Encoded(values, values, functional.normalize(values, dim=1))
+    return Encoded(values, values, values) if criterion.normalized else Encoded.of(values, values)
 
 
 def _lessons(

@@ -15,12 +15,11 @@ from oodml.train.methods.parts.queue import MomentumCopy, Queue
 from oodml.train.methods.parts.several_heads import (
     SeveralHeads,
     SharedByClasses,
-    of_output,
     slice_sizes,
     unit_slices,
 )
 from oodml.train.model import EmbeddingModel
-from oodml.train.objective import Batch, Criterion, Training
+from oodml.train.objective import Batch, Criterion, Encoded, Training
 from oodml.train.published_protocols import STUDY
 from oodml.train.registry import Base, method
 
@@ -96,9 +95,7 @@ class DiVA(SeveralHeads):
 
     def _keys(self, inputs: Tensor) -> Tensor:
         """What the slow copy makes of inputs, the slice of self-similarity: (B, d)."""
-        with torch.autocast(
-            inputs.device.type, torch.bfloat16, enabled=self.spec.training.precision == "bf16"
-        ):
+        with self.autocast(inputs):
             output = self.slow(inputs)
         return functional.normalize(torch.split(output, self.sizes, dim=1)[1], dim=1)
 
@@ -106,7 +103,7 @@ class DiVA(SeveralHeads):
         """The loss of classes, the other three, and what the adversaries find in common."""
         encoded = self.encode(batch.inputs)
         own, similar, shared, intra = (
-            of_output(encoded.pooled, part)
+            Encoded.of(encoded.pooled, part)
             for part in torch.split(encoded.output, self.sizes, dim=1)
         )
         value = self.criterion.of(own, batch.labels)

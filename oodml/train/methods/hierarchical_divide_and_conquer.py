@@ -128,8 +128,7 @@ class HierarchicalDivideAndConquer(DividedTraining):
     def learner_loss(self, encoded: Encoded, labels: Tensor, cluster: int) -> Tensor:
         """The loss of the masked embedding, and how much the masks of the level overlap."""
         masks = functional.relu(self.masks[int(self.level)])
-        output = encoded.output * masks[cluster]
-        own = Encoded(encoded.pooled, output, functional.normalize(output, dim=1))
+        own = Encoded.of(encoded.pooled, encoded.output * masks[cluster])
         value = self.criterion.of(own, labels)
         if len(masks) == 1:
             return value

@@ -17,7 +17,7 @@ from oodml.seeding import derive_seed, generator
 from oodml.train.batches import BalancedBatches
 from oodml.train.distributed import gathered
 from oodml.train.methods.parts.clusters import clusters_of, matched
-from oodml.train.methods.parts.several_heads import TwoHeads, of_output
+from oodml.train.methods.parts.several_heads import TwoHeads
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import Batch, Encoded, Training
 from oodml.train.registry import Base, method
@@ -114,7 +114,7 @@ class InterclassMining(TwoHeads):
 
     def _second_embedding(self, inputs: Tensor) -> Tensor:
         pooled = self.model.trunk(inputs).float()
-        return of_output(pooled, self.second(pooled)).embedding
+        return Encoded.of(pooled, self.second(pooled)).embedding
 
     def loader(self, training: Training, epoch: int) -> Iterable[Indices]:
         """Class batches, most of them with an auxiliary batch behind."""

@@ -66,9 +66,7 @@ class MomentumContrast(Objective):
 
     def keys(self, inputs: Tensor) -> Tensor:
         """The unit-length embeddings of inputs by the slow copy, gathered, without gradient."""
-        with torch.autocast(
-            inputs.device.type, torch.bfloat16, enabled=self.spec.training.precision == "bf16"
-        ):
+        with self.autocast(inputs):
             output = self.slow(inputs)
         return gathered(functional.normalize(output, dim=1))
 

@@ -77,7 +77,7 @@ class SelfDistillation(Objective):
         number = len(self.targets)
         for head, criterion in zip(self.targets, self.target_criteria, strict=True):
             output = head(encoded.pooled)
-            target = Encoded(encoded.pooled, output, functional.normalize(output, dim=1))
+            target = Encoded.of(encoded.pooled, output)
             value = value + criterion.of(target, batch.labels) / number
             if self.weight:
                 distilled = divergence(similarities(target.embedding), own, self.temperature)

@@ -147,15 +147,7 @@ class TwoHeads(SeveralHeads):
 
     def second_of(self, encoded: Encoded) -> Encoded:
         """The second embedding of what has been encoded."""
-        return of_output(encoded.pooled, self.second(encoded.pooled))
-
-
-def of_output(pooled: Tensor, output: Tensor) -> Encoded:
-    """A head's output, and its direction.
-
-    `pooled` is (B, k), `output` (B, d).
-    """
-    return Encoded(pooled, output, functional.normalize(output, dim=1))
+        return Encoded.of(encoded.pooled, self.second(encoded.pooled))
 
 
 class Adversary(nn.Module):
