@@ -52,7 +52,7 @@ def test_each_keeps_the_order_and_hands_errors_on(workers):
 
 
 def test_tasks_run_beside_each_other():
-    met = threading.Barrier(2, timeout=5)
+    met = threading.Barrier(2, timeout=60)
     with side_by_side(2):
         assert sorted(each(lambda _: met.wait(), range(2))) == [0, 1]
 
@@ -64,12 +64,12 @@ def test_two_threads_at_once_give_blas_its_threads_back_when_both_have_left():
     def first():
         with side_by_side(1):
             entered.set()
-            leave.wait(10)
+            leave.wait(60)
 
     with threadpool_limits(limits=2, user_api="blas"):
         thread = threading.Thread(target=first)
         thread.start()
-        assert entered.wait(10)
+        assert entered.wait(60)
         with side_by_side(1):
             leave.set()
             thread.join()
@@ -88,7 +88,7 @@ def test_results_in_threads_keep_their_order_and_are_computed_a_few_ahead():
 
     def work(number: int) -> int:
         begun.append(number)
-        assert number == 0 or release.wait(10)
+        assert number == 0 or release.wait(60)
         return -number
 
     results = in_threads(work, range(50), threads=2, ahead=3)

@@ -162,7 +162,7 @@ def test_the_number_of_threads_changes_nothing():
             capture_output=True,
             text=True,
             check=True,
-            timeout=60,
+            timeout=600,
         )
         values.append([float(value) for value in run.stdout.split()])
     assert values[0] == pytest.approx(values[1], rel=1e-9)

@@ -105,11 +105,14 @@ def test_a_finished_run_is_not_claimed(tmp_path: Path) -> None:
 
 def test_the_claim_of_a_killed_process_is_taken_over_at_once(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from oodml.runs.store import Store\n"
-        "Store(sys.argv[1]).claim('abc').__enter__(); print('held', flush=True); time.sleep(60)"
+        "import sys; from oodml.runs.store import Store\n"
+        "Store(sys.argv[1]).claim('abc').__enter__(); print('held', flush=True); sys.stdin.read()"
     )
     child = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", code, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert child.stdout is not None and child.stdout.readline() == "held\n"
     assert Store(tmp_path).claim("abc") is None
@@ -176,7 +179,7 @@ def test_the_heartbeat_touches_the_claim(tmp_path: Path, monkeypatch: pytest.Mon
     path = tmp_path / "claim"
     with Claim.take(path):
         os.utime(path, (0, 0))
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while path.stat().st_mtime == 0 and time.monotonic() < deadline:
             time.sleep(0.01)
         assert path.stat().st_mtime > 0

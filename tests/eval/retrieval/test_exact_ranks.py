@@ -185,7 +185,7 @@ def test_a_gpu_gets_one_thread_that_keeps_all_cores() -> None:
 
 
 def test_work_is_done_beside_each_other_in_full_precision_and_in_order() -> None:
-    met = threading.Barrier(2, timeout=30)
+    met = threading.Barrier(2, timeout=60)
 
     def work(number: int) -> tuple[int, str]:
         met.wait()

@@ -63,7 +63,7 @@ def test_a_ladder_has_the_same_bytes_on_any_number_of_blas_threads(tmp_path: Pat
 def test_distances_of_several_splits_are_computed_at_the_same_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    met, exact = threading.Barrier(2, timeout=10), state.split_terms
+    met, exact = threading.Barrier(2, timeout=60), state.split_terms
 
     def meeting(*arguments: Any, **options: Any) -> Any:
         met.wait()
