@@ -70,7 +70,7 @@ def killed_at_random(kills: int, specs: list[RunSpec], saved: Path, steps: int) 
                 left -= 1
             for path in (directory / "runs").glob("*/run.json"):
                 assert inodes.setdefault(path, path.stat().st_ino) == path.stat().st_ino
-        _, errors = drive.communicate(timeout=120)
+        _, errors = drive.communicate(timeout=240)
         assert "Traceback" not in errors, errors
         if left and len(store.done_of(spec.id for spec in specs)) == len(specs):
             # Quicker than the kills: do it again from the beginning.
@@ -104,7 +104,7 @@ run_grid(grid(ladder), ladder, Resources(make_features()), Store(sys.argv[2]),
 print(len(ended) - 1)
 """
     drivers = [driver(code, saved, saved.parent / "both") for _ in range(2)]
-    ended = [int(drive.communicate(timeout=120)[0]) for drive in drivers]
+    ended = [int(drive.communicate(timeout=240)[0]) for drive in drivers]
     assert sum(ended) == len(grid(ladder))
     assert metrics(saved.parent / "both") == done_here(grid(ladder), ladder, saved.parent / "one")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -91,10 +90,8 @@ print(outcome.failed == (specs[0].id,), Store(sys.argv[2]).error(specs[0].id))
 
 
 def test_no_cluster_at_an_address_is_one_line(ladder: Ladder, tmp_path: Path) -> None:
-    started = time.monotonic()
     with pytest.raises(UsageError, match=r"no Ray cluster at address=127\.0\.0\.1:1"):
         run_grid(
             grid(ladder), ladder, Resources(make_features()), Store(tmp_path), launcher="ray",
             cluster=Cluster("127.0.0.1:1"),
         )  # fmt: skip
-    assert time.monotonic() - started < 60

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from conftest import make_features
-from launch.conftest import PATIENCE, metrics, wait_for
+from launch.conftest import metrics, wait_for
 
 from oodml.runs.store import Store
 from oodml.splits.build.construction import build_ladder
@@ -64,7 +64,7 @@ def test_the_tasks_of_a_slurm_array_share_the_grid(place: Path) -> None:
         )
         for task in range(3)
     ]
-    outputs = [task.communicate(timeout=PATIENCE)[0] for task in tasks]
+    outputs = [task.communicate(timeout=240)[0] for task in tasks]
     assert [task.returncode for task in tasks] == [0, 0, 0], outputs
     assert all("10 runs done" in output for output in outputs)
     assert metrics(place / "array") == metrics(place / "alone")
@@ -77,7 +77,7 @@ def test_ctrl_c_says_what_is_left_and_the_next_start_goes_on(place: Path) -> Non
     )
     wait_for(lambda: any((place / "stopped").glob("runs/*/claim")))
     os.killpg(first.pid, signal.SIGINT)
-    _, errors = first.communicate(timeout=PATIENCE)
+    _, errors = first.communicate(timeout=240)
     assert first.returncode == 130 and "Traceback" not in errors
     assert re.search(r"stopped: \d+ runs done, \d+ left, .*start it again to go on", errors)
     subprocess.run(command, check=True, capture_output=True)
@@ -92,7 +92,7 @@ def test_torchrun_does_every_run_with_all_its_processes(place: Path) -> None:
         ],
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=240,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("10 runs done") == 1, "only the first process speaks"
