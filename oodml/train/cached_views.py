@@ -49,7 +49,7 @@ def cached_views(
     training of whole networks, through the frozen backbone. It follows from the sample's name and
     the version's number alone: all runs and seeds see the same versions, and asking for more of
     them keeps those that there are. They lie in the cache beside the features, a folder a version;
-    an extraction that was killed goes on where it stood. The options are those of
+    an extraction that was killed is resumed. The options are those of
     `extract_features`. Raises `DataError` naming images that do not decode.
     """
     check_precision(precision)

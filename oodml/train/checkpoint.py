@@ -18,8 +18,8 @@ from oodml.train.distributed import rank
 from oodml.train.objective import Objective
 from oodml.train.tracking import Curves
 
-# A kill costs at most so many seconds of training, or ten times as long as a write takes: writing
-# may cost at most this share of the time.
+# A checkpoint is written every 3 seconds, or less often where a write takes long: writing may cost
+# at most a tenth of the time.
 SECONDS = 3.0
 SHARE = 0.1
 log = logging.getLogger("oodml")

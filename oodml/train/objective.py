@@ -167,7 +167,7 @@ class Criterion(nn.Module):
 class ParameterGroup:
     """Parameters that share a learning rate and a weight decay.
 
-    `warm` groups are new and are trained during a warm-up too; the others rest until it is over.
+    `warm` groups are new and are trained during a warm-up too; the others are frozen until it ends.
     """
 
     parameters: list[nn.Parameter]

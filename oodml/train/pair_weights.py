@@ -23,15 +23,15 @@ SAMPLES = 64
 # Share of each unit vector that goes into a direction of its own; similarities shrink by as much.
 OWN = 1e-6
 _SAME = 1e-3
-# Class vectors that are looked at: all of the batch's classes, then others evenly.
+# At most this many class vectors are compared: those of the batch's classes, then others evenly.
 LOOKED_AT = 128
 log = logging.getLogger("oodml")
 
 
 def save_pair_weights(objective: Objective, training: Training, directory: Path) -> None:
-    """Write the weights of one batch's pairs under the loss; those of a loss without pairs not.
+    """Write the weights of one batch's pairs under the loss, if it is a loss over pairs.
 
-    `objective` must be a criterion alone: methods with a loss of their own are passed over.
+    Methods with a loss hook of their own are left out.
     """
     if type(objective) is not Objective or rank():
         return
@@ -150,7 +150,7 @@ def _of_proxies(
 ) -> PairWeights:
     rows = proxies.rows
     if len(rows) % num_classes:
-        raise DataError(f"{len(rows)} learned vectors are not so many a class of {num_classes}.")
+        raise DataError(f"{len(rows)} learned vectors do not divide among {num_classes} classes.")
     classes = torch.arange(len(rows)) * num_classes // len(rows)
     chosen = _looked_at(classes, labels)
     inputs = torch.cat([vectors, vectors.new_zeros(len(vectors), len(chosen))], dim=1)

@@ -72,9 +72,9 @@ def train_run(
     pairs of one batch.
     `fold` holds the rung's own validation classes and `episodes` its few-shot episodes (rows of the
     features that take part), if it came with some. The test classes are read once,
-    after the last step. `track` names a tracker, such as "tensorboard", that is told of the run
-    while it goes on; it changes nothing else. The result depends on `spec` only: heads are trained
-    on one thread, whole networks on all cores, whatever else runs beside. Raises `DataError` when
+    after the last step. `track` names a tracker, such as "tensorboard", that shows the run while it
+    is trained; it changes nothing else. The result depends on `spec` only: heads are trained on one
+    thread, whole networks on all cores, whatever else runs beside. Raises `DataError` when
     `resources` are not what the spec names, `UsageError` when it asks for what only test classes
     have, or when there is no such tracker.
     """

@@ -14,7 +14,7 @@ _requested = threading.Event()
 
 
 class StoppedError(OodmlError):
-    """The run was asked to stop; its state is kept and it goes on when it is started again."""
+    """The run was asked to stop; its state is kept, and it resumes when it is started again."""
 
 
 def request_stop() -> None:

@@ -70,7 +70,7 @@ def task_of(episode: Episode, spec: RunSpec, rows: Indices, labels: Indices) -> 
 
 
 class Shape(NamedTuple):
-    """A class-balanced batch: so many classes with so many samples each."""
+    """A class-balanced batch: its number of classes, and of samples of each."""
 
     classes: int
     samples_per_class: int
@@ -247,7 +247,7 @@ def identity_objective(spec: RunSpec, support: Tensor) -> Objective:
     """An objective whose embeddings are its inputs at unit length until its head is adapted.
 
     `support` (n, C) is the support's part of the inputs. Up to `spec.embedding_dim` dimensions the
-    head is a whole matrix, beyond it moves so many principal directions of the support only.
+    head is a whole matrix, above it moves that many principal directions of the support only.
     """
     dimension = support.shape[1]
     model = EmbeddingModel(nn.Identity(), 1, 1)
@@ -271,7 +271,7 @@ def principal_directions(rows: Tensor, count: int) -> Tensor:
 
     doubled = rows.double()
     gram = doubled @ doubled.T if len(rows) < rows.shape[1] else doubled.T @ doubled
-    # Only so many eigenvectors are found, in a third of the time that all of them take.
+    # Only `count` eigenvectors are computed, in a third of the time that all of them take.
     most = (max(len(gram) - count, 0), len(gram) - 1)
     found = eigh(gram.cpu().numpy(), subset_by_index=most)
     moments, vectors = (torch.from_numpy(part).to(rows.device) for part in found)

@@ -123,7 +123,7 @@ def nearer_than_positive(made: Tensor, anchors: Tensor, positives: Tensor, margi
 
 @torch.no_grad()
 def random_triplets(labels: Tensor, per_anchor: int) -> Triplets:
-    """So many random triplets of every sample (B,) that has a positive and a negative."""
+    """`per_anchor` random triplets of every sample (B,) that has a positive and a negative."""
     negative = labels[:, None] != labels[None, :]
     positive = (~negative).fill_diagonal_(False)
     anchors = torch.nonzero(positive.any(1) & negative.any(1)).flatten()

@@ -36,7 +36,7 @@ class HardnessAware(Objective):
     features keeps it to their classes; `balance` and `class_weight` weigh the two. The synthetic
     tuples, anchors and positives too, go from the head through the generator and the same head; the
     weight of their loss grows as the generator's loss at the last step falls. `beta` says how soon
-    they are trusted (0: never, which is the base loss alone; it belongs to the size of batch and
+    they are trusted (0: never, which is the base loss alone; it depends on the size of batch and
     features).
 
     The network's gradient passes through the generator, whose weights are constants to it.

@@ -45,10 +45,10 @@ class InterclassMining(TwoHeads):
     means of the classes, later ones of the second embedding itself; `update_every` epochs pass
     between two clusterings. There are fewer than `clusters` where they would have less than
     `samples_per_cluster` samples on the average. `auxiliary` is how often a step has a batch of
-    clusters as well, with so many samples a cluster, each replaced by another one of its cluster
-    with probability `substitution`. Both batches of a step count in one update; the published code
-    takes two. On cached features the first clusters are of the pooled features minus class means:
-    a stage before them is not there.
+    clusters as well, with `samples_per_cluster` each; each sample is replaced by another one of its
+    cluster with probability `substitution`. Both batches of a step count in one update; the
+    published code takes two. On cached features, which have no first stage, the first clusters are
+    of the pooled features minus class means.
     """
 
     def __init__(

@@ -31,7 +31,7 @@ class MomentumContrast(Objective):
     the keys k_j of the queue that are of other classes: images of the query's class are never
     negatives; `supervised` makes them positives. The copy follows after every step of the
     optimiser, and the keys of a batch enter the queue after its loss. BatchNorm is not shuffled
-    between the processes, so keep it frozen, as runs do unless told otherwise.
+    between the processes, so keep it frozen, as runs do by default.
     """
 
     views = 2

@@ -70,7 +70,7 @@ class UniformPrior(Objective):
         return {"discriminator": self.optimizer}
 
     def loss(self, batch: Batch) -> Tensor:
-        """The base loss plus that of features that are told from noise."""
+        """The base loss plus that of features that the discriminator recognises."""
         encoded = self.encode(batch.inputs)
         value = self.criterion.of(encoded, batch.labels)
         features = self._judged(encoded)

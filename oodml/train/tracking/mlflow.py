@@ -16,7 +16,7 @@ VALUE_LENGTH = 500
 
 
 def begin(run: TrackedRun) -> MlflowRun:
-    """The run tagged with the same id, begun or gone on with, in `MLFLOW_EXPERIMENT_NAME`.
+    """The run tagged with the same id, begun or continued, in `MLFLOW_EXPERIMENT_NAME`.
 
     Without that the experiment is "oodml".
     """
@@ -67,7 +67,7 @@ def _run_of(client: Any, experiment: str, run: TrackedRun, entities: Any) -> str
 
 
 class MlflowRun:
-    """One run, spoken to through a client: the caller's active run is left alone."""
+    """One run, by a client of its own: the caller's active run is left alone."""
 
     def __init__(self, client: Any, run_id: str, entities: Any) -> None:
         self.client, self.run_id, self._entities = client, run_id, entities
@@ -87,7 +87,7 @@ class MlflowRun:
         self.client.set_terminated(self.run_id, "FINISHED")
 
     def abandon(self, *, failed: bool) -> None:
-        """End the run without results; it goes on under the same id."""
+        """End the run without results; it is resumed under the same id."""
         self.client.set_terminated(self.run_id, "FAILED" if failed else "KILLED")
 
     def _log(self, figures: dict[str, float], step: int) -> None:

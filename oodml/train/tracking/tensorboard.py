@@ -10,7 +10,7 @@ from oodml.train.tracking.tracker import TrackedRun, epoch_figures
 
 
 def begin(run: TrackedRun) -> Board:
-    """The run's folder of events, begun or gone on with."""
+    """The run's folder of events, begun or continued."""
     board = import_module("torch.utils.tensorboard")
     # TensorBoard's own module for these two needs TensorFlow.
     _, begun, ended = import_module("torch.utils.tensorboard.summary").hparams(run.settings, {})

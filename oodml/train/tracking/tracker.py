@@ -1,4 +1,4 @@
-"""What a tracker is told of a run, under which names, and how a run goes on where one fails."""
+"""What trackers get of a run, under which names; a tracker that fails does not end the run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from oodml.train.distributed import rank
 from oodml.train.stopping import StoppedError
 
 TRACKERS = ("tensorboard", "wandb", "mlflow")
-# Every experiment or project of a tracker holds the runs of all stores that are not told otherwise.
+# The experiment or project that holds the runs of all stores, unless the environment names another.
 PROJECT = "oodml"
 # File systems allow 255 bytes, legends far less.
 _LABEL = 80
@@ -33,7 +33,7 @@ log = logging.getLogger("oodml")
 
 
 class Tracker(Protocol):
-    """One run as a tracker sees it; a run with the same id goes on where it was.
+    """One run as a tracker sees it; a run with the same id is continued.
 
     `member` names a model of the run and is empty for a single one. Steps count from 1. Any
     method may raise anything.
@@ -49,7 +49,7 @@ class Tracker(Protocol):
         """The run is over, with these results."""
 
     def abandon(self, *, failed: bool) -> None:
-        """The run has failed, or was stopped and goes on another time."""
+        """The run has failed, or was stopped and will be resumed."""
 
 
 def check_tracker(name: str) -> None:
@@ -125,7 +125,7 @@ class Tracked:
                 broken.abandon(failed=True)
 
     def curves(self, member: str) -> Curves:
-        """What the training of one model of the run tells."""
+        """What tracks the epochs of one model of the run."""
         return Curves(self, member)
 
     def start(self, member: str, step: int) -> None:
@@ -156,7 +156,7 @@ class Curves:
     member: str = ""
 
     def start(self, step: int) -> None:
-        """Training goes on after `step`; what was tracked after it is void."""
+        """Training continues after `step`; what was tracked after it is void."""
         self.tracked.start(self.member, step)
 
     def epoch(self, step: int, figures: dict[str, float]) -> None:

@@ -13,7 +13,7 @@ INIT_SECONDS = 30
 
 
 def begin(run: TrackedRun) -> WandbRun:
-    """The run with the same id, begun or gone on with; `WANDB_PROJECT` says where, or "oodml"."""
+    """The run with the same id, begun or continued; `WANDB_PROJECT` says where, or "oodml"."""
     wandb = import_module("wandb")
     run.directory.mkdir(parents=True, exist_ok=True)
     # create_new leaves a run alone that the caller has open; console output is not ours to take.
@@ -34,7 +34,7 @@ def begin(run: TrackedRun) -> WandbRun:
 
 
 class WandbRun:
-    """One run; its charts are drawn over `step`, which may go back when a run goes on."""
+    """One run; its charts are drawn over `step`, which may go back when a run is resumed."""
 
     def __init__(self, run: Any) -> None:
         self.run = run
@@ -55,7 +55,7 @@ class WandbRun:
         self.run.finish(exit_code=0)
 
     def abandon(self, *, failed: bool) -> None:
-        """End the run without results; the server shows it as crashed until it goes on."""
+        """End the run without results; the server shows it as crashed until it is resumed."""
         self.run.finish(exit_code=1 if failed else 255)
 
 

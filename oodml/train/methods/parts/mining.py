@@ -53,7 +53,7 @@ class DistanceWeighted(TripletMiner):
         )
 
     def log_weights(self, distances: Tensor, dimension: int) -> Tensor:
-        """log 1/q(D) of distances of any shape, up to a constant, in so many dimensions."""
+        """log 1/q(D) of distances of any shape, up to a constant, in `dimension` dimensions."""
         d = distances.clamp(min=self.cutoff, max=2 - 1e-4)
         return (2.0 - dimension) * d.log() - (dimension - 3) / 2 * (1 - d * d / 4).log()
 
