@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,12 +16,7 @@ from oodml.runs.record import RunRecord
 from oodml.runs.store import Store
 
 SPECS = [
-    make_spec(
-        method,
-        seed=seed,
-    )
-    for method in ("margin", "arcface", "frozen")
-    for seed in range(4)
+    make_spec(method, seed=seed) for method in ("margin", "arcface", "frozen") for seed in range(4)
 ]
 RETRIES = 2
 
@@ -94,23 +88,3 @@ def test_watching_ends_when_nothing_is_left(tmp_path: Path) -> None:
     store.finish(RunRecord(SPECS[0], {}, {}, {}, {}, 1.0))
     watched = CliRunner().invoke(main, ["status", str(tmp_path), "--watch", "--every", "0.1"])
     assert watched.exit_code == 0 and "1 runs: 1 done" in watched.output
-
-
-def test_failures_are_counted_and_a_success_forgets_them(tmp_path: Path) -> None:
-    store, spec = Store(tmp_path), SPECS[0]
-    store.fail(spec.id, "first\n== try 9: failed ==not a header")
-    store.fail(spec.id, "second", killed=True)
-    assert (store.tries(spec.id).count, store.tries(spec.id).killed) == (2, True)
-    assert "first" in (store.error(spec.id) or "") and "second" in (store.error(spec.id) or "")
-    store.finish(RunRecord(spec, {}, {"recall_at_1": 0.5}, {}, {}, 1.0))
-    assert store.tries(spec.id).count == 0 and store.error(spec.id) is None
-
-
-def test_a_run_ends_once(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    first = RunRecord(SPECS[0], {}, {"recall_at_1": 0.5}, {}, {}, 1.0)
-    store.finish(first)
-    store.finish(replace(first, seconds=2.0))
-    assert store.records() == [first]
-    store.renew(replace(first, seconds=3.0))
-    assert store.records()[0].seconds == 3.0

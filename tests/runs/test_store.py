@@ -1,22 +1,17 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from conftest import make_spec
 
-import oodml.runs.claim
 from oodml.errors import DataError
-from oodml.runs.claim import Claim, ClaimWatch
 from oodml.runs.outlook import outlook
 from oodml.runs.record import RunRecord
 from oodml.runs.spec import RunSpec
-from oodml.runs.store import Store
+from oodml.runs.store import Store, Tries
 
 SPEC = make_spec(hyperparameters={"beta": 0.6})
 
@@ -25,31 +20,14 @@ def record(spec: RunSpec = SPEC) -> RunRecord:
     return RunRecord(spec, {"fid": 1.0}, {"recall_at_1": 0.5}, {"loss": 0.1}, {"torch": "x"}, 1.5)
 
 
-def test_the_id_leaves_defaults_out_and_sees_everything_else() -> None:
-    assert SPEC.id == SPEC.with_settings(seed=0, steps=300).id
-    changed = [
-        SPEC.with_settings(seed=1),
-        SPEC.with_settings(hyperparameters={"beta": 0.7}),
-        SPEC.with_settings(hyperparameters={}),
-        SPEC.with_settings(split="t"),
-        SPEC.with_settings(train="all"),
-    ]
-    assert len({spec.id for spec in [SPEC, *changed]}) == 6
-    assert "training" not in SPEC.to_json() and len(SPEC.id) == 12
-
-
-def test_a_spec_refuses_fields_it_does_not_know() -> None:
-    assert RunSpec.from_json(SPEC.to_json()) == SPEC
-    with pytest.raises(DataError, match="temperature"):
-        RunSpec.from_json({**SPEC.to_json(), "temperature": 1})
-
-
-def test_a_record_comes_back_as_it_was_written(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    store.fail(SPEC.id, "boom")
-    store.finish(record())
-    assert store.record(SPEC.id) == record() and store.records() == [record()]
-    assert store.error(SPEC.id) is None
+def test_a_run_comes_back_as_it_was_written_and_ends_once(tmp_path: Path) -> None:
+    store, first = Store(tmp_path), record()
+    store.finish(first)
+    store.finish(replace(first, seconds=2.0))
+    assert store.record(SPEC.id) == first and store.records() == [first]
+    assert store.claim(SPEC.id) is None
+    store.renew(replace(first, seconds=3.0))
+    assert store.records()[0].seconds == 3.0
 
 
 def test_a_record_that_was_changed_or_torn_is_named_and_left_out(
@@ -87,61 +65,6 @@ def test_a_run_whose_record_was_cut_off_is_not_done(tmp_path: Path, left: float)
     assert path.read_bytes() == whole and store.is_done(SPEC.id)
 
 
-def test_a_run_is_claimed_once_and_again_after_release(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    claim = store.claim("abc")
-    assert claim is not None
-    with claim:
-        assert Store(tmp_path).claim("abc") is None
-    again = store.claim("abc")
-    assert again is not None
-
-
-def test_a_finished_run_is_not_claimed(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    store.finish(record())
-    assert store.claim(SPEC.id) is None
-
-
-def test_the_claim_of_a_killed_process_is_taken_over_at_once(tmp_path: Path) -> None:
-    code = (
-        "import sys; from oodml.runs.store import Store\n"
-        "Store(sys.argv[1]).claim('abc').__enter__(); print('held', flush=True); sys.stdin.read()"
-    )
-    child = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert child.stdout is not None and child.stdout.readline() == "held\n"
-    assert Store(tmp_path).claim("abc") is None
-    child.kill()
-    child.wait()
-    assert Store(tmp_path).claim("abc") is not None
-
-
-def test_processes_that_share_a_store_do_every_run_exactly_once(tmp_path: Path) -> None:
-    code = (
-        "import sys; from oodml.runs.store import Store\n"
-        "store = Store(sys.argv[1])\n"
-        "for n in range(60):\n"
-        "    claim = store.claim(f'run{n}')\n"
-        "    if claim:\n"
-        "        with claim:\n"
-        "            path = store.run_directory(f'run{n}') / 'run.json'\n"
-        "            path.write_text('{\\n}\\n'); print(n)\n"
-    )
-    children = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True
-        )
-        for _ in range(3)
-    ]
-    done = [int(n) for child in children for n in child.communicate()[0].split()]
-    assert sorted(done) == list(range(60))
-
-
 def test_a_run_that_ends_while_its_claim_is_looked_for_is_not_claimed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,72 +79,25 @@ def test_a_run_that_ends_while_its_claim_is_looked_for_is_not_claimed(
     assert store.claim("abc") is None
 
 
-def test_a_claim_of_another_host_is_stale_by_our_clock_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "claim"
-    path.write_text(json.dumps({"host": "elsewhere", "boot": "x", "pid": 1, "started": "1"}))
-    os.utime(path, (0, 0))  # its clock says 1970; that must not matter
-    now = 1000.0
-    monkeypatch.setattr(oodml.runs.claim.time, "monotonic", lambda: now)
-    watch = ClaimWatch()
-    assert watch.is_held(path)
-    now += oodml.runs.claim.STALE_SECONDS - 1
-    assert watch.is_held(path)
-    os.utime(path, (5, 5))  # a heartbeat
-    assert watch.is_held(path)
-    now += oodml.runs.claim.STALE_SECONDS + 1
-    assert not watch.is_held(path)
-
-
-def test_the_heartbeat_touches_the_claim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(oodml.runs.claim, "HEARTBEAT_SECONDS", 0.02)
-    path = tmp_path / "claim"
-    with Claim.take(path):
-        os.utime(path, (0, 0))
-        deadline = time.monotonic() + 60
-        while path.stat().st_mtime == 0 and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert path.stat().st_mtime > 0
-    assert not path.exists()
-
-
 def test_a_finished_run_keeps_no_checkpoint_of_any_of_its_models(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    spec = make_spec()
     for place in ("last.pt", "best.pt", "fold1/last.pt", "fold1/best.pt", "fold1/epochs.jsonl"):
-        path = store.run_directory(spec.id) / place
+        path = store.run_directory(SPEC.id) / place
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x")
-    store.finish(RunRecord(spec, {}, {"recall_at_1": 0.5}, {}, {}, 1.0))
-    left = {path.name for path in store.run_directory(spec.id).rglob("*") if path.is_file()}
+    store.finish(record())
+    left = {path.name for path in store.run_directory(SPEC.id).rglob("*") if path.is_file()}
     assert left == {"run.json", "epochs.jsonl"}
 
 
-def test_a_run_whose_process_was_killed_after_its_record_has_not_failed(tmp_path: Path) -> None:
+def test_failures_are_counted_and_a_success_forgets_them(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    store.fail(SPEC.id, "killed in the middle", killed=True)
-    assert "killed in the middle" in (store.error(SPEC.id) or "")
+    store.fail(SPEC.id, "first\n== try 9: failed ==not a header")
+    store.fail(SPEC.id, "second", killed=True)
+    assert store.tries(SPEC.id) == Tries(2, killed=True)
+    assert "first" in (store.error(SPEC.id) or "") and "second" in (store.error(SPEC.id) or "")
     store.finish(record())
+    assert store.tries(SPEC.id) == Tries() and store.error(SPEC.id) is None
+    # Its process was killed just after the record.
     store.fail(SPEC.id, "ended with signal 9", killed=True)
     assert store.error(SPEC.id) is None and store.is_done(SPEC.id)
-
-
-def test_a_record_without_the_newer_fields_is_read(tmp_path: Path) -> None:
-    spec = make_spec()
-    record = RunRecord(spec, {}, {"recall_at_1": 0.5}, {}, {}, 1.0).to_json()
-    del record["geometry"], record["few_shot"]
-    assert RunRecord.from_json(record).geometry == {}
-    del record["metrics"]
-    with pytest.raises(DataError, match="lacks metrics"):
-        RunRecord.from_json(record)
-
-
-def test_tricks_stand_in_the_label_and_in_the_id() -> None:
-    plain = make_spec()
-    tricked = plain.with_settings(flip=True, mix=0.25, rerank=True, hyperparameters={"beta": 0.6})
-    assert tricked.label == "margin(beta=0.6) +flip +mix 0.25 +re-ranking"
-    assert (
-        len({plain.id, plain.with_settings(flip=True).id, plain.with_settings(ensemble=4).id}) == 3
-    )
-    assert plain.with_settings(folds=4).label == "margin +4 folds"
