@@ -26,9 +26,9 @@ import numpy as np
 from oodml.features.features import Features, FeatureSource
 from oodml.fid.class_moments import split_terms
 from oodml.parallel import side_by_side
-from oodml.splits.build.construction import build_ladder
-from oodml.splits.build.state import Pool, Sides, measured
-from oodml.splits.build.walk import by_nearness
+from oodml.splits.construction.build_ladder import build_ladder
+from oodml.splits.construction.state import Pool, Sides, measured
+from oodml.splits.construction.walk import by_nearness
 from oodml.splits.split import random_split
 
 RESULT = Path(__file__).parent / "results" / "ladder.md"

@@ -20,7 +20,7 @@ _HOMES = {
     "Split": "oodml.splits.split",
     "random_split": "oodml.splits.split",
     "Ladder": "oodml.splits.ladder",
-    "build_ladder": "oodml.splits.build.construction",
+    "build_ladder": "oodml.splits.construction.build_ladder",
     "method": "oodml.train.registry",
     "train_run": "oodml.train.run",
     "evaluate": "oodml.eval.retrieval.evaluate",

@@ -20,7 +20,7 @@ from PIL import Image
 
 from oodml.features.features import Features, FeatureSource
 from oodml.runs.spec import RunSpec
-from oodml.splits.build.construction import build_ladder
+from oodml.splits.construction.build_ladder import build_ladder
 from oodml.splits.ladder import Ladder
 
 SOURCE = FeatureSource("synthetic", "0123456789abcdef", "none", "0" * 64, "none", "fp32")

@@ -22,7 +22,7 @@ from oodml.features.backbones.registry import load_backbone
 from oodml.features.extraction import extract_features
 from oodml.launch import run_grid
 from oodml.runs.store import Store
-from oodml.splits.build.construction import build_ladder
+from oodml.splits.construction.build_ladder import build_ladder
 from oodml.train.build import Resources
 from oodml.train.plan import plan
 

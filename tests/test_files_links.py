@@ -16,7 +16,7 @@ from oodml.files import read_file, read_json
 from oodml.runs.claim import Claim
 from oodml.runs.record import RunRecord
 from oodml.runs.store import Store
-from oodml.splits.build.construction import build_ladder
+from oodml.splits.construction.build_ladder import build_ladder
 
 SPEC = make_spec()
 RECORD = RunRecord(SPEC, {"fid": 1.0}, {"recall_at_1": 0.5}, {}, {}, 1.0)

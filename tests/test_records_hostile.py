@@ -25,8 +25,8 @@ from oodml.files import digest, read_json, write_json
 from oodml.runs.claim import ClaimWatch
 from oodml.runs.record import RunRecord
 from oodml.runs.store import Store
-from oodml.splits.build.construction import build_ladder
-from oodml.splits.build.start import read_sides
+from oodml.splits.construction.build_ladder import build_ladder
+from oodml.splits.construction.start import read_sides
 from oodml.splits.formats.csv import read_csv
 from oodml.splits.ladder import Ladder
 from oodml.splits.split import Split

@@ -60,7 +60,7 @@ def demo_command(
     from oodml.eval.report.page import write_report
     from oodml.features.extraction import extract_features
     from oodml.runs.store import Store
-    from oodml.splits.build.construction import build_ladder
+    from oodml.splits.construction.build_ladder import build_ladder
     from oodml.train.build import Resources
     from oodml.train.plan import plan
 

@@ -136,8 +136,8 @@ def build_command(
     """
     from tqdm import tqdm
 
-    from oodml.splits.build.construction import build_ladder, check_choices
-    from oodml.splits.build.start import check_start, read_start
+    from oodml.splits.construction.build_ladder import build_ladder, check_choices
+    from oodml.splits.construction.start import check_start, read_start
 
     settings = {name: options.pop(name) for name in _BUILD_SETTINGS}
     chosen: dict[str, Any] = {

@@ -17,7 +17,7 @@ from oodml.commands.grid_file import GridTable, grid_tables, read_grids
 from oodml.commands.run import run_command
 from oodml.errors import DataError, UsageError
 from oodml.runs.store import Store
-from oodml.splits.build.construction import build_ladder
+from oodml.splits.construction.build_ladder import build_ladder
 
 WHOLE = """
 [[grid]]

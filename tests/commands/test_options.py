@@ -8,7 +8,7 @@ import pytest
 from commands.conftest import done, refused
 from conftest import make_features
 
-from oodml.splits.build.construction import build_ladder
+from oodml.splits.construction.build_ladder import build_ladder
 
 
 # The folder of images does not exist: whoever complains of that has begun to look for images.

@@ -14,7 +14,7 @@ from conftest import make_features, save_drawing
 from oodml.data import load_dataset
 from oodml.features.extraction import extract_features
 from oodml.runs.store import Store
-from oodml.splits.build.construction import build_ladder
+from oodml.splits.construction.build_ladder import build_ladder
 from oodml.splits.equal_size import equal_gallery
 from oodml.splits.ladder import Ladder
 from oodml.train.registry import all_methods

@@ -17,7 +17,7 @@ from oodml.commands.tables import PrintableFormatter, Table, echo, json_text, on
 from oodml.runs.record import RunRecord
 from oodml.runs.spec import RunSpec
 from oodml.runs.store import Store
-from oodml.splits.build.construction import build_ladder
+from oodml.splits.construction.build_ladder import build_ladder
 from oodml.text import printable
 
 # Clears the screen, sets the title, turns the writing, ends the line, and stands for a byte.

@@ -22,7 +22,7 @@ from oodml.files import digest, parse_json
 from oodml.runs.record import RunRecord
 from oodml.runs.spec import RunSpec
 from oodml.runs.store import grid_from_json
-from oodml.splits.build.start import parse_sides
+from oodml.splits.construction.start import parse_sides
 from oodml.splits.exchange import imported_ladder
 from oodml.splits.formats.csv import parse_csv
 from oodml.splits.formats.published_pickle import parse_published

@@ -16,7 +16,7 @@ from oodml.features.features import Features, FeatureSource
 from oodml.runs.record import RunRecord
 from oodml.runs.spec import RunSpec
 from oodml.runs.store import Store
-from oodml.splits.build.construction import add_null, build_ladder
+from oodml.splits.construction.build_ladder import add_null, build_ladder
 from oodml.splits.exchange import imported_ladder, published_splits
 from oodml.splits.formats.csv import write_csv
 from oodml.splits.formats.plain_pickle import read_plain_pickle

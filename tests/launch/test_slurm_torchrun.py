@@ -14,7 +14,7 @@ from conftest import make_features
 from launch.conftest import metrics, wait_for
 
 from oodml.runs.store import Store
-from oodml.splits.build.construction import build_ladder
+from oodml.splits.construction.build_ladder import build_ladder
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = ["--steps", "20", "--train-batch-size", "24", "--embedding-dim", "8"]

@@ -17,7 +17,7 @@ from oodml.errors import UsageError
 from oodml.features.features import Features
 from oodml.launch import run_grid
 from oodml.runs.store import Store
-from oodml.splits.build.construction import build_ladder
+from oodml.splits.construction.build_ladder import build_ladder
 from oodml.splits.ladder import Ladder
 from oodml.train.build import Resources
 from oodml.train.plan import plan

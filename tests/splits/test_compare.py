@@ -8,10 +8,10 @@ from scipy.stats import spearmanr
 
 from oodml.errors import DataError
 from oodml.features.features import Features
-from oodml.splits.build.construction import build_ladder
-from oodml.splits.build.start import drawn_split
-from oodml.splits.build.state import Pool
 from oodml.splits.compare import compare_ladders, published_keys, start_split
+from oodml.splits.construction.build_ladder import build_ladder
+from oodml.splits.construction.start import drawn_split
+from oodml.splits.construction.state import Pool
 from oodml.splits.ladder import Ladder
 from oodml.splits.split import Split, random_split
 

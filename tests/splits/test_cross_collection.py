@@ -10,7 +10,7 @@ from oodml.errors import DataError
 from oodml.features.features import Features
 from oodml.fid.frechet import frechet_distance
 from oodml.fid.shift import measure_shift
-from oodml.splits.build.construction import add_null, build_ladder
+from oodml.splits.construction.build_ladder import add_null, build_ladder
 from oodml.splits.cross_collection import pair_ladder, pair_pool
 from oodml.splits.episodes import validation_fold, validation_of
 

@@ -16,8 +16,8 @@ from oodml.fid.sampling_bias import infinite_sample_distance
 from oodml.fid.shift import measure_shift
 from oodml.seeding import generator
 from oodml.splits import episodes, equal_size, split
-from oodml.splits.build import search, start
-from oodml.splits.build.construction import build_ladder
+from oodml.splits.construction import search, start
+from oodml.splits.construction.build_ladder import build_ladder
 from oodml.splits.ladder import Ladder
 
 SEED = 7

@@ -16,7 +16,7 @@ from oodml.errors import DataError, UsageError
 from oodml.features.features import Features
 from oodml.runs.record import RunRecord
 from oodml.runs.spec import RunSpec
-from oodml.splits.build.construction import build_ladder
+from oodml.splits.construction.build_ladder import build_ladder
 from oodml.splits.ladder import Ladder
 from oodml.train import registry
 from oodml.train.build import Resources, samples_of

@@ -14,7 +14,7 @@ from conftest import make_features
 
 from oodml.eval.retrieval.evaluate import evaluate
 from oodml.features.features import Features
-from oodml.splits.build.construction import build_ladder
+from oodml.splits.construction.build_ladder import build_ladder
 from oodml.splits.ladder import Ladder
 from oodml.train import checkpoint
 from oodml.train.build import Resources, objective_of, samples_of

@@ -23,7 +23,7 @@ from oodml.features.backbones.registry import load_backbone
 from oodml.features.extraction import extract_features
 from oodml.features.features import Features
 from oodml.runs.record import RunRecord
-from oodml.splits.build.construction import build_ladder
+from oodml.splits.construction.build_ladder import build_ladder
 from oodml.splits.episodes import validation_fold
 from oodml.splits.ladder import Ladder
 from oodml.train.build import Resources, concatenated, samples_of

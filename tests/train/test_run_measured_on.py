@@ -18,7 +18,7 @@ from oodml.features.extraction import extract_features
 from oodml.features.features import Features
 from oodml.runs.record import RunRecord
 from oodml.runs.spec import RunSpec
-from oodml.splits.build.construction import build_ladder
+from oodml.splits.construction.build_ladder import build_ladder
 from oodml.splits.episodes import Fold, validation_fold
 from oodml.splits.ladder import Ladder
 from oodml.splits.split import Split

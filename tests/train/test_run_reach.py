@@ -19,7 +19,7 @@ from oodml.data import load_dataset
 from oodml.features.backbones.registry import load_backbone
 from oodml.features.extraction import extract_features
 from oodml.runs.spec import RunSpec
-from oodml.splits.build.construction import build_ladder
+from oodml.splits.construction.build_ladder import build_ladder
 from oodml.splits.episodes import validation_fold
 from oodml.splits.ladder import Ladder
 from oodml.splits.split import random_split

@@ -6,7 +6,7 @@ from oodml.errors import DataError, UsageError
 from oodml.eval.figures.curves import scaled, shift_axis, study_axis, study_of
 from oodml.eval.statistics.curves import SummaryRow
 from oodml.eval.statistics.published import published_study
-from oodml.splits.build.construction import build_ladder
+from oodml.splits.construction.build_ladder import build_ladder
 from oodml.splits.exchange import imported_ladder
 from oodml.splits.formats.published_pickle import PublishedSplit
 

@@ -15,7 +15,7 @@ from oodml.features.features import Features
 from oodml.runs.record import RunRecord
 from oodml.runs.spec import RunSpec
 from oodml.runs.store import Store
-from oodml.splits.build.construction import add_null, build_ladder
+from oodml.splits.construction.build_ladder import add_null, build_ladder
 from oodml.splits.ladder import Ladder
 from oodml.splits.split import Split
 

@@ -15,7 +15,7 @@ from oodml.eval.report.page import embedded, write_report
 from oodml.runs.record import RunRecord
 from oodml.runs.spec import RunSpec
 from oodml.runs.store import Store
-from oodml.splits.build.construction import build_ladder
+from oodml.splits.construction.build_ladder import build_ladder
 
 NAMES = (
     "</script><script>boom()</script>",

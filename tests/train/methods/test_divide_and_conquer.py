@@ -18,7 +18,7 @@ from oodml.errors import UsageError
 from oodml.features.backbones.registry import load_backbone
 from oodml.features.extraction import extract_features
 from oodml.features.features import Features
-from oodml.splits.build.construction import build_ladder
+from oodml.splits.construction.build_ladder import build_ladder
 from oodml.splits.ladder import Ladder
 from oodml.train import checkpoint
 from oodml.train.build import Resources, objective_of

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from oodml.errors import UsageError
 from oodml.features.features import Features
-from oodml.splits.build.construction import build_ladder
+from oodml.splits.construction.build_ladder import build_ladder
 from oodml.splits.ladder import Ladder
 from oodml.train.build import Resources, objective_of
 from oodml.train.data import FeatureSamples

@@ -21,7 +21,7 @@ from oodml.features.backbones.registry import load_backbone
 from oodml.features.extraction import extract_features
 from oodml.features.features import Features
 from oodml.runs.spec import RunSpec
-from oodml.splits.build.construction import build_ladder
+from oodml.splits.construction.build_ladder import build_ladder
 from oodml.train import checkpoint
 from oodml.train.build import Resources
 from oodml.train.data import FeatureSamples

@@ -16,7 +16,7 @@ from oodml.data import load_dataset
 from oodml.errors import UsageError
 from oodml.features.backbones.registry import load_backbone
 from oodml.features.extraction import extract_features
-from oodml.splits.build.construction import build_ladder
+from oodml.splits.construction.build_ladder import build_ladder
 from oodml.train.build import Resources
 from oodml.train.loop import seeded
 from oodml.train.methods.daml import (

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from oodml.seeding import generator
-from oodml.splits.build.milbich2021 import published_easier, published_harder
-from oodml.splits.build.state import Sides, State, Units, measured
-from oodml.splits.build.transport_gain import Gains, by_gain
-from oodml.splits.build.walk import (
+from oodml.splits.construction.milbich2021 import published_easier, published_harder
+from oodml.splits.construction.state import Sides, State, Units, measured
+from oodml.splits.construction.transport_gain import Gains, by_gain
+from oodml.splits.construction.walk import (
     EASIER,
     HARDER,
     Accept,

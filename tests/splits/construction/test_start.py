@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from oodml.errors import DataError, UsageError
 from oodml.features.features import Features
-from oodml.splits.build.construction import build_ladder
-from oodml.splits.build.start import read_sides, read_start
+from oodml.splits.construction.build_ladder import build_ladder
+from oodml.splits.construction.start import read_sides, read_start
 from oodml.splits.split import Split, random_split
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from oodml.errors import DataError, UsageError
 from oodml.seeding import generator
-from oodml.splits.build.state import Pool
+from oodml.splits.construction.state import Pool
 from oodml.splits.split import MIN_CLASSES_PER_SIDE, Split, random_split
 
 SIDES = ("train", "test")

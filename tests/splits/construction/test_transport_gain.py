@@ -13,9 +13,14 @@ from oodml.errors import DataError
 from oodml.fid.class_moments import ClassMoments, split_terms
 from oodml.fid.frechet import frechet_distance_from_moments
 from oodml.fid.null import random_class_splits
-from oodml.splits.build.state import Pool, Sides
-from oodml.splits.build.transport_gain import Gains, PrincipalSubspace, by_gain, transport_map
-from oodml.splits.build.walk import (
+from oodml.splits.construction.state import Pool, Sides
+from oodml.splits.construction.transport_gain import (
+    Gains,
+    PrincipalSubspace,
+    by_gain,
+    transport_map,
+)
+from oodml.splits.construction.walk import (
     EASIER,
     HARDER,
 )

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from conftest import make_features
 
-from oodml.splits.build import search as search_module
-from oodml.splits.build import state as state_module
-from oodml.splits.build.construction import build_ladder
-from oodml.splits.build.search import hardest_split, refine_pairs
-from oodml.splits.build.state import Pool, Sides
-from oodml.splits.build.transport_gain import Gains
-from oodml.splits.build.walk import (
+from oodml.splits.construction import search as search_module
+from oodml.splits.construction import state as state_module
+from oodml.splits.construction.build_ladder import build_ladder
+from oodml.splits.construction.search import hardest_split, refine_pairs
+from oodml.splits.construction.state import Pool, Sides
+from oodml.splits.construction.transport_gain import Gains
+from oodml.splits.construction.walk import (
     swap_until_saturated,
     walk_to,
 )

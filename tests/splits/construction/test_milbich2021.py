@@ -8,10 +8,10 @@ from conftest import make_features
 
 from oodml.errors import UsageError
 from oodml.features.features import Features
-from oodml.splits.build.construction import build_ladder
-from oodml.splits.build.milbich2021 import _Memory, _picks
-from oodml.splits.build.state import Pool, Sides
-from oodml.splits.build.walk import HARDER
+from oodml.splits.construction.build_ladder import build_ladder
+from oodml.splits.construction.milbich2021 import _Memory, _picks
+from oodml.splits.construction.state import Pool, Sides
+from oodml.splits.construction.walk import HARDER
 from oodml.splits.split import random_split
 
 Record = tuple[frozenset[str], frozenset[str], float]

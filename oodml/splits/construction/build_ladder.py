@@ -15,11 +15,11 @@ from oodml.fid.class_moments import ClassMoments
 from oodml.fid.null import Null, class_null, split_distance
 from oodml.fid.shift import shift_between, with_null
 from oodml.parallel import each, side_by_side
-from oodml.splits.build.milbich2021 import PAIRS_A_STEP
-from oodml.splits.build.rungs import choose_rungs
-from oodml.splits.build.search import OnStep, trajectory
-from oodml.splits.build.start import drawn_split
-from oodml.splits.build.state import Pool, Sides, State, is_tight
+from oodml.splits.construction.milbich2021 import PAIRS_A_STEP
+from oodml.splits.construction.rungs import choose_rungs
+from oodml.splits.construction.search import OnStep, trajectory
+from oodml.splits.construction.start import drawn_split
+from oodml.splits.construction.state import Pool, Sides, State, is_tight
 from oodml.splits.ladder import SEARCHES, BuildSettings, Ladder, Step
 from oodml.splits.split import MIN_CLASSES_PER_SIDE, Split
 

@@ -17,9 +17,9 @@ from oodml.errors import DataError, UsageError
 from oodml.features.features import Features
 from oodml.fid.frechet import frechet_distance
 from oodml.fid.null import random_class_splits
-from oodml.splits.build import construction
-from oodml.splits.build.construction import add_null, build_ladder, rebuild_ladder
-from oodml.splits.build.state import Pool, Sides
+from oodml.splits.construction import build_ladder as construction
+from oodml.splits.construction.build_ladder import add_null, build_ladder, rebuild_ladder
+from oodml.splits.construction.state import Pool, Sides
 from oodml.splits.cross_collection import pair_ladder
 from oodml.splits.exchange import imported_ladder, published_splits, remeasured
 from oodml.splits.ladder import Ladder, Step

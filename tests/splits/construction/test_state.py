@@ -17,10 +17,10 @@ from oodml.errors import DataError
 from oodml.features.features import Features
 from oodml.fid.frechet import FrechetTerms, frechet_distance
 from oodml.parallel import side_by_side
-from oodml.splits.build import state
-from oodml.splits.build.construction import build_ladder
-from oodml.splits.build.state import Pool, Sides, is_tight, measured
-from oodml.splits.build.walk import (
+from oodml.splits.construction import state
+from oodml.splits.construction.build_ladder import build_ladder
+from oodml.splits.construction.state import Pool, Sides, is_tight, measured
+from oodml.splits.construction.walk import (
     HARDER,
     _swaps,
     by_nearness,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from oodml.fid.matrix_root import Matrix
-from oodml.splits.build.state import Sides, State, Units, measured
+from oodml.splits.construction.state import Sides, State, Units, measured
 
 # Units of both sides in the order in which they should move; the second argument is +1 for a
 # harder split and -1 for an easier one.

@@ -11,10 +11,10 @@ import pytest
 from conftest import make_features
 
 from oodml.features.features import Features
-from oodml.splits.build import walk
-from oodml.splits.build.construction import build_ladder
-from oodml.splits.build.state import Pool, Sides, State, Units
-from oodml.splits.build.walk import (
+from oodml.splits.construction import walk
+from oodml.splits.construction.build_ladder import build_ladder
+from oodml.splits.construction.state import Pool, Sides, State, Units
+from oodml.splits.construction.walk import (
     EASIER,
     HARDER,
     _removals,

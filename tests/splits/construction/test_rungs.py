@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 
 from oodml.errors import UsageError
-from oodml.splits.build.rungs import choose_evenly, choose_nearest, choose_rungs, choose_steps
+from oodml.splits.construction.rungs import (
+    choose_evenly,
+    choose_nearest,
+    choose_rungs,
+    choose_steps,
+)
 from oodml.splits.ladder import BuildSettings
 
 

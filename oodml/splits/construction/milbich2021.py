@@ -6,8 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from oodml.splits.build.state import Sides, State, Units
-from oodml.splits.build.walk import EASIER, HARDER, Accept, by_nearness, most_removable, moves
+from oodml.splits.construction.state import Sides, State, Units
+from oodml.splits.construction.walk import (
+    EASIER,
+    HARDER,
+    Accept,
+    by_nearness,
+    most_removable,
+    moves,
+)
 
 PAIRS_A_STEP = 2
 # Each published trajectory holds one split more: the one that it begins from.

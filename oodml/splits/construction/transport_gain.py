@@ -9,8 +9,8 @@ import numpy as np
 from oodml.errors import DataError
 from oodml.fid.class_moments import ClassMoments, Indices, Moments, split_terms
 from oodml.fid.matrix_root import Matrix
-from oodml.splits.build.state import Pool, Sides, Units
-from oodml.splits.build.walk import HARDER, Ranking, in_order
+from oodml.splits.construction.state import Pool, Sides, Units
+from oodml.splits.construction.walk import HARDER, Ranking, in_order
 
 # On 1,795 classes in 1,280 dimensions 128 leading ones end within 0.03% of 256 and 512.
 SUBSPACE = 128
