@@ -1,11 +1,15 @@
-"""The embedding model: a backbone's trunk or standardised features, then a linear head."""
+"""The embedding model: a trunk or standardised features, then a linear head or slices of one."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from copy import deepcopy
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from oodml.errors import UsageError, unknown_name
 from oodml.features.backbones.network import MeanPool, put
@@ -66,18 +70,48 @@ def trunk(
     return (FrozenBatchNorm(module) if freeze_batchnorm else module), backbone.dimension
 
 
+def slice_sizes(dimension: int, shares: Sequence[int]) -> list[int]:
+    """The sizes of slices in the ratio of `shares` that make up `dimension`, as near as can be.
+
+    Raises `UsageError` where a slice would have no dimension.
+
+    >>> slice_sizes(512, [3, 5, 8])
+    [96, 160, 256]
+    """
+    total = sum(shares)
+    borders = [dimension * sum(shares[:number]) / total for number in range(len(shares) + 1)]
+    sizes = [round(after) - round(before) for before, after in pairwise(borders)]
+    if not sizes or min(sizes) < 1:
+        raise UsageError(
+            f"an embedding of {dimension} dimensions has no {len(shares)} heads in the ratio "
+            f"{'-'.join(map(str, shares))}; give fewer heads, or a larger embedding_dim."
+        )
+    return sizes
+
+
+def unit_slices(output: Tensor, sizes: Sequence[int], weights: Sequence[float]) -> Tensor:
+    """Each slice of an output (B, D) at unit length times its weight, the whole at unit length.
+
+    The cosine of two of them is the mean of the slices' cosines weighted by the squared weights.
+    The gradient of a slice comes from that slice alone.
+    """
+    length = math.hypot(*weights)
+    units = [functional.normalize(part, dim=1) for part in torch.split(output, list(sizes), dim=1)]
+    return torch.cat([w / length * unit for w, unit in zip(weights, units, strict=True)], dim=1)
+
+
 class MaxPool(nn.Module):
     """The maximum over all positions: (B, C, h, w) to (B, C, 1, 1)."""
 
     def forward(self, maps: Tensor) -> Tensor:
-        return nn.functional.adaptive_max_pool2d(maps, 1)
+        return functional.adaptive_max_pool2d(maps, 1)
 
 
 class MeanAndMaxPool(nn.Module):
     """The sum of mean and maximum over all positions, as Proxy Anchor pools (arXiv:2003.13911)."""
 
     def forward(self, maps: Tensor) -> Tensor:
-        return maps.mean(dim=(2, 3), keepdim=True) + nn.functional.adaptive_max_pool2d(maps, 1)
+        return maps.mean(dim=(2, 3), keepdim=True) + functional.adaptive_max_pool2d(maps, 1)
 
 
 class GeneralizedMeanPool(nn.Module):
@@ -87,14 +121,13 @@ class GeneralizedMeanPool(nn.Module):
     float32, since powers leave the range of half precision.
     """
 
-    def __init__(self, power: float = 3.0, smallest: float = 1e-6) -> None:
+    def __init__(self, power: float = 3.0) -> None:
         super().__init__()
         self.power = nn.Parameter(torch.tensor(power))
-        self.smallest = smallest
 
     def forward(self, maps: Tensor) -> Tensor:
         with torch.autocast(maps.device.type, enabled=False):
-            powers = maps.float().clamp(min=self.smallest).pow(self.power)
+            powers = maps.float().clamp(min=1e-6).pow(self.power)
             return powers.mean(dim=(2, 3), keepdim=True).pow(1 / self.power).to(maps.dtype)
 
 

@@ -57,9 +57,20 @@ class Base:
     name: str
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
 
-    def criterion(self, num_classes: int, embedding_dim: int) -> Criterion:
-        """The base method's criterion; `UsageError` for a method that is more than a loss."""
-        return get_method(self.name).criterion(num_classes, embedding_dim, self.hyperparameters)
+    def criterion(
+        self, num_classes: int, embedding_dim: int, *, takes_pairs: bool = False
+    ) -> Criterion:
+        """The base method's criterion; `UsageError` for a method that is more than a loss.
+
+        With `takes_pairs` also for a loss that takes no pairs or triplets chosen by its caller.
+        """
+        made = get_method(self.name).criterion(num_classes, embedding_dim, self.hyperparameters)
+        if takes_pairs and not made.takes_pairs:
+            raise UsageError(
+                f"base={self.name} takes no given pairs; give a loss over pairs or triplets, such "
+                "as margin, n_pair or triplet."
+            )
+        return made
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from oodml.errors import unknown_name
 from oodml.runs.spec import RunSpec
 from oodml.text import positive_numbers
 from oodml.train.methods.parts.over_pairs import cosines, mean_where, pairs_of
-from oodml.train.methods.parts.several_heads import reverse_gradient, slice_sizes, unit_slices
-from oodml.train.model import EmbeddingModel
+from oodml.train.methods.parts.several_heads import reverse_gradient
+from oodml.train.model import EmbeddingModel, slice_sizes, unit_slices
 from oodml.train.objective import (
     Batch,
     Criterion,

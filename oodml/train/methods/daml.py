@@ -8,7 +8,6 @@ from torch.nn import functional
 
 from oodml.runs.spec import RunSpec
 from oodml.train.methods.parts.mining import draw
-from oodml.train.methods.parts.over_pairs import check_takes_pairs
 from oodml.train.methods.parts.synthesis import Triplets, constant, loss_on
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import Batch, Encoded, Objective
@@ -53,8 +52,7 @@ class AdversarialNegatives(Objective):
         hidden: int = 0,
         generator_rate: float = 1e-3,
     ) -> None:
-        criterion = base.criterion(num_classes, model.embedding_dim)
-        check_takes_pairs("daml", base.name, criterion)
+        criterion = base.criterion(num_classes, model.embedding_dim, takes_pairs=True)
         super().__init__(spec, model, criterion)
         self.weight, self.triplets, self.margin = weight, triplets, margin
         self.weights = (hard, regular, adversarial)

@@ -10,15 +10,12 @@ from oodml.runs.spec import RunSpec
 from oodml.seeding import generator
 from oodml.train.distributed import gathered
 from oodml.train.methods.parts.mining import DistanceWeighted, TripletMiner, Triplets
-from oodml.train.methods.parts.over_pairs import check_takes_pairs
 from oodml.train.methods.parts.queue import MomentumCopy, Queue
 from oodml.train.methods.parts.several_heads import (
     SeveralHeads,
     SharedByClasses,
-    slice_sizes,
-    unit_slices,
 )
-from oodml.train.model import EmbeddingModel
+from oodml.train.model import EmbeddingModel, slice_sizes, unit_slices
 from oodml.train.objective import Batch, Criterion, Encoded, Training
 from oodml.train.published_protocols import STUDY
 from oodml.train.registry import Base, method
@@ -69,8 +66,9 @@ class DiVA(SeveralHeads):
         queue_batches: int = 30,
     ) -> None:
         sizes = slice_sizes(model.embedding_dim, SHARES)
-        own, _, shared, intra = (base.criterion(num_classes, size) for size in sizes)
-        check_takes_pairs("diva", base.name, own)
+        own, _, shared, intra = (
+            base.criterion(num_classes, size, takes_pairs=True) for size in sizes
+        )
         others = [
             SharedByClasses(shared, True),
             Criterion(intra, WithinClasses(), normalized=intra.normalized),

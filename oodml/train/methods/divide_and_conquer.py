@@ -10,8 +10,7 @@ from oodml.errors import UsageError
 from oodml.runs.spec import RunSpec
 from oodml.seeding import derive_seed
 from oodml.train.methods.parts.clusters import DividedTraining, Labels, clusters_of, matched
-from oodml.train.methods.parts.several_heads import slice_sizes, unit_slices
-from oodml.train.model import EmbeddingModel
+from oodml.train.model import EmbeddingModel, slice_sizes, unit_slices
 from oodml.train.objective import Encoded, ParameterGroup, Training, groups, trainable
 from oodml.train.registry import Base, method
 

@@ -10,7 +10,6 @@ from torch.nn import functional
 
 from oodml.runs.spec import RunSpec
 from oodml.train.methods.parts.mining import OnePairPerClass
-from oodml.train.methods.parts.over_pairs import check_takes_pairs
 from oodml.train.methods.parts.synthesis import Triplets, constant, loss_on
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import Batch, Objective
@@ -67,8 +66,7 @@ class HardnessAware(Objective):
         generator_rate: float = 1e-2,
         classifier_rate: float = 1e-3,
     ) -> None:
-        criterion = base.criterion(num_classes, model.embedding_dim)
-        check_takes_pairs("hdml", base.name, criterion)
+        criterion = base.criterion(num_classes, model.embedding_dim, takes_pairs=True)
         super().__init__(spec, model, criterion)
         self.alpha, self.beta = alpha, beta
         self.balance, self.class_weight, self.negatives = balance, class_weight, negatives

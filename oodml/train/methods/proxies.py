@@ -12,6 +12,15 @@ from torch.nn import functional
 from oodml.train.objective import Criterion
 from oodml.train.registry import method
 
+# Keeps the root's slope finite where two centres coincide (github.com/idstcv/SoftTriple).
+EPSILON = 1e-5
+# Larger than any difference of two cosines: a sample's own proxies rank before all others.
+FIRST = 10.0
+# Proxies compared with all others in one step: all of the paper's 12 for each of 100 classes.
+MOST_COMPARED = 1200
+# exp(cosine / this) is the weight of a step of the walk, as in pytorch-metric-learning.
+_WIDTH = 0.5
+
 
 class _UnitProxies(Criterion):
     def __init__(self, num_classes: int, embedding_dim: int) -> None:
@@ -125,10 +134,6 @@ class SoftTriple(Criterion):
         return loss + self.tau * center_spread(centers)
 
 
-# Keeps the root's slope finite where two centres coincide (github.com/idstcv/SoftTriple).
-EPSILON = 1e-5
-
-
 def center_spread(centers: Tensor) -> Tensor:
     """Half the mean distance between two centres of one class; `centers` is (K, C, d), unit."""
     number = len(centers)
@@ -136,12 +141,6 @@ def center_spread(centers: Tensor) -> Tensor:
     by_class = centers.transpose(0, 1)
     cosine = (by_class @ by_class.transpose(1, 2))[:, first, second]
     return (2 + EPSILON - 2 * cosine.clamp(max=1)).sqrt().mean() / 2
-
-
-# Larger than any difference of two cosines: a sample's own proxies rank before all others.
-FIRST = 10.0
-# Proxies compared with all others in one step: all of the paper's 12 for each of 100 classes.
-MOST_COMPARED = 1200
 
 
 @method(
@@ -218,10 +217,6 @@ def propagated_loss(similarity: Tensor, kept: Tensor, labels: Tensor, num_classe
     mass = (similarity * kept).view(len(labels), num_classes, -1).sum(dim=2)
     reached = kept.view(len(labels), num_classes, -1).any(dim=2)
     return functional.cross_entropy(mass.masked_fill(~reached, -torch.inf), labels)
-
-
-# exp(cosine / this) is the weight of a step of the walk, as in pytorch-metric-learning.
-_WIDTH = 0.5
 
 
 @method("manifold", paper="10.1109/CVPR.2019.00747", source="pytorch-metric-learning")

@@ -7,11 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from oodml.runs.spec import RunSpec
-from oodml.train.methods.parts.over_pairs import check_takes_pairs
-from oodml.train.methods.parts.several_heads import (
-    SharedByClasses,
-    TwoHeads,
-)
+from oodml.train.methods.parts.several_heads import SharedByClasses, TwoHeads
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import Batch
 from oodml.train.registry import Base, method
@@ -47,9 +43,7 @@ class Sharing(TwoHeads):
         shared_weight: float = 0.0,
     ) -> None:
         size = model.embedding_dim
-        criterion = base.criterion(num_classes, size)
-        check_takes_pairs("sharing", base.name, criterion)
-        shared = base.criterion(num_classes, size)
+        criterion, shared = (base.criterion(num_classes, size, takes_pairs=True) for _ in range(2))
         super().__init__(
             spec,
             model,

@@ -13,6 +13,12 @@ from oodml.train.objective import Criterion, Scheduled
 from oodml.train.published_protocols import STUDY
 from oodml.train.registry import method
 
+# The share of the plain cosine in the target's logit falls as START / (1 + RATE * step) down
+# to a floor: base, gamma and power of train/code/sphereface/sphereface_model.prototxt in
+# github.com/wy1iu/sphereface.
+START = 1000.0
+RATE = 0.12
+
 
 @method(
     "normalized_softmax",
@@ -71,13 +77,6 @@ def sub_center_arcface(
         sub_centers=sub_centers,
     )
     return Criterion(loss, samplewise=True)
-
-
-# The share of the plain cosine in the target's logit falls as START / (1 + RATE * step) down
-# to a floor: base, gamma and power of train/code/sphereface/sphereface_model.prototxt in
-# github.com/wy1iu/sphereface.
-START = 1000.0
-RATE = 0.12
 
 
 class AngularMargin(Criterion, Scheduled):
@@ -143,26 +142,6 @@ def large_margin_softmax(
     return AngularMargin(num_classes, embedding_dim, margin, floor, unit_weights=False)
 
 
-def multiplied_angle(cosine: Tensor, margin: int) -> Tensor:
-    """psi(theta) = (-1)^k cos(m theta) - 2k for theta in [k pi / m, (k + 1) pi / m].
-
-    `cosine` holds cos(theta); psi falls from 1 at theta = 0 to 1 - 2m at pi without a jump, and
-    is cos(theta) for a margin of 1 (arXiv:1704.08063, equation 7). Any shape, which is kept.
-    """
-    with torch.no_grad():
-        angle = cosine.clamp(-1, 1).acos()
-        segment = (angle * (margin / pi)).floor().clamp(max=margin - 1)
-    return (1 - 2 * (segment % 2)) * _chebyshev(cosine, margin) - 2 * segment
-
-
-def _chebyshev(cosine: Tensor, order: int) -> Tensor:
-    # cos(m theta) as a polynomial of cos(theta): the derivative of acos has no bound.
-    before, now = torch.ones_like(cosine), cosine
-    for _ in range(order - 1):
-        before, now = now, 2 * cosine * now - before
-    return now
-
-
 @method("instance", paper="arXiv:1711.05535", source="arXiv:1711.05535")
 class Instance(Criterion):
     """Instance loss: one plain softmax classifier over the training classes, on raw outputs.
@@ -197,3 +176,23 @@ class P2SGrad(Criterion):
         cosines = embeddings @ functional.normalize(self.weight, dim=1).T
         own = functional.one_hot(labels, len(self.weight)).to(cosines.dtype)
         return functional.mse_loss(cosines, own)
+
+
+def multiplied_angle(cosine: Tensor, margin: int) -> Tensor:
+    """psi(theta) = (-1)^k cos(m theta) - 2k for theta in [k pi / m, (k + 1) pi / m].
+
+    `cosine` holds cos(theta); psi falls from 1 at theta = 0 to 1 - 2m at pi without a jump, and
+    is cos(theta) for a margin of 1 (arXiv:1704.08063, equation 7). Any shape, which is kept.
+    """
+    with torch.no_grad():
+        angle = cosine.clamp(-1, 1).acos()
+        segment = (angle * (margin / pi)).floor().clamp(max=margin - 1)
+    return (1 - 2 * (segment % 2)) * _chebyshev(cosine, margin) - 2 * segment
+
+
+def _chebyshev(cosine: Tensor, order: int) -> Tensor:
+    # cos(m theta) as a polynomial of cos(theta): the derivative of acos has no bound.
+    before, now = torch.ones_like(cosine), cosine
+    for _ in range(order - 1):
+        before, now = now, 2 * cosine * now - before
+    return now

@@ -31,6 +31,7 @@ from oodml.train.registry import method
 Rule = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 # No distance on the unit sphere is larger: distances are not cut off from above.
 _WIDEST = 2.0
+_BETA_RATE = {"criterion_learning_rate": 5e-4}
 
 
 @method(
@@ -60,18 +61,6 @@ def triplet(
         distance=LpDistance(power=2 if squared else 1),
     )
     return Criterion(loss, _miner(mining, margin, squared), takes_references=True)
-
-
-def _miner(name: str, margin: float, squared: bool) -> TripletMiner:
-    if name == "all":
-        return AllTriplets()
-    if name == "distance":
-        return DistanceWeighted()
-    if name == "semihard":
-        return TripletPerAnchor(semi_hard(margin), squared)
-    if name in RULES:
-        return TripletPerAnchor(RULES[name])
-    raise unknown_name("mining", name, (*RULES, "all", "semihard", "distance"))
 
 
 @method(
@@ -120,10 +109,6 @@ def margin(
     return Criterion(loss, DistanceWeighted(cutoff, upper_cutoff), takes_references=True)
 
 
-def _boundaries(margin: float, beta: float, nu: float, classes: int | None) -> losses.MarginLoss:
-    return losses.MarginLoss(margin, nu, beta, learn_beta=True, num_classes=classes)
-
-
 @method(
     "r_margin",
     paper="arXiv:2002.08473",
@@ -152,32 +137,6 @@ def r_margin(
         Spread(DistanceWeighted(cutoff, upper_cutoff), rho),
         takes_references=True,
     )
-
-
-class Spread(TripletMiner):
-    """The triplets of a miner, each (a, p, n) replaced by (a, a, p) with probability rho.
-
-    The pull of such a triplet vanishes and its push acts on two samples of one class, which
-    spreads the classes over more dimensions (arXiv:2002.08473). For losses over triplets; losses
-    over the matrix of all pairs refuse a pair that is a positive and a negative.
-    """
-
-    def __init__(self, miner: nn.Module, rho: float) -> None:
-        super().__init__()
-        self.miner = miner
-        self.rho = rho
-
-    @torch.no_grad()
-    def forward(self, embeddings: Tensor, labels: Tensor) -> Triplets:
-        """Indices (T,) of anchors, positives and negatives in the batch (B, d)."""
-        anchors, positives, negatives = self.miner(embeddings, labels)
-        # Drawn after the triplets, so that rho = 0 gives the same triplets as the miner alone.
-        replaced = torch.rand(len(anchors), device=anchors.device) < self.rho
-        return (
-            anchors,
-            torch.where(replaced, anchors, positives),
-            torch.where(replaced, positives, negatives),
-        )
 
 
 @method(
@@ -268,6 +227,32 @@ class TripletPerAnchor(TripletMiner):
         return anchors[kept], positives[kept], negatives[kept]
 
 
+class Spread(TripletMiner):
+    """The triplets of a miner, each (a, p, n) replaced by (a, a, p) with probability rho.
+
+    The pull of such a triplet vanishes and its push acts on two samples of one class, which
+    spreads the classes over more dimensions (arXiv:2002.08473). For losses over triplets; losses
+    over the matrix of all pairs refuse a pair that is a positive and a negative.
+    """
+
+    def __init__(self, miner: nn.Module, rho: float) -> None:
+        super().__init__()
+        self.miner = miner
+        self.rho = rho
+
+    @torch.no_grad()
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Triplets:
+        """Indices (T,) of anchors, positives and negatives in the batch (B, d)."""
+        anchors, positives, negatives = self.miner(embeddings, labels)
+        # Drawn after the triplets, so that rho = 0 gives the same triplets as the miner alone.
+        replaced = torch.rand(len(anchors), device=anchors.device) < self.rho
+        return (
+            anchors,
+            torch.where(replaced, anchors, positives),
+            torch.where(replaced, positives, negatives),
+        )
+
+
 def random(distances: Tensor, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
     """A random positive and a random negative."""
     return draw(positive), draw(negative)
@@ -338,3 +323,19 @@ def closest(distances: Tensor, among: Tensor) -> Tensor:
 def farthest(distances: Tensor, among: Tensor) -> Tensor:
     """The index (A,) of the largest distance among the true entries of every row."""
     return distances.masked_fill(~among, -torch.inf).argmax(1)
+
+
+def _miner(name: str, margin: float, squared: bool) -> TripletMiner:
+    if name == "all":
+        return AllTriplets()
+    if name == "distance":
+        return DistanceWeighted()
+    if name == "semihard":
+        return TripletPerAnchor(semi_hard(margin), squared)
+    if name in RULES:
+        return TripletPerAnchor(RULES[name])
+    raise unknown_name("mining", name, (*RULES, "all", "semihard", "distance"))
+
+
+def _boundaries(margin: float, beta: float, nu: float, classes: int | None) -> losses.MarginLoss:
+    return losses.MarginLoss(margin, nu, beta, learn_beta=True, num_classes=classes)

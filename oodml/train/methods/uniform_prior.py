@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional
 
 from oodml.errors import UsageError, unknown_name
 from oodml.runs.spec import RunSpec
+from oodml.train.methods.parts.synthesis import constant
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import Batch, Encoded, Objective, trainable
 from oodml.train.published_protocols import STUDY
@@ -105,8 +105,7 @@ def taken_for_noise(discriminator: nn.Module, features: Tensor) -> Tensor:
 
     `features` is (B, d); the loss is a scalar.
     """
-    constants = {name: value.detach() for name, value in discriminator.named_parameters()}
-    logits = functional_call(discriminator, constants, (features,))
+    logits = constant(discriminator, features)
     return functional.binary_cross_entropy_with_logits(logits, torch.ones_like(logits))
 
 

@@ -22,8 +22,7 @@ from oodml.train.methods.bier import (
     short,
     unit_rows,
 )
-from oodml.train.methods.parts.several_heads import slice_sizes, unit_slices
-from oodml.train.model import EmbeddingModel
+from oodml.train.model import EmbeddingModel, slice_sizes, unit_slices
 from oodml.train.objective import Batch, check_groups, make_objective
 from oodml.train.registry import get_method
 

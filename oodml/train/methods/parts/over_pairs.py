@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from oodml.errors import UsageError
 from oodml.train.objective import Criterion
 
 Masks = tuple[Tensor, Tensor]
@@ -127,12 +126,3 @@ class SoftmaxOfPairs(OverPairs):
         logits = values / self.temperature
         against = log_sum_exp(logits, negative)
         return mean_where(functional.softplus(against[:, None] - logits), positive)
-
-
-def check_takes_pairs(method: str, base: str, criterion: Criterion) -> None:
-    """Raise `UsageError` naming a base loss that takes no pairs or triplets that a method chose."""
-    if not criterion.takes_pairs:
-        raise UsageError(
-            f"{method}: base={base} takes no given pairs; give a loss over pairs or triplets, such "
-            "as margin, n_pair or triplet."
-        )

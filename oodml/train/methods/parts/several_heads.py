@@ -1,17 +1,14 @@
-"""Several heads in one network: slices of one output, and adversaries that keep them apart."""
+"""Several embeddings of one network: a loss on each, and adversaries that keep them apart."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from oodml.errors import UsageError
 from oodml.runs.spec import RunSpec
 from oodml.train.methods.parts.mining import (
     DistanceWeighted,
@@ -34,36 +31,6 @@ from oodml.train.objective import (
 REGRESSOR_DECAY = 1e-6
 PUBLISHED_DIMENSION = 128
 HIDDEN = 512
-
-
-def slice_sizes(dimension: int, shares: Sequence[int]) -> list[int]:
-    """The sizes of slices in the ratio of `shares` that make up `dimension`, as near as can be.
-
-    Raises `UsageError` where a slice would have no dimension.
-
-    >>> slice_sizes(512, [3, 5, 8])
-    [96, 160, 256]
-    """
-    total = sum(shares)
-    borders = [dimension * sum(shares[:number]) / total for number in range(len(shares) + 1)]
-    sizes = [round(after) - round(before) for before, after in pairwise(borders)]
-    if not sizes or min(sizes) < 1:
-        raise UsageError(
-            f"an embedding of {dimension} dimensions has no {len(shares)} heads in the ratio "
-            f"{'-'.join(map(str, shares))}; give fewer, or a larger embedding_dim."
-        )
-    return sizes
-
-
-def unit_slices(output: Tensor, sizes: Sequence[int], weights: Sequence[float]) -> Tensor:
-    """Each slice of an output (B, D) at unit length times its weight, the whole at unit length.
-
-    The cosine of two of them is the mean of the slices' cosines weighted by the squared weights.
-    The gradient of a slice comes from that slice alone.
-    """
-    length = math.hypot(*weights)
-    units = [functional.normalize(part, dim=1) for part in torch.split(output, list(sizes), dim=1)]
-    return torch.cat([w / length * unit for w, unit in zip(weights, units, strict=True)], dim=1)
 
 
 class SeveralHeads(Objective):
