@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +25,8 @@ from oodml.features.features import Features
 from oodml.splits.ladder import Ladder
 from oodml.train import methods, registry
 
-PAGE = Path(__file__).parents[1] / "CONTRIBUTING.md"
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "CONTRIBUTING.md"
 
 
 @pytest.fixture
@@ -31,7 +37,7 @@ def examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]
     for module in (registry, metrics, collection):
         monkeypatch.setattr(module, "_REGISTRY", dict(module._REGISTRY))
     found = re.findall(r"^## ([^\n]+)\n(?:(?!^## ).)*?^```python\n(.*?)^```", page(), re.M | re.S)
-    paths = {heading: tmp_path / f"{heading.split()[-1]}.py" for heading, _ in found}
+    paths = {heading: tmp_path / f"{heading.replace(' ', '_').lower()}.py" for heading, _ in found}
     for heading, code in found:
         paths[heading].write_text(code)
     return paths
@@ -42,7 +48,7 @@ def page() -> str:
 
 
 def test_every_python_block_is_run_here(examples: dict[str, Path]) -> None:
-    assert set(examples) == {"A method", "A metric", "A collection"}
+    assert set(examples) == {"A method", "A composite method", "A metric", "A collection"}
     assert page().count("```python") == len(examples)
 
 
@@ -129,3 +135,45 @@ def test_the_collection_is_loaded_and_counted(examples: dict[str, Path], tmp_pat
     (home / "list.txt").write_text("\n".join(trees[:5]) + "\n")
     with pytest.raises(DataError, match="must have 3 classes and 6 images"):
         load_collection(collection.find_collection("leaves"), home)
+
+
+def content(root: Path) -> dict[str, str]:
+    """The digest of every file but what running Python leaves."""
+    return {
+        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in root.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts and ".hypothesis" not in path.parts
+    }
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("heading", "name"), [("A method", "my_pairs"), ("A composite method", "classified_pairs")]
+)
+def test_a_method_is_one_file_and_a_generated_page(
+    heading: str, name: str, examples: dict[str, Path], tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    for folder in ("oodml", "tests", "docs", "examples", "benchmarks"):
+        ignored = shutil.ignore_patterns("__pycache__", ".hypothesis")
+        shutil.copytree(ROOT / folder, copy / folder, ignore=ignored)
+    for path in [*ROOT.glob("*.md"), ROOT / "pyproject.toml"]:
+        shutil.copy(path, copy)
+    before = content(copy)
+    shutil.copy(examples[heading], copy / "oodml" / "train" / "methods" / f"{name}.py")
+    environment = {**os.environ, "PYTHONPATH": str(copy)}
+    conformance = "tests/train/test_conformance.py"
+    for arguments in (
+        ["docs/generate"],
+        ["-m", "pytest", "-n0", "-p", "no:cacheprovider", conformance, "-k", name],
+        ["-m", "pytest", "-n0", "-p", "no:cacheprovider", "tests/test_docs.py",
+         "tests/test_layering.py", "tests/train/test_registry.py"],
+    ):  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, *arguments], cwd=copy, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    after = content(copy)
+    assert {each for each in after if before.get(each) != after[each]} == {
+        f"oodml/train/methods/{name}.py", "docs/methods.md",
+    }  # fmt: skip
