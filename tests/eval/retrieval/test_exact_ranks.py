@@ -205,13 +205,13 @@ def test_places_do_not_depend_on_the_number_of_threads(
     gallery: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     draw = torch.Generator().manual_seed(0)
-    labels = torch.randint(0, 150, (900,), generator=draw)
-    vectors = torch.randn(150, 24, generator=draw)[labels]
-    samples = Samples(vectors + 2 * torch.randn(900, 24, generator=draw), labels)
+    labels = torch.randint(0, 70, (400,), generator=draw)
+    vectors = torch.randn(70, 24, generator=draw)[labels]
+    samples = Samples(vectors + 2 * torch.randn(400, 24, generator=draw), labels)
     other = Samples(samples.vectors.flip(0), labels.flip(0)) if gallery else None
     # Narrow tiles, so that many threads count for one block at a time.
     monkeypatch.setattr(ranks, "_LARGEST", 32)
-    depth = torch.full((900,), 40)
+    depth = torch.full((400,), 40)
     found = []
     for count in (1, 2, 5):
         with cores(count):
