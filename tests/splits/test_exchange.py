@@ -15,6 +15,7 @@ from oodml.splits.exchange import (
     export_ladder,
     imported_ladder,
     match_classes,
+    published_splits,
     read_splits,
     remeasured,
     with_data,
@@ -148,6 +149,20 @@ def test_the_exported_pickle_has_the_published_layout(
     assert sorted(two) == sorted(split["test"])
     assert all(len(five[name]) == 5 and set(two[name]) < set(five[name]) for name in two)
     assert "/" not in two[split["test"][0]][0]
+
+
+def test_what_some_rungs_came_with_is_kept_and_the_others_are_drawn(
+    ladder: Ladder, features: Features
+) -> None:
+    samples = replace(features, sample_names=names_of(features))
+    held_out = ladder.rungs[1].train_classes[:2]
+    given = {2: {0: {ladder.rungs[1].test_classes[0]: ("0.png", "1.png")}}}
+    mixed = replace(ladder, validation=((), held_out, ()), episodes=({}, given, {}))
+    splits, drawn = (published_splits(each, samples) for each in (mixed, ladder))
+    assert (splits[1].validation_classes, splits[1].episodes) == (held_out, given)
+    assert drawn[0].episodes and (splits[0], splits[2]) == (drawn[0], drawn[2])
+    some = [replace(splits[0], validation_classes=()), *splits[1:]]
+    assert imported_ladder(some, "own").validation[:2] == ((), held_out)
 
 
 def published_cars() -> Path:

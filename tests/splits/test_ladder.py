@@ -37,6 +37,7 @@ def overlap(record: Any) -> None:
     [
         (lambda r: r["rungs"][0]["shift"].update(fid=3.0), False, "changed after it was written"),
         (lambda r: r.update(schema=99), True, "schema 99"),
+        (lambda r: r.update(schema=2), True, "schema 2"),
         (overlap, True, "both sides"),
         (lambda r: r["rungs"].reverse(), True, "do not rise"),
         (lambda r: r["rungs"][0]["train_classes"].pop(), True, "changed by hand"),
