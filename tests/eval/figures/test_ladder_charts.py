@@ -51,7 +51,7 @@ def test_equal_ladders_give_equal_files(
     assert first.read_bytes() == second.read_bytes()
     if suffix == "png":
         assert len(np.unique(np.asarray(Image.open(first).convert("L")))) > 20
-    with pytest.raises(UsageError, match=r"\.png, \.svg or \.pdf"):
+    with pytest.raises(UsageError, match=r"\.svg"):
         views(with_null, features)[view](tmp_path / "a.txt")
 
 
@@ -96,7 +96,7 @@ def test_shares_count_the_classes_of_each_side(with_null: Ladder) -> None:
             assert shares[row, number].tolist() == [train, test]
     leaning = shares[:, -1, 1] - shares[:, -1, 0]
     assert (np.diff(leaning) >= 0).all()
-    with pytest.raises(DataError, match="no group, such as 'class 000'"):
+    with pytest.raises(DataError, match="'class 000'"):
         plot_composition(with_null, {}, Path("x.png"))
 
 
@@ -109,7 +109,7 @@ def test_the_plane_is_that_of_the_largest_variances() -> None:
     assert labels[0] == f"first component ({values[-1] / values.sum():.0%})"
     turned, _ = project(-means, "pca")
     assert np.abs(turned) == pytest.approx(np.abs(plane))
-    with pytest.raises(UsageError, match="Did you mean 'pca'"):
+    with pytest.raises(UsageError, match="'pca'"):
         project(means, "pac")
 
 
@@ -164,7 +164,7 @@ def test_moved_classes_are_shown_as_images(
     for color in (TEST, TRAIN):
         ink = [int(color[i : i + 2], 16) for i in (1, 3, 5)]
         assert (np.abs(pixels - ink).max(axis=1) < 40).any()
-    with pytest.raises(DataError, match="have no images"):
+    with pytest.raises(DataError, match="no images"):
         plot_moves(build_ladder(features, rungs=2, swap_size=2), dataset, first)
     still = replace(ladder, rungs=ladder.rungs[:1], rung_steps=ladder.rung_steps[:1])
     with pytest.raises(DataError, match="no class moves"):

@@ -31,7 +31,7 @@ def test_the_figure_is_the_same_for_the_same_weights_and_has_both_colours(tmp_pa
 
 
 def test_nothing_to_draw_and_an_unknown_format_are_errors(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no run holds pair weights"):
+    with pytest.raises(DataError):
         plot_pair_weights({}, tmp_path / "a.png")
     with pytest.raises(UsageError, match=r"\.png"):
         plot_pair_weights({"margin": binned(0)}, tmp_path / "a.jpeg")

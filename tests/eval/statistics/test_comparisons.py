@@ -211,7 +211,7 @@ def test_a_method_with_a_gap_is_compared_and_not_averaged_in():
     assert [d.rung for d in found if d.method == "a"] == [0, 1, 3]
     assert not any(d.in_mean for d in found if d.method == "a")
     assert [d.deviation.value for d in found if d.method == "b"] == pytest.approx([0] * 4)
-    with pytest.raises(DataError, match="no method has runs on every rung"):
+    with pytest.raises(DataError, match="every rung"):
         relative_deviation(rows(gap, "a") + rows(B[:, :3], "b", FIDS[:3]))
 
 
@@ -235,5 +235,5 @@ def test_line_against_scipy():
 
 
 def test_nothing_is_relative_to_zero():
-    with pytest.raises(DataError, match="mean is 0 on some rung"):
+    with pytest.raises(DataError, match="mean is 0"):
         relative_deviation(rows(A * 0, "a"))

@@ -54,9 +54,9 @@ def test_one_episode_has_no_interval_and_zero_no_relative_gain():
 
 
 def test_what_cannot_be_averaged_is_refused():
-    with pytest.raises(DataError, match="2 and 3 episodes of 2 shots"):
+    with pytest.raises(DataError, match="2 and 3 episodes"):
         few_shot_gains([adapted(ZERO[0], FEW[0]), adapted([1, 1], [1, 1], seed=1)], LADDER)
-    with pytest.raises(DataError, match="episodes without recall_at_1"):
+    with pytest.raises(DataError, match="recall_at_1"):
         few_shot_gains([adapted([1], [1], metric="nmi")], LADDER)
     assert few_shot_gains([run()], LADDER) == []
 

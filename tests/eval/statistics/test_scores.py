@@ -46,35 +46,33 @@ def test_unfinished_runs_and_runs_of_other_ladders_are_left_out(caplog):
     with caplog.at_level(logging.WARNING, "oodml"):
         (row,) = summarize(records, LADDER)
     assert row.n == 1
-    assert "1 of 2 runs are on splits of another ladder" in caplog.text
+    assert "1 of 2 runs" in caplog.text
     caplog.clear()
     assert len(summarize([run(), run(status="failed")], LADDER)) == 1
     assert not caplog.text
 
 
 def test_what_cannot_be_compared_is_refused():
-    with pytest.raises(DataError, match="other data than the ladder"):
+    with pytest.raises(DataError, match="fingerprint"):
         summarize([run(fingerprint="0" * 16)], LADDER)
-    with pytest.raises(DataError, match=r"both 'margin' and differ in steps \(300 and 20\)"):
+    with pytest.raises(DataError, match=r"steps \(300 and 20\)"):
         summarize([run(), run(rung=1, steps=20)], LADDER)
-    with pytest.raises(DataError, match="1 of 2 runs have no recall_at_1"):
+    with pytest.raises(DataError, match=r"1 of 2 .* recall_at_1"):
         summarize([run(), run(seed=1, metrics={"nmi": 1.0})], LADDER)
-    with pytest.raises(
-        UsageError, match=r"unknown metric 'recall_at1'\. Did you mean 'recall_at_1'"
-    ):
+    with pytest.raises(UsageError, match="'recall_at_1'"):
         summarize([run()], LADDER, "recall_at1")
 
 
 @pytest.mark.parametrize(
     ("other", "words"),
     [
-        ({"backbone": "c"}, r"differ in backbone \(b and c\)"),
+        ({"backbone": "c"}, r"backbone \(b and c\)"),
         ({"weights": "f" * 64}, r"weights \(w and f{16}\)"),
         ({"gallery_images": 5}, r"gallery_images \(0 and 5\)"),
-        ({"protocol": 99}, "differ in protocol"),
-        ({"backbone": "embeddings", "train": "none", "protocol": 99}, "differ in protocol"),
-        ({"shift": {"level": "class", "fid": 10.0}}, "of class level, the ladder's FIDs are of"),
-        ({"shift": {"level": "sample", "fid": 11.0}}, "FID 11.0, the ladder has 10.0"),
+        ({"protocol": 99}, "protocol"),
+        ({"backbone": "embeddings", "train": "none", "protocol": 99}, "protocol"),
+        ({"shift": {"level": "class", "fid": 10.0}}, "class level.* sample level"),
+        ({"shift": {"level": "sample", "fid": 11.0}}, "11.0.* 10.0"),
     ],
 )
 def test_methods_measured_otherwise_do_not_stand_in_one_table(other, words):
@@ -93,7 +91,7 @@ def test_embeddings_made_elsewhere_stand_beside_trained_runs():
         ("margin", False),
     ]
     changed = run("clip", rung=1, backbone="embeddings", weights="0" * 64, train="none")
-    with pytest.raises(DataError, match="both 'clip' and differ in weights"):
+    with pytest.raises(DataError, match=r"'clip'.* weights"):
         summarize([foreign, changed], LADDER)
 
 
@@ -120,7 +118,7 @@ def test_score_is_the_area_under_the_piecewise_linear_curve():
     [([1], [1]), ([1, 2], [1]), ([2, 1], [1, 1]), ([1, 1], [1, 1]), ([1, 2], [1, float("nan")])],
 )
 def test_score_refuses_what_is_no_curve(fids, values):
-    with pytest.raises(DataError, match="aggregated generalization score needs"):
+    with pytest.raises(DataError):
         aggregated_generalization_score(fids, values)
 
 
