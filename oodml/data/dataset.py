@@ -3,39 +3,34 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 import numpy.typing as npt
-
-from oodml.data.image import read_image
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
-import logging
-import os
-from collections import Counter
-from collections.abc import Iterable
-from typing import overload
-
 from tqdm import tqdm
 
-from oodml.data.image import decoding_error
+from oodml.data.image import decoding_error, read_image
 from oodml.errors import DataError
 from oodml.parallel import in_threads
 from oodml.text import first_few
 
-logger = logging.getLogger("oodml")
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
+logger = logging.getLogger("oodml")
 # A query needs at least one other image of its class to be found.
 FEWEST_IMAGES = 2
 # What a loader does with a fault it can go on from: raise it, or note it down.
 Refuse = Callable[[DataError], None]
+_MOST_NAMED = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,9 +142,6 @@ def chosen(paths: Sequence[Path], rows: npt.NDArray[np.int64]) -> Sequence[Path]
     if isinstance(paths, Paths):
         return Paths(paths.root, tuple(paths.places[row] for row in rows.tolist()))
     return tuple(paths[row] for row in rows.tolist())
-
-
-_MOST_NAMED = 20
 
 
 def broken_images(dataset: Dataset, *, progress: bool = False) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""A folder of class folders."""
+"""Load a folder of class folders."""
 
 from __future__ import annotations
 
@@ -20,6 +20,26 @@ from oodml.errors import DataError
 from oodml.text import as_text, first_few
 
 logger = logging.getLogger("oodml")
+IMAGE_SUFFIXES = frozenset(
+    {".apng", ".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff",
+     ".webp"}
+)  # fmt: skip
+# Pictures by their name, in formats that are not read here.
+_FOREIGN_SUFFIXES = frozenset(
+    {".arw", ".avif", ".cr2", ".cr3", ".dng", ".eps", ".heic", ".heif", ".jp2", ".jxl", ".nef",
+     ".psd", ".svg", ".tga"}
+)  # fmt: skip
+NOWHERE = "links lead nowhere"
+_NOT_FOLLOWED = "links to folders inside class folders are not followed"
+_NO_FILES = "pipes, devices or folders have the suffix of an image and are left out"
+_FOREIGN = "files are of formats that are not read here: convert them to JPEG or PNG"
+# What other programs put beside class folders, perhaps with images in it.
+_SYSTEM_FOLDERS = frozenset(
+    {".AppleDouble", ".Spotlight-V100", ".Trash", ".Trashes", ".cache", ".fseventsd", ".git",
+     ".hg", ".idea", ".ipynb_checkpoints", ".svn", ".thumbnails", ".venv", ".vscode"}
+)  # fmt: skip
+# Kind of oddity -> the places where it was met, as text.
+Oddities = defaultdict[str, list[str]]
 
 
 def load_folder(
@@ -80,6 +100,32 @@ def has_class_folders(folder: str | Path) -> bool:
     return bool(_top_level(Path(folder), defaultdict(list))[0])
 
 
+def walk(root: Path, below: str, oddities: Oddities, refuse: Refuse) -> Iterator[tuple[str, int]]:
+    """Place, relative to `root`, and size in bytes of every image file below a folder, any depth.
+
+    Images are known by their suffix, any case; hidden files and folders are ignored and links to
+    folders are not followed. A link that leads nowhere is listed with 0 bytes, for it is an image
+    that cannot be read. Refuses folders that cannot be listed.
+    """
+    waiting = [below]
+    while waiting:
+        place = waiting.pop()
+        for entry in _visible(root / place, refuse):
+            name = f"{place}/{entry.name}" if place else entry.name
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append(name)
+                continue
+            size = _size(entry, name, oddities)
+            if size is not None:
+                yield name, size
+
+
+def say(root: Path, oddities: Oddities) -> None:
+    """Warn of each kind of oddity, with its count and first few places."""
+    for kind, places in oddities.items():
+        logger.warning("%s: %d %s: %s", root, len(places), kind, first_few(sorted(places)))
+
+
 def _name(root: Path) -> str:
     return as_text(root.resolve().name) or "root"
 
@@ -105,7 +151,7 @@ def _top_level(root: Path, oddities: Oddities) -> tuple[list[str], int]:
 
 
 def _check_hidden(root: Path, refuse: Refuse) -> None:
-    """Folders that are left out because their names begin with a dot: said, or refused."""
+    """Warn of hidden folders, or refuse those that hold images."""
     with os.scandir(root) as entries:
         hidden = sorted(each.name for each in entries if each.name[0] == "." and each.is_dir())
     classes = [
@@ -203,53 +249,6 @@ def _check_empty(root: Path, listing: Listing, refuse: Refuse) -> None:
         )
 
 
-logger = logging.getLogger("oodml")
-
-IMAGE_SUFFIXES = frozenset(
-    {".apng", ".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff",
-     ".webp"}
-)  # fmt: skip
-# Pictures by their name, in formats that are not read here.
-_FOREIGN_SUFFIXES = frozenset(
-    {".arw", ".avif", ".cr2", ".cr3", ".dng", ".eps", ".heic", ".heif", ".jp2", ".jxl", ".nef",
-     ".psd", ".svg", ".tga"}
-)  # fmt: skip
-
-NOWHERE = "links lead nowhere"
-_NOT_FOLLOWED = "links to folders inside class folders are not followed"
-_NO_FILES = "pipes, devices or folders have the suffix of an image and are left out"
-_FOREIGN = "files are of formats that are not read here: convert them to JPEG or PNG"
-
-# What other programs put beside class folders, perhaps with images in it.
-_SYSTEM_FOLDERS = frozenset(
-    {".AppleDouble", ".Spotlight-V100", ".Trash", ".Trashes", ".cache", ".fseventsd", ".git",
-     ".hg", ".idea", ".ipynb_checkpoints", ".svn", ".thumbnails", ".venv", ".vscode"}
-)  # fmt: skip
-
-# Kind of oddity -> the places where it was met, as text.
-Oddities = defaultdict[str, list[str]]
-
-
-def walk(root: Path, below: str, oddities: Oddities, refuse: Refuse) -> Iterator[tuple[str, int]]:
-    """Place, relative to `root`, and size in bytes of every image file below a folder, any depth.
-
-    Images are known by their suffix, any case; hidden files and folders are ignored and links to
-    folders are not followed. A link that leads nowhere is listed with 0 bytes, for it is an image
-    that cannot be read. Refuses folders that cannot be listed.
-    """
-    waiting = [below]
-    while waiting:
-        place = waiting.pop()
-        for entry in _visible(root / place, refuse):
-            name = f"{place}/{entry.name}" if place else entry.name
-            if entry.is_dir(follow_symlinks=False):
-                waiting.append(name)
-                continue
-            size = _size(entry, name, oddities)
-            if size is not None:
-                yield name, size
-
-
 def _visible(folder: Path, refuse: Refuse) -> Iterator[os.DirEntry[str]]:
     """The entries one by one: an entry with its status takes ten times the memory of its name."""
     try:
@@ -279,9 +278,3 @@ def _size(entry: os.DirEntry[str], name: str, oddities: Oddities) -> int | None:
         oddities[_NOT_FOLLOWED if is_link else _NO_FILES].append(as_text(name))
         return None
     return status.st_size
-
-
-def say(root: Path, oddities: Oddities) -> None:
-    """One warning for each kind of oddity, with its number and the first few."""
-    for kind, places in oddities.items():
-        logger.warning("%s: %d %s: %s", root, len(places), kind, first_few(sorted(places)))

@@ -1,7 +1,7 @@
 """Hugging Face datasets as pools: from the Hub, from `save_to_disk`, from Parquet and Arrow files.
 
 Nothing is run and nothing is unpickled: `datasets` since 4.0 knows no dataset scripts, and only the
-readers in `_READERS` are let near the files.
+readers in `_READERS` may open the files.
 """
 
 from __future__ import annotations
@@ -34,8 +34,16 @@ _READERS = frozenset({"arrow", "cache", "csv", "imagefolder", "json", "parquet"}
 _FILE_READERS = {".parquet": "parquet", ".arrow": "arrow"}
 # What `datasets` and pyarrow are known to raise on damaged files and without a network.
 _FAILURES = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError)
-
 logger = logging.getLogger("oodml")
+_SUFFIXES = {
+    b"\x89PNG": ".png",
+    b"\xff\xd8\xff": ".jpg",
+    b"GIF8": ".gif",
+    b"BM": ".bmp",
+    b"RIFF": ".webp",
+    b"II*\0": ".tif",
+    b"MM\0*": ".tif",
+}
 
 
 @dataclass(frozen=True)
@@ -66,13 +74,6 @@ def parse_address(source: str) -> Address:
             raise unknown_name("column role", role, _ROLES)
     splits = tuple(filter(None, (match["splits"] or "").split("+")))
     return Address(match["location"], match["config"], splits, columns)
-
-
-def _exists(path: str) -> bool:
-    try:
-        return Path(path).expanduser().exists()
-    except (OSError, RuntimeError):  # a name too long; no such user's home
-        return False
 
 
 def load_hugging_face(
@@ -106,6 +107,86 @@ def load_hugging_face(
     samples = [sample for sample, _ in rows]
     groups = _groups(source, rows, refuse)
     return dataset_of(samples, name=name or "hf", source=source, groups=groups, refuse=refuse)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of one split and their features; texts are None where a row has no value."""
+
+    image: str
+    label: str
+    group: str | None
+    features: Mapping[str, Any]
+
+    @property
+    def names(self) -> list[str]:
+        """The columns, each once."""
+        return list(dict.fromkeys(filter(None, (self.image, self.label, self.group))))
+
+    def label_text(self, row: Mapping[str, Any]) -> str | None:
+        """The class name in a row."""
+        return _text(self.label, self.features[self.label], row[self.label])
+
+    def group_text(self, row: Mapping[str, Any]) -> str | None:
+        """The superclass name in a row; None if no group column was asked for.
+
+        Raises `DataError` if the row has none.
+        """
+        if self.group is None:
+            return None
+        text = _text(self.group, self.features[self.group], row[self.group])
+        if text is None:
+            raise DataError(f"the column {self.group!r} has rows without a group.")
+        return text
+
+
+def choose_columns(
+    library: Any, features: Mapping[str, Any], asked: Mapping[str, str], where: str
+) -> Columns:
+    """The columns asked for by role, and where nothing was asked those that the features show.
+
+    `library` is the module `datasets`. Raises `UsageError` if a column does not exist, does not
+    fit its role, or if several would do; `DataError` if none does.
+    """
+    scalars = [name for name, each in features.items() if _is_label(library, each)]
+    classes = [name for name in scalars if isinstance(features[name], library.ClassLabel)]
+    images = [name for name, each in features.items() if isinstance(each, library.Image)]
+    fitting = {"image": images, "label": scalars, "group": scalars}
+    for role, column in asked.items():
+        if column not in fitting[role]:
+            raise _unfit(role, column, fitting[role], features, where)
+    image = asked.get("image") or _only("image", images, where)
+    label = asked.get("label") or _only("label", classes or scalars, where)
+    return Columns(image, label, asked.get("group"), features)
+
+
+def stored(content: bytes, root: str | Path | None = None) -> Path:
+    """The file below `root` that holds exactly these bytes, written if it is not there yet.
+
+    `root` is by default `$OODML_DATA/hf`, or `~/.cache/oodml/collections/hf`. The name is the
+    SHA-256 of the bytes with the suffix of the image format. A reader never sees half a file.
+    """
+    digest = hashlib.sha256(content).hexdigest()
+    folder = everywhere() / "hf" if root is None else Path(root).expanduser()
+    path = folder / digest[:2] / f"{digest}{_suffix(content)}"
+    if not _holds(path, len(content)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Without fsync, which costs minutes over 100,000 images: what a power failure cuts short
+        # has another size and is written again.
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            temporary.write_bytes(content)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    return path
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).expanduser().exists()
+    except (OSError, RuntimeError):  # a name too long; no such user's home
+        return False
 
 
 def _library() -> Any:
@@ -189,7 +270,7 @@ def _rows(
     """Each labelled image of a split with the name of its group, if there is one."""
     plain = table.with_format(None).select_columns(columns.names)
     plain = plain.cast_column(columns.image, library.Image(decode=False))
-    # Arrow believes a file's offsets and reads where they point, so they are looked at first.
+    # Arrow trusts the offsets in a file and reads where they point, so they are validated first.
     plain.data.validate(full=True)
     left_out = 0
     for number, row in enumerate(plain):
@@ -241,57 +322,6 @@ def _reason(error: BaseException) -> str:
     return text[:300] or type(error).__name__
 
 
-@dataclass(frozen=True)
-class Columns:
-    """The columns of one split and their features; texts are None where a row has no value."""
-
-    image: str
-    label: str
-    group: str | None
-    features: Mapping[str, Any]
-
-    @property
-    def names(self) -> list[str]:
-        """The columns, each once."""
-        return list(dict.fromkeys(filter(None, (self.image, self.label, self.group))))
-
-    def label_text(self, row: Mapping[str, Any]) -> str | None:
-        """The class name in a row."""
-        return _text(self.label, self.features[self.label], row[self.label])
-
-    def group_text(self, row: Mapping[str, Any]) -> str | None:
-        """The superclass name in a row; None if no group column was asked for.
-
-        Raises `DataError` if the row has none.
-        """
-        if self.group is None:
-            return None
-        text = _text(self.group, self.features[self.group], row[self.group])
-        if text is None:
-            raise DataError(f"the column {self.group!r} has rows without a group.")
-        return text
-
-
-def choose_columns(
-    library: Any, features: Mapping[str, Any], asked: Mapping[str, str], where: str
-) -> Columns:
-    """The columns asked for by role, and where nothing was asked those that the features show.
-
-    `library` is the module `datasets`. Raises `UsageError` if a column does not exist, does not
-    fit its role, or if several would do; `DataError` if none does.
-    """
-    scalars = [name for name, each in features.items() if _is_label(library, each)]
-    classes = [name for name in scalars if isinstance(features[name], library.ClassLabel)]
-    images = [name for name, each in features.items() if isinstance(each, library.Image)]
-    fitting = {"image": images, "label": scalars, "group": scalars}
-    for role, column in asked.items():
-        if column not in fitting[role]:
-            raise _unfit(role, column, fitting[role], features, where)
-    image = asked.get("image") or _only("image", images, where)
-    label = asked.get("label") or _only("label", classes or scalars, where)
-    return Columns(image, label, asked.get("group"), features)
-
-
 def _is_label(library: Any, feature: Any) -> bool:
     if isinstance(feature, library.ClassLabel):
         return True
@@ -328,44 +358,11 @@ def _text(column: str, feature: Any, value: Any) -> str | None:
     names = getattr(feature, "names", None)
     if names is None:
         return str(value)
-    if value == -1:  # the Hub's sign for a hidden label
+    if value == -1:  # the Hub's value for a hidden label
         return None
     if not 0 <= value < len(names):
         raise DataError(f"the column {column!r} holds the class {value}; it has {len(names)}.")
     return str(names[value])
-
-
-_SUFFIXES = {
-    b"\x89PNG": ".png",
-    b"\xff\xd8\xff": ".jpg",
-    b"GIF8": ".gif",
-    b"BM": ".bmp",
-    b"RIFF": ".webp",
-    b"II*\0": ".tif",
-    b"MM\0*": ".tif",
-}
-
-
-def stored(content: bytes, root: str | Path | None = None) -> Path:
-    """The file below `root` that holds exactly these bytes, written if it is not there yet.
-
-    `root` is by default `$OODML_DATA/hf`, or `~/.cache/oodml/collections/hf`. The name is the
-    SHA-256 of the bytes with the suffix of the image format. A reader never sees half a file.
-    """
-    digest = hashlib.sha256(content).hexdigest()
-    folder = everywhere() / "hf" if root is None else Path(root).expanduser()
-    path = folder / digest[:2] / f"{digest}{_suffix(content)}"
-    if not _holds(path, len(content)):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Without fsync, which costs minutes over 100,000 images: what a power failure cuts short
-        # has another size and is written again.
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            temporary.write_bytes(content)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    return path
 
 
 def _holds(path: Path, size: int) -> bool:

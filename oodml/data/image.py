@@ -27,6 +27,32 @@ from oodml.errors import DataError
 from oodml.text import as_text
 
 logger = logging.getLogger("oodml")
+# The content decides, not the suffix. Pillow knows 40 formats more: seldom used decoders, and one
+# (EPS) that hands the file to another program.
+_FORMATS: dict[bytes, type[ImageFile]] = {
+    b"\xff\xd8\xff": JpegImageFile,
+    b"\x89PNG\r\n\x1a\n": PngImageFile,
+    b"GIF8": GifImageFile,
+    b"BM": BmpImageFile,
+    b"II*\0": TiffImageFile,
+    b"MM\0*": TiffImageFile,
+    b"II+\0": TiffImageFile,
+    b"MM\0+": TiffImageFile,
+    **{b"P%d" % number: PpmImageFile for number in range(1, 7)},
+}
+_TEXT = (b"<!doctype", b"<html", b"<?xml", b"<svg")
+# Pillow holds 4 bytes a pixel, and while it decodes or rotates up to 12 (WebP: 16). So an image
+# takes at most 1.3 GB, as tests/data/test_image_hostile.py measures.
+MOST_PIXELS = 100_000_000
+MOST_PIXELS_OF_WEBP = 80_000_000
+# A network scales the shorter side to some 256 pixels: 256 x 256,000 of them are 260 MB.
+MOST_ELONGATED = 1000
+_TAIL = 512
+_HALF_WRITTEN = "it ends in zeros, as a half written file does"
+# Pixels composited at a time, so that transparency does not take four copies of a large image.
+_BAND = 4_000_000
+_BITS, _PHOTOMETRIC = 258, 262  # TIFF 6.0, section 8
+_WHITE_IS_ZERO = 0
 
 
 def read_image(path: str | Path) -> Image.Image:
@@ -62,53 +88,6 @@ def decoding_error(path: str | Path) -> str | None:
     return None
 
 
-def _picture(image: Image.Image) -> Image.Image:
-    image.load()
-    try:
-        ImageOps.exif_transpose(image, in_place=True)
-    except MemoryError:
-        raise
-    except Exception as error:  # damaged metadata do not make a picture unreadable
-        logger.debug("EXIF data are left alone: %s", error)
-    return to_rgb(image)
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "there is no such file"
-    if isinstance(error, UnidentifiedImageError):
-        return "not an image file of a format that is read here"
-    if isinstance(error, MemoryError):
-        return "it does not fit into memory"
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join(as_text(text).split()).rstrip(".") or type(error).__name__
-
-
-# The content decides, not the suffix. Pillow knows 40 formats more: seldom used decoders, and one
-# (EPS) that hands the file to another program.
-_FORMATS: dict[bytes, type[ImageFile]] = {
-    b"\xff\xd8\xff": JpegImageFile,
-    b"\x89PNG\r\n\x1a\n": PngImageFile,
-    b"GIF8": GifImageFile,
-    b"BM": BmpImageFile,
-    b"II*\0": TiffImageFile,
-    b"MM\0*": TiffImageFile,
-    b"II+\0": TiffImageFile,
-    b"MM\0+": TiffImageFile,
-    **{b"P%d" % number: PpmImageFile for number in range(1, 7)},
-}
-_TEXT = (b"<!doctype", b"<html", b"<?xml", b"<svg")
-
-# Pillow holds 4 bytes a pixel, and while it decodes or rotates up to 12 (WebP: 16). So an image
-# takes at most 1.3 GB, as tests/data/test_image_hostile.py measures.
-MOST_PIXELS = 100_000_000
-MOST_PIXELS_OF_WEBP = 80_000_000
-# A network scales the shorter side to some 256 pixels: 256 x 256,000 of them are 260 MB.
-MOST_ELONGATED = 1000
-_TAIL = 512
-_HALF_WRITTEN = "it ends in zeros, as a half written file does"
-
-
 class UnreadableImageError(Exception):
     """Why a file is not decoded, as the end of a sentence."""
 
@@ -130,6 +109,45 @@ def open_image(path: str | Path) -> Iterator[ImageFile]:
         yield image
 
 
+def to_rgb(image: Image.Image) -> Image.Image:
+    """The picture in RGB, 8 bits a channel; the same object if it is that already.
+
+    Transparency is composited on white. Grey of 9 to 16 bits is scaled: its highest byte counts.
+    Floats run from 0 (black) to 1 (white). CMYK is (1 - ink)(1 - black). Embedded colour profiles
+    are not applied: the numbers in the file are taken for sRGB, as the networks' training did.
+    Raises `UnreadableImageError` for floats outside 0 to 1 and for integers of 32 bits.
+    """
+    if image.mode.startswith("I"):
+        return _from_deep_grey(image)
+    if image.mode == "F":
+        return _from_float(image)
+    if image.has_transparency_data:
+        return _on_white(image)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _picture(image: Image.Image) -> Image.Image:
+    image.load()
+    try:
+        ImageOps.exif_transpose(image, in_place=True)
+    except MemoryError:
+        raise
+    except Exception as error:  # damaged metadata do not make a picture unreadable
+        logger.debug("EXIF data are ignored: %s", error)
+    return to_rgb(image)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file"
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image file of a format that is read here"
+    if isinstance(error, MemoryError):
+        return "it does not fit into memory"
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(as_text(text).split()).rstrip(".") or type(error).__name__
+
+
 def _reader(file: IO[bytes]) -> type[ImageFile]:
     head = file.read(64)
     file.seek(0)
@@ -148,7 +166,7 @@ def _reader(file: IO[bytes]) -> type[ImageFile]:
 
 
 def _check_end(image: ImageFile, file: IO[bytes]) -> None:
-    """A JPEG whose end was never written decodes to grey without a word; zeros give it away."""
+    """Refuse a JPEG that ends in zeros: it was never written whole, and decodes to grey."""
     if not isinstance(image, JpegImageFile):
         return
     place = file.tell()
@@ -192,29 +210,6 @@ def _is_one_scan(image: JpegImageFile, file: IO[bytes]) -> bool:
     header = file.read(3)
     file.seek(place)
     return "progressive" not in image.info and header == struct.pack(">HB", length, image.layers)
-
-
-# Pixels composited at a time, so that transparency does not take four copies of a large image.
-_BAND = 4_000_000
-_BITS, _PHOTOMETRIC = 258, 262  # TIFF 6.0, section 8
-_WHITE_IS_ZERO = 0
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """The picture in RGB, 8 bits a channel; the same object if it is that already.
-
-    Transparency is composited on white. Grey of 9 to 16 bits is scaled: its highest byte counts.
-    Floats run from 0 (black) to 1 (white). CMYK is (1 - ink)(1 - black). Embedded colour profiles
-    are not applied: the numbers in the file are taken for sRGB, as the networks' training did.
-    Raises `UnreadableImageError` for floats outside 0 to 1 and for integers of 32 bits.
-    """
-    if image.mode.startswith("I"):
-        return _from_deep_grey(image)
-    if image.mode == "F":
-        return _from_float(image)
-    if image.has_transparency_data:
-        return _on_white(image)
-    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _from_deep_grey(image: Image.Image) -> Image.Image:

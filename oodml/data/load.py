@@ -1,4 +1,4 @@
-"""load_dataset: from what the user typed to a Dataset."""
+"""load_dataset: a Dataset from a name, a folder, a table or a Hugging Face address."""
 
 from __future__ import annotations
 

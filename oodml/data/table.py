@@ -1,4 +1,4 @@
-"""A CSV or Parquet file with the columns path, label and, if wanted, group."""
+"""Load a CSV or Parquet file with the columns path, label and, optionally, group."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _LONGEST_LINE = 1 << 20
 # Rows whose files are looked up before a long table is read on, and then at a time.
 _FIRST, _BLOCK = 1000, 1 << 14
 _BATCH = 1 << 16
-# On the disk of another machine, looking up a file waits for an answer.
+# On a network file system, each lookup waits for an answer.
 _THREADS = 8
 _PATIENCE = 2.0  # seconds without a progress bar
 _SHOWN = 5
@@ -55,9 +55,9 @@ class _Rows:
 
 @dataclass
 class _Found:
-    """What the rows say, in arrays: ten million rows must fit into memory.
+    """The rows in columns, compact enough for ten million of them.
 
-    `places` is the very list `names` as long as every file is called as it is written.
+    `places` is the same list as `names` until a path differs from its normal form.
     """
 
     numbers: array[int] = field(default_factory=lambda: array("q"))
@@ -134,7 +134,7 @@ def _look_up(table: Path, base: Path, rows: _Rows, refuse: Refuse, bar: Any) -> 
             bar.update(len(block))
             if len(block) < most:
                 break
-            if len(found.sizes) == found.lost == _FIRST:  # the paths start elsewhere
+            if len(found.sizes) == found.lost == _FIRST:  # root is wrong
                 refuse(_missing_error(table, base, found, f"the first {_FIRST}"))
     if found.lost:
         refuse(_missing_error(table, base, found, str(len(found.sizes))))

@@ -22,7 +22,7 @@ from oodml.splits.split import Split
 
 
 def for_ladder(features: Features, ladder: Ladder) -> Features:
-    """The embeddings under the class names of a ladder, once they are seen to be of its data.
+    """The embeddings under the class names of a ladder, checked to be of its data.
 
     Names are matched as they are, or by their letters and digits. Raises `DataError` if a
     fingerprint or the number of samples of a class is another, or if a test class of a rung is

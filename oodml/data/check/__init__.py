@@ -1,4 +1,4 @@
-"""What is wrong with a pool of images before anything is trained on it."""
+"""Checks of a pool of images before anything is trained on it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images that show the same picture, or nearly so: in sets, and across the sides of a split."""
+"""Exact and near duplicates among images: as sets, and across the sides of a split."""
 
 from __future__ import annotations
 
@@ -17,13 +17,11 @@ from oodml.data.check.images import HASH_BITS, Look
 MAX_DISTANCE = 8
 # Mean difference of the 8 x 8 colours, of 255 levels; measured there too.
 MAX_COLOUR_DIFFERENCE = 6.0
-# Beyond this the list helps nobody, and 20 million pairs take half a GB.
+# 20 million pairs take half a GB; with more the search radius is reduced.
 MOST_PAIRS = 20_000_000
-
 _BLOCK = 256
 _MOST_BANDS = 16
 _AT_ONCE = 100_000
-
 Integers = npt.NDArray[np.int64]
 
 
@@ -104,20 +102,6 @@ def find_duplicates(looks: Sequence[Look | str], max_distance: int = MAX_DISTANC
     return Duplicates(picture, _near(first, max_distance), max_distance)
 
 
-def _near(pictures: list[Look], max_distance: int) -> NearPairs:
-    hashed = np.array([n for n, look in enumerate(pictures) if look.hash is not None], np.int64)
-    pairs = near_pairs(
-        _matrix([look.hash for look in pictures if look.hash is not None], 32),
-        _matrix([look.colours for look in pictures if look.hash is not None], 192),
-        max_distance,
-    )
-    return NearPairs(hashed[pairs.first], hashed[pairs.second], pairs.distance, pairs.radius)
-
-
-def _matrix(rows: list[bytes], width: int) -> npt.NDArray[np.uint8]:
-    return np.frombuffer(b"".join(rows), np.uint8).reshape(-1, width)
-
-
 @dataclass(frozen=True)
 class Leak:
     """Of one split's `test_images`, how many have an equal or else a near copy in training.
@@ -160,22 +144,6 @@ def leaks(
     return tuple(found)
 
 
-def _training_copies(duplicates: Duplicates, train: Integers) -> tuple[Integers, Integers]:
-    """Per picture a training image that shows it, and one that shows a near picture, or -1."""
-    # One place more than there are pictures, for the images that show none: it is index -1.
-    exact = np.full(int(duplicates.picture.max(initial=-1)) + 2, -1, np.int64)
-    shown = train[duplicates.picture[train] >= 0]
-    exact[duplicates.picture[shown]] = shown
-    near = np.full_like(exact, -1)
-    for one, other in (
-        (duplicates.near.first, duplicates.near.second),
-        (duplicates.near.second, duplicates.near.first),
-    ):
-        trained = exact[other] >= 0
-        near[one[trained]] = exact[other[trained]]
-    return exact, near
-
-
 @dataclass(frozen=True, eq=False)
 class NearPairs:
     """Pairs `first` < `second` of rows, `distance` in bits, all within `radius` bits.
@@ -215,6 +183,36 @@ def near_pairs(
     found = _joined(parts)
     order = np.lexsort((found.second, found.first))
     return NearPairs(found.first[order], found.second[order], found.distance[order], found.radius)
+
+
+def _near(pictures: list[Look], max_distance: int) -> NearPairs:
+    hashed = np.array([n for n, look in enumerate(pictures) if look.hash is not None], np.int64)
+    pairs = near_pairs(
+        _matrix([look.hash for look in pictures if look.hash is not None], 32),
+        _matrix([look.colours for look in pictures if look.hash is not None], 192),
+        max_distance,
+    )
+    return NearPairs(hashed[pairs.first], hashed[pairs.second], pairs.distance, pairs.radius)
+
+
+def _matrix(rows: list[bytes], width: int) -> npt.NDArray[np.uint8]:
+    return np.frombuffer(b"".join(rows), np.uint8).reshape(-1, width)
+
+
+def _training_copies(duplicates: Duplicates, train: Integers) -> tuple[Integers, Integers]:
+    """Per picture a training image that shows it, and one that shows a near picture, or -1."""
+    # One place more than there are pictures, for the images that show none: it is index -1.
+    exact = np.full(int(duplicates.picture.max(initial=-1)) + 2, -1, np.int64)
+    shown = train[duplicates.picture[train] >= 0]
+    exact[duplicates.picture[shown]] = shown
+    near = np.full_like(exact, -1)
+    for one, other in (
+        (duplicates.near.first, duplicates.near.second),
+        (duplicates.near.second, duplicates.near.first),
+    ):
+        trained = exact[other] >= 0
+        near[one[trained]] = exact[other[trained]]
+    return exact, near
 
 
 def _index(radius: int) -> Any:

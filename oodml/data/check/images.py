@@ -1,4 +1,4 @@
-"""What the check learns of an image in one decoding, with a perceptual hash of it."""
+"""Everything the check needs of an image from one decoding, a perceptual hash among it."""
 
 from __future__ import annotations
 
@@ -32,6 +32,17 @@ _FORMATS = {
     ".tiff": {"TIFF"},
     ".webp": {"WEBP"},
 }
+SIDE = 32
+HASH_BITS = 256
+# A frequency counts as present from this share of the root mean square of the 256 on. A hash that
+# asks for more than the median or than zero flips the bits of symmetric drawings, whose odd
+# frequencies are only rounding (measured in docs/checking-data.md).
+PRESENT = 0.1
+# Grey levels: below this deviation of the small grey picture its frequencies are rounding alone.
+FLAT = 1.0
+COLOUR_SIDE = 8
+# Levels per channel: lossy encoders give a flat colour back a little off.
+BLANK_RANGE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,31 +92,8 @@ def look_at_all(dataset: Dataset, *, progress: bool = False) -> list[Look | str]
     return list(tqdm(looks, total=len(dataset), desc="check", unit="image", disable=not progress))
 
 
-def _digest(image: Image.Image) -> bytes:
-    size = f"{image.width} {image.height} ".encode()
-    return hashlib.sha256(size + image.tobytes()).digest()
-
-
-def _reason(error: Exception) -> str:
-    text = str(error) if isinstance(error, DataError) else type(error).__name__
-    return text.rpartition(": ")[2].rstrip(".")
-
-
-SIDE = 32
-HASH_BITS = 256
-# A frequency counts as present from this share of the root mean square of the 256 on. A hash that
-# asks for more than the median or than zero flips the bits of symmetric drawings, whose odd
-# frequencies are nothing but rounding (measured in docs/checking-data.md).
-PRESENT = 0.1
-# Grey levels: below this deviation of the small grey picture its frequencies are rounding alone.
-FLAT = 1.0
-COLOUR_SIDE = 8
-# Levels per channel: lossy encoders give a flat colour back a little off.
-BLANK_RANGE = 4
-
-
 def perceptual_hash(image: Image.Image) -> bytes | None:
-    """32 bytes that are alike for pictures that look alike, or None where nothing can be seen.
+    """32 bytes that differ in few bits for similar pictures, or None for a flat picture.
 
     The picture is made grey and 32 x 32 pixels large; of its orthonormal DCT-II the 256 lowest
     frequencies but the constant one, in the order of (row + column, row), give one bit each: 1 if
@@ -133,6 +121,16 @@ def is_blank(image: Image.Image) -> bool:
     """True if the RGB picture is all one colour, up to the noise of lossy encoding."""
     extrema: Any = image.getextrema()  # of three channels, so three pairs
     return all(high - low <= BLANK_RANGE for low, high in extrema)
+
+
+def _digest(image: Image.Image) -> bytes:
+    size = f"{image.width} {image.height} ".encode()
+    return hashlib.sha256(size + image.tobytes()).digest()
+
+
+def _reason(error: Exception) -> str:
+    text = str(error) if isinstance(error, DataError) else type(error).__name__
+    return text.rpartition(": ")[2].rstrip(".")
 
 
 @cache

@@ -1,4 +1,4 @@
-"""check_dataset: everything that is to be said about a pool of images, as a record and as text."""
+"""check_dataset: the faults and duplicates of a pool of images, as a record and as text."""
 
 from __future__ import annotations
 
@@ -25,6 +25,9 @@ from oodml.data.dataset import FEWEST_IMAGES, Dataset
 from oodml.data.load import list_dataset
 from oodml.files import write_json
 from oodml.text import as_text, first_few
+
+SCHEMA = 2
+_MOST = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +67,122 @@ def check_dataset(
         _report(dataset, refused, looks, duplicates), counts=_count_of_collection(source, dataset)
     )
     return PoolCheck(dataset, decoding, duplicates, report)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The smallest, the middle and the largest of some numbers."""
+
+    smallest: float
+    median: float
+    largest: float
+
+
+@dataclass(frozen=True)
+class Named:
+    """An image and what is wrong with it."""
+
+    name: str
+    about: str
+
+
+@dataclass(frozen=True)
+class SmallClass:
+    """A class with fewer images that decode than a query needs."""
+
+    name: str
+    images: int
+
+
+@dataclass(frozen=True)
+class Group:
+    """A superclass, with the number of its classes and of its images."""
+
+    name: str
+    classes: int
+    images: int
+
+
+@dataclass(frozen=True)
+class PoolReport:
+    """Everything that `oodml dataset check` finds; lists are complete.
+
+    `refused` holds the lines for which `load_dataset` would refuse the pool. `counts` compares a
+    named collection with what was published, and is None for other sources. `class_sizes` counts
+    all images, also those that do not decode; `small_classes` only those that do. `widths` and
+    `heights` are in pixels, upright; they and `modes` and `formats` (counts of images) are of the
+    images that decode. `max_distance` is what was asked for, `searched_distance` what was
+    searched: less if there were too many near pairs, -1 if only equal pixels count.
+    """
+
+    source: str
+    name: str
+    fingerprint: str
+    images: int
+    classes: int
+    refused: tuple[str, ...]
+    class_sizes: Spread
+    small_classes: tuple[SmallClass, ...]
+    broken: tuple[Named, ...]
+    blank: tuple[str, ...]
+    across_classes: tuple[DuplicateSet, ...]
+    within_classes: tuple[DuplicateSet, ...]
+    max_distance: int
+    searched_distance: int
+    widths: Spread | None
+    heights: Spread | None
+    modes: dict[str, int]
+    formats: dict[str, int]
+    wrong_suffixes: tuple[Named, ...]
+    groups: tuple[Group, ...] | None = None
+    counts: Counts | None = None
+    ladder: tuple[Leak, ...] | None = None
+
+    @property
+    def sound(self) -> bool:
+        """True if nothing was found that stops a run or would inflate a result."""
+        return not (
+            self.refused
+            or self.small_classes
+            or self.broken
+            or self.blank
+            or self.across_classes
+            or self.within_classes
+            or self.wrong_suffixes
+            or (self.counts is not None and not self.counts.right)
+            or any(leak.exact or leak.near for leak in self.ladder or ())
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict for a JSON file, with its schema and `sound`."""
+        return {"schema": SCHEMA, "sound": self.sound, **asdict(self)}
+
+    def save(self, path: str | Path) -> None:
+        """Write the report atomically as JSON."""
+        write_json(path, self.to_json())
+
+
+def report_lines(report: PoolReport, *, most: int = _MOST) -> Iterator[str]:
+    """The lines of the report: leakage, duplicates, broken, small classes, sizes, groups.
+
+    Every list shows its first `most` entries and how many more there are.
+    """
+    groups = f", {len(report.groups)} groups" if report.groups else ""
+    yield (
+        f"{report.source}: {report.images:,} images of {report.classes:,} classes{groups}, "
+        f"fingerprint {report.fingerprint}"
+    )
+    if report.sound:
+        yield "nothing wrong was found"
+    yield from _counts_lines(report.counts)
+    yield from _ladder(report.ladder, most)
+    yield from _sets(
+        "across classes, which leak from training into test", report.across_classes, most
+    )
+    yield from _sets("within a class", report.within_classes, most)
+    yield from _broken(report, most)
+    yield from _refused(report.refused, most)
+    yield from _facts(report, most)
 
 
 def _count_of_collection(source: str | Path, dataset: Dataset) -> Counts | None:
@@ -139,128 +258,6 @@ def _groups(dataset: Dataset) -> tuple[Group, ...] | None:
     for group, size in zip(dataset.groups, _class_sizes(dataset), strict=True):
         images[group] += size
     return tuple(Group(as_text(name), classes[name], images[name]) for name in sorted(classes))
-
-
-SCHEMA = 2
-
-
-@dataclass(frozen=True)
-class Spread:
-    """The smallest, the middle and the largest of some numbers."""
-
-    smallest: float
-    median: float
-    largest: float
-
-
-@dataclass(frozen=True)
-class Named:
-    """A class or an image, and the one thing that is to be said about it."""
-
-    name: str
-    about: str
-
-
-@dataclass(frozen=True)
-class SmallClass:
-    """A class with fewer images that decode than a query needs."""
-
-    name: str
-    images: int
-
-
-@dataclass(frozen=True)
-class Group:
-    """A superclass, with the number of its classes and of its images."""
-
-    name: str
-    classes: int
-    images: int
-
-
-@dataclass(frozen=True)
-class PoolReport:
-    """Everything that `oodml dataset check` knows about a pool; lists are complete.
-
-    `refused` holds the lines for which `load_dataset` would refuse the pool. `counts` compares a
-    named collection with what was published, and is None for other sources. `class_sizes` counts
-    all images, also those that do not decode; `small_classes` only those that do. `widths` and
-    `heights` are in pixels, upright; they and `modes` and `formats` (counts of images) are of the
-    images that decode. `max_distance` is what was asked for, `searched_distance` what was
-    searched: less if there were too many near pairs, -1 if only equal pixels count.
-    """
-
-    source: str
-    name: str
-    fingerprint: str
-    images: int
-    classes: int
-    refused: tuple[str, ...]
-    class_sizes: Spread
-    small_classes: tuple[SmallClass, ...]
-    broken: tuple[Named, ...]
-    blank: tuple[str, ...]
-    across_classes: tuple[DuplicateSet, ...]
-    within_classes: tuple[DuplicateSet, ...]
-    max_distance: int
-    searched_distance: int
-    widths: Spread | None
-    heights: Spread | None
-    modes: dict[str, int]
-    formats: dict[str, int]
-    wrong_suffixes: tuple[Named, ...]
-    groups: tuple[Group, ...] | None = None
-    counts: Counts | None = None
-    ladder: tuple[Leak, ...] | None = None
-
-    @property
-    def sound(self) -> bool:
-        """True if nothing was found that stands in the way or would flatter a result."""
-        return not (
-            self.refused
-            or self.small_classes
-            or self.broken
-            or self.blank
-            or self.across_classes
-            or self.within_classes
-            or self.wrong_suffixes
-            or (self.counts is not None and not self.counts.right)
-            or any(leak.exact or leak.near for leak in self.ladder or ())
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """A plain dict for a JSON file, with its schema and `sound`."""
-        return {"schema": SCHEMA, "sound": self.sound, **asdict(self)}
-
-    def save(self, path: str | Path) -> None:
-        """Write the report atomically as JSON."""
-        write_json(path, self.to_json())
-
-
-_MOST = 5
-
-
-def report_lines(report: PoolReport, *, most: int = _MOST) -> Iterator[str]:
-    """The lines of the report: leakage, duplicates, broken, small classes, sizes, groups.
-
-    Every list shows its first `most` entries and how many more there are.
-    """
-    groups = f", {len(report.groups)} groups" if report.groups else ""
-    yield (
-        f"{report.source}: {report.images:,} images of {report.classes:,} classes{groups}, "
-        f"fingerprint {report.fingerprint}"
-    )
-    if report.sound:
-        yield "nothing wrong was found"
-    yield from _counts_lines(report.counts)
-    yield from _ladder(report.ladder, most)
-    yield from _sets(
-        "across classes, which leak from training into test", report.across_classes, most
-    )
-    yield from _sets("within a class", report.within_classes, most)
-    yield from _broken(report, most)
-    yield from _refused(report.refused, most)
-    yield from _facts(report, most)
 
 
 def _counts_lines(counts: Counts | None) -> Iterator[str]:

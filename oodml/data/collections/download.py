@@ -133,7 +133,7 @@ def _open(archive: Archive, part: Path) -> http.client.HTTPResponse:
 
 
 def _validator_of(part: Path) -> Path:
-    """The file with the server's word for the version that `part` is a part of."""
+    """The file with the ETag or date of the version that `part` belongs to."""
     return part.with_name(f".{part.name}.version")
 
 

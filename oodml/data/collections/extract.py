@@ -1,4 +1,4 @@
-"""Extract an archive so that its folders appear whole or not at all, and nowhere else."""
+"""Extract archives atomically, and nowhere but below their folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Charts of what a ladder looks like: class means in a plane, and the classes that moved."""
+"""Chart of class means in a plane, coloured by the side of the split that each class is on."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _draw_rung(
     gone = np.setdiff1d(np.arange(len(plane)), np.concatenate([train, test]))
     size = float(np.clip(2500 / len(plane), 2.5, 14))
     axes.scatter(*plane[gone].T, s=size * 0.7, color=REMOVED, linewidth=0, rasterized=True)
-    # Neither side may hide the other: all points in one order that does not know the sides.
+    # Neither side may hide the other, so points are drawn in one shuffled order.
     shown = np.concatenate([train, test])
     colors = np.array([TRAIN] * len(train) + [TEST] * len(test))
     order = np.random.default_rng(0).permutation(len(shown))

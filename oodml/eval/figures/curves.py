@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from oodml.splits.ladder import Ladder
 
 SIZE = (4.4, 3.1)  # inches: text of 8 points stays readable in a column of 3.3 inches
-# More lines than this get a taller chart, thinner strokes and no bands, which would hide them.
+# Charts of more lines are taller, with thinner strokes and without bands, which would hide lines.
 MANY = 12
 Cells = list["SummaryRow | None"]
 Array = npt.NDArray[np.float64]
@@ -33,9 +33,9 @@ _SAME_RUNG = 0.5
 
 @dataclass(frozen=True)
 class ShiftAxis:
-    """The `places` of the rungs by number, what stands below the axis, and the start split.
+    """The `places` of the rungs by number, the `label` of the axis, and where the start split lies.
 
-    `start` is where the split stands that the ladder was walked from, None if no rung is it.
+    `start` is the place of the split that the walk started from, None if it is no rung.
     """
 
     label: str
@@ -76,7 +76,7 @@ def plot_curves(
 
 
 def mark_start(axes: Any, start: float | None, name: str, *, at_top: bool = False) -> None:
-    """A thin line where the start split stands, with its name at the bottom or the top."""
+    """Draw a thin line at the start split, with its name at the bottom or the top."""
     if start is None:
         return
     axes.axvline(start, color=GREY, linewidth=0.7, linestyle=(0, (1, 1.5)), zorder=0)

@@ -17,8 +17,8 @@ def name_lines(
 ) -> None:
     """Name every line beside its end; in a legend below if the names do not fit there.
 
-    `left` is the share of the width that the axis usually needs for its own words; where they need
-    more they get it.
+    `left` is the share of the width that the y axis usually needs for its labels; longer labels get
+    more.
     """
     height = figure.get_figheight()
     figure.subplots_adjust(left=left, right=0.97, top=1 - 0.22 / height, bottom=0.465 / height)
@@ -56,7 +56,7 @@ def _name_ends(figure: Any, axes: Any, ends: dict[str, tuple[float, float]]) -> 
 
 
 def _keep_inside(figure: Any, axes: Any) -> None:
-    """The names of both axes moved as far as they would leave the page, and shrunk if too long."""
+    """Move the names of both axes back onto the page, and shrink those that are too long."""
     for label, side, place in (
         (axes.xaxis.label, 0, axes.xaxis.label.set_x),
         (axes.yaxis.label, 1, axes.yaxis.label.set_y),

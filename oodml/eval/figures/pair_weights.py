@@ -65,7 +65,7 @@ class Bin:
 
 @dataclass(frozen=True)
 class BinnedWeights:
-    """The pair weights of one batch, small enough to be kept with every run."""
+    """The pair weights of one batch, as the means and extents of 40 bins of similarity."""
 
     partner: str
     positive: tuple[Bin, ...]
@@ -97,8 +97,8 @@ def plot_pair_weights(
     """
     if not weights:
         raise DataError(
-            "no run holds pair weights; runs of losses over pairs, triplets and class vectors keep "
-            "them where they are asked to."
+            "no run holds pair weights; runs of losses over pairs, triplets and class vectors "
+            "record them on request (keep_pair_weights)."
         )
     with save_figure(path) as save:
         save(_figure(weights, title))

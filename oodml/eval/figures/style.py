@@ -16,7 +16,7 @@ from PIL import Image
 from oodml.errors import UsageError
 from oodml.files import atomic_write
 
-# Blue and vermilion of Okabe and Ito, told apart with every colour vision.
+# Blue and vermilion of Okabe and Ito, distinct for every colour vision.
 TRAIN, TEST, REMOVED, GREY = "#0072B2", "#D55E00", "#E3E3E3", "#777777"
 INK = "#333333"
 _SETTINGS: dict[Any, Any] = {
@@ -50,13 +50,13 @@ class LineStyle:
     dashes: Dashes = "-"
 
 
-# The colours of Okabe and Ito (jfly.uni-koeln.de/color), told apart with every colour vision,
+# The colours of Okabe and Ito (jfly.uni-koeln.de/color), distinct for every colour vision,
 # the two palest darkened for text on white.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#B65A98", "#C98A00", "#3A9AD9", "#7A5195", "#8C564B")
 _MARKERS = ("X", "P", "h", "<", ">", "*", "s", "^", "D", "v", "p", "o", "8", "d")
-# Dots are kept for published curves.
+# Dotted lines are reserved for published curves.
 _DASHES: tuple[Dashes, ...] = ("-.", "--")
-# Those that charts show together most often: the demo's and the published study's.
+# The methods that share a chart most often: the demo's and the published study's.
 _KNOWN = {
     "frozen": LineStyle("#555555", "o", "--"),
     "contrastive": LineStyle("#0072B2", "s"),

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from oodml.splits.ladder import Ladder
 
 LOG = logging.getLogger("oodml")
-# How many queries there were is no score of a method.
+# Counts of queries are no scores.
 _COUNTS = ("queries", "queries_left_out", "queries_tied")
 
 
@@ -207,7 +207,7 @@ def few_shot_content(
 def runs_content(
     records: Sequence[RunRecord], ladder: Ladder, methods: Sequence[str]
 ) -> dict[str, Any]:
-    """`runs` in the records' order; what many of them share stands once, `settings` and so on.
+    """`runs` in the records' order; shared `settings` and `environments` are listed once.
 
     A run's `settings` and `environment` are numbers into those lists. Settings are the spec
     without split and seed, which each run has for itself; `defaults` those of a bare spec.
@@ -241,7 +241,7 @@ def runs_content(
 
 
 def plain(value: Any) -> Any:
-    """The value with None where a number is not finite, which JSON cannot say."""
+    """The value with None in place of numbers that are not finite, which JSON lacks."""
     if isinstance(value, dict):
         return {key: plain(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):

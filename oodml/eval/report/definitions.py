@@ -1,4 +1,4 @@
-"""The definitions that stand beside the numbers, in words."""
+"""The report's glossary."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ _TERMS = (
     ),
     (
         "Two methods at a time",
-        "Runs are paired by rung and seed; a method that trains nothing stands against every seed "
+        "Runs are paired by rung and seed; a method that trains nothing is paired with every seed "
         "of the other. One is called above the other on average over the rungs only where the "
         "corrected p and the interval of the difference both say so; everything else is not "
         "separated, which is no proof that two methods are equal. Curves may cross all the same.",
@@ -65,7 +65,7 @@ _TERMS = (
     (
         "Selection",
         "How the weights that are tested were chosen: after the last step (last), or by the "
-        "rung's validation classes, which are training classes. Test classes choose nothing.",
+        "rung's validation classes, which are training classes. Test classes play no part in it.",
     ),
     (
         "Few-shot",
@@ -98,5 +98,5 @@ def definitions(ladder: Ladder) -> list[tuple[str, str]]:
         "comparable with these."
     )
     if not ladder.measured:
-        fid += " On rungs without a measurement of ours the published value stands instead."
+        fid += " Rungs that were not measured here show the published value."
     return [("FID", fid), *_TERMS]

@@ -1,4 +1,4 @@
-"""Retrieval galleries: queries, best, worst and drawn, with their nearest neighbours."""
+"""Retrieval galleries: the best, the worst and random queries with their nearest neighbours."""
 
 from __future__ import annotations
 
@@ -30,8 +30,15 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("oodml")
 KINDS = ("best", "worst", "random")
-# The best and the worst of more queries than these are hardly better or worse.
+# Best and worst are looked for among at most so many queries, drawn by seed.
 CANDIDATES = 2000
+Rows = npt.NDArray[np.int64]
+NEIGHBORS = 8
+QUERIES = 6  # of each kind
+SIDE = 72  # pixels of the longer side
+BUDGET = 9_000_000  # characters of all pictures together
+_QUALITY = 82
+_PROBES = 64
 
 
 @dataclass(frozen=True)
@@ -44,11 +51,6 @@ class Board:
     candidates: int
     queries: int
     chosen: dict[str, tuple[Found, ...]]
-
-
-Rows = npt.NDArray[np.int64]
-NEIGHBORS = 8
-QUERIES = 6  # of each kind
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,10 @@ class Found:
 
 @dataclass(frozen=True, eq=False)
 class Lists:
-    """What was found for q queries: `near` (q, k) sample indices, nearest first, and the like."""
+    """The neighbours of q queries: `near`, `similarity` and `right` are (q, k), nearest first.
+
+    `rows` (q,) are the queries' indices, `positives` (q,) how many there are to be found.
+    """
 
     rows: Rows
     positives: Rows
@@ -89,20 +94,14 @@ class Lists:
         return total / depth[:, 0]
 
     def best_first(self) -> Rows:
-        """Among equals the longer list, then the one whose last right neighbour is nearer."""
+        """By score; ties by positives, then by the nearness of the last right neighbour."""
         last = np.where(self.right, self.similarity, 2.0).min(axis=1)
         length = np.minimum(self.positives, NEIGHBORS)
         return np.lexsort((-last, -length, -self.scores))
 
     def worst_first(self) -> Rows:
-        """Among equals the surest mistake."""
+        """By score; ties by how near the first neighbour is, the most confident mistake first."""
         return np.lexsort((-self.similarity[:, 0], self.scores))
-
-
-SIDE = 72  # pixels of the longer side
-BUDGET = 9_000_000  # characters of all pictures together
-_QUALITY = 82
-_PROBES = 64
 
 
 def boards(
@@ -349,7 +348,7 @@ def _shown(made: Sequence[Board], count: int) -> Iterator[str]:
 
 
 def _estimate(names: Sequence[str], picture: Callable[[str], str]) -> float:
-    """The characters of all pictures, from a few: reading all takes long where they do not fit."""
+    """The characters of all pictures, extrapolated from some, as reading all takes long."""
     probes = names[:: max(1, len(names) // _PROBES)]
     return sum(len(picture(name)) for name in probes) * len(names) / max(1, len(probes))
 

@@ -1,4 +1,4 @@
-"""write_report: one HTML file that holds everything and asks no network for anything."""
+"""write_report: the report as one self-contained HTML file that loads nothing from a network."""
 
 from __future__ import annotations
 
@@ -75,14 +75,14 @@ def _words(text: str) -> str:
     return html.escape(printable(text))
 
 
-# A backslash that is spelled out, or a character that turns the writing: U+061C, 200E and so on.
+# An escaped backslash, or an escaped bidirectional control character (U+061C, 200E, ...).
 _TURNS = re.compile(r"\\\\|\\u(?=061c|200[ef]|202[a-e]|206[6-9])")
 
 
 def embedded(value: Any) -> str:
     """JSON that can stand in a script element: no character of it can end or open a tag.
 
-    Characters that turn the direction of writing are shown by their number instead.
+    Bidirectional control characters are shown as their code points instead.
     """
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     text = _TURNS.sub(lambda found: "\\\\" if found[0] == "\\\\" else "\\\\u", text)
@@ -90,7 +90,7 @@ def embedded(value: Any) -> str:
 
 
 def _policy(style: str, script: str) -> str:
-    """A content security policy under which only this style and this script are carried out."""
+    """A content security policy that allows this style and this script alone."""
     return (
         f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; "
         f"script-src '{_hash(script)}'; base-uri 'none'; form-action 'none'"

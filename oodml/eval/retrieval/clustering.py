@@ -116,7 +116,7 @@ def _faiss(threads: int | None) -> Iterator[ModuleType]:
         import faiss
     except ImportError:
         raise UsageError(
-            "this needs faiss, which is not installed; type: pip install faiss-cpu."
+            "clustering needs faiss, which is not installed; type: pip install faiss-cpu."
         ) from None
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(threads or torch.get_num_threads())

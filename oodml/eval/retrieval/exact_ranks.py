@@ -1,4 +1,4 @@
-"""Exact ranks of every query's positives, by counting what is nearer instead of sorting.
+"""Exact ranks of every query's positives, by counting nearer samples instead of sorting.
 
 The rank of a positive is one more than the number of samples nearer than it, so no list of
 neighbours is kept, and recall at 1,000 costs what recall at 1 costs. The similarity of two samples
@@ -41,7 +41,7 @@ _FEWEST, _SMALLEST, _LARGEST, _LARGEST_ON_GPU = 8, 64, 768, 8192
 _TOGETHER, _SLICE = 1024, 4096
 # The share of rows, of both sides together, up to which a tile is formed for them alone.
 _ALONE = 0.85
-# With more threads than these the interpreter lock keeps them waiting.
+# More threads only wait for the interpreter lock.
 _MOST_THREADS = 8
 Given = TypeVar("Given")
 Result = TypeVar("Result")
@@ -112,7 +112,7 @@ def runs(falling: Tensor) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class ThreadPool:
-    """So many threads, of `executor` if they are more than one."""
+    """`count` threads, those of `executor` if there is more than one."""
 
     count: int
     executor: ThreadPoolExecutor | None = None
@@ -146,7 +146,7 @@ def thread_pool(device: torch.device) -> Iterator[ThreadPool]:
         yield ThreadPool(count, executor)
     finally:
         executor.shutdown(cancel_futures=True)
-        # What a thread sets for itself is also what later threads begin with.
+        # torch.set_num_threads in one thread is also the default of later threads.
         torch.set_num_threads(cores)
 
 

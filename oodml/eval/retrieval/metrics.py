@@ -228,5 +228,5 @@ def _harmonic_difference(start: Tensor, places: Tensor) -> Tensor:
 
 
 def _total(values: Tensor) -> Tensor:
-    # A running sum adds from left to right, so columns of padding do not regroup the terms.
+    # cumsum adds from left to right, so padding columns do not change the rounding.
     return values.cumsum(1)[:, -1]

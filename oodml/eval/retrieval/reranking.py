@@ -1,4 +1,4 @@
-"""k-reciprocal re-ranking: neighbours that see each other count as nearer. Transductive."""
+"""k-reciprocal re-ranking: mutual neighbours count as nearer. Transductive."""
 
 from __future__ import annotations
 
@@ -93,10 +93,10 @@ def evaluate_reranked(
 
     Samples beyond the candidates keep the ranks they had. The numbers are transductive: report
     them under a name of their own. Raises what `evaluate` and `rerank` raise, and `UsageError`
-    for nmi and f1, which look at no ranking.
+    for nmi and f1, which use no ranking.
     """
     if set(metrics) & set(CLUSTERING_METRICS):
-        raise UsageError("nmi and f1 look at no ranking; evaluate them without re-ranking.")
+        raise UsageError("nmi and f1 use no ranking; evaluate them without re-ranking.")
     task = retrieval_task(features, None, metrics)
     reranked = rerank(
         features,

@@ -86,7 +86,7 @@ def _check_shift(record: RunRecord, ladder: Ladder) -> None:
 
 
 def _check_settings(record: RunRecord, other: RunRecord) -> None:
-    # Thousands of records pass here, nearly all of them equal.
+    # Of thousands of records nearly all are equal: compare whole specs before single settings.
     if record.spec.with_settings(split=other.spec.data.split, seed=other.spec.seed) == other.spec:
         return
     differing = _differing(record, other, SETTING_NAMES.keys() - {"split", "seed"})

@@ -42,7 +42,7 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """What may be said: "separated" only where test and interval both say so."""
+        """The claim that the runs support; a difference only where test and interval agree."""
         if self.p_holm is None:
             return f"too few pairs to tell ({self.pairs})"
         if self.difference.low is None:
@@ -55,8 +55,8 @@ class Comparison:
 class Crossing:
     """`before` is above `after` at FID `low`, below it at FID `high`, and both are separated there.
 
-    `fid` is where straight lines between the rungs' means cross. Only that the curves cross
-    somewhere between `low` and `high` is held by the intervals.
+    `fid` is where straight lines between the rungs' means cross. The intervals support no more than
+    a crossing somewhere between `low` and `high`.
     """
 
     before: str
@@ -71,7 +71,7 @@ class RankAgreement:
     """How alike two rungs order the `methods` that both have.
 
     `tau` is Kendall's tau-b, 1 for the same order, -1 for the opposite, None where all are equal;
-    `p` tests it against no association. With fewer than three methods there is nothing to say.
+    `p` tests it against no association. Both are None with fewer than three methods.
     """
 
     rung: int
@@ -85,9 +85,9 @@ class RankAgreement:
 class Deviation:
     """(metric - mean of the methods) / mean of the methods, of one method on one rung.
 
-    The interval is over seeds, drawn for all methods together, so that what a seed does to all of
-    them falls out. `in_mean` says whether the method takes part in the mean: those with a gap on
-    some rung do not.
+    The interval is over seeds, drawn for all methods together, so that effects of a seed that all
+    methods share cancel. `in_mean` says whether the method takes part in the mean: those with a gap
+    on some rung do not.
     """
 
     method: str
@@ -109,9 +109,9 @@ class DeviationLine:
 def compare_methods(rows: Sequence[SummaryRow]) -> list[Comparison]:
     """Every two methods that share runs, compared; in order of name.
 
-    Runs are paired by rung and seed, so what a rung or a seed does to both falls out; a method
-    that trains nothing stands against every seed. Wilcoxon's test takes the pairs for independent,
-    which runs on overlapping splits are not quite: hence the interval has to agree.
+    Runs are paired by rung and seed, so effects that both methods share cancel; a method that
+    trains nothing is paired with every seed. Wilcoxon's test assumes independent pairs, which runs
+    on overlapping splits are not quite: hence the interval has to agree.
     """
     found = [_compare(pair) for pair in pairs_of(rows) if pair.differences.size]
     tested = [each.p for each in found if each.p is not None]
@@ -252,15 +252,15 @@ def _signed_rank(differences: Array) -> float | None:
         return None
     if not differences.any():
         return 1.0
-    # Differences of rounded values tie only if floating point does not tell them apart.
+    # Equal differences of rounded scores must tie, which floating point alone would break.
     return float(wilcoxon(np.round(differences.ravel(), 12)).pvalue)
 
 
 def _of_pair(pair: Pair) -> list[Crossing]:
     signs = separated_signs(pair.differences)
-    told = [number for number, sign in enumerate(signs) if sign]
+    separated = [number for number, sign in enumerate(signs) if sign]
     found = []
-    for left, right in pairwise(told):
+    for left, right in pairwise(separated):
         if signs[left] == -signs[right]:
             names = (pair.first, pair.second)
             before, after = names if signs[left] > 0 else names[::-1]

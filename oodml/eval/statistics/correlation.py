@@ -1,4 +1,4 @@
-"""Which property of an embedding goes with its retrieval: correlations over methods."""
+"""Correlations over methods between properties of the embedding and a retrieval metric."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _Z = 1.959964  # the 97.5% point of the normal distribution
 
 @dataclass(frozen=True)
 class Correlation:
-    """How one geometry property, measured on the `side` "train" or "test", goes with a metric.
+    """The correlation of a property of the `side` "train" or "test" and a metric.
 
     `scope` is "rung N" (over methods on that rung), "pooled" (over methods and rungs together,
-    where what shift does to both counts too) or "within" (the same after each rung's mean is
+    so that effects of shift on both count too) or "within" (the same after each rung's mean is
     taken off both). A point is a method's mean over its seeds; `points` counts them. Intervals:
     within a rung Fisher's z, from four points on, with the variance (1 + r^2 / 2) / (n - 3) for
     Spearman (Bonett and Wright 2000); for "pooled" and "within" percentiles of a bootstrap over

@@ -60,7 +60,7 @@ class SummaryRow:
 
     `method` is the run's label, `fid` the rung's measured shift; `values` holds one value per
     seed in `seeds`, which rise. `fixed` says that nothing is trained, so that no seed changes the
-    value and it may stand against any seed of another method.
+    value and it may be paired with any seed of another method.
     """
 
     method: str
@@ -93,7 +93,7 @@ def curves_of(rows: Sequence[SummaryRow], fids: dict[int, float] | None = None) 
 def pairs_of(rows: Sequence[SummaryRow]) -> list[Pair]:
     """Every two methods on the rungs and seeds that both have, methods in order of name.
 
-    A method that trains nothing stands against every seed of the other.
+    A method that trains nothing is paired with every seed of the other.
     """
     cells, fids = _cells(rows), rung_fids(rows)
     fixed = {method: _is_fixed(rows, method) for method in cells}

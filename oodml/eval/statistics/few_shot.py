@@ -1,4 +1,4 @@
-"""What a few images of each test class bring: few-shot against zero-shot on the same queries."""
+"""Gains from adapting to a few images of each test class: few-shot minus zero-shot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one number says of a curve: the area under it, its slope against FID, and what is lost."""
+"""A curve as one number: the area under it, its slope against FID, and the loss along it."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ class MethodScore:
 
 @dataclass(frozen=True)
 class MethodTrend:
-    """What FID costs one method, over `n` complete seeds; None where no seed is complete.
+    """How one method loses with FID, over `n` complete seeds; None where no seed is complete.
 
     `slope` is that of the least-squares line of the metric against FID scaled to [0, 1] over the
     rungs (`span` is the FID that this 1 stands for), its interval the one over seeds. `line` is the
-    same slope with the interval of the regression over rungs: it is wide where the curve is no
-    line, and needs three rungs but only one seed. `lost` is the metric on the easiest rung minus
+    same slope with the interval of the regression over rungs: it is wide where the curve is not
+    straight, and needs three rungs but only one seed. `lost` is the metric on the easiest rung less
     that on the hardest, `lost_share` the same as a share of the easiest.
     """
 
