@@ -159,9 +159,9 @@ def drain(
 ) -> None:
     """Do the runs that no other process holds; then wait for those that others do.
 
-    `report` hears how many runs this process has ended, `at` which run it begins, and None when
-    it has ended. Returns early when a stop was asked for. Raises `DataError` when the store cannot
-    be written.
+    `report` is called with the number of runs that this process has ended, `at` with the run that
+    it begins, and with None when that has ended. Returns early when a stop was asked for. Raises
+    `DataError` when the store cannot be written.
     """
     ended = 0
     left = list(grid.specs)

@@ -63,7 +63,7 @@ def drain_on_ray(
 
 
 class _Driver:
-    """Hands out runs, a few more than the cluster does at once, and hears how they ended."""
+    """Submits runs, a few more than the cluster does at once, and collects how they ended."""
 
     def __init__(
         self, ray: ModuleType, task: Any, shared: list[Any], grid: Grid, store: Store

@@ -37,7 +37,7 @@ GRACE_SECONDS = 30.0
 # How long a worker that hangs may take to write down where it stands; a busy machine is slow.
 STACK_SECONDS = 10.0
 # How many workers in a row may end by themselves before their first run.
-_STILLBORN = 5
+_FAILED_STARTS = 5
 log = logging.getLogger("oodml")
 _ID_BYTES = 32
 Array = npt.NDArray[np.float32]
@@ -55,17 +55,17 @@ def drain_in_workers(
         shared(resources) as resources_file,
         tempfile.TemporaryDirectory(prefix="oodml-stacks-") as stacks,
     ):
-        crew = _Crew(grid, resources_file, store, workers, Path(stacks))
+        pool = _Pool(grid, resources_file, store, workers, Path(stacks))
         try:
-            crew.hire()
-            while crew.is_working() and not stop_requested():
-                report(crew.ended())
+            pool.start()
+            while pool.is_working() and not stop_requested():
+                report(pool.ended())
                 time.sleep(POLL_SECONDS)
-                crew.look_after()
-            report(crew.ended())
+                pool.replace_lost()
+            report(pool.ended())
         finally:
-            crew.dismiss()
-    crew.check()
+            pool.stop()
+    pool.check()
 
 
 def _start_fork_server() -> None:
@@ -85,15 +85,15 @@ def _start_fork_server() -> None:
 
 @dataclass
 class _Worker:
-    """One place in the crew: its process, its desk and the file for its stack."""
+    """A worker process, its state in shared memory, and the file that it writes its stack to."""
 
     number: int
-    desk: Desk
+    state: WorkerState
     stack: Path
     process: BaseProcess
 
 
-class _Crew:
+class _Pool:
     """The workers, and what is done when one of them is gone."""
 
     def __init__(
@@ -108,13 +108,13 @@ class _Crew:
         self.workers: list[_Worker] = []
         self.unwritable = False
         self.ended_before = 0
-        self.stillborn = 0
+        self.failed_starts = 0
 
-    def hire(self) -> None:
+    def start(self) -> None:
         self.workers = [self._new(number) for number in range(self.size)]
 
     def _new(self, number: int) -> _Worker:
-        desk = Desk(self.context)
+        state = WorkerState(self.context)
         stack = self.stacks / f"{number}.{time.monotonic_ns()}.txt"
         process = self.context.Process(
             target=work,
@@ -122,23 +122,23 @@ class _Crew:
                 self.grid,
                 self.resources,
                 self.store.directory,
-                desk,
+                state,
                 stack,
                 (number, self.size),
             ),
             daemon=True,
         )
         process.start()
-        return _Worker(number, desk, stack, process)
+        return _Worker(number, state, stack, process)
 
     def is_working(self) -> bool:
         return any(worker.process.is_alive() for worker in self.workers)
 
     def ended(self) -> int:
         """How many runs the workers have ended so far."""
-        return self.ended_before + sum(worker.desk.ended for worker in self.workers)
+        return self.ended_before + sum(worker.state.ended for worker in self.workers)
 
-    def look_after(self) -> None:
+    def replace_lost(self) -> None:
         """End workers that hang, and put new ones in the place of those that were killed."""
         for at, worker in enumerate(self.workers):
             if self._hangs(worker):
@@ -147,33 +147,33 @@ class _Crew:
             if code == UNWRITABLE:
                 self.unwritable = True
             elif code:
-                self._mourn(worker, code)
-                self._check_birth(worker, code)
-                self.ended_before += worker.desk.ended
+                self._record_end(worker, code)
+                self._check_start(worker, code)
+                self.ended_before += worker.state.ended
                 self.workers[at] = self._new(worker.number)
 
     def _hangs(self, worker: _Worker) -> bool:
-        return 0 < self.grid.timeout < worker.desk.seconds and worker.process.is_alive()
+        return 0 < self.grid.timeout < worker.state.seconds and worker.process.is_alive()
 
     def _end_hanging(self, worker: _Worker) -> None:
         """Kill a worker, its stack kept as the traceback of its run."""
-        run_id, pid = worker.desk.run_id, worker.process.pid
+        run_id, pid = worker.state.run_id, worker.process.pid
         if not run_id or pid is None:
             return
         stack = _stack_of(worker, pid)
         worker.process.kill()
         worker.process.join()
         limit = f"the run took longer than timeout={self.grid.timeout:g} seconds"
-        worker.desk.end()
+        worker.state.end()
         # The run may have ended by itself just before.
         if not self.store.is_done(run_id) and self.grid.is_due(run_id, self.store):
             self.store.fail(run_id, f"{limit}; it stood at:\n{stack}{limit}")
             log.error("run %s failed: %s", run_id, limit)
 
-    def _mourn(self, worker: _Worker, code: int) -> None:
+    def _record_end(self, worker: _Worker, code: int) -> None:
         """Note the end of a worker as a failed try of the run that it was at."""
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        run_id = worker.desk.run_id
+        run_id = worker.state.run_id
         if not run_id:
             return
         what = f"the process that did the run ended with {how}"
@@ -181,20 +181,20 @@ class _Crew:
         self.store.fail(run_id, f"{what}{hint}.", killed=True)
         log.error("run %s: %s%s.", run_id, what, hint)
 
-    def _check_birth(self, worker: _Worker, code: int) -> None:
+    def _check_start(self, worker: _Worker, code: int) -> None:
         """Raise `DataError` when workers end again and again before they begin a run."""
-        if worker.desk.ended or worker.desk.run_id:
-            self.stillborn = 0
+        if worker.state.ended or worker.state.run_id:
+            self.failed_starts = 0
             return
-        self.stillborn += 1
+        self.failed_starts += 1
         # A signal came from outside, an exit code from the worker itself.
-        if self.stillborn > (_STILLBORN if code > 0 else 20 * _STILLBORN):
+        if self.failed_starts > (_FAILED_STARTS if code > 0 else 20 * _FAILED_STARTS):
             raise DataError(
                 f"workers end with code {code} before they begin a run; see what they say above, "
                 "or use workers=1."
             )
 
-    def dismiss(self) -> None:
+    def stop(self) -> None:
         """Ask all workers to stop, and end those that do not."""
         for worker in self.workers:
             worker.process.terminate()
@@ -231,7 +231,7 @@ def work(
     grid: Grid,
     resources: SharedResources,
     directory: Path,
-    desk: Desk,
+    state: WorkerState,
     stack: Path,
     place: tuple[int, int],
 ) -> None:
@@ -242,9 +242,9 @@ def work(
 
     def at(spec: RunSpec | None) -> None:
         if spec is None:
-            desk.end()
+            state.end()
         else:
-            desk.begin(spec.id)
+            state.begin(spec.id)
 
     with stack.open("w") as file, stopping_on_signals([signal.SIGTERM]):
         faulthandler.register(signal.SIGUSR1, file=file, all_threads=True)
@@ -273,8 +273,8 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-class Desk:
-    """One worker's place: the run that it does and since when, and how many it has ended.
+class WorkerState:
+    """One worker's current run, its start time, and how many runs the worker has ended.
 
     It lies in shared memory without a lock: only the worker writes, and a kill cannot leave it
     locked. `time.monotonic` is one clock for all processes of a machine.

@@ -16,10 +16,10 @@ WINDOW_SECONDS = 600.0
 
 @dataclass(frozen=True)
 class Outlook:
-    """Counts of the runs of a grid, and the ids of those that are not well.
+    """Counts of the runs of a grid, and the ids of those that are not done.
 
-    `failed` runs will be tried again, `given_up` ones will not; `held` ones are under way in a
-    live process; `missing` ones were never begun or were interrupted.
+    `failed` runs will be tried again, `given_up` ones will not; `held` ones are being
+    done by a live process; `missing` ones were never begun or were interrupted.
     """
 
     total: int
@@ -117,7 +117,7 @@ def throughput(ended: Iterable[float]) -> float | None:
 
 
 def in_words(seconds: float) -> str:
-    """A duration as one would say it: 40 s, 28 min, 3.5 h, 2.1 days."""
+    """A duration in rounded units: 40 s, 28 min, 3.5 h, 2.1 days."""
     for size, unit in ((86400, "days"), (3600, "h")):
         if seconds >= size * 1.5:
             return f"{seconds / size:.1f} {unit}"

@@ -87,8 +87,8 @@ def tune(
     before it, so a call after an interrupted one asks for the same runs and finds them done; more
     trials go on where fewer ended. The runs train on the split's fitting classes and `metric` is
     measured on its validation classes; no test class is read. A trial that fails has no value.
-    `on_progress` hears the number of trials that have ended, of all searches together. Raises
-    `DataError` when runs are missing in the end because the call was stopped.
+    `on_progress` is called with the number of trials that have ended, in all searches together.
+    Raises `DataError` when runs are missing in the end because the call was stopped.
     """
     if trials < 1:
         raise UsageError(f"{trials} trials: give 1 or more.")

@@ -17,7 +17,7 @@ from launch.conftest import done_here, driver, grid, make_features, metrics, wai
 
 from oodml.errors import DataError
 from oodml.launch import run_grid
-from oodml.launch.workers import Desk
+from oodml.launch.workers import WorkerState
 from oodml.runs.claim import STALE_SECONDS
 from oodml.runs.spec import RunSpec
 from oodml.runs.store import Store
@@ -204,11 +204,11 @@ def test_runs_that_raise_eat_hang_or_die_are_recorded_and_the_others_go_on(
     store, resources = Store(tmp_path), Resources(make_features())
     hanging = odd_methods.with_name("hanging")
 
-    def seconds(desk: Desk) -> float:
+    def seconds(state: WorkerState) -> float:
         """Too long for a run that says that it hangs, no time for all others."""
-        return 1e6 if desk.run_id == run["hangs"] and hanging.exists() else 0.0
+        return 1e6 if state.run_id == run["hangs"] and hanging.exists() else 0.0
 
-    monkeypatch.setattr(Desk, "seconds", property(seconds))
+    monkeypatch.setattr(WorkerState, "seconds", property(seconds))
 
     def tried(*chosen: str) -> dict[str, int]:
         outcome = run_grid(
