@@ -76,7 +76,7 @@ def rung(record: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda r: r.update(schema=3), "schema 3; this oodml reads 1 and 2"),
+        (lambda r: r.update(schema=4), "schema 4; this oodml reads 3"),
         (lambda r: r.update(schema=True), "schema True"),
         (lambda r: r.update(schema=[1]), "schema [1]"),
         (lambda r: r.update(future=1), "unknown keys in the ladder: 'future'"),

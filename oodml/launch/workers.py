@@ -140,9 +140,14 @@ class _Pool:
 
     def replace_lost(self) -> None:
         """End workers that hang, and put new ones in the place of those that were killed."""
+        self._replace_dead()
+        # Last, for it waits for their stacks while the runs of the dead are free to be taken.
+        for worker in filter(self._hangs, self.workers):
+            self._end_hanging(worker)
+        self._replace_dead()
+
+    def _replace_dead(self) -> None:
         for at, worker in enumerate(self.workers):
-            if self._hangs(worker):
-                self._end_hanging(worker)
             code = worker.process.exitcode
             if code == UNWRITABLE:
                 self.unwritable = True

@@ -219,20 +219,22 @@ def test_runs_that_raise_eat_hang_or_die_are_recorded_and_the_others_go_on(
         assert not outcome.missing
         return {name: store.tries(run[name]).count for name in chosen}
 
-    # A killed worker's run is tried again at once, the others' in the next call.
-    assert tried(*names) == {
-        "raises": 1, "eats": 1, "hangs": 1, "dies": 2, "margin": 0, "arcface": 0,
-    }  # fmt: skip
+    # A killed worker's run is tried again at once, the others' in the next call. The second worker
+    # may take it before its first end is noted, which makes one try more.
+    counts = tried(*names)
+    killed = counts.pop("dies")
+    assert counts == {"raises": 1, "eats": 1, "hangs": 1, "margin": 0, "arcface": 0}
+    assert killed in (2, 3)
     assert {record.spec.method.name for record in store.records()} == {"margin", "arcface"}
     errors = {name: store.error(run[name]) or "" for name in names[:4]}
     assert "ValueError: the loss is odd" in errors["raises"] and "Traceback" in errors["raises"]
     assert "allocate" in errors["eats"]
     assert "timeout=20 seconds" in errors["hangs"] and "in hangs" in errors["hangs"]
     assert "signal 9; it may have run out of memory" in errors["dies"]
-    assert tried("raises", "dies") == {"raises": 2, "dies": 2}
+    assert tried("raises", "dies") == {"raises": 2, "dies": killed}
     assert (store.error(run["raises"]) or "").count("== try") == 2
     # Given up.
-    assert tried("raises", "dies") == {"raises": 2, "dies": 2}
+    assert tried("raises", "dies") == {"raises": 2, "dies": killed}
 
 
 @pytest.fixture

@@ -86,7 +86,8 @@ print(outcome.failed == (specs[0].id,), Store(sys.argv[2]).error(specs[0].id))
     drive = driver(code, tmp_path / "ladder.json", tmp_path / "runs", cluster.address)
     output, errors = drive.communicate(timeout=240)
     assert "True" in output, (output + errors)[-3000:]
-    assert "longer than timeout=1 seconds" in output and "do_task" in output
+    # On a busy machine the second ends while PyTorch is imported, far below the run's own frames.
+    assert "longer than timeout=1 seconds" in output and "most recent call first" in output
 
 
 def test_no_cluster_at_an_address_is_one_line(ladder: Ladder, tmp_path: Path) -> None:
