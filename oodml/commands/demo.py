@@ -69,7 +69,7 @@ def demo_command(
     groups = f" in {len(set(dataset.groups))} groups" if dataset.groups else ""
     echo(f"{len(dataset)} images of {len(dataset.class_names)} classes{groups}")
     features = extract_features(
-        dataset, BACKBONE, precision="bf16", image_size=IMAGE_SIZE, cache=cache, progress=True
+        dataset, BACKBONE, image_size=IMAGE_SIZE, cache=cache, progress=True
     )
     with tqdm(desc="ladder", unit=" steps") as bar:
         ladder = build_ladder(

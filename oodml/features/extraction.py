@@ -17,7 +17,7 @@ from oodml.device import usable_device
 from oodml.errors import DataError, UsageError
 from oodml.features.backbones.registry import Backbone, load_backbone
 from oodml.features.cache import open_shards
-from oodml.features.engine import Values, check_precision, frozen
+from oodml.features.engine import CHUNK, Values, check_precision, frozen
 from oodml.features.features import Features, FeatureSource
 from oodml.parallel import in_threads
 
@@ -101,7 +101,7 @@ def extract_rows(
     if not spans:
         return
     batch_size = _batch_size(batch_size, backbone, device)
-    embed = frozen(backbone, precision, device)
+    embed = frozen(backbone, precision, device, images=len(dataset))
     images = in_threads(
         read or (lambda index: backbone.transform(dataset[index][0])),
         chain.from_iterable(spans),
@@ -130,7 +130,8 @@ def _batch_size(given: int | None, backbone: Backbone, device: str | None) -> in
     if usable_device(device).type != "cpu":
         return 128
     # The activations of about 16 images of 299 pixels still fit a CPU's caches (fid.md, 5.1).
-    return max(1, min(64, 16 * 299**2 // backbone.image_size**2))
+    fitting = min(64, 16 * 299**2 // backbone.image_size**2)
+    return max(fitting, CHUNK * torch.get_num_threads())
 
 
 def _stacked(images: Iterator[torch.Tensor], count: int, dataset: Dataset) -> torch.Tensor:
