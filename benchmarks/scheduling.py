@@ -91,12 +91,12 @@ def fill(store: Store, specs: Sequence[RunSpec]) -> None:
 def by_runner(ladder: Ladder, specs: Sequence[RunSpec], store: Store) -> None:
     """The runner, with a ready record in the place of training."""
     from oodml.launch import Grid, grid
-    from oodml.launch.grid import drain
+    from oodml.launch.grid import do_open_runs
     from oodml.train.build import Resources
 
     features = Features(np.zeros((2, 1), np.float32), np.arange(2), ("a", "b"), SOURCE)
     grid.train_run = lambda spec, *rest, **more: record_of(spec)  # type: ignore[assignment]
-    drain(Grid(specs, ladder), Resources(features), store, lambda ended: None)
+    do_open_runs(Grid(specs, ladder), Resources(features), store, lambda ended: None)
 
 
 def by_hand(specs: Sequence[RunSpec], directory: Path) -> None:

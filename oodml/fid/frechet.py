@@ -1,9 +1,10 @@
 """The exact Frechet distance between Gaussians fitted to two sets of features (FID).
 
 |m1 - m2|^2 + tr S1 + tr S2 - 2 Tr((S1 S2)^(1/2)) with unbiased covariances (arXiv 1706.08500), in
-float64 whatever the input. The path is chosen by the shape: singular values of the centred cross
-product while both sides are small, eigenvalues of its Gram matrix without the known null space up
-to n = d, Cholesky and eigenvalues above; singular values of factors where the bound asks for them.
+float64 whatever the input. `_sample_trace` chooses the path by the shape: singular values of the
+centred cross product of two sides of at most 1,000 samples and of similar size, eigenvalues of its
+Gram matrix for others of fewer samples than dimensions, Cholesky and eigenvalues above; singular
+values of factors where the error bound of these is wider than `TOLERANCE`.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ from oodml.fid.matrix_root import (
 TOLERANCE = 1e-9
 # Up to here singular values cost less than a tenth of a second more than eigenvalues.
 SINGULAR_VALUE_LIMIT = 1000
-# Variances below this part of the largest one are residue of a constant coordinate: they can add
-# at most d * 1e-14 of the trace term.
+# Variances below this part of the largest one are rounding noise of a constant coordinate and taken
+# as 0: they can add at most d * 1e-14 of the trace term.
 CONSTANT = 1e-28
 # Beyond this, products of two covariances leave the range of float64.
 LARGEST_TRACE = 1e150

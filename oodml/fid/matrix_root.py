@@ -86,7 +86,8 @@ def cholesky_trace(a: Matrix, b: Matrix, limit: float) -> RootTrace | None:
     factor, product = found
     norms = float(np.trace(a)) * _norm(b)
     error = 8 * EPSILON * (norms + float(np.trace(b)) * _norm(a))
-    # The diagonal is majorised by the eigenvalues, so its bound cannot be wider than theirs.
+    # A cheap check first: where the bound from the diagonal is too wide, so is that from the
+    # eigenvalues, which majorise it.
     if root_sum(product.diagonal(), len(a), error).bound <= limit:
         # Column by column and the lower triangle: LAPACK reduces the other one a third slower.
         values = np.asarray(np.linalg.eigvalsh(product, UPLO="L"), dtype=np.float64)

@@ -37,7 +37,7 @@ class Grid:
     A run that failed more than `retries` times is given up. `timeout`, in seconds, ends runs that
     hang (0: never). `plugins` are the files of the user's own methods; `keep_embeddings` holds
     the ids of runs whose test embeddings are kept. `failed_before` counts the failures that were
-    in the store when the grid was started: a run fails once in a call.
+    in the store when the grid was started: within one call a failed run is not tried again.
     """
 
     specs: Sequence[RunSpec]
@@ -150,7 +150,7 @@ def raise_if_unwritable(error: Exception, store: Store) -> None:
         ) from error
 
 
-def drain(
+def do_open_runs(
     grid: Grid,
     resources: Resources,
     store: Store,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from oodml.device import usable_device
 from oodml.errors import unknown_name
-from oodml.launch.grid import RETRIES, Grid, GridOutcome, OnProgress, drain, outcome_of
+from oodml.launch.grid import RETRIES, Grid, GridOutcome, OnProgress, do_open_runs, outcome_of
 from oodml.launch.ray import Cluster, drain_on_ray
 from oodml.launch.torchrun import drain_together
 from oodml.launch.workers import drain_in_workers
@@ -72,7 +72,7 @@ def run_grid(
         elif todo and (workers > 1 or timeout):
             drain_in_workers(grid, resources, store, min(workers, len(todo)), report)
         else:
-            drain(grid, resources, store, report)
+            do_open_runs(grid, resources, store, report)
         stopped = stop_requested()
     outcome = outcome_of(specs, store, stopped)
     report(outcome.done - len(done))

@@ -1,4 +1,4 @@
-"""Workers: processes of this machine that drain the store, watched and replaced by their parent."""
+"""Workers: processes of this machine that do the open runs; their parent replaces the lost."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from oodml.errors import DataError
-from oodml.launch.grid import POLL_SECONDS, Grid, OnProgress, drain
+from oodml.launch.grid import POLL_SECONDS, Grid, OnProgress, do_open_runs
 from oodml.runs.spec import RunSpec
 from oodml.runs.store import Store
 from oodml.train.build import Resources
@@ -254,7 +254,7 @@ def work(
     with stack.open("w") as file, stopping_on_signals([signal.SIGTERM]):
         faulthandler.register(signal.SIGUSR1, file=file, all_threads=True)
         try:
-            drain(grid, placed(resources.open(), *place), store, lambda ended: None, at)
+            do_open_runs(grid, placed(resources.open(), *place), store, lambda ended: None, at)
         except DataError as error:
             log.error("%s", error)
             sys.exit(UNWRITABLE)
