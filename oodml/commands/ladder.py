@@ -249,9 +249,13 @@ def _moved(before: Split | None, rung: Split) -> dict[str, list[str]]:
 
 
 def _explain(ladder: Ladder, moves: list[dict[str, list[str]]], most: int) -> None:
+    from oodml.eval.statistics.cautions import fid_cautions
+
     for number in range(1, len(moves)) if most else []:
         named = [f"{key}: {_some(names, most)}" for key, names in moves[number].items() if names]
         echo(f"rung {number} moved  {'; '.join(named)}")
+    for caution in fid_cautions(ladder):
+        echo(caution)
     source = ladder.features
     echo(
         f"{ladder.fid_label()}, input: {source.preprocessing}, {source.precision}, weights "

@@ -85,6 +85,7 @@ def check_published_metric(published: str | None, metric: str) -> None:
 
 def view_of(ladder: Ladder, records: list[RunRecord], metric: str, view: str) -> View:
     """A view of runs by its name on the command line."""
+    from oodml.eval.statistics.cautions import TRAINING_ONLY, fid_cautions
     from oodml.eval.statistics.curves import summarize
     from oodml.eval.statistics.few_shot import few_shot_gains
 
@@ -106,8 +107,11 @@ def view_of(ladder: Ladder, records: list[RunRecord], metric: str, view: str) ->
     else:
         made = VIEWS[view](rows, ladder, metric)
     source = ladder.features
+    cautions = list(fid_cautions(ladder))
+    if view != "ranks" and any(row.n > 1 for row in rows):
+        cautions.insert(0, TRAINING_ONLY)
     measured = f"{ladder.fid_label()}, {source.precision}, input: {source.preprocessing}."
-    return replace(made, notes=[*made.notes, measured])
+    return replace(made, notes=[*made.notes, *cautions, measured])
 
 
 def print_views(views: Sequence[View], table_format: str) -> None:

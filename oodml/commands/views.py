@@ -16,10 +16,9 @@ if TYPE_CHECKING:
     from oodml.eval.statistics.scores import MethodScore
     from oodml.splits.ladder import Ladder
 
-OVER_SEEDS = (
-    "95% intervals: bootstrap over seeds with the rungs kept, standard error times Student's t; "
-    "none for a single seed."
-)
+# Of the orders of fewer methods not even equal ones reach p = 0.05 by Kendall's tau.
+FEWEST_RANKED = 5
+_BOOTSTRAP = "bootstrap over seeds with the rungs kept, standard error times Student's t"
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,8 @@ def scores_view(rows: Sequence[SummaryRow], ladder: Ladder | None, metric: str) 
             "line fit over rungs, and wide where the curve is no line.",
             f"lost: {metric} on the easiest rung minus that on the hardest, and as a share of the "
             "easiest.",
-            OVER_SEEDS,
+            "95% intervals: Student's t over seeds; none for a single seed.",
+            f"95% interval of lost %, a ratio: {_BOOTSTRAP}.",
             *_gap_notes(scores),
         ],
     )
@@ -136,7 +136,7 @@ def deviations_view(deviations: Sequence[Deviation], metric: str) -> View:
         [
             f"({metric} - mean of the methods) / mean of the methods; the line is fitted in FID.",
             *([f"not in the mean, for lack of rungs: {', '.join(apart)}."] if apart else []),
-            OVER_SEEDS,
+            f"95% intervals: {_BOOTSTRAP}. None for a single seed.",
         ],
     )
 
@@ -176,7 +176,7 @@ def comparisons_view(rows: Sequence[SummaryRow], ladder: Ladder | None, metric: 
             "a crossing is stated only between rungs on which the paired difference is separated "
             "with opposite signs (t-intervals, Bonferroni over rungs)."
             + ("" if crossed else " None is."),
-            OVER_SEEDS,
+            "95% intervals: Student's t over the seeds' own mean differences; none for one seed.",
         ],
     )  # fmt: skip
 
@@ -200,19 +200,24 @@ def ranks_view(rows: Sequence[SummaryRow], ladder: Ladder | None, metric: str) -
     taus = [
         [f"{a.rung} and {a.other}", str(a.methods), _chance(a.tau), _chance(a.p)]
         for a in agreements
+        if a.methods >= FEWEST_RANKED
     ]
+    tables = [("", Table(["method", *(f"FID {fid:.1f}" for fid in fids.values()), "AGS"], shown))]
+    if taus:
+        columns = ["rungs", "methods", "Kendall's tau", "p"]
+        tables.append(("order on two rungs", Table(columns, taus)))
     return View(
-        [
-            ("", Table(["method", *(f"FID {fid:.1f}" for fid in fids.values()), "AGS"], shown)),
-            ("order on two rungs", Table(["rungs", "methods", "Kendall's tau", "p"], taus)),
-        ],
+        tables,
         _long_ranks(fids, found, agreements),
         [
             f"rank by mean {metric}, and by AGS where a method has it: 1 is the highest, equal "
             "means share theirs. Ranks do not say that methods are separated; see --view "
             "comparisons.",
             "tau-b is 1 for the same order of the methods, -1 for the opposite; p tests it against "
-            "no association.",
+            "no association."
+            if taus
+            else "Kendall's tau between two rungs is not printed: with fewer than "
+            f"{FEWEST_RANKED} methods no order reaches p = 0.05.",
         ],
     )
 

@@ -161,3 +161,7 @@ class TestRefused:
         assert not output.exists()
         assert oodml(*call, "--skip-broken").exit_code == 0
         assert len(Features.load(output)) == 15
+
+
+def test_a_ladder_of_few_classes_says_so(built: tuple[Path, Path]) -> None:
+    assert "classes a side: below 100" in done("ladder", "show", built[0]).output

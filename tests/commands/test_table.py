@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from commands.conftest import METHODS, done, records_of, refused
 
+from oodml.eval.statistics.cautions import TRAINING_ONLY
 from oodml.eval.statistics.curves import summarize
 from oodml.eval.statistics.scores import score_methods
 from oodml.runs.store import Store
@@ -175,3 +176,25 @@ def test_runs_without_geometry_or_episodes_are_refused(
     assert "geometry" in refused(1, "analyze", tmp_path)
     for command in ("table", "plot"):
         assert "few-shot" in refused(1, command, tmp_path, "--view", "few-shot")
+
+
+def test_each_table_names_the_kind_of_its_intervals_and_what_they_leave_out(runs: Path) -> None:
+    assert "bootstrap" not in done("table", runs, "--view", "comparisons").output
+    assert "bootstrap" in done("table", runs, "--view", "deviation").output
+    for view in ("curves", "scores", "deviation", "comparisons"):
+        assert TRAINING_ONLY in done("table", runs, "--view", view).output
+    for view in ("ranks", "few-shot"):
+        assert TRAINING_ONLY not in done("table", runs, "--view", view).output
+
+
+def test_rungs_are_compared_by_rank_only_where_five_methods_can_tell(
+    runs: Path, ladder: Ladder, tmp_path: Path
+) -> None:
+    assert "0 and 1  4" not in done("table", runs, "--view", "ranks").output
+    ladder.save(tmp_path / "ladder.json")
+    for record in Store(runs).records():
+        Store(tmp_path).finish(record)
+        if record.label == "margin":
+            fifth = record.spec.with_settings(method="triplet")
+            Store(tmp_path).finish(replace(record, spec=fifth))
+    assert "0 and 1  5" in done("table", tmp_path, "--view", "ranks").output
