@@ -257,10 +257,7 @@ def _explain(ladder: Ladder, moves: list[dict[str, list[str]]], most: int) -> No
     for caution in fid_cautions(ladder):
         echo(caution)
     source = ladder.features
-    echo(
-        f"{ladder.fid_label()}, input: {source.preprocessing}, {source.precision}, weights "
-        f"{source.weights[:12]}. Squared feature units; only equal settings compare."
-    )
+    echo(f"{ladder.fid_details()}. Squared feature units; only equal settings compare.")
     null = ladder.rungs[0].shift
     if null is not None and null.null_draws:
         echo(

@@ -65,20 +65,25 @@ def import_command(
     Without --data its FIDs stay as published; with it the class names are matched to those of the
     data; a --backbone, or a feature file as data, measures the splits anew.
     """
-    from oodml.splits.exchange import imported_ladder, read_splits
+    from oodml.splits.exchange import imported_ladder, is_csv, read_splits
 
     refuse_to_replace(output, file, data)
     if backbone and not data:
         raise UsageError("--backbone measures images; name them with --data SOURCE.")
-    ladder = imported_ladder(read_splits(file), file.stem)
+    ladder = imported_ladder(read_splits(file), file.stem, published=not is_csv(file))
     if data is not None:
         ladder = _on_data(ladder, data, root, skip_broken, backbone, level, network)
     ladder.save(output)
     show_ladder(ladder, "text", 0)
     if not ladder.measured:
+        made = (
+            "are as the file gives them, which does not state level and network"
+            if is_csv(file)
+            else "are as published: between class means, in ResNet-50 features"
+        )
         echo(
-            "These FIDs are as published: between class means, in ResNet-50 features. They do not "
-            "compare with FIDs measured here; measure with --data SOURCE --backbone NAME."
+            f"These FIDs {made}. They do not compare with FIDs measured here; measure with "
+            "--data SOURCE --backbone NAME."
         )
     echo(f"written to {output}")
 

@@ -106,12 +106,10 @@ def view_of(ladder: Ladder, records: list[RunRecord], metric: str, view: str) ->
         made = curves_view(rows, ladder, metric, [rung.fid for rung in ladder.rungs])
     else:
         made = VIEWS[view](rows, ladder, metric)
-    source = ladder.features
     cautions = list(fid_cautions(ladder))
     if view != "ranks" and any(row.n > 1 for row in rows):
         cautions.insert(0, TRAINING_ONLY)
-    measured = f"{ladder.fid_label()}, {source.precision}, input: {source.preprocessing}."
-    return replace(made, notes=[*made.notes, *cautions, measured])
+    return replace(made, notes=[*made.notes, *cautions, f"{ladder.fid_details()}."])
 
 
 def print_views(views: Sequence[View], table_format: str) -> None:

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from oodml.data.dataset import Dataset
 from oodml.errors import DataError, unknown_name
-from oodml.features.features import FeatureSource
+from oodml.features.features import Features, FeatureSource
 from oodml.fid.class_moments import ClassMoments
 from oodml.fid.shift import measure
 from oodml.parallel import each, side_by_side
@@ -28,11 +28,8 @@ from oodml.splits.episodes import (
 )
 from oodml.splits.formats.csv import read_csv, write_csv
 from oodml.splits.formats.published_pickle import PublishedSplit, read_published, write_published
-from oodml.splits.ladder import BuildSettings, Ladder, Step
+from oodml.splits.ladder import NOT_STATED, BuildSettings, Ladder, Step
 from oodml.splits.split import Split
-
-if TYPE_CHECKING:
-    from oodml.features.features import Features
 
 FORMATS = ("csv", "json", "pickle")
 PUBLISHED_BACKBONE = "ResNet-50, as published"
@@ -62,16 +59,22 @@ class ClassMatch:
 
 def read_splits(path: str | Path) -> tuple[PublishedSplit, ...]:
     """The splits in a published pickle or in a CSV with the columns rung, fid, side, class."""
-    if Path(path).suffix.lower() == ".csv":
-        return read_csv(path)
-    return read_published(path)
+    return read_csv(path) if is_csv(path) else read_published(path)
 
 
-def imported_ladder(splits: Sequence[PublishedSplit], name: str) -> Ladder:
-    """The ladder of published splits: class level, ResNet-50, FIDs as published and not measured.
+def is_csv(path: str | Path) -> bool:
+    """Whether a file of splits is a CSV, which does not state how its FIDs were measured."""
+    return Path(path).suffix.lower() == ".csv"
 
-    `name` is the name of the dataset. Validation classes and episodes come along. Raises
-    `DataError` if FIDs do not rise or a class is on both sides.
+
+def imported_ladder(
+    splits: Sequence[PublishedSplit], name: str, *, published: bool = True
+) -> Ladder:
+    """The ladder of splits that were made elsewhere, with their FIDs, which are not measured here.
+
+    `name` is the name of the dataset. The FIDs of `published` splits are at class level, of
+    ResNet-50; of others (a CSV) level and network are not stated. Validation classes and episodes
+    come along. Raises `DataError` if FIDs do not rise or a class is on both sides.
     """
     ordered = sorted(splits, key=lambda split: split.fid)
     if [split.key for split in ordered] != [split.key for split in splits]:
@@ -85,21 +88,23 @@ def imported_ladder(splits: Sequence[PublishedSplit], name: str) -> Ladder:
     return Ladder(
         features=FeatureSource(
             name, "", PUBLISHED_BACKBONE, "as published", "resize 256, crop 224", "fp32"
-        ),
+        )
+        if published
+        else FeatureSource(name, "", NOT_STATED, NOT_STATED, NOT_STATED, NOT_STATED),
         source="",
         class_sizes=dict.fromkeys(sorted({c for s in rungs for c in _classes(s)}), 0),
         settings=BuildSettings(
             rungs=len(rungs),
             seed=0,
-            level="class",
+            level="class" if published else NOT_STATED,
             train_fraction=sides[0][0] / (sides[0][0] + sides[1][0]),
             swap_size=2,
             min_classes=min(sides[0] + sides[1]),
-            search="milbich2021",
-            start="published",
+            search="milbich2021" if published else NOT_STATED,
+            start="imported",
         ),
         trajectory=_trajectory(rungs),
-        stopped="published",
+        stopped="imported",
         rung_steps=tuple(range(len(rungs))),
         rungs=tuple(rungs),
         validation=tuple(tuple(sorted(s.validation_classes)) for s in splits)
@@ -137,9 +142,10 @@ def match_classes(published: Iterable[str], data: Iterable[str]) -> ClassMatch:
 
 
 def with_data(ladder: Ladder, match: ClassMatch, samples: LabelledSamples, source: str) -> Ladder:
-    """The imported ladder in the class names and sizes of a dataset, FIDs still as published.
+    """The imported ladder in the class names and sizes of a dataset, its FIDs as they were.
 
-    Raises `DataError` with the report if the data lacks a class of the splits.
+    The ladder bears the dataset's name and fingerprint from then on. Raises `DataError` with the
+    report if the data lacks a class of the splits.
     """
     if match.missing_in_data:
         raise DataError(f"the data is not that of the splits: {match.report()}")
@@ -148,6 +154,7 @@ def with_data(ladder: Ladder, match: ClassMatch, samples: LabelledSamples, sourc
     sizes = {name: counts[label] for label, name in enumerate(samples.class_names)}
     return replace(
         ladder,
+        features=_of_data(ladder.features, samples),
         source=source,
         class_sizes=dict(sorted(sizes.items())),
         rungs=tuple(
@@ -199,24 +206,26 @@ def export_ladder(
 ) -> None:
     """Write the ladder as "json" (its own file), "csv" (a line a class) or "pickle" (published).
 
-    Rungs are numbered from 1 in the last two, as in the published files. Validation classes are
-    those that the ladder came with, else drawn by `seed`. The CSV holds no episodes; the pickle
-    those that the ladder came with, or drawn ones with `samples` that have names. Only the JSON
-    holds what oodml measured besides FID.
+    Rungs are numbered from 0, but from 1 in the pickle, as in the published files. Validation
+    classes are those that the ladder came with, else drawn by `seed`. The CSV holds no episodes;
+    the pickle those that the ladder came with, or drawn ones with `samples` that have names. Only
+    the JSON holds what oodml measured besides FID.
     """
     if file_format not in FORMATS:
         raise unknown_name("format", file_format, FORMATS)
     if file_format == "json":
         ladder.save(path)
         return
-    splits = published_splits(ladder, samples, seed=seed)
-    (write_csv if file_format == "csv" else write_published)(splits, path)
+    if file_format == "csv":
+        write_csv(published_splits(ladder, seed=seed, first=0), path)
+    else:
+        write_published(published_splits(ladder, samples, seed=seed), path)
 
 
 def published_splits(
-    ladder: Ladder, samples: LabelledSamples | None = None, *, seed: int = 0
+    ladder: Ladder, samples: LabelledSamples | None = None, *, seed: int = 0, first: int = 1
 ) -> tuple[PublishedSplit, ...]:
-    """The rungs as published splits, with the episodes that they came with.
+    """The rungs as published splits, numbered from `first`, with the episodes they came with.
 
     Where they came with none, 2, 5 and 10 shots x 10 are drawn if `samples` are given. A class too
     small for a number of shots is left out of those episodes, and shots that no test class is large
@@ -224,7 +233,7 @@ def published_splits(
     """
     return tuple(
         PublishedSplit(
-            number + 1,
+            first + number,
             rung.train_classes,
             rung.test_classes,
             rung.fid,
@@ -235,8 +244,17 @@ def published_splits(
     )
 
 
+def _of_data(features: FeatureSource, samples: LabelledSamples) -> FeatureSource:
+    """The same network, or what is known of it, on the images of `samples`."""
+    if isinstance(samples, Dataset):
+        return features.with_data(samples.name, samples.fingerprint)
+    if isinstance(samples, Features):
+        return features.with_data(samples.source.dataset, samples.source.fingerprint)
+    return features
+
+
 def _trajectory(rungs: Sequence[Split]) -> tuple[Step, ...]:
-    """One step per rung: all that is known of how a published ladder came about."""
+    """One step per rung: all that is known of how an imported ladder came about."""
     steps = [Step("start", rungs[0].fid)]
     for before, rung in pairwise(rungs):
         train, test = set(before.train_classes), set(before.test_classes)

@@ -23,6 +23,8 @@ from oodml.splits.split import Split
 SCHEMA = 3
 SEARCHES = ("means", "transport", "best", "milbich2021")
 UNITS = ("class", "group")
+# Level, network and input of FIDs that came in a file without them.
+NOT_STATED = "not stated"
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,19 @@ class Ladder:
 
     def fid_label(self) -> str:
         """The words that must stand beside every FID of this ladder."""
+        if self.settings.level == NOT_STATED:
+            return "FID as the file gives it"
         return f"FID ({self.settings.level} level, {self.features.backbone})"
+
+    def fid_details(self) -> str:
+        """`fid_label` and the input, precision and weights behind the FIDs, as far as stated."""
+        if self.settings.level == NOT_STATED:
+            return f"{self.fid_label()}: level, network and input are {NOT_STATED}"
+        made = self.features
+        return (
+            f"{self.fid_label()}, input: {made.preprocessing}, {made.precision}, "
+            f"weights {made.weights[:12]}"
+        )
 
     def to_json(self) -> dict[str, Any]:
         """A plain dict for a JSON file, with a digest over its content."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from commands.conftest import done, refused
+from conftest import save_drawing
 
 from oodml.features.features import Features
 from oodml.splits.ladder import Ladder
@@ -62,6 +63,22 @@ def test_a_ladder_goes_out_and_comes_back(files: Path, tmp_path: Path) -> None:
     measured, original = Ladder.load(tmp_path / "m.json"), Ladder.load(ladder)
     assert [rung.id for rung in measured.rungs] == [rung.id for rung in original.rungs]
     assert [r.fid for r in measured.rungs] == pytest.approx([r.fid for r in original.rungs])
+
+
+def test_an_imported_csv_names_its_dataset_and_claims_no_network(
+    files: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "own.csv"
+    done("ladder", "export", files / "ladder.json", "--format", "csv", "-o", path)
+    shown = done("ladder", "import", path, "-o", tmp_path / "plain.json").stdout
+    assert "FID as the file gives it" in shown
+    assert "ResNet" not in shown and "as published" not in shown
+    for number in range(2):
+        for name in Ladder.load(tmp_path / "plain.json").class_sizes:
+            save_drawing(tmp_path / "photos" / name / f"{number}.png", number, number)
+    call = ("ladder", "import", path, "--data", tmp_path / "photos", "-o", tmp_path / "own.json")
+    shown = done(*call).stdout
+    assert "dataset photos (" in shown and "no images yet" not in shown
 
 
 def test_a_hostile_pickle_is_not_executed(tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def test_a_start_is_found_wherever_the_rungs_are(features: Features) -> None:
 
 
 def test_a_start_that_is_unknown_agrees_with_none(ladder: Ladder, features: Features) -> None:
-    imported = replace(ladder, settings=replace(ladder.settings, start="published"))
+    imported = replace(ladder, settings=replace(ladder.settings, start="imported"))
     agreement = compare_ladders(imported, ladder, (features, features))
     assert (agreement.same_start, agreement.key_correlation) == (None, None)
     assert [rung.jaccard_moved for rung in agreement.rungs] == [None] * 3

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +31,7 @@ def test_a_published_pickle_becomes_a_ladder(tmp_path: Path) -> None:
     path = tmp_path / "splits.pkl"
     path.write_bytes(pickle.dumps(published_layout(), protocol=3))
     splits = read_published(path)
+    assert [split.key for split in splits] == [1, 2, 3]
     assert splits[0].episodes[5][1][splits[0].test_classes[0]] == tuple(
         f"{i}.jpg" for i in range(5)
     )
@@ -130,9 +132,42 @@ def test_what_is_exported_comes_back(
         export_ladder(ladder, tmp_path / "x", "cvs")
 
 
+def test_rungs_count_from_0_in_the_csv_and_may_start_at_any_number(
+    ladder: Ladder, features: Features, tmp_path: Path
+) -> None:
+    path = tmp_path / "ladder.csv"
+    own = imported(ladder, path)
+    header, *lines = path.read_text().splitlines()
+    assert list(dict.fromkeys(line.split(",")[0] for line in lines)) == ["0", "1", "2"]
+    from_7 = [f"{int(line[0]) + 7}{line[1:]}" for line in reversed(lines)]
+    path.write_text("\n".join([header, *from_7]))
+    again = imported_ladder(read_splits(path), "own", published=False)
+    assert again.rungs == own.rungs and again.validation != ()
+
+
+def test_an_imported_csv_claims_nothing_that_it_does_not_state(
+    ladder: Ladder, features: Features, tmp_path: Path
+) -> None:
+    own = imported(ladder, tmp_path / "ladder.csv")
+    assert own.fid_label() == "FID as the file gives it"
+    text = repr((own.features, own.settings)) + own.fid_details()
+    assert not re.search("class level|level='class'|ResNet|resize 256|published|fp32|milbich", text)
+    assert own.features.fingerprint == ""
+    own.save(tmp_path / "own.json")
+    assert Ladder.load(tmp_path / "own.json") == own
+    match = match_classes(own.class_sizes, features.class_names)
+    named = with_data(own, match, features, "somewhere").features
+    assert (named.dataset, named.fingerprint) == (
+        features.source.dataset,
+        features.source.fingerprint,
+    )
+    measured = remeasured(own, features, "sample")
+    assert measured.fid_label() == replace(ladder, features=features.source).fid_label()
+
+
 def imported(ladder: Ladder, path: Path) -> Ladder:
     export_ladder(ladder, path, "csv")
-    return imported_ladder(read_splits(path), "own")
+    return imported_ladder(read_splits(path), "own", published=False)
 
 
 def test_the_exported_pickle_has_the_published_layout(

@@ -354,7 +354,7 @@ def _start_rung(ladder: Ladder) -> int | None:
         fid = study.fids[study.default]
         near = [n for n, rung in enumerate(ladder.rungs) if abs(rung.fid - fid) < _SAME_RUNG]
         return near[0] if near else None
-    if ladder.settings.start == "published":
+    if ladder.settings.start == "imported":
         return None
     kinds = [ladder.trajectory[step].kind for step in ladder.rung_steps]
     return kinds.index("start") if "start" in kinds else None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from oodml.splits.ladder import NOT_STATED
+
 if TYPE_CHECKING:
     from oodml.splits.ladder import Ladder
 
@@ -91,6 +93,12 @@ _TERMS = (
 def definitions(ladder: Ladder) -> list[tuple[str, str]]:
     """Terms and what they mean, FID as this ladder measures it first."""
     made = ladder.features
+    if ladder.settings.level == NOT_STATED:
+        fid = (
+            "Frechet distance between training and test classes, as the imported file gives it; "
+            "level, network and input are not stated, so compare it with nothing else."
+        )
+        return [("FID", fid), *_TERMS]
     fid = (
         f"Frechet distance between training and test classes: {_LEVELS[ladder.settings.level]}, "
         f"in the features of {made.backbone} ({made.precision}; weights {made.weights[:16]}; "

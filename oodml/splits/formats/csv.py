@@ -12,6 +12,7 @@ from oodml.errors import DataError
 from oodml.files import atomic_write
 from oodml.splits.formats.published_pickle import PublishedSplit
 
+# Rungs count from 0, as everywhere else; reading takes any numbers, of which the order matters.
 COLUMNS = ("rung", "fid", "side", "class")
 # "validation" classes are train classes too; they are written once, under this side.
 SIDES = ("train", "validation", "test")
