@@ -45,7 +45,6 @@ _OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], float], torch.optim.Optim
     "sgd": lambda groups, epsilon: torch.optim.SGD(groups, lr=0.0, momentum=MOMENTUM),
 }
 OPTIMIZERS = tuple(_OPTIMIZERS)
-SCHEDULES = ("constant", "cosine", "step")
 log = logging.getLogger("oodml")
 
 

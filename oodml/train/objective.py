@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional
 
 from oodml.runs.spec import RunSpec
@@ -275,9 +276,6 @@ class Scheduled(nn.Module):
         raise NotImplementedError
 
 
-MakeObjective = Callable[[RunSpec, EmbeddingModel], Objective]
-
-
 def make_objective(built: Any, spec: RunSpec, model: EmbeddingModel) -> Objective:
     """The objective from what a method's function returned."""
     if isinstance(built, nn.Module):
@@ -299,6 +297,13 @@ def groups(*given: ParameterGroup) -> list[ParameterGroup]:
 def trainable(module: nn.Module) -> list[nn.Parameter]:
     """The parameters of a module that are trained."""
     return [p for p in module.parameters() if p.requires_grad]
+
+
+def constant(module: nn.Module, inputs: Tensor) -> Tensor:
+    """A module's output for inputs (B, k); its parameters get no gradient, the inputs do."""
+    parameters = {name: value.detach() for name, value in module.named_parameters()}
+    output: Tensor = functional_call(module, parameters, (inputs,))
+    return output
 
 
 def check_groups(objective: Objective) -> None:

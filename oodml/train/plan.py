@@ -63,7 +63,7 @@ class Wishes:
         if given.get("few_shot") and max(given.get("folds", 1), given.get("ensemble", 1)) > 1:
             raise UsageError("few_shot adapts a single model; leave out folds and ensemble.")
         if given.get("few_shot") and given.get("mix"):
-            raise UsageError("mix scales by the training samples, which few_shot moves.")
+            raise UsageError("mix and few_shot exclude each other; give one of them.")
         if given.get("few_shot_criterion"):
             name, hyperparameters = parse_method(given["few_shot_criterion"])
             get_method(name).criterion(2, 4, hyperparameters)

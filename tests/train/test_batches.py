@@ -31,7 +31,7 @@ def test_batches_follow_from_seed_and_epoch_only() -> None:
 
 
 def test_a_batch_of_one_class_is_refused() -> None:
-    with pytest.raises(DataError, match="fewer than 2 classes"):
+    with pytest.raises(DataError, match="a batch of 4 with 4"):
         BalancedBatches(LABELS, 4, 4, seed=0)
     with pytest.raises(DataError, match="1 training classes"):
         BalancedBatches(np.zeros(9, dtype=np.int64), 8, 2, seed=0)

@@ -79,7 +79,7 @@ def test_views_stay_beside_the_features_that_they_are_of(some: tuple[Features, V
     index = np.arange(len(own.labels))
     assert torch.equal(own.training(index, Draw(0, 0)) % 1000, own.evaluation(index))
     assert not torch.equal(own.training(index, Draw(0, 0)), own.evaluation(index))
-    with pytest.raises(DataError, match=r"shape \(3, 5, 1\); needed is \(versions, 67"):
+    with pytest.raises(DataError, match=r"\(3, 5, 1\).* 67"):
         Resources(features, views=views[:, :5])
 
 
@@ -174,10 +174,10 @@ def test_a_method_of_two_views_never_trains_on_one(
 ) -> None:
     comparing(cached_views=4)
     for few in (0, 1):
-        with pytest.raises(UsageError, match=f"cached_views={few}: of_two_views compares two"):
+        with pytest.raises(UsageError, match=f"cached_views={few}: of_two_views"):
             run("of_two_views", cached_views=few)
     for given, number in ((None, 0), (some[1], 3)):
-        with pytest.raises(DataError, match=f"of_two_views trains on 4 .* and {number} are at"):
+        with pytest.raises(DataError, match=f"of_two_views .* 4 .* {number} "):
             run("of_two_views", given)
     comparing()  # one that prescribes nothing, as a plug-in might
     with pytest.raises(UsageError, match="2 augmented views"):

@@ -64,10 +64,10 @@ def test_a_parameter_outside_the_groups_or_in_two_is_named(training: Training) -
 
     built = get_method("margin").build(3, 4)
     objective = Forgetful(SPEC, EmbeddingModel(nn.Identity(), 8, 4), built)
-    with pytest.raises(ValueError, match=r"criterion\.loss\.beta stands in 0 groups"):
+    with pytest.raises(ValueError, match=r"criterion\.loss\.beta .* 0 groups"):
         check_groups(objective)
     more.append(ParameterGroup(list(objective.parameters()), 1.0, 0.0))
-    with pytest.raises(ValueError, match="stands in 2 groups"):
+    with pytest.raises(ValueError, match="2 groups"):
         check_groups(objective)
 
 
@@ -171,7 +171,7 @@ def objective_with(loss: nn.Module | Criterion, spec: RunSpec = SPEC) -> Objecti
 
 
 def test_a_loss_that_is_not_finite_is_an_error(training: Training, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="loss is nan at step 0"):
+    with pytest.raises(DataError, match="nan at step 0"):
         fit(objective_with(Scaled(float("nan"))), training, tmp_path)
 
 

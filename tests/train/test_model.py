@@ -119,7 +119,7 @@ def test_frozen_batch_norm_is_trained_but_follows_no_train() -> None:
 
 
 def test_a_pooling_that_has_no_place_or_no_meaning_is_refused(backbone: Backbone) -> None:
-    with pytest.raises(UsageError, match=r"unknown pooling 'gam'. Did you mean 'gem'"):
+    with pytest.raises(UsageError, match=r"'gam'.*'gem'"):
         trunk(backbone, pooling="gam")
     tokens = replace(backbone, name="vit_b_16", pool=None)
     with pytest.raises(UsageError, match="'vit_b_16'"):

@@ -122,8 +122,8 @@ def test_a_base_loss_has_hyperparameters_and_settings_of_its_own(ladder: Ladder)
         ("uniform_prior:base=marginn", "margin"),
         ("uniform_prior:base.betta=1.0", "beta"),
         ("margin:base.beta=1.0", "base.beta"),
-        ("uniform_prior:base=frozen", "only a loss"),
-        ("uniform_prior:base=s2sd", "only a loss"),
+        ("uniform_prior:base=frozen", "base=frozen"),
+        ("uniform_prior:base=s2sd", "base=s2sd"),
     ]:
         with pytest.raises(UsageError, match=words):
             parse_method(wrong)

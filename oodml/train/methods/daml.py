@@ -1,6 +1,8 @@
-"""DAML: negatives that a generator makes against the metric that is being learned."""
+"""DAML: adversarial metric learning, with hard negatives synthesised by a generator."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -8,9 +10,8 @@ from torch.nn import functional
 
 from oodml.runs.spec import RunSpec
 from oodml.train.methods.parts.mining import draw
-from oodml.train.methods.parts.synthesis import Triplets, constant, loss_on
 from oodml.train.model import EmbeddingModel
-from oodml.train.objective import Batch, Encoded, Objective
+from oodml.train.objective import Batch, Criterion, Encoded, Objective, constant
 from oodml.train.registry import Base, method
 
 _TRIPLET = Base("triplet")
@@ -24,16 +25,18 @@ _TRIPLET = Base("triplet")
     needs="private optimiser",
 )
 class AdversarialNegatives(Objective):
-    """DAML: a loss over triplets, also with negatives that a generator makes hard.
+    """DAML: a loss over triplets that also trains on hard negatives synthesised by a generator.
 
-    The generator turns the features of a triplet into a negative that should lie near the anchor,
-    near the true negative, and under the head's metric nearer to the anchor than the positive:
-    `hard`, `regular` and `adversarial` weigh these terms, `hidden` is its width (0: that of the
-    features). It is trained by an optimiser of its own before the network's step, on features
-    without gradient and with the head's weights as constants. `weight` is that of the loss with
-    synthetic negatives, `triplets` of which are made an anchor. To the network they are constants
-    too: the head learns from them, the trunk does not. Works on cached features as they are,
-    standardised. Retrieval knows real features only.
+    The generator maps the features of a triplet to a synthetic negative that lies near the anchor,
+    near the true negative, and, under the head's metric, closer to the anchor than the positive:
+    `hard`, `regular` and `adversarial` weight these three terms. `hidden` is the generator's width
+    (0: that of the features). It is trained by its own optimiser before each step of the network,
+    on features without gradient and with the head's weights held constant. `weight` is that of the
+    loss with synthetic negatives, `triplets` of which are made per anchor. Synthetic negatives are
+    constants for the network: they train the head, not the trunk. Retrieval uses real features
+    only.
+
+    On cached features the generator works on the standardised features.
     """
 
     def __init__(
@@ -63,11 +66,11 @@ class AdversarialNegatives(Objective):
         self.optimizer = torch.optim.Adam(self.generator.parameters(), lr=generator_rate)
 
     def private_optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        """The generator's."""
+        """The generator's optimiser."""
         return {"generator": self.optimizer}
 
     def loss(self, batch: Batch) -> Tensor:
-        """The base loss of the batch, and of its triplets with the negatives made anew."""
+        """The base loss of the batch plus the weighted base loss with synthetic negatives."""
         encoded = self.encode(batch.inputs)
         value = self.criterion.of(encoded, batch.labels)
         triplets = random_triplets(batch.labels, self.triplets)
@@ -98,15 +101,45 @@ class AdversarialNegatives(Objective):
             self.margin,
         )
         of_hard, of_regular, of_adversarial = self.weights
-        # Over the dimensions, so that the weights mean the same for every backbone.
+        # Divided by the dimension, so that the weights mean the same for every backbone.
         distances = (of_hard * hard + of_regular * regular) / features.shape[1]
         self.optimizer.zero_grad(set_to_none=True)
         (distances + of_adversarial * adversarial).backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
 
 
+@dataclass(frozen=True, eq=False)
+class Triplets:
+    """Indices into a batch, int64 (T,) each, from which T synthetic negatives are made."""
+
+    anchors: Tensor
+    positives: Tensor
+    negatives: Tensor
+
+    def __len__(self) -> int:
+        return len(self.anchors)
+
+
+def loss_on(
+    criterion: Criterion, outputs: Tensor, labels: Tensor, made: Tensor, triplets: Triplets
+) -> Tensor:
+    """A loss over pairs of the anchors and positives of a batch with synthetic negatives.
+
+    `outputs` (B, d) are the head's outputs of the samples, `made` (T, d) those of the negatives,
+    one per triplet. Both are scaled to unit length where the loss expects that.
+    """
+    vectors = torch.cat([outputs, made])
+    if criterion.normalized:
+        vectors = functional.normalize(vectors, dim=1)
+    of_all = torch.cat([labels, labels[triplets.negatives]])
+    places = len(labels) + torch.arange(len(triplets), device=labels.device)
+    tuples = (triplets.anchors, triplets.positives, triplets.anchors, places)
+    value: Tensor = criterion(vectors, of_all, tuples)
+    return value
+
+
 def hardness(made: Tensor, anchors: Tensor, negatives: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean squared distance of made negatives (T, C) to the anchors, and to the true negatives."""
+    """Mean squared distances of made negatives (T, C) to the anchors and the true negatives."""
     return (
         (made - anchors).square().sum(1).mean(),
         (made - negatives).square().sum(1).mean(),

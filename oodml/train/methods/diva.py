@@ -1,4 +1,4 @@
-"""DiVA: embeddings of what tells classes apart, what they share, and what varies in them."""
+"""DiVA: class-discriminative, class-shared, intra-class and sample-specific features."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from oodml.train.objective import Batch, Criterion, Encoded, Training
 from oodml.train.published_protocols import STUDY
 from oodml.train.registry import Base, method
 
-# Classes, self-similarity, shared, intra-class: of equal size.
+# Class-discriminative, sample-specific, class-shared and intra-class heads, of equal size.
 SHARES = (1, 1, 1, 1)
 
 
@@ -35,18 +35,19 @@ SHARES = (1, 1, 1, 1)
     cached_views=4,
 )
 class DiVA(SeveralHeads):
-    """DiVA: four heads, for classes, self-similarity, what classes share, and what varies in them.
+    """DiVA: heads for class-discriminative, sample-specific, shared and intra-class features.
 
-    L = L_class + alpha (L_self + L_shared + L_intra) + decorrelation * the sum of adversaries, the
-    last for heads of 128 dimensions, from which it is scaled by (dimension / 128)^2.
-    Self-similarity contrasts two views of an image, the second seen by a slow copy of the network
-    that follows with `momentum`, with a queue of `queue_batches` batches of what the copy made of
-    other images, whatever their class. Triplets within a class are of three different samples, so
-    there are none with two samples a class.
+    L = L_class + alpha (L_self + L_shared + L_intra) + decorrelation * the sum of the adversaries'
+    losses. `decorrelation` holds for heads of 128 dimensions and is scaled by (dimension / 128)^2.
+    L_self (DaNCE) contrasts two views of an image, the second encoded by a momentum copy of the
+    network (`momentum`), with a queue of the last `queue_batches` batches of keys, whatever their
+    class. Triplets of L_intra are three different samples of one class, so there are none with two
+    samples per class.
 
-    The dimensions are divided among the heads, so that the four together are as many as another
-    method's (4 x 128 beside 512 in the study). Retrieval compares the four unit embeddings side by
-    side, that of classes times `class_weight` (1 or less in the paper, which trains the network).
+    The embedding's dimensions are divided among the heads, so that DiVA has as many as another
+    method (4 x 128 beside 512 in the study). Retrieval concatenates the four unit embeddings, the
+    class-discriminative one times `class_weight` (1 or less in the paper, which trains the whole
+    network).
     """
 
     views = 2
@@ -83,7 +84,7 @@ class DiVA(SeveralHeads):
         self.recent: Tensor | None = None
 
     def begin_epoch(self, training: Training, epoch: int) -> None:
-        """Fill the queue, as far as there are training samples, if it is still empty."""
+        """If the queue is empty, fill it with keys of training samples, as far as they go."""
         if not self.alpha or int(self.queue.pushed):
             return
         order = generator(training.seed, "queue").permutation(len(training.labels))
@@ -92,13 +93,13 @@ class DiVA(SeveralHeads):
         self.queue.push(keys.to(training.device), training.labels[rows].to(training.device))
 
     def _keys(self, inputs: Tensor) -> Tensor:
-        """What the slow copy makes of inputs, the slice of self-similarity: (B, d)."""
+        """The momentum copy's sample-specific embeddings of inputs: (B, d)."""
         with self.autocast(inputs):
             output = self.slow(inputs)
         return functional.normalize(torch.split(output, self.sizes, dim=1)[1], dim=1)
 
     def loss(self, batch: Batch) -> Tensor:
-        """The loss of classes, the other three, and what the adversaries find in common."""
+        """The class loss plus the weighted losses of the other heads and of the adversaries."""
         encoded = self.encode(batch.inputs)
         own, similar, shared, intra = (
             Encoded.of(encoded.pooled, part)
@@ -119,7 +120,7 @@ class DiVA(SeveralHeads):
         )
 
     def after_step(self, training: Training, batch: Batch) -> None:
-        """Let the copy follow, and keep the keys of this step for the next ones."""
+        """Update the momentum copy, and push the keys of this step into the queue."""
         if self.recent is None:
             return
         self.slow.update(self.model)
@@ -127,7 +128,7 @@ class DiVA(SeveralHeads):
         self.recent = None
 
     def embed(self, inputs: Tensor) -> Tensor:
-        """The four unit embeddings side by side, that of classes times its weight: (B, D)."""
+        """Unit embeddings (B, D), concatenated, the class-discriminative one times its weight."""
         return unit_slices(self.output(inputs), self.sizes, [self.class_weight, 1.0, 1.0, 1.0])
 
 
@@ -142,11 +143,12 @@ def distance_weighted_contrast(
 ) -> Tensor:
     """Mean of -log(exp(q k / T) / (exp(q k / T) + sum_j exp(w_j q k_j / T))), arXiv:2004.13458.
 
-    `queries` and their `keys` are unit vectors (B, d), `queue` (K, d) the keys k_j of others; no
-    gradient reaches keys. w_j is the distance-weighted miner's weight of k_j over the largest of
-    its query, 0 from distance `upper` on. The published code divides the weights by a sum, at
-    first over the queries and later over the queue; divided by the largest, keys at equal
-    distances count fully, and the loss of a queue of K copies of the key is ln(K + 1).
+    `queries` and their `keys` are unit vectors (B, d), `queue` (K, d) holds the negative keys k_j;
+    no gradient reaches keys. w_j is the distance-weighted sampling weight of k_j divided by the
+    largest weight of the same query, and 0 from distance `upper` on. The published code divides by
+    a sum instead, first over the queries and in a later version over the queue; divided by the
+    largest, keys at equal distances count fully, and the loss of a queue of K copies of the key is
+    ln(K + 1).
     """
     keys, queue = keys.detach(), queue.detach()
     positive = (queries * keys).sum(1, keepdim=True)
@@ -158,7 +160,7 @@ def distance_weighted_contrast(
 
 
 def _weights(cosines: Tensor, dimension: int, cutoff: float, upper: float) -> Tensor:
-    """Weights (B, K) of which the largest of every row is 1; 0 all along where none is allowed."""
+    """Weights (B, K), the largest of every row 1; a row is all 0 where no key is in range."""
     distances = (2 - 2 * cosines).clamp(min=0).sqrt()
     logits = DistanceWeighted(cutoff, upper).log_weights(distances, dimension)
     logits = logits.masked_fill(distances >= upper, -torch.inf)
@@ -169,10 +171,10 @@ def _weights(cosines: Tensor, dimension: int, cutoff: float, upper: float) -> Te
 
 
 class WithinClasses(TripletMiner):
-    """One triplet for every sample whose class has two others in the batch, drawn at random.
+    """One random intra-class triplet for every sample whose class has two others in the batch.
 
-    The code of arXiv:2004.13458 draws the three with replacement, so that with two samples a class
-    every triplet has a sample twice; here the three are different samples.
+    The code of arXiv:2004.13458 draws the three samples with replacement, so that with two samples
+    per class every triplet repeats a sample; here the three are different samples.
     """
 
     @torch.no_grad()

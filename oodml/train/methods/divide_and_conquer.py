@@ -1,4 +1,4 @@
-"""Divide and conquer the embedding space: a learner for every cluster of training samples."""
+"""Divide and conquer the embedding space: one learner per cluster of the training samples."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from oodml.train.registry import Base, method
     needs="clusters of the training data",
 )
 class DivideAndConquer(DividedTraining):
-    """Divide and conquer: a slice of the embedding for each cluster of the training samples.
+    """Divide and conquer: one slice of the embedding for each cluster of the training samples.
 
-    The pooled features are clustered every `period` epochs; the last `joint` share of the training
-    is for the whole embedding. Clusters keep their slices by an assignment to the clusters before.
-    Retrieval sees each slice at unit length. The paper holds the margin loss's boundary fixed; here
-    it is learned as in the base.
+    The pooled features are clustered every `period` epochs, and clusters are matched to the
+    previous ones (Hungarian assignment) so that they keep their slices. In the last `joint` share
+    of the steps the whole embedding is trained. Retrieval scales each slice to unit length. The
+    paper fixes the margin loss's boundary; here it is learned, as in the base loss.
     """
 
     def __init__(
@@ -49,24 +49,24 @@ class DivideAndConquer(DividedTraining):
         own = [base.criterion(num_classes, size) for size in (sizes if clusters > 1 else [])]
         super().__init__(spec, model, criterion=whole, period=period, joint=joint)
         self.sizes = sizes
-        # A criterion that is the same for any dimension is shared with the whole embedding.
+        # A criterion without parameters of the embedding's size is shared with the whole embedding.
         self.criteria = [self.criterion if same_shapes(each, whole) else each for each in own]
         unshared = [each for each in self.criteria if each is not self.criterion]
         self.slice_criteria = nn.ModuleList(unshared)
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        """With the slices' losses at the losses' rate."""
+        """The base's groups, and the slices' criteria at the criterion's learning rate."""
         rate = self.spec.training.criterion_learning_rate
         return super().parameter_groups() + groups(
             ParameterGroup(trainable(self.slice_criteria), rate, 0.0)
         )
 
     def unit(self, output: Tensor) -> Tensor:
-        """Every slice at unit length, then the whole: cosines are the means of the slices'."""
+        """The slices at unit length, concatenated: cosines are the mean of the slices' cosines."""
         return unit_slices(output, self.sizes, [1.0] * len(self.sizes))
 
     def clustered(self, training: Training, epoch: int) -> Labels | None:
-        """As many clusters as slices, named as the ones before that they resemble."""
+        """One cluster per slice, numbered like the previous cluster that it overlaps most."""
         number = len(self.sizes)
         if number == 1:
             return None
@@ -75,7 +75,7 @@ class DivideAndConquer(DividedTraining):
         return new if self.clusters is None else matched(new, self.clusters, number)
 
     def learner_loss(self, encoded: Encoded, labels: Tensor, cluster: int) -> Tensor:
-        """The loss of the cluster's slice by itself."""
+        """The loss of the cluster's slice alone."""
         output = torch.split(encoded.output, self.sizes, dim=1)[cluster]
         embedding = torch.split(encoded.embedding, self.sizes, dim=1)[cluster]
         own = Encoded(encoded.pooled, output, functional.normalize(embedding, dim=1))

@@ -1,4 +1,4 @@
-"""Group Loss and Group Loss++: soft labels of a batch, refined by how alike its samples are."""
+"""Group Loss and Group Loss++: soft labels refined by the similarities of a batch's samples."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from oodml.train.registry import method
 
 # Added under the logarithm by the reference code (github.com/dvl-tum/group_loss).
 TINY = 1e-12
-# Vectors whose entries differ by less than this correlate with nothing.
+# Vectors whose entries vary by less than this get correlation 0 with all others.
 SMALLEST = 1e-6
 _SOURCE = "github.com/dvl-tum/group_loss, CUB200-2011"
 
@@ -23,17 +23,18 @@ _SOURCE = "github.com/dvl-tum/group_loss, CUB200-2011"
     heads="class + embedding; embedding retrieves",
 )
 class GroupLoss(Criterion):
-    """Group Loss: soft labels spread within the batch along the correlation of its samples.
+    """Group Loss: label propagation within the batch by replicator dynamics on sample correlations.
 
-    Cross-entropy of the refined soft labels, plus `auxiliary_weight` times that of a linear
-    classifier over all training classes. `anchors` samples of a class start with their label, the
-    others with the classifier's softmax at a temperature. Anchors are drawn at random in every
-    batch, and leave one sample of each class to be labelled; the reference takes the first.
+    The loss is the cross-entropy of the refined soft labels, plus `auxiliary_weight` times that of
+    a linear classifier over all training classes. `anchors` samples per class start with their
+    one-hot label, the others with the classifier's softmax at a temperature; `iterations` steps of
+    replicator dynamics refine them. Anchors are drawn at random in every batch and leave at least
+    one sample of each class unlabelled; the reference code takes the first samples.
 
-    The reference has no head: it correlates the pooled features, classifies them and retrieves by
-    them. Here all three take the head's output as it is, so that embeddings have the size of all
-    other methods', and frozen features are not asked to change. It trains the network as a
-    classifier for 10 epochs before, which is left out.
+    The reference has no head: it correlates, classifies and retrieves by the pooled features. Here
+    all three use the head's unnormalised output, so that embeddings have the size of the other
+    methods' and frozen features can be used. The reference's 10 epochs of classifier pre-training
+    are left out.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class GroupLoss(Criterion):
         self.iterations, self.auxiliary_weight = iterations, auxiliary_weight
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """The mean loss of a batch of outputs (B, D) of any length."""
+        """The mean loss of unnormalised outputs (B, D)."""
         logits = self.classifier(embeddings)
         own = functional.one_hot(labels, logits.shape[1]).to(logits.dtype)
         soft = functional.softmax(logits / self.temperature, dim=1)
@@ -72,18 +73,18 @@ class GroupLoss(Criterion):
     mix=0.5,
 )
 class GroupLossPlusPlus(GroupLoss):
-    """Group Loss++: Group Loss in training; mirrored and un-normalised embeddings join retrieval.
+    """Group Loss++: Group Loss; retrieval adds mirrored images and unnormalised embeddings.
 
-    With `mix=0` and `flip=False` it is Group Loss to the last bit. The paper's exact mixture of
-    these strategies was not found. Re-ranking, one of them, is the user's to ask for with `rerank`:
-    it uses the test images together, which the plain numbers of other methods do not.
+    With `mix=0` and `flip=False` it equals Group Loss bit for bit. How exactly the paper mixes
+    these strategies is not published. Re-ranking, another of its strategies, must be asked for with
+    `rerank`: it compares the test images with each other, which the other methods' metrics do not.
     """
 
 
 def correlations(vectors: Tensor) -> Tensor:
     """Pearson's correlation of each pair of vectors (B, D) over the dimensions: (B, B).
 
-    Negative ones count as 0. Each vector has 1 with itself, also one of equal entries.
+    Negative correlations are set to 0. The diagonal is 1, also for a constant vector.
     """
     centered = vectors - vectors.mean(dim=1, keepdim=True)
     unit = functional.normalize(centered, dim=1, eps=SMALLEST)
@@ -94,7 +95,7 @@ def correlations(vectors: Tensor) -> Tensor:
 def drawn_anchors(labels: Tensor, per_class: int) -> Tensor:
     """Which samples of a batch are anchors, drawn at random: (B,) bool.
 
-    Every class has `per_class` of them, but at least one of its samples is none.
+    Every class has `per_class` anchors, but at least one sample that is not an anchor.
     """
     order = torch.randperm(len(labels), device=labels.device)
     order = order[labels[order].argsort(stable=True)]
@@ -106,9 +107,9 @@ def drawn_anchors(labels: Tensor, per_class: int) -> Tensor:
 
 
 def replicated(assignments: Tensor, similarity: Tensor, iterations: int) -> Tensor:
-    """Soft labels X (B, C) after steps X <- X * (W X) with rows brought back to sum 1.
+    """Soft labels X (B, C) after replicator steps X <- X * (W X), rows normalised to sum 1.
 
-    W is `similarity` (B, B), nowhere negative. A row that W X gives no mass stays as it is.
+    W is `similarity` (B, B), nowhere negative. A row of which X * (W X) is all 0 stays as it is.
     """
     for _ in range(iterations):
         grown = assignments * (similarity @ assignments)

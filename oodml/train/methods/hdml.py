@@ -1,4 +1,4 @@
-"""HDML: tuples with harder negatives, mapped back to features and judged as they are trusted."""
+"""HDML: hardness-aware metric learning, with synthetic tuples of adaptive hardness."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from oodml.runs.spec import RunSpec
+from oodml.train.methods.daml import Triplets, loss_on
 from oodml.train.methods.parts.mining import OnePairPerClass
-from oodml.train.methods.parts.synthesis import Triplets, constant, loss_on
 from oodml.train.model import EmbeddingModel
-from oodml.train.objective import Batch, Objective
+from oodml.train.objective import Batch, Objective, constant
 from oodml.train.registry import Base, method
 
 _N_PAIR = Base("n_pair")
-# What stands for a running loss before the first step: no pull, full trust in real samples.
+# Losses of the step before the first: negatives hardly move, synthetic tuples hardly count.
 _BEFORE = 1e6
 _SMALLEST = 1e-12
 
@@ -28,23 +28,23 @@ _SMALLEST = 1e-12
     needs="private optimisers",
 )
 class HardnessAware(Objective):
-    """HDML: a loss over pairs, also on tuples whose negatives are pulled to their anchor.
+    """HDML: a loss over pairs, also on synthetic tuples with negatives nearer to their anchor.
 
-    Negatives are pulled the more the smaller the base loss was at the last step; `alpha` says how
-    far (0: not at all). A generator maps outputs of the head back to features, a classifier of
-    features keeps it to their classes; `balance` and `class_weight` weigh the two. The synthetic
-    tuples, anchors and positives too, go from the head through the generator and the same head; the
-    weight of their loss grows as the generator's loss at the last step falls. `beta` says how soon
-    they are trusted (0: never, which is the base loss alone; it depends on the size of batch and
-    features).
+    The smaller the base loss was at the last step, the further negatives move; `alpha` scales how
+    far (0: not at all). A generator maps outputs of the head back to features, and a classifier of
+    features makes it preserve the class; `balance` and `class_weight` weight the generator's two
+    terms. Synthetic tuples, anchors and positives included, go from the head through the generator
+    and the head again; the weight of their loss grows as the generator's loss at the last step
+    falls. `beta` sets how fast (0: never, which is the base loss alone; its scale depends on the
+    batch size and the dimension of the features).
 
-    The network's gradient passes through the generator, whose weights are constants to it.
-    Generator and classifier are trained by optimisers of their own, before the network's step,
-    on outputs and features without gradient; the classifier on real features only.
+    The network's gradient passes through the generator, whose weights are held constant. Generator
+    and classifier have their own optimisers and are trained before each step of the network, on
+    outputs and features without gradient; the classifier on real features only.
 
-    Tuples are pairs of one class each with the positives of `negatives` others, 0 for all as in the
-    paper, which on cached features costs many times what a head does. Works on cached features as
-    they are, standardised; retrieval knows real ones only.
+    A tuple is a pair of one class with the positives of `negatives` others; 0 takes all others as
+    in the paper, which on cached features is many times as slow as the head alone. On cached
+    features the generator works on the standardised features; retrieval uses real features only.
     """
 
     real_loss: Tensor
@@ -72,7 +72,7 @@ class HardnessAware(Objective):
         self.balance, self.class_weight, self.negatives = balance, class_weight, negatives
         self.generator = nn.Sequential(
             nn.Linear(model.embedding_dim, hidden),
-            # Nothing but the batch at hand: the generator is never used outside of training.
+            # Batch statistics suffice: the generator is never used outside of training.
             nn.BatchNorm1d(hidden, track_running_stats=False),
             nn.ReLU(),
             nn.Linear(hidden, model.dimension),
@@ -86,11 +86,11 @@ class HardnessAware(Objective):
         self.register_buffer("generator_loss", torch.tensor(_BEFORE))
 
     def private_optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        """The generator's and the classifier's."""
+        """The generator's and the classifier's optimisers."""
         return dict(self.optimizers)
 
     def loss(self, batch: Batch) -> Tensor:
-        """The base loss of the batch and that of its synthetic tuples, weighed by trust."""
+        """The base losses of the batch and of its synthetic tuples, weighted by `trust`."""
         encoded, labels = self.encode(batch.inputs), batch.labels
         value = self.criterion.of(encoded, labels)
         triplets = n_pair_triplets(labels, self.negatives)
@@ -107,7 +107,7 @@ class HardnessAware(Objective):
         return trust * value + (1 - trust) * synthetic
 
     def trust(self) -> float:
-        """The weight of real samples, e^(-beta / J) with the generator's last loss J."""
+        """The real samples' weight e^(-beta / J), J the generator's loss at the last step."""
         return math.exp(-self.beta / max(float(self.generator_loss), _SMALLEST))
 
     def _pulled(self, outputs: Tensor, triplets: Triplets) -> Tensor:
@@ -141,10 +141,10 @@ class HardnessAware(Objective):
 
 @torch.no_grad()
 def n_pair_triplets(labels: Tensor, negatives: int = 0) -> Triplets:
-    """A random pair of every class, each with the positives of that many other pairs.
+    """A random pair of every class, with the positives of `negatives` other pairs as negatives.
 
-    0 takes those of all other pairs, in the structure of the N-pair loss; fewer are drawn. `labels`
-    is (B,).
+    0 takes the positives of all other pairs, as the N-pair loss does; otherwise they are drawn.
+    `labels` is (B,).
     """
     anchors, positives, _, _ = OnePairPerClass()(labels, labels)
     pairs = len(anchors)
@@ -159,15 +159,15 @@ def n_pair_triplets(labels: Tensor, negatives: int = 0) -> Triplets:
 
 
 def pulled(anchors: Tensor, positives: Tensor, negatives: Tensor, kept: float) -> Tensor:
-    """Negatives (T, d) moved along their line to the anchor, arXiv:1903.05503.
+    """Negatives (T, d) moved towards their anchor on the line between them, arXiv:1903.05503.
 
-    Of the distance by which a negative is farther than the positive, the share `kept` stays. A
-    negative that is nearer than the positive stays where it is.
+    Of the distance by which a negative is farther than the positive, the share `kept` remains. A
+    negative that is nearer than the positive does not move.
     """
     to_positive = (positives - anchors).norm(dim=1, keepdim=True)
     to_negative = (negatives - anchors).norm(dim=1, keepdim=True)
     beyond = to_negative > to_positive
     wanted = to_positive + (to_negative - to_positive) * kept
-    # Where nothing moves, nothing is divided: a negative on its anchor has no direction.
+    # A negative at distance 0 from its anchor does not move, and must not be divided by 0.
     share = torch.where(beyond, wanted, 1.0) / torch.where(beyond, to_negative, 1.0)
     return torch.where(beyond, anchors + share * (negatives - anchors), negatives)

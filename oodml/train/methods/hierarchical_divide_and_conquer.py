@@ -1,4 +1,4 @@
-"""Hierarchical divide and conquer: clusters halved again and again, with a learned mask each."""
+"""Hierarchical divide and conquer: a tree of clusters, each with a learned mask."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from oodml.train.objective import Encoded, ParameterGroup, Training, groups, tra
 from oodml.train.registry import Base, method
 
 MASKS = ("learned", "fixed")
-# How often a split of a cluster is tried before it is taken as it is.
+# Attempts at a usable split of a cluster before the last one is taken as it is.
 TRIALS = 10
 
 
@@ -37,16 +37,18 @@ TRIALS = 10
     needs="clusters of the training data",
 )
 class HierarchicalDivideAndConquer(DividedTraining):
-    """Hierarchical divide and conquer: clusters halved again and again, a learned mask for each.
+    """Hierarchical divide and conquer: a tree of clusters, each with a learned mask.
 
-    Training begins with one cluster; every `period` epochs the samples are clustered anew and the
-    clusters halved until there are `clusters`, a power of two. The learner of a cluster sees
-    normalise(z * [mask]+); the last `joint` share trains z without masks, and retrieval sees it so.
-    Whole networks freeze their trunk for `freeze` epochs after new clusters (the paper: 1 of a
-    period of 2). `masks` are "learned", at `mask_rate`, or "fixed": halves, quarters, ... of the
-    embedding. Every level has masks of its own, frozen until their time: the optimiser knows them
-    from the start, and only their state begins with them. `orthogonality` weighs the mean cosine
-    of two masks. The margin loss learns its boundary, as in `divide_and_conquer`.
+    Training begins with one cluster; every `period` epochs the samples are clustered again and the
+    clusters split in two, until there are `clusters`, a power of two. The learner of a cluster is
+    trained on normalise(z * [mask]+); the last `joint` share of the steps trains z without masks,
+    as retrieval uses it. Whole networks freeze their trunk for `freeze` epochs after new clusters
+    (in the paper 1 of a period of 2). `masks` are "learned", at the rate `mask_rate`, or "fixed":
+    halves, quarters, ... of the embedding. `orthogonality` weights the mean cosine of two masks.
+    The margin loss learns its boundary, as in `divide_and_conquer`.
+
+    Every level has its own masks, in the optimiser from the start and frozen until their level is
+    reached.
     """
 
     level: Tensor
@@ -91,13 +93,13 @@ class HierarchicalDivideAndConquer(DividedTraining):
         self.register_buffer("frozen_until", torch.zeros((), dtype=torch.int64))
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        """With the masks of all levels at their own rate."""
+        """The base's groups, and the masks of all levels at `mask_rate`."""
         return super().parameter_groups() + groups(
             ParameterGroup(trainable(self.masks), self.mask_rate, self.spec.training.weight_decay)
         )
 
     def clustered(self, training: Training, epoch: int) -> Labels:
-        """The clusters of the level anew, named as before, then each of them halved."""
+        """The level's clusters, recomputed and matched to the previous ones, then split in two."""
         if self.clusters is None or len(self.masks) == 1:
             return torch.zeros_like(training.labels).numpy()
         seed, number = derive_seed(training.seed, "clusters", epoch), 2 ** int(self.level)
@@ -111,7 +113,7 @@ class HierarchicalDivideAndConquer(DividedTraining):
 
     @torch.no_grad()
     def _descend(self) -> None:
-        """To the next level, whose learned masks begin as those of their parents."""
+        """Go to the next level, whose learned masks start as copies of their parents'."""
         parents = self.masks[int(self.level)]
         self.level += 1
         children = self.masks[int(self.level)]
@@ -126,7 +128,7 @@ class HierarchicalDivideAndConquer(DividedTraining):
             self.freeze(self.model.trunk.parameters())
 
     def learner_loss(self, encoded: Encoded, labels: Tensor, cluster: int) -> Tensor:
-        """The loss of the masked embedding, and how much the masks of the level overlap."""
+        """The loss of the masked embedding plus the weighted overlap of the level's masks."""
         masks = functional.relu(self.masks[int(self.level)])
         own = Encoded.of(encoded.pooled, encoded.output * masks[cluster])
         value = self.criterion.of(own, labels)
@@ -136,9 +138,9 @@ class HierarchicalDivideAndConquer(DividedTraining):
 
 
 def halving_masks(dimension: int, depth: int) -> list[Tensor]:
-    """Masks of 0 and 1 by level: (1, d) of ones, its halves (2, d), their halves (4, d), ...
+    """Binary masks by level: (1, d) of ones, its halves (2, d), their halves (4, d), ...
 
-    The masks of a level are disjoint and cover all dimensions; rows 2 c and 2 c + 1 divide row c of
+    The masks of a level are disjoint and cover all dimensions; rows 2 c and 2 c + 1 split row c of
     the level above. Raises `UsageError` for more masks than dimensions.
     """
     if 2**depth > dimension:
@@ -168,11 +170,11 @@ def mean_cosine(masks: Tensor) -> Tensor:
 
 
 def halved(values: Values, clusters: Labels, classes: Labels, *, seed: int) -> Labels:
-    """Every cluster c split in two by k-means: 2 c and 2 c + 1 for every sample (n,).
+    """Every cluster c split in two by k-means: 2 c or 2 c + 1 for every sample (n,).
 
-    So `halved // 2` are the clusters given. A cluster is split again, up to `TRIALS` times, until
-    both halves have two classes with two samples each; the last split counts where none is found.
-    One sample cannot be split and stays in 2 c. Source: arXiv:2109.04003, its code.
+    `halved // 2` gives the old clusters back. A split is repeated with another seed, up to `TRIALS`
+    times, until both halves have two classes with two samples each; otherwise the last split is
+    taken. A single sample stays in 2 c. Source: arXiv:2109.04003, its code.
     """
     halves = 2 * clusters
     for cluster in np.unique(clusters):

@@ -1,8 +1,8 @@
-"""Frozen features as they are, and linear maps of them, the oldest form of metric learning.
+"""Baselines without gradient training: frozen features, PCA whitening, LDA and NCA.
 
-Large-margin (LMNN) and information-theoretic (ITML) Mahalanobis metrics are not among them: their
-library, metric-learn, had its last release (0.7.0) in 2023 and fails with the scikit-learn of
-today, from 1.8 on, in every one of its estimators.
+Large-margin (LMNN) and information-theoretic (ITML) Mahalanobis metrics are left out: their
+library, metric-learn, had its last release (0.7.0) in 2023, and all of its estimators fail with
+scikit-learn from 1.8 on.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ Features = npt.NDArray[np.float32]
 Values = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
 Fit = Callable[[Features, Labels], nn.Module]
-# Directions with a smaller share of the largest variance than this are rounding.
+# Directions whose variance is a smaller share of the largest one are rounding errors.
 SMALLEST_VARIANCE = 1e-6
 
 
 @method("frozen", paper="-", training="none")
 def frozen(num_classes: int, embedding_dim: int) -> None:
-    """The backbone's features as they are, without any training."""
+    """The backbone's features without any training."""
 
 
 @method("pca_whitening", paper="10.1037/h0071325", training="fit", source="textbook")
 def pca_whitening(num_classes: int, embedding_dim: int, *, power: float = 0.5) -> Fit:
-    """The first principal components, each divided by its variance to a power; needs no labels."""
+    """PCA whitening: the first principal components, each divided by its variance to a power."""
 
     def fit(values: Features, labels: Labels) -> nn.Module:
         exact = values.astype(np.float64)
@@ -46,9 +46,9 @@ def pca_whitening(num_classes: int, embedding_dim: int, *, power: float = 0.5) -
 
 @method("lda", paper="10.1111/j.1469-1809.1936.tb02137.x", training="fit", source="textbook")
 def lda(num_classes: int, embedding_dim: int) -> Fit:
-    """Fisher's linear discriminants, with the covariance within classes shrunk and whitened.
+    """LDA: Fisher's linear discriminants, the within-class covariance shrunk and whitened.
 
-    Never more dimensions than classes less one.
+    The embedding has at most as many dimensions as there are classes, less one.
     """
 
     def fit(values: Features, labels: Labels) -> nn.Module:
@@ -65,11 +65,11 @@ def lda(num_classes: int, embedding_dim: int) -> Fit:
     source="samples and iterations chosen here: about 2 seconds of one core",
 )
 def nca(num_classes: int, embedding_dim: int, *, samples: int = 1500, iterations: int = 10) -> Fit:
-    """Neighbourhood components analysis of whitened principal components, by scikit-learn.
+    """NCA: neighbourhood components analysis of whitened principal components, by scikit-learn.
 
-    One iteration takes samples^2 * embedding_dim operations: the principal components are those of
-    all training samples, the neighbourhoods those of whole classes, drawn by the run's seed until
-    there are `samples` of them.
+    The principal components are fitted on all training samples, NCA on whole classes, drawn by the
+    run's seed until there are `samples` samples. One iteration takes samples^2 * embedding_dim
+    operations.
     """
     seed = int(torch.randint(2**31, ()))
 
@@ -102,8 +102,8 @@ class Projection(nn.Module):
 def whitening(values: Values, dimension: int, power: float = 0.5) -> Values:
     """The matrix (d, C) onto the first d principal axes, divided by variance ** power.
 
-    With a power of 1/2 the fitted values get the identity as covariance, with 0 they are only
-    turned. d is `dimension`, or the rank of the centred values (n, C) where that is smaller.
+    With a power of 1/2 the fitted values have the identity as covariance; with 0 they are only
+    rotated. d is `dimension`, or the rank of the centred values (n, C) where that is smaller.
     """
     count, size = values.shape
     few = count < size
@@ -125,11 +125,11 @@ def _largest(symmetric: Values, number: int) -> tuple[Values, Values]:
 
 
 def discriminant(values: Values, labels: Labels, dimension: int) -> Values:
-    """The matrix (d, C) of Fisher's discriminants; within-class covariance becomes the identity.
+    """The matrix (d, C) of Fisher's discriminants, which whiten the within-class covariance.
 
-    d is at most the number of classes - 1. The covariance within classes is shrunk towards a
-    multiple of the identity by Ledoit and Wolf's formula (10.1016/S0047-259X(03)00096-4), which
-    makes it invertible where there are more features than samples.
+    d is at most the number of classes - 1. The within-class covariance is shrunk towards a multiple
+    of the identity by Ledoit and Wolf's formula (10.1016/S0047-259X(03)00096-4), which makes it
+    invertible where there are more features than samples.
     """
     _, place, counts = np.unique(labels, return_inverse=True, return_counts=True)
     means = np.zeros((len(counts), values.shape[1]))
@@ -152,10 +152,9 @@ def discriminant(values: Values, labels: Labels, dimension: int) -> Values:
 
 
 def shrunk_covariance(centred: Values) -> Values:
-    """The covariance of centred values (n, C), moved towards its mean variance times the identity.
+    """The covariance of centred values (n, C), shrunk by Ledoit and Wolf's formula.
 
-    By Ledoit and Wolf's formula, as scikit-learn has it, with one product of matrices in place of
-    three.
+    Equal to scikit-learn's, with one matrix product in place of three.
     """
     count, size = centred.shape
     covariance = centred.T @ centred / count
@@ -181,10 +180,10 @@ def some_classes(labels: Labels, samples: int, seed: int) -> npt.NDArray[np.int6
 
 
 def neighbourhood_components(values: Values, labels: Labels, iterations: int) -> Values:
-    """The matrix (d, d) that makes soft nearest neighbours share a class, by scikit-learn's NCA.
+    """The matrix (d, d) of scikit-learn's neighbourhood components analysis.
 
-    It starts from the identity on values (n, d) scaled to a mean squared distance of 1, by which
-    the neighbourhood of a sample holds many others. One iteration takes n^2 d operations.
+    It is initialised to the identity on values (n, d) scaled to a mean squared distance of 1, so
+    that a sample's soft neighbourhood holds many others. One iteration takes n^2 d operations.
     """
     from sklearn.neighbors import (
         NeighborhoodComponentsAnalysis,

@@ -1,4 +1,4 @@
-"""MIC: characteristics that classes share, learned from clusters of what class means leave."""
+"""MIC: mining interclass characteristics, a second head that learns features classes share."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from oodml.train.objective import Batch, Encoded, Training
 from oodml.train.registry import Base, method
 
 Indices = npt.NDArray[np.int64]
-# Maps of more than this share of the input's side; a residual network's first stage has 1/4.
+# First-stage maps have more than this share of the input's side; in residual networks it is 1/4.
 STAGE_SHARE = 1 / 8
 GRID = 2
 
@@ -37,18 +37,19 @@ GRID = 2
     samples_per_class=4,
 )
 class InterclassMining(TwoHeads):
-    """MIC: a second head learns clusters that classes have in common, and the first unlearns them.
+    """MIC: a second head learns features that classes share; an adversary separates the two.
 
-    The base loss is taken on both heads, by class and by cluster; an adversary between the heads
-    drives them apart, `decorrelation` its weight for 128 dimensions, from which it is scaled by
-    (dimension / 128)^2. The first clusters are of what the network's first stage sees, minus the
-    means of the classes, later ones of the second embedding itself; `update_every` epochs pass
-    between two clusterings. There are fewer than `clusters` where they would have less than
-    `samples_per_cluster` samples on the average. `auxiliary` is how often a step has a batch of
-    clusters as well, with `samples_per_cluster` each; each sample is replaced by another one of its
-    cluster with probability `substitution`. Both batches of a step count in one update; the
-    published code takes two. On cached features, which have no first stage, the first clusters are
-    of the pooled features minus class means.
+    The base loss is applied to both heads, by class to the first and by cluster to the second.
+    `decorrelation` is the adversary's weight for 128 dimensions and is scaled by (dimension /
+    128)^2. The first clustering is of the features of the network's first stage minus their class
+    means, later ones are of the second embedding; it is repeated every `update_every` epochs. There
+    are fewer than `clusters` where they would have fewer than `samples_per_cluster` samples on
+    average. A step has an auxiliary batch, balanced by cluster with `samples_per_cluster` samples
+    each, with probability `auxiliary`; each of its samples is replaced by another one of its
+    cluster with probability `substitution`.
+
+    Deviations: both batches of a step are one update, the published code makes two. On cached
+    features, which have no first stage, the first clustering is of the features minus class means.
     """
 
     def __init__(
@@ -81,15 +82,15 @@ class InterclassMining(TwoHeads):
         self.class_rows = 0
 
     def get_extra_state(self) -> Tensor:
-        """The cluster of every training sample; how many there are is not known from the start."""
+        """The cluster of every training sample; no buffer, as its length is unknown at first."""
         return self.clusters
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Take the clusters over."""
+        """Restore the clusters from a checkpoint."""
         self.clusters = state.cpu()
 
     def begin_epoch(self, training: Training, epoch: int) -> None:
-        """Cluster the training samples, if it is time."""
+        """Cluster the training samples every `update_every` epochs."""
         if self.auxiliary and epoch % self.update_every == 0:
             self.clusters = self._clustered(training, epoch)
 
@@ -105,7 +106,7 @@ class InterclassMining(TwoHeads):
         seed = derive_seed(training.seed, "clusters", epoch)
         found = clusters_of(values.numpy(), number, seed=seed)
         if not first:
-            # A boundary belongs to a cluster, which therefore keeps its number.
+            # The loss has one boundary per cluster, so clusters keep their numbers.
             found = matched(found, self.clusters.numpy(), number)
         return torch.from_numpy(found)
 
@@ -117,7 +118,7 @@ class InterclassMining(TwoHeads):
         return Encoded.of(pooled, self.second(pooled)).embedding
 
     def loader(self, training: Training, epoch: int) -> Iterable[Indices]:
-        """Class batches, most of them with an auxiliary batch behind."""
+        """Class-balanced batches, most of them followed by an auxiliary batch."""
         self.class_rows = len(next(iter(super().loader(training, epoch))))
         batches = super().loader(training, epoch)
         return self._with_auxiliary(batches, training, epoch) if len(self.clusters) else batches
@@ -142,7 +143,7 @@ class InterclassMining(TwoHeads):
             yield np.concatenate([own, drawn]) if joined else own
 
     def loss(self, batch: Batch) -> Tensor:
-        """The loss of the class batch, and that of the auxiliary one, each with the adversary's."""
+        """The losses of the class batch and of the auxiliary batch, each plus the adversary's."""
         encoded = self.encode(batch.inputs)
         second = self.second_of(encoded)
         border = self.class_rows or len(batch.labels)
@@ -157,16 +158,16 @@ class InterclassMining(TwoHeads):
 
 
 def rows_of(encoded: Encoded, rows: slice) -> Encoded:
-    """Some rows of what has been encoded."""
+    """The encoded batch reduced to some of its rows."""
     return Encoded(encoded.pooled[rows], encoded.output[rows], encoded.embedding[rows])
 
 
 def stage_features(trunk: nn.Module, inputs: Tensor) -> Tensor:
     """Unit-length features (B, D) of a network's first stage, for inputs (B, ...), float32.
 
-    The stage's feature map is the last one whose side is more than an eighth of the image's,
-    averaged over 2 x 2 parts. Where there is none (transformers, cached features) these are the
-    trunk's own features.
+    The stage's feature map is the last one whose side is more than an eighth of the image's; it is
+    average-pooled to 2 x 2. Where there is none (transformers, cached features) the trunk's own
+    features are returned.
     """
     seen: list[Tensor] = []
 

@@ -24,14 +24,14 @@ from oodml.train.registry import method
     cached_views=4,
 )
 class MomentumContrast(Objective):
-    """MoCo: two views of an image drawn together, and away from a queue of other images' views.
+    """MoCo: contrast two views of an image with a queue of negatives.
 
-    First views are queries; a slow copy of the network makes keys of the second ones. The loss is
-    -log(e^(q.k/T) / (e^(q.k/T) + sum_j e^(q.k_j/T))) of a query q, the key k of the same image and
-    the keys k_j of the queue that are of other classes: images of the query's class are never
-    negatives; `supervised` makes them positives. The copy follows after every step of the
-    optimiser, and the keys of a batch enter the queue after its loss. BatchNorm is not shuffled
-    between the processes, so keep it frozen, as runs do by default.
+    First views are queries; a momentum copy of the network encodes the second views as keys. The
+    loss of a query q is InfoNCE, -log(e^(q.k/T) / (e^(q.k/T) + sum_j e^(q.k_j/T))), with the key k
+    of the same image and the keys k_j of other classes in the queue. Unlike in the paper, keys of
+    the query's own class are never negatives; `supervised` makes them positives. The copy is
+    updated after every step of the optimiser, and the keys of a batch enter the queue after its
+    loss. BatchNorm is not shuffled between processes, so keep it frozen, as runs do by default.
     """
 
     views = 2
@@ -57,7 +57,7 @@ class MomentumContrast(Objective):
         self.queue = Queue(memory_size, model.embedding_dim)
 
     def loss(self, batch: Batch) -> Tensor:
-        """The queries' loss against their own keys and the queue, which then takes the keys."""
+        """The queries' loss against their keys and the queue, into which the keys then go."""
         queries = self.encode(batch.views[0]).embedding
         keys = self.keys(batch.views[1])
         value: Tensor = self.criterion(queries, batch.labels, keys, *self.queue.held())
@@ -65,20 +65,20 @@ class MomentumContrast(Objective):
         return value
 
     def keys(self, inputs: Tensor) -> Tensor:
-        """The unit-length embeddings of inputs by the slow copy, gathered, without gradient."""
+        """The momentum copy's unit-length embeddings of inputs, gathered, without gradient."""
         with self.autocast(inputs):
             output = self.slow(inputs)
         return gathered(functional.normalize(output, dim=1))
 
     def after_step(self, training: Training, batch: Batch) -> None:
-        """Let the slow copy follow the network."""
+        """Update the momentum copy."""
         self.slow.update(self.model)
 
 
 class AgainstQueue(Criterion):
-    """The mean loss of queries against their own keys and older keys of other classes.
+    """The mean InfoNCE loss of queries against their own keys and older keys of other classes.
 
-    Older keys of the query's class are left out or, if `supervised`, are positives of their own.
+    Older keys of the query's class are left out or, if `supervised`, are further positives.
     """
 
     def __init__(self, temperature: float, supervised: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""Intra-batch connections: samples classified before and after messages between them (MPN)."""
+"""Intra-batch connections (MPN): classification before and after message passing in the batch."""
 
 from __future__ import annotations
 
@@ -24,17 +24,19 @@ from oodml.train.registry import method
     paper="arXiv:2102.07753",
     source="github.com/dvl-tum/intra_batch, CUB200-2011",
     heads="class + class after messages + embedding; embedding retrieves",
-    # The rate of heads on features: the paper trains everything at one.
+    # The learning rate of heads on cached features: the paper has one rate for all parameters.
     criterion_learning_rate=1e-3,
 )
 class IntraBatchConnections(Objective):
-    """Intra-batch connections: samples attend to their batch before a second classifier.
+    """Intra-batch connections: classifiers before and after message passing in the batch.
 
-    The attention is of training only: `embed` and `output` are the model's own. With `layers=0` it
-    is left out. With `redraw` the number of classes of a batch is drawn anew in every epoch. The
-    code computes correlations between samples and does not use them, nor are they here. Its
-    configuration for SOP names the first classifier alone; the paper's method has both. Random
-    erasing, a part of its augmentation, is left out.
+    Message passing is used in training only: `embed` and `output` are the model's own. With
+    `layers=0` it is left out. With `redraw` the number of classes per batch is drawn anew in every
+    epoch.
+
+    Deviations: the code computes correlations between samples without using them, here they are not
+    computed; its configuration for SOP has the first classifier alone, the paper's method and this
+    one have both; random erasing is left out of the augmentation.
     """
 
     def __init__(
@@ -72,7 +74,7 @@ class IntraBatchConnections(Objective):
         self.redraw = redraw
 
     def loader(self, training: Training, epoch: int) -> Iterable[Any]:
-        """Batches of the epoch's number of classes."""
+        """The epoch's batches, whose number of classes may be drawn anew."""
         if not self.redraw:
             return super().loader(training, epoch)
         size = self.spec.training.batch_size
@@ -87,15 +89,15 @@ class IntraBatchConnections(Objective):
 
 
 def class_numbers(batch_size: int) -> list[int]:
-    """The numbers of classes, each with equally many samples and at least 2, that fill a batch."""
+    """The numbers of classes that divide a batch evenly with at least 2 samples per class."""
     return [number for number in range(2, batch_size // 2 + 1) if batch_size % number == 0]
 
 
 class ClassifiedTwice(nn.Module):
-    """Label-smoothed cross-entropy of two classifiers: of samples alone, and after messages.
+    """Label-smoothed cross-entropy of two classifiers, before and after message passing.
 
-    The first reads outputs (B, D) as they are, the second, `messages`, unit embeddings. Without it
-    the first is left.
+    The first takes unnormalised outputs (B, D); the second, `messages`, takes unit embeddings and
+    may be left out.
     """
 
     def __init__(
@@ -112,7 +114,7 @@ class ClassifiedTwice(nn.Module):
         self.temperature, self.smoothing = temperature, smoothing
 
     def forward(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        """The sum of both mean losses, of weight 1 each."""
+        """The sum of both mean losses, with equal weights."""
         value = self._cross_entropy(self.classifier(outputs), labels)
         if self.messages is None:
             return value
@@ -126,7 +128,7 @@ class ClassifiedTwice(nn.Module):
 
 
 class MessageClassifier(nn.Module):
-    """Logits of what messages within the batch make of unit embeddings (B, D): (B, C).
+    """Class logits (B, C) after message passing between the unit embeddings (B, D) of a batch.
 
     A linear map, message passing, BatchNorm without a shift, a linear classifier without bias.
     """
@@ -138,20 +140,20 @@ class MessageClassifier(nn.Module):
         self.neck = nn.BatchNorm1d(network.dimension)
         self.neck.bias.requires_grad_(False)
         self.classifier = nn.Linear(network.dimension, num_classes, bias=False)
-        # As behind the BatchNorm necks of arXiv:1903.07071: the first logits are all but 0.
+        # As behind the BatchNorm necks of arXiv:1903.07071: the initial logits are close to 0.
         nn.init.normal_(self.classifier.weight, std=1e-3)
 
     def forward(self, embeddings: Tensor) -> Tensor:
-        """The logits of a batch; they depend on all of it."""
+        """The logits of a batch; each depends on all of its samples."""
         logits: Tensor = self.classifier(self.neck(self.network(self.reduction(embeddings))))
         return logits
 
 
 class MessagePassing(nn.Module):
-    """Rounds of messages: (B, D) to (B, `dimension`).
+    """Rounds of message passing: (B, D) to (B, `dimension`).
 
-    That is what the last round makes, or all rounds side by side if `concatenated`. Rows permuted
-    come out permuted alike.
+    The output is that of the last round, or of all rounds concatenated if `concatenated`. It is
+    equivariant to permutations of the rows.
     """
 
     def __init__(
@@ -172,10 +174,10 @@ class MessagePassing(nn.Module):
 
 
 class MessageLayer(nn.Module):
-    """Multi-head attention over the whole batch, then an MLP, each added and layer-normalised.
+    """Multi-head attention over the batch, then an MLP, each with a residual and LayerNorm.
 
-    Messages on the complete graph of the batch, every sample its own neighbour too, are what
-    attention over a sequence of all samples computes (arXiv:2102.07753). The MLP is 4 times wider.
+    Message passing on the complete graph of the batch, self-loops included, equals self-attention
+    over the sequence of all samples (arXiv:2102.07753). The MLP is 4 times wider.
     """
 
     def __init__(self, dimension: int, heads: int, dropout: float) -> None:

@@ -1,4 +1,4 @@
-"""PADS: negatives drawn by their distance, from a histogram that a policy keeps adjusting."""
+"""PADS: negatives sampled by a histogram of distances that a policy adapts in training."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from oodml.train.objective import Batch, Criterion, Objective, Training
 from oodml.train.registry import Base, method
 
 Indices = npt.NDArray[np.int64]
-# A class needs two samples to be found, and two to be trained on.
+# A class needs two samples to be evaluated, and two to be trained on.
 PAIR = 2
 # The histogram: 29 bins between 30 knots, and weights that stay within float's reach.
 LOWEST, HIGHEST, BINS = 0.1, 1.4, 29
@@ -48,14 +48,14 @@ HIDDEN, DISCOUNT, CLIP = 128, 0.99, 0.2
     needs="hold-out of the training data, private optimiser",
 )
 class LearnedSampling(Objective):
-    """PADS: negatives drawn by their distance, from a histogram that a policy keeps adjusting.
+    """PADS: negatives sampled by a histogram of distances that a policy (PPO) adapts in training.
 
-    A share `holdout` of every training class is held out, at least two samples and at most
-    `holdout_size` in all; the paper takes all of it. Every `every` steps it is embedded. The sign
-    of the change of its recall_at_1 or, with `nmi`, of the sum with NMI, is the reward of the
-    policy's last action, and the next action multiplies the histogram's bins. For long runs of
-    whole networks the paper's `every` is 30, or 60 with many classes. `self_regularized` leaves
-    positives and the anchor itself among the negatives.
+    A share `holdout` of every training class is held out, at least two samples per class and at
+    most `holdout_size` in all; the paper evaluates on all of it. It is embedded every `every`
+    steps. The sign of the change of its recall_at_1, or with `nmi` of recall_at_1 + NMI, is the
+    reward of the policy's last action, and the next action multiplies the histogram's bins. For
+    long runs of whole networks the paper's `every` is 30, or 60 with many classes. With
+    `self_regularized` positives and the anchor itself are among the candidates for negatives.
     """
 
     factors: Tensor
@@ -105,23 +105,23 @@ class LearnedSampling(Objective):
         self._held: Indices | None = None
 
     def private_optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        """The policy's."""
+        """The policy's optimiser."""
         return {"policy": self.agent.optimizer}
 
     def held(self, training: Training) -> Indices:
-        """The rows of the training samples that are held out; the same in a resumed run."""
+        """The held-out rows of the training samples; a resumed run holds out the same."""
         if self._held is None:
             labels = training.labels.numpy()
             self._held = held_out(labels, self.holdout, self.holdout_size, training.seed)
         return self._held
 
     def batches(self, training: Training) -> Batches:
-        """Batches of what is not held out, as places among those samples."""
+        """Batches of the samples that are not held out, as positions among those."""
         labels = training.labels.numpy()[self._rest(training)]
         return batches_for(self.spec.training, labels, seed=training.seed)
 
     def loader(self, training: Training, epoch: int) -> Iterable[Any]:
-        """The same as index arrays into the training samples."""
+        """The same batches as index arrays into all training samples."""
         rest = self._rest(training)
         return (rest[places] for places in super().loader(training, epoch))
 
@@ -129,7 +129,7 @@ class LearnedSampling(Objective):
         return np.setdiff1d(np.arange(len(training.labels)), self.held(training))
 
     def after_step(self, training: Training, batch: Batch) -> None:
-        """Every so often measure the hold-out, teach the policy and let it act."""
+        """Every `every` steps evaluate the held-out samples, update the policy and let it act."""
         if (batch.step + 1) % self.every:
             return
         before, first = self._score(), not self.history.added
@@ -154,12 +154,12 @@ class LearnedSampling(Objective):
 
 
 class Histogram(TripletMiner):
-    """One triplet an anchor: a random positive, a negative by the weight of its distance's bin.
+    """One triplet per anchor: a random positive, a negative drawn by a histogram of distances.
 
-    Candidate k of anchor i is drawn with a chance proportional to `weights[bin(D_ik)]`. A distance
-    below 0.1 counts to the first bin, one above 1.4 to the last: in 128 dimensions half of all
-    random pairs are farther than 1.4, and none should be out of reach. `self_regularized` keeps
-    the positives and the anchor itself among the candidates, which spreads classes as in
+    Candidate k of anchor i is drawn with a probability proportional to `weights[bin(D_ik)]`.
+    Distances below 0.1 belong to the first bin, those above 1.4 to the last: in 128 dimensions half
+    of all random pairs are farther than 1.4, and should not be excluded. With `self_regularized`
+    the positives and the anchor itself are among the candidates, which spreads classes as in
     arXiv:2002.08473.
     """
 
@@ -177,7 +177,7 @@ class Histogram(TripletMiner):
 
     @property
     def probabilities(self) -> Tensor:
-        """The weights (29,) float64 over their sum."""
+        """The weights (29,), normalised to sum 1, in float64."""
         return self.weights / self.weights.sum()
 
     @torch.no_grad()
@@ -203,7 +203,7 @@ class Histogram(TripletMiner):
         return anchors, draw(positive[anchors]), torch.multinomial(chances, 1).flatten()
 
     def chances(self, distances: Tensor, candidate: Tensor) -> Tensor:
-        """The chance (A, B) of every candidate to be drawn; each row has one or more of them."""
+        """The probability (A, B) of each candidate; every row has at least one."""
         logits = self.weights.log().float()[self.bins(distances)]
         return functional.softmax(logits.masked_fill(~candidate, -torch.inf), dim=1)
 
@@ -211,9 +211,9 @@ class Histogram(TripletMiner):
 def held_out(labels: Indices, share: float, most: int, seed: int) -> Indices:
     """The rows (h,) that are held out of samples with labels (n,), in ascending order.
 
-    Of every class a `share`, but two samples at least and two left; no more than `most` in all,
-    spread over as many classes as have room. The same for the same labels and seed. Raises
-    `DataError` where that leaves fewer than two classes.
+    A `share` of every class, but at least two samples, with two left to train on; no more than
+    `most` in all, spread over as many classes as possible. The same for the same labels and seed.
+    Raises `DataError` where that holds out fewer than two classes.
     """
     random = generator(seed, "hold-out")
     order = np.argsort(labels, kind="stable")
@@ -257,7 +257,7 @@ def figures_of(embeddings: Tensor, labels: Tensor, nmi: bool = False) -> Tensor:
 
 
 class History(nn.Module):
-    """The last 32 vectors of figures (f,), newest last; before the first one, copies of it."""
+    """The last 32 vectors of figures (f,), newest last, padded with copies of the first one."""
 
     values: Tensor
     added: Tensor
@@ -285,7 +285,7 @@ class History(nn.Module):
 
 
 class Policy(nn.Module):
-    """Two layers of 128 with ReLU, then the logits of every bin's actions and a value."""
+    """An MLP, two layers of 128 with ReLU, to the logits of every bin's actions and a value."""
 
     def __init__(self, state_size: int, bins: int, actions: int) -> None:
         super().__init__()
@@ -304,13 +304,13 @@ class Policy(nn.Module):
 
 
 class ProximalPolicy(nn.Module):
-    """A policy that draws one action a bin, and one step of PPO (arXiv:1707.06347) a transition.
+    """A policy with one action per bin, trained by one PPO step (arXiv:1707.06347) per transition.
 
-    The target of the value is r + 0.99 V(s'), its distance from V(s) the advantage: the code
-    of arXiv:2003.11113 sets the raw metric as the target, which does not fit the reward that the
-    advantage is made of. Actions are drawn from the old policy, whose probability stands below the
-    ratio of PPO; it is copied from the new one after every `refresh` steps. Ratios are clipped bin
-    by bin. The last state and action are kept in buffers.
+    The target of the value is r + 0.99 V(s'), and its difference from V(s) the advantage; the code
+    of arXiv:2003.11113 takes the raw metric as the target, which is inconsistent with the reward in
+    its advantage. Actions are drawn from the old policy, whose probability is the denominator of
+    PPO's ratio; it is updated to the new one every `refresh` steps. Ratios are clipped per bin. The
+    last state and action are kept in buffers.
     """
 
     state: Tensor
@@ -337,13 +337,13 @@ class ProximalPolicy(nn.Module):
 
     @torch.no_grad()
     def act(self, state: Tensor) -> Tensor:
-        """Draw the actions (bins,) of a state (S,), and remember both."""
+        """Draw the actions (bins,) for a state (S,), and store both."""
         self.state.copy_(state)
         self.chosen.copy_(torch.multinomial(self.old(state)[0].exp(), 1).flatten())
         return self.chosen
 
     def learn(self, reward: float, state: Tensor) -> None:
-        """One step from the reward of the last action and the state that it led to."""
+        """Take one PPO step, given the reward of the last action and the state that followed."""
         with torch.no_grad():
             target = reward + DISCOUNT * self.policy(state)[1]
         value = self.policy(self.state)[1]
@@ -358,7 +358,7 @@ class ProximalPolicy(nn.Module):
             self.old.load_state_dict(self.policy.state_dict())
 
     def ratio(self) -> Tensor:
-        """How much likelier (bins,) the last action of every bin is than under the old policy."""
+        """The probability of each bin's last action over that under the old policy: (bins,)."""
         new = self.policy(self.state)[0].gather(1, self.chosen[:, None])
         old = self.old(self.state)[0].gather(1, self.chosen[:, None])
         ratio: Tensor = (new - old).exp().flatten()

@@ -1,4 +1,4 @@
-"""Losses between samples and proxies: learned vectors that stand for their classes."""
+"""Losses between samples and proxies, learned vectors that represent the classes."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from torch.nn import functional
 from oodml.train.objective import Criterion
 from oodml.train.registry import method
 
-# Keeps the root's slope finite where two centres coincide (github.com/idstcv/SoftTriple).
+# Keeps the square root's gradient finite where two centres coincide (github.com/idstcv/SoftTriple).
 EPSILON = 1e-5
 # Larger than any difference of two cosines: a sample's own proxies rank before all others.
 FIRST = 10.0
-# Proxies compared with all others in one step: all of the paper's 12 for each of 100 classes.
+# Proxies drawn per step for the proxies' own loss: the paper's 12 for each of 100 classes.
 MOST_COMPARED = 1200
-# exp(cosine / this) is the weight of a step of the walk, as in pytorch-metric-learning.
+# Temperature of the random walk's transition weights, as in pytorch-metric-learning.
 _WIDTH = 0.5
 
 
@@ -29,16 +29,16 @@ class _UnitProxies(Criterion):
         self.proxies = nn.Parameter(torch.randn(num_classes, embedding_dim) / 8)
 
     def squared_distances(self, embeddings: Tensor) -> Tensor:
-        """(B, C), between unit embeddings (B, d) and unit proxies."""
+        """Squared distances (B, C) between unit embeddings (B, d) and unit proxies."""
         return 2 - 2 * embeddings @ functional.normalize(self.proxies, dim=1).T
 
 
 @method("proxy_nca", paper="arXiv:1703.07464", source="arXiv:1703.07464")
 class ProxyNCA(_UnitProxies):
-    """ProxyNCA: nearer to the own proxy than to the others, which alone stand in the sum.
+    """ProxyNCA: NCA with one proxy per class in place of the other samples.
 
-    -log(exp(-s^2 D_y^2) / sum over c != y of exp(-s^2 D_c^2)), `scale` s the length of all vectors.
-    The own proxy is left out of the sum, so the loss may be negative.
+    -log(exp(-s^2 D_y^2) / sum over c != y of exp(-s^2 D_c^2)), where `scale` s is the length of all
+    vectors. As in the paper the sum excludes the sample's own proxy, so the loss may be negative.
     """
 
     def __init__(self, num_classes: int, embedding_dim: int, *, scale: float = 3.0) -> None:
@@ -59,12 +59,11 @@ class ProxyNCA(_UnitProxies):
     source="arXiv:2004.01113",
 )
 class ProxyNCAPlusPlus(_UnitProxies):
-    """ProxyNCA++: cross-entropy over squared distances to the proxies, over a temperature.
+    """ProxyNCA++: softmax cross-entropy over squared distances to the proxies, with a temperature.
 
-    The own proxy is one of the choices. As a cross-entropy it stays exact where
-    pytorch-metric-learning's form, a probability under a logarithm, underflows and drops the
-    hardest samples. The paper also puts a LayerNorm without weights before the head; here there
-    is none.
+    Unlike in ProxyNCA the sum includes the own proxy. As a cross-entropy it stays exact where
+    pytorch-metric-learning's form, the logarithm of a probability, underflows and drops the hardest
+    samples. The paper's LayerNorm without weights before the head is left out.
     """
 
     def __init__(self, num_classes: int, embedding_dim: int, *, temperature: float = 1 / 9) -> None:
@@ -86,7 +85,7 @@ class ProxyNCAPlusPlus(_UnitProxies):
 def proxy_anchor(
     num_classes: int, embedding_dim: int, *, margin: float = 0.1, alpha: float = 32.0
 ) -> Criterion:
-    """Proxy Anchor: every proxy pulls its samples and pushes all others of the batch."""
+    """Proxy Anchor: proxies as anchors that attract their class's samples and repel others."""
     return Criterion(losses.ProxyAnchorLoss(num_classes, embedding_dim, margin, alpha))
 
 
@@ -97,12 +96,12 @@ def proxy_anchor(
     batches="shuffled",
 )
 class SoftTriple(Criterion):
-    """SoftTriple: softmax over classes with several centres each, which are drawn together.
+    """SoftTriple: softmax over classes with several centres each, regularised to merge.
 
-    Cross-entropy over scale * (q_c - margin [c = y]) plus a pull between a class's centres. q_c is
-    the mean of the cosines to the K centres of a class, weighted by their softmax at temperature
-    `gamma`. The pull is tau / (C K (K - 1)) times the sum of the distances between centres of one
-    class, so that spare centres merge. It is computed class by class: pytorch-metric-learning 2.9
+    Cross-entropy over scale * (q_c - margin [c = y]) plus a regulariser. q_c is the mean of the
+    cosines to the K centres of a class, weighted by their softmax at temperature `gamma`. The
+    regulariser is tau / (C K (K - 1)) times the sum of the distances between centres of one class,
+    so that superfluous centres merge. It is computed class by class: pytorch-metric-learning 2.9
     compares all C K centres with each other.
     """
 
@@ -123,7 +122,7 @@ class SoftTriple(Criterion):
         nn.init.uniform_(self.centers, -1 / math.sqrt(embedding_dim), 1 / math.sqrt(embedding_dim))
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """The mean over unit embeddings (B, d) with labels (B,), plus the pull."""
+        """The mean over unit embeddings (B, d) with labels (B,), plus the regulariser."""
         centers = functional.normalize(self.centers, dim=2)
         similarity = (embeddings @ centers.flatten(0, 1).T).view(-1, *centers.shape[:2])
         classes = (functional.softmax(similarity / self.gamma, dim=1) * similarity).sum(dim=1)
@@ -150,11 +149,11 @@ def center_spread(centers: Tensor) -> Tensor:
     batches="shuffled",
 )
 class ProxyGraph(Criterion):
-    """ProxyGML: softmax over the classes that a sample's nearest proxies lead to.
+    """ProxyGML: softmax over the classes reached through each sample's nearest proxies.
 
-    Every class has N proxies; k nearest ones of each sample count, where k is the share `ratio` of
-    all C N proxies, and at least 2 N: with N, only the own class would be left and the loss would
-    be 0. `weight` times the same propagation from proxy to proxy keeps the proxies of a class
+    Every class has N proxies; the k nearest proxies of each sample count, where k is the share
+    `ratio` of all C N proxies, and at least 2 N: with N only the own class would be left and the
+    loss would be 0. `weight` times the same loss from proxy to proxy keeps the proxies of a class
     together: over all of them, or over 1,200 drawn anew at every step where there are more.
     """
 
@@ -176,7 +175,7 @@ class ProxyGraph(Criterion):
         nn.init.kaiming_uniform_(self.proxies, a=math.sqrt(5))
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """The mean over unit embeddings (B, d) with labels (B,), plus the proxies' own."""
+        """The mean over unit embeddings (B, d) with labels (B,), plus the proxies' own loss."""
         proxies = functional.normalize(self.proxies, dim=1)
         similarity = embeddings @ proxies.T
         kept = nearest_proxies(similarity, labels, self.proxies_per_class, self.nearest)
@@ -197,9 +196,9 @@ class ProxyGraph(Criterion):
 
 
 def nearest_proxies(similarity: Tensor, labels: Tensor, proxies_per_class: int, k: int) -> Tensor:
-    """Which k proxies each sample keeps, its own among them: (B, C N) bool.
+    """Which k proxies each sample keeps, those of its class always among them: (B, C N) bool.
 
-    Proxies of a class stand together. Own proxies are raised for the ranking only.
+    Proxies of a class are contiguous. The own class's are ranked first; similarities do not change.
     """
     classes = torch.arange(similarity.shape[1], device=labels.device) // proxies_per_class
     ranks = similarity.detach() + FIRST * (classes == labels[:, None])
@@ -208,10 +207,10 @@ def nearest_proxies(similarity: Tensor, labels: Tensor, proxies_per_class: int, 
 
 
 def propagated_loss(similarity: Tensor, kept: Tensor, labels: Tensor, num_classes: int) -> Tensor:
-    """Mean of -log softmax over the classes that have a kept proxy, at the label.
+    """Mean of -log softmax at the label, over the classes that have a kept proxy.
 
-    A class's logit is the sum of the raw similarities of its kept proxies. Which classes take
-    part is read from `kept`: similarities that cancel out do not drop their class. `similarity` is
+    A class's logit is the sum of the similarities of its kept proxies. Which classes take part
+    follows from `kept` alone: similarities that sum to 0 do not drop their class. `similarity` is
     (B, p), `kept` a mask (B, p), `labels` (B,); the loss is a scalar.
     """
     mass = (similarity * kept).view(len(labels), num_classes, -1).sum(dim=2)
@@ -221,12 +220,12 @@ def propagated_loss(similarity: Tensor, kept: Tensor, labels: Tensor, num_classe
 
 @method("manifold", paper="10.1109/CVPR.2019.00747", source="pytorch-metric-learning")
 class ManifoldSimilarity(Criterion):
-    """Manifold similarity: nearness by random walks over the batch and learned proxies.
+    """Manifold similarity: similarities by random walks over the batch and learned proxies.
 
-    Every proxy stands for a random group of classes. `walk` is the share of similarity that a
-    step passes on, `context` the weight of comparing whole walks. pytorch-metric-learning takes
-    the group of every sample in the place of tuples, or draws one for every sample anew, which no
-    label has a part in; given the groups, its values are these.
+    Every proxy represents a random group of classes. `walk` is the share of similarity that a step
+    of the walk passes on, `context` the weight of comparing whole walk distributions.
+    pytorch-metric-learning expects the group of every sample in place of index tuples, or draws one
+    per sample without regard to labels; for given groups its values equal these.
     """
 
     groups: Tensor
@@ -260,7 +259,7 @@ class ManifoldSimilarity(Criterion):
         return intrinsic + self.context * contextual
 
     def _softmax(self, nearness: Tensor, groups: Tensor) -> Tensor:
-        # Proxies that are farther than the own one by the margin have no part in the sum.
+        # Proxies farther than the own one by more than the margin are excluded from the sum.
         excess = nearness - nearness.gather(1, groups[:, None]) + self.margin
         others = torch.ones_like(excess, dtype=torch.bool).scatter_(1, groups[:, None], False)
         violating = torch.where(others & (excess >= 0), excess, -torch.inf)
@@ -268,7 +267,7 @@ class ManifoldSimilarity(Criterion):
 
 
 def walked(nodes: Tensor, walk: float) -> Tensor:
-    """Where endless random walks from unit vectors (n, D) are found, (n, n); `walk` goes on."""
+    """The stationary similarities (n, n) of random walks that continue with probability `walk`."""
     identity = torch.eye(len(nodes), dtype=nodes.dtype, device=nodes.device)
     steps = ((nodes @ nodes.T).clamp(min=0) / _WIDTH).exp() * (1 - identity)
     scale = steps.sum(1).rsqrt()

@@ -1,4 +1,4 @@
-"""Losses that smooth a measure of the whole ranking in which an anchor finds the others.
+"""Losses that are smooth versions of a metric of the whole ranking of an anchor.
 
 Cosines and masks are matrices (B, R), anchors by references.
 """
@@ -29,11 +29,11 @@ def fast_ap(num_classes: int, embedding_dim: int, *, bins: int = 10) -> Criterio
 
 @method("smooth_ap", paper="arXiv:2007.12163", source="arXiv:2007.12163")
 class SmoothAveragePrecision(OverPairs):
-    """Smooth-AP: average precision with every comparison of two similarities a sigmoid.
+    """Smooth-AP: average precision with a sigmoid in place of each comparison of two similarities.
 
-    The anchor counts among its own positives, as in the authors' code; anchors without another
-    sample of their class are left out. Classes may have any size and order;
-    pytorch-metric-learning 2.9 is right for as many classes as samples of each only.
+    As in the authors' code the anchor counts as its own positive; anchors without another sample of
+    their class are left out. Classes may have any size and order; pytorch-metric-learning 2.9 is
+    correct only for as many classes as samples of each.
     """
 
     def __init__(self, num_classes: int, embedding_dim: int, *, temperature: float = 0.01) -> None:
@@ -51,11 +51,11 @@ class SmoothAveragePrecision(OverPairs):
 
 @method("pnp", paper="arXiv:2102.04640", source="pytorch-metric-learning")
 class PenalizedNegatives(OverPairs):
-    """PNP: penalise the negatives that stand before a positive, and nothing else.
+    """PNP: a penalty on the number of negatives ranked before each positive.
 
-    The anchor counts among its own positives. `penalty` is the paper's name of the function of the
-    smoothed number R of negatives before a positive: O is R, Iu (1+R) log(1+R), Ib
-    (bR - log(1+bR)) / b^2 with `base` b, Ds log(1+R), Dq 1 - 1 / (1+R)^alpha.
+    The anchor counts as its own positive. `penalty` is the paper's name of the function of the
+    smoothed number R of negatives before a positive: O is R, Iu (1+R) log(1+R), Ib (bR - log(1+bR))
+    / b^2 with `base` b, Ds log(1+R), Dq 1 - 1 / (1+R)^alpha.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class PenalizedNegatives(OverPairs):
 
 
 def _ahead(cosines: Tensor, relevant: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    # One row for every pair that is relevant, not for every pair: (P, B), not (B, B, B).
+    # One row per relevant pair, (P, B), in place of all triples, (B, B, B).
     anchor, found = relevant.nonzero(as_tuple=True)
     rows = cosines[anchor]
     ahead = torch.sigmoid((rows - cosines[anchor, found][:, None]) / temperature)
@@ -108,7 +108,7 @@ def _mean_of_each(values: Tensor, anchor: Tensor, anchors: int) -> Tensor:
 
 @method("histogram", paper="arXiv:1611.00822", source="pytorch-metric-learning")
 class Histogram(OverPairs):
-    """Histogram loss: the chance that a negative pair is more similar than a positive pair.
+    """Histogram loss: the probability that a negative pair is more similar than a positive pair.
 
     Both densities are histograms on [-1, 1] with linear interpolation between `bins` + 1 nodes.
     """
@@ -124,7 +124,7 @@ class Histogram(OverPairs):
 
 
 def _density(values: Tensor, bins: int) -> Tensor:
-    # Cosines of unit vectors exceed 1 by a rounding; they belong to the last bin.
+    # Rounding makes some cosines of unit vectors exceed 1; they belong to the last bin.
     position = ((values + 1) * (bins / 2)).clamp(0, bins)
     node = position.detach().floor().clamp(max=bins - 1)
     share = position - node

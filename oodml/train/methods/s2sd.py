@@ -1,4 +1,4 @@
-"""S2SD: distillation of an embedding from richer ones of the same network."""
+"""S2SD: simultaneous similarity-based self-distillation from larger heads of the same network."""
 
 from __future__ import annotations
 
@@ -26,12 +26,13 @@ from oodml.train.registry import Base, method
     source=f"{STUDY}, CUB200-2011; targets chosen here: 2 and 4 times a head of 128",
 )
 class SelfDistillation(Objective):
-    """S2SD: a loss on several heads, the small one imitating the similarities of the large ones.
+    """S2SD: self-distillation of the similarities of larger heads into a small one.
 
     L = (L_base + mean L_k) / 2 + weight * mean KL_k + feature_weight * KL_feature. `targets` are
-    the sizes of the large heads, which are trained by losses of their own; retrieval uses the base
-    head only. The features' similarities join after `feature_delay` steps, as constants. The papers
-    pool their features by average and maximum together; here they are pooled like the base head's.
+    the sizes of the large heads, each with its own loss; retrieval uses the base head only. The
+    pooled features' similarities are a further target after `feature_delay` steps, without
+    gradient. The paper pools these features by average plus maximum; here they are pooled as for
+    the base head.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class SelfDistillation(Objective):
         self.weight, self.feature_weight = weight, feature_weight
         self.temperature, self.feature_delay = temperature, feature_delay
         self.target_criteria = [base.criterion(num_classes, size) for size in sizes]
-        # Registered, so that their parameters and buffers are saved, moved and found.
+        # A ModuleList, so that their parameters and buffers are saved and moved with the objective.
         self.registered = nn.ModuleList(self.target_criteria)
         self.targets = nn.ModuleList(
             nn.Sequential(nn.Linear(model.dimension, size), nn.ReLU(), nn.Linear(size, size))
@@ -60,7 +61,7 @@ class SelfDistillation(Objective):
         )
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        """The base's, the target heads with the network's rate, their losses with the losses'."""
+        """The base's groups, the target heads at the network's rate, their criteria at theirs."""
         spec = self.spec
         return super().parameter_groups() + groups(
             ParameterGroup(
@@ -70,7 +71,7 @@ class SelfDistillation(Objective):
         )
 
     def loss(self, batch: Batch) -> Tensor:
-        """The losses of all heads and what the base head has yet to imitate."""
+        """The losses of all heads plus the weighted distillation losses."""
         encoded = self.encode(batch.inputs)
         own = similarities(encoded.embedding)
         value = self.criterion.of(encoded, batch.labels)
@@ -92,7 +93,7 @@ class SelfDistillation(Objective):
 
 
 def similarities(embeddings: Tensor) -> Tensor:
-    """Cosines (B, B) of unit vectors, each with itself included."""
+    """Cosines (B, B) of unit vectors, the diagonal included."""
     return embeddings @ embeddings.T
 
 

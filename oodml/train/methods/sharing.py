@@ -1,4 +1,4 @@
-"""Sharing matters: features of the class beside features that classes share."""
+"""Sharing matters: class-discriminative features beside features that classes share."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ from oodml.train.registry import Base, method
     heads="class + shared; class head retrieves",
 )
 class Sharing(TwoHeads):
-    """Sharing matters: a second head learns from triplets whose samples are of three classes.
+    """Sharing matters: a second head learns shared features from triplets across classes.
 
     L = L_class + alpha L_shared + decorrelation * the loss of an adversary between the heads.
-    `decorrelation` is for 128 dimensions, from which it is scaled by (dimension / 128)^2. Positives
-    are any samples of another class, or, if `permuted`, of the same label after the batch's labels
-    were shuffled. Retrieval uses the class head alone; a `shared_weight` puts the other one beside
-    it, and doubles the dimensions.
+    `decorrelation` holds for 128 dimensions and is scaled by (dimension / 128)^2. Triplets of
+    L_shared are of three different classes; positives are any samples of another class or, if
+    `permuted`, of the same label after a permutation of the batch's labels. Retrieval uses the
+    class head alone; with a `shared_weight` the weighted shared embedding is appended, which
+    doubles the dimensions.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class Sharing(TwoHeads):
         self.alpha, self.shared_weight = alpha, shared_weight
 
     def loss(self, batch: Batch) -> Tensor:
-        """The losses of both embeddings and what the adversary finds in common."""
+        """The losses of both heads plus the adversary's."""
         encoded = self.encode(batch.inputs)
         shared = self.second_of(encoded)
         value = self.criterion.of(encoded, batch.labels)
@@ -63,7 +64,7 @@ class Sharing(TwoHeads):
         return value + self.shared_content(encoded, [shared])
 
     def embed(self, inputs: Tensor) -> Tensor:
-        """Unit-length embeddings (B, D), or (B, 2 D) with a weight for the shared ones."""
+        """Unit-length embeddings (B, D), or (B, 2 D) with the weighted shared ones."""
         if not self.shared_weight:
             return super().embed(inputs)
         pooled = self.model.trunk(inputs)

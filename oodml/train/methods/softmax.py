@@ -1,4 +1,4 @@
-"""Losses that classify the training classes by one weight vector, or several, a class."""
+"""Classification losses: softmax over classes, with one or several weight vectors each."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from oodml.train.objective import Criterion, Scheduled
 from oodml.train.published_protocols import STUDY
 from oodml.train.registry import method
 
-# The share of the plain cosine in the target's logit falls as START / (1 + RATE * step) down
-# to a floor: base, gamma and power of train/code/sphereface/sphereface_model.prototxt in
+# The weight of the plain cosine in the target's logit is annealed as START / (1 + RATE * step)
+# down to a floor: base, gamma and power of train/code/sphereface/sphereface_model.prototxt in
 # github.com/wy1iu/sphereface.
 START = 1000.0
 RATE = 0.12
@@ -28,7 +28,7 @@ RATE = 0.12
 def normalized_softmax(
     num_classes: int, embedding_dim: int, *, temperature: float = 0.05
 ) -> Criterion:
-    """Softmax over cosines to one weight vector a class, divided by a temperature."""
+    """Normalised softmax: cross-entropy over cosines to class weights, with a temperature."""
     loss = losses.NormalizedSoftmaxLoss(num_classes, embedding_dim, temperature)
     return Criterion(loss, samplewise=True)
 
@@ -41,7 +41,7 @@ def normalized_softmax(
 def cosface(
     num_classes: int, embedding_dim: int, *, margin: float = 0.35, scale: float = 64.0
 ) -> Criterion:
-    """CosFace: softmax over scaled cosines, the own class's lowered by a margin."""
+    """CosFace: softmax over scaled cosines, with an additive margin on the own class's cosine."""
     loss = losses.CosFaceLoss(num_classes, embedding_dim, margin=margin, scale=scale)
     return Criterion(loss, samplewise=True)
 
@@ -68,7 +68,7 @@ def sub_center_arcface(
     scale: float = 16.0,
     sub_centers: int = 3,
 ) -> Criterion:
-    """ArcFace with several weight vectors a class, of which the nearest one counts."""
+    """Sub-center ArcFace: ArcFace with several weight vectors per class; the nearest one counts."""
     loss = losses.SubCenterArcFaceLoss(
         num_classes=num_classes,
         embedding_size=embedding_dim,
@@ -80,11 +80,11 @@ def sub_center_arcface(
 
 
 class AngularMargin(Criterion, Scheduled):
-    """Softmax over |z| |w_c| cos(theta_c), the target's cosine pulled down towards psi(theta_y).
+    """Softmax over |z| |w_c| cos(theta_c), the target's cosine annealed towards psi(theta_y).
 
     The target's logit is |z| |w_y| (a cos(theta_y) + psi(theta_y)) / (1 + a), where a falls from
-    1000 to `floor` over the steps. Embeddings (B, d) come as the head makes them: their length is
-    the temperature. With `unit_weights`, |w_c| = 1.
+    1000 to `floor` over the steps. Embeddings (B, d) are the head's unnormalised outputs: their
+    length acts as an inverse temperature. With `unit_weights`, |w_c| = 1.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class AngularMargin(Criterion, Scheduled):
         self.step = 0
 
     def begin_step(self, step: int) -> None:
-        """Set the step that the margin follows from."""
+        """Set the step of the annealing schedule."""
         self.step = step
 
     @property
@@ -123,10 +123,10 @@ class AngularMargin(Criterion, Scheduled):
 def sphereface(
     num_classes: int, embedding_dim: int, *, margin: int = 4, floor: float = 5.0
 ) -> AngularMargin:
-    """A-softmax: the angle to the own class counts `margin` times, brought in slowly.
+    """SphereFace (A-softmax): a multiplicative angular margin, annealed over the first steps.
 
-    Embeddings keep their length, which is the temperature. The plain cosine keeps a share of
-    floor / (1 + floor) beside the multiplied angle in the end.
+    Embeddings keep their length, which acts as an inverse temperature. In the end the plain cosine
+    still has the weight floor / (1 + floor) beside the multiplied angle.
     """
     return AngularMargin(num_classes, embedding_dim, margin, floor, unit_weights=True)
 
@@ -137,17 +137,17 @@ def large_margin_softmax(
 ) -> AngularMargin:
     """L-softmax: SphereFace with class weights of any length.
 
-    pytorch-metric-learning's has the same margin but brings it in all at once.
+    pytorch-metric-learning's has the same margin, but does not anneal it.
     """
     return AngularMargin(num_classes, embedding_dim, margin, floor, unit_weights=False)
 
 
 @method("instance", paper="arXiv:1711.05535", source="arXiv:1711.05535")
 class Instance(Criterion):
-    """Instance loss: one plain softmax classifier over the training classes, on raw outputs.
+    """Instance loss: softmax cross-entropy over the training classes, on unnormalised outputs.
 
-    pytorch-metric-learning 2.9 compares every sample with the first samples of the batch, taking
-    labels for places in it; this is the classifier of the paper.
+    pytorch-metric-learning 2.9 compares every sample with the first samples of the batch, as it
+    uses labels as positions in the batch; this is the classifier of the paper.
     """
 
     def __init__(self, num_classes: int, embedding_dim: int) -> None:
@@ -155,16 +155,16 @@ class Instance(Criterion):
         self.weight = nn.Linear(embedding_dim, num_classes, bias=False).weight
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """The mean cross-entropy of outputs (B, D) of any length."""
+        """The mean cross-entropy of unnormalised outputs (B, D)."""
         return functional.cross_entropy(embeddings @ self.weight.T, labels)
 
 
 @method("p2s_grad", paper="arXiv:1905.02479", source="pytorch-metric-learning")
 class P2SGrad(Criterion):
-    """P2SGrad: squared error of the cosines to the classes' weights, 1 for the own class.
+    """P2SGrad: mean squared error of the cosines to class weights, with target 1 for the own class.
 
-    pytorch-metric-learning 2.9 rescales its weights outside of the optimiser at every step, and
-    yields NaN for an embedding of length 0; its values are these.
+    Equal to pytorch-metric-learning 2.9's values, which however rescales its weights outside of the
+    optimiser at every step, and yields NaN for an embedding of length 0.
     """
 
     def __init__(self, num_classes: int, embedding_dim: int) -> None:
@@ -172,7 +172,7 @@ class P2SGrad(Criterion):
         self.weight = nn.Parameter(torch.empty(num_classes, embedding_dim).uniform_(-1, 1))
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """The mean squared error of unit-length embeddings (B, D), 0 for other classes."""
+        """The mean squared error of unit-length embeddings (B, D); other classes' target is 0."""
         cosines = embeddings @ functional.normalize(self.weight, dim=1).T
         own = functional.one_hot(labels, len(self.weight)).to(cosines.dtype)
         return functional.mse_loss(cosines, own)
@@ -181,8 +181,8 @@ class P2SGrad(Criterion):
 def multiplied_angle(cosine: Tensor, margin: int) -> Tensor:
     """psi(theta) = (-1)^k cos(m theta) - 2k for theta in [k pi / m, (k + 1) pi / m].
 
-    `cosine` holds cos(theta); psi falls from 1 at theta = 0 to 1 - 2m at pi without a jump, and
-    is cos(theta) for a margin of 1 (arXiv:1704.08063, equation 7). Any shape, which is kept.
+    `cosine` holds cos(theta), in any shape; psi decreases continuously from 1 at theta = 0 to 1 -
+    2m at pi, and is cos(theta) for a margin of 1 (arXiv:1704.08063, equation 7).
     """
     with torch.no_grad():
         angle = cosine.clamp(-1, 1).acos()
@@ -191,7 +191,7 @@ def multiplied_angle(cosine: Tensor, margin: int) -> Tensor:
 
 
 def _chebyshev(cosine: Tensor, order: int) -> Tensor:
-    # cos(m theta) as a polynomial of cos(theta): the derivative of acos has no bound.
+    # cos(m theta) as a polynomial of cos(theta): the derivative of acos is unbounded.
     before, now = torch.ones_like(cosine), cosine
     for _ in range(order - 1):
         before, now = now, 2 * cosine * now - before

@@ -1,6 +1,6 @@
-"""Losses that set every positive pair against all negatives of the batch at once.
+"""Losses that compare every positive pair with all negatives of the batch.
 
-They weigh an anchor's pairs by exponentials: the hardest pairs count most. Values and masks are
+An anchor's pairs are weighted by exponentials: the hardest pairs count most. Values and masks are
 matrices (B, R), anchors by references.
 """
 
@@ -30,11 +30,11 @@ from oodml.train.registry import method
 
 @method("lifted_structure", paper="arXiv:1511.06452", source="arXiv:1511.06452")
 class LiftedStructure(OverPairs):
-    """Lifted structure: both ends of a positive pair against all their negatives.
+    """Lifted structure: each positive pair against all negatives of both its samples.
 
-    Half the mean of [J]+^2 over positive pairs, J_ij = D_ij + log(sum_k exp(m - D_ik) +
-    sum_k exp(m - D_jk)), k over the negatives of i and of j. All negatives take part; the paper
-    draws hard ones.
+    Half the mean of [J]+^2 over positive pairs, J_ij = D_ij + log(sum_k exp(m - D_ik) + sum_k exp(m
+    - D_jk)), k over the negatives of i and of j. All negatives take part; the paper samples hard
+    ones.
     """
 
     def __init__(self, num_classes: int, embedding_dim: int, *, margin: float = 1.0) -> None:
@@ -57,8 +57,8 @@ class GeneralizedLiftedStructure(OverPairs):
     """Generalised lifted structure: all positives of an anchor against all its negatives.
 
     Mean over anchors of [log sum_p exp D_ap + log sum_n exp(m - D_an)]+. Without `normalized` it
-    compares the head's outputs as they are and `regularizer` weighs their mean length; evaluation
-    takes unit-length embeddings all the same.
+    compares the head's unnormalised outputs, and `regularizer` weights their mean length; retrieval
+    uses unit-length embeddings in either case.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class GeneralizedLiftedStructure(OverPairs):
         references: Tensor | None = None,
         reference_labels: Tensor | None = None,
     ) -> Tensor:
-        """The scalar loss of embeddings (B, D), their mean length weighed in."""
+        """The scalar loss of embeddings (B, D), plus their weighted mean length."""
         value = super().forward(embeddings, labels, tuples, references, reference_labels)
         return value + self.regularizer * mean_length(embeddings)
 
@@ -106,11 +106,11 @@ def mean_length(outputs: Tensor) -> Tensor:
     samples_per_class=2,
 )
 class NPair(Criterion):
-    """N-pair loss: one pair a class, cross-entropy over inner products of raw outputs.
+    """N-pair loss: one pair per class, cross-entropy over inner products of unnormalised outputs.
 
-    Each anchor's own positive stands against the positives of the other classes. `regularizer`
-    weighs the mean length of the outputs, as in the code of arXiv:2002.08473, which its value is
-    from; the paper has the squared length.
+    Each anchor's own positive competes with the positives of the other classes. `regularizer`
+    weights the mean length of the outputs, with form and value of the code of arXiv:2002.08473; the
+    paper has the squared length.
     """
 
     def __init__(self, num_classes: int, embedding_dim: int, *, regularizer: float = 0.005) -> None:
@@ -119,17 +119,17 @@ class NPair(Criterion):
         self.regularizer = regularizer
 
     def forward(self, embeddings: Tensor, labels: Tensor, tuples: tuple[Tensor, ...]) -> Tensor:
-        """The scalar loss of outputs (B, D) of any length and the miner's pairs."""
+        """The scalar loss of unnormalised outputs (B, D) and the miner's pairs."""
         value: Tensor = self.cross_entropy(embeddings, labels, tuples)
         return value + self.regularizer * mean_length(embeddings)
 
 
 @method("angular", paper="arXiv:1708.01682", source=REVISITING, samples_per_class=2)
 class AngularNPair(NPair):
-    """Angular loss (angle in degrees) of the directions, on top of the N-pair loss.
+    """Angular loss: a bound on the angle at the negative (degrees), added to the N-pair loss.
 
-    `weight` is that of the angular loss, which goes over all positive pairs of the batch and all
-    negatives of each.
+    `weight` is that of the angular loss, which is over all positive pairs of the batch with all
+    negatives of each, on unit vectors.
     """
 
     def __init__(
@@ -142,12 +142,12 @@ class AngularNPair(NPair):
         regularizer: float = 0.005,
     ) -> None:
         super().__init__(num_classes, embedding_dim, regularizer=regularizer)
-        # pytorch-metric-learning leaves the negatives as they are given, so it gets unit vectors.
+        # pytorch-metric-learning does not normalise the negatives, so it is given unit vectors.
         self.angular = losses.AngularLoss(alpha)
         self.weight = weight
 
     def forward(self, embeddings: Tensor, labels: Tensor, tuples: tuple[Tensor, ...]) -> Tensor:
-        """The scalar loss of outputs (B, D) of any length and the miner's pairs."""
+        """The scalar loss of unnormalised outputs (B, D) and the miner's pairs."""
         value = super().forward(embeddings, labels, tuples)
         angular: Tensor = self.angular(functional.normalize(embeddings, dim=1), labels)
         return value + self.weight * angular
@@ -159,13 +159,13 @@ class AngularNPair(NPair):
     source="pytorch-metric-learning",
 )
 def nt_xent(num_classes: int, embedding_dim: int, *, temperature: float = 0.07) -> SoftmaxOfPairs:
-    """NT-Xent: each positive pair by itself against the anchor's negatives, in a softmax."""
+    """NT-Xent: softmax cross-entropy of each positive pair against the anchor's negatives."""
     return SoftmaxOfPairs(temperature=temperature)
 
 
 @method("sup_con", paper="arXiv:2004.11362", source="arXiv:2004.11362")
 def sup_con(num_classes: int, embedding_dim: int, *, temperature: float = 0.1) -> Criterion:
-    """Supervised contrastive loss: all positives of an anchor in one softmax with the others."""
+    """Supervised contrastive loss: mean log-softmax of an anchor's positives among all others."""
     return Criterion(losses.SupConLoss(temperature), takes_references=True)
 
 
@@ -175,10 +175,10 @@ def sup_con(num_classes: int, embedding_dim: int, *, temperature: float = 0.1) -
     source="pytorch-metric-learning",
 )
 class TupletMargin(OverPairs):
-    """Tuplet margin loss: a softmax over angles, positives with a slack angle (radians).
+    """Tuplet margin loss: softmax over scaled cosines, with a slack angle (radians) for positives.
 
     Mean over positive pairs of log(1 + sum_n exp(scale (cos t_an - cos(t_ap - margin)))): pairs
-    closer than the slack angle are pulled no further.
+    closer than the slack angle are not pulled closer.
     """
 
     def __init__(
@@ -188,8 +188,8 @@ class TupletMargin(OverPairs):
         self.margin, self.scale = margin, scale
 
     def of_pairs(self, values: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-        """The mean over positive pairs."""
-        # cos(t - m) = cos t cos m + sin t sin m; the floor keeps the root's gradient finite at 0.
+        """The mean loss over positive pairs."""
+        # cos(t - m) = cos t cos m + sin t sin m; the floor keeps the gradient finite at 0.
         sines = (1 - values.square()).clamp(min=1e-6).sqrt()
         eased = values * math.cos(self.margin) + sines * math.sin(self.margin)
         against = log_sum_exp(self.scale * values, negative)
@@ -202,10 +202,10 @@ class TupletMargin(OverPairs):
     source="pytorch-metric-learning",
 )
 class NeighbourhoodComponents(OverPairs):
-    """NCA's objective on batches: the chance that a soft neighbour is of the same class.
+    """NCA: minus the log-probability that a soft nearest neighbour in the batch shares the class.
 
-    `scale` multiplies the squared distances, which the linear method learns with its matrix. The
-    loss is the mean over anchors of minus the logarithm of that chance.
+    `scale` multiplies the squared distances; the linear method `nca` learns it with its matrix. The
+    loss is the mean over anchors that have a positive.
     """
 
     def __init__(self, num_classes: int, embedding_dim: int, *, scale: float = 1.0) -> None:
@@ -213,7 +213,7 @@ class NeighbourhoodComponents(OverPairs):
         self.scale = scale
 
     def of_pairs(self, values: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-        """The mean over anchors that have a positive."""
+        """The mean loss over anchors that have a positive."""
         logits = -self.scale * values
         chance = log_sum_exp(logits, positive | negative) - log_sum_exp(logits, positive)
         return mean_where(chance, positive.any(1))

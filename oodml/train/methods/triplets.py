@@ -1,7 +1,7 @@
-"""Losses over triplets of a batch, and the rules that choose them.
+"""Losses over triplets of a batch, and the rules that mine them.
 
-Distances and masks are matrices (B, R), anchors by references; what a rule gives are the
-references' indices (B,), -1 for none.
+Distances and masks are matrices (B, R), anchors by references; a rule returns indices (B,) into the
+references, -1 for none.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from oodml.train.objective import Criterion
 from oodml.train.published_protocols import REVISITING
 from oodml.train.registry import method
 
-# From distances and the masks of positives and negatives, each (A, B) with at least one of both
-# in every row, the positive and the negative of every anchor, (A,) each; -1 leaves an anchor out.
+# Maps distances and the masks of positives and negatives, each (A, B) with at least one of both
+# per row, to each anchor's positive and negative, (A,) each; -1 leaves an anchor out.
 Rule = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
-# No distance on the unit sphere is larger: distances are not cut off from above.
+# The largest distance on the unit sphere: no negative is cut off.
 _WIDEST = 2.0
 _BETA_RATE = {"criterion_learning_rate": 5e-4}
 
@@ -48,12 +48,12 @@ def triplet(
     squared: bool = False,
     soft: bool = False,
 ) -> Criterion:
-    """Triplet loss: every anchor nearer to its positive than to its negative, by a margin.
+    """Triplet loss: the anchor nearer to its positive than to its negative by a margin.
 
-    `mining` is one triplet an anchor, "random", "hard", "semihard", "softhard", "distance"
-    (distance-weighted) or "easy_positive", or "all" of the batch. The mean goes over the triplets
-    that violate the margin. `squared` compares squared distances, as the first paper does; `soft`
-    puts log(1 + e^d) in the hinge's place (arXiv:1703.07737), without the margin.
+    `mining` selects one triplet per anchor, "random", "hard", "semihard", "softhard", "distance"
+    (distance-weighted) or "easy_positive", or takes "all" of the batch. The mean is over the
+    triplets that violate the margin. `squared` compares squared distances, as the first paper does;
+    `soft` replaces the hinge by log(1 + e^d), without the margin (arXiv:1703.07737).
     """
     loss = losses.TripletMarginLoss(
         margin=0.0 if soft else margin,
@@ -71,7 +71,7 @@ def triplet(
 def easy_positive(
     num_classes: int, embedding_dim: int, *, temperature: float = 0.1, negatives: str = "hard"
 ) -> SoftmaxOfPairs:
-    """Easy positives: every anchor near to its closest positive only, by a softmax of two.
+    """Easy positive mining: a softmax of two, over each anchor's closest positive and a negative.
 
     `negatives` are the closest one ("hard", EPHN) or the closest one beyond the positive
     ("semihard", EPSHN).
@@ -98,12 +98,12 @@ def margin(
     cutoff: float = 0.5,
     upper_cutoff: float = 1.4,
 ) -> Criterion:
-    """Margin loss, one learned boundary a class, on distance-weighted triplets.
+    """Margin loss: a learned boundary per class, on triplets with distance-weighted negatives.
 
-    Positives are pulled inside `beta` - margin and negatives pushed outside `beta` + margin, the
-    sum over the number of active terms. `beta` is where the boundaries start, one a class or,
-    without `per_class`, one in all; `nu` is the weight of their sum. `upper_cutoff` 2 leaves no
-    negative out.
+    Positives are pulled within `beta` - margin and negatives pushed beyond `beta` + margin; the sum
+    is divided by the number of active terms. `beta` is the initial boundary, one per class or,
+    without `per_class`, one for all; `nu` is the weight of their sum. An `upper_cutoff` of 2
+    excludes no negative.
     """
     loss = _boundaries(margin, beta, nu, num_classes if per_class else None)
     return Criterion(loss, DistanceWeighted(cutoff, upper_cutoff), takes_references=True)
@@ -126,10 +126,10 @@ def r_margin(
     cutoff: float = 0.5,
     upper_cutoff: float = _WIDEST,
 ) -> Criterion:
-    """Margin loss where a share of the triplets pushes two samples of one class apart.
+    """R-margin: margin loss in which a share of triplets pushes samples of one class apart.
 
-    With probability `rho` a triplet (a, p, n) becomes (a, a, p), against classes that collapse to
-    points.
+    With probability `rho` a triplet (a, p, n) becomes (a, a, p), which keeps classes from
+    collapsing to points.
     """
     loss = _boundaries(margin, beta, nu, num_classes if per_class else None)
     return Criterion(
@@ -145,11 +145,11 @@ def r_margin(
     source="pytorch-metric-learning",
 )
 class DynamicSoftMargin(Criterion):
-    """Triplet loss without a margin: a triplet weighs as much as the share of easier ones.
+    """Dynamic soft margin: triplet loss weighted by the share of easier triplets, no margin.
 
-    Mean of F(d) d, d = D_ap - D_an and F the running distribution of the triplets so far: one for
-    every positive pair, with the negative closest to either of the two. F is a histogram on
-    [-2, 2], the range of d on the unit sphere, and a buffer: a resumed run goes on with it.
+    Mean of F(d) d over one triplet per positive pair, with the negative closest to either of its
+    samples; d = D_ap - D_an, and F is the running distribution of d. F is a histogram on [-2, 2],
+    the range of d on the unit sphere, and a buffer: a resumed run continues with it.
     """
 
     histogram: Tensor
@@ -189,7 +189,7 @@ class DynamicSoftMargin(Criterion):
 
 
 class AllTriplets(TripletMiner):
-    """Every triplet of the batch ("batch-all")."""
+    """All triplets of the batch ("batch-all")."""
 
     @torch.no_grad()
     def forward(self, embeddings: Tensor, labels: Tensor) -> Triplets:
@@ -201,9 +201,9 @@ class AllTriplets(TripletMiner):
 
 
 class TripletPerAnchor(TripletMiner):
-    """One triplet for every anchor that has a positive and a negative, chosen by a rule.
+    """One triplet for every anchor that has a positive and a negative, selected by a rule.
 
-    With `squared` the rule compares squared distances, as a loss on them does.
+    With `squared` the rule compares squared distances.
     """
 
     def __init__(self, rule: Rule, squared: bool = False) -> None:
@@ -280,9 +280,9 @@ def semi_hard(margin: float) -> Rule:
 
 
 def soft_hard(distances: Tensor, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
-    """A random positive beyond the closest negative, and a negative before the farthest positive.
+    """A random positive beyond the closest negative, and a negative within the farthest positive.
 
-    Where there is none, any random one (arXiv:2002.08473).
+    Where there is none, a random one of all (arXiv:2002.08473).
     """
     nearest = distances.masked_fill(~negative, torch.inf).amin(1, keepdim=True)
     widest = distances.masked_fill(~positive, -torch.inf).amax(1, keepdim=True)
@@ -298,9 +298,9 @@ def easy_hard(distances: Tensor, positive: Tensor, negative: Tensor) -> tuple[Te
 
 
 def easy_semi_hard(distances: Tensor, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
-    """The closest positive and the closest negative beyond it (EPSHN of arXiv:1904.04370).
+    """The closest positive, and the closest negative beyond it (EPSHN of arXiv:1904.04370).
 
-    Anchors all of whose negatives are closer are left out.
+    Anchors without a negative beyond the positive are left out.
     """
     positives = closest(distances, positive)
     beyond = negative & (distances > distances.gather(1, positives[:, None]))

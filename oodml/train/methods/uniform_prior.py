@@ -1,4 +1,4 @@
-"""Uniform prior: a regulariser that brings features close to a uniform distribution."""
+"""Uniform prior: adversarial regularisation of features towards a uniform distribution."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from torch.nn import functional
 
 from oodml.errors import UsageError, unknown_name
 from oodml.runs.spec import RunSpec
-from oodml.train.methods.parts.synthesis import constant
 from oodml.train.model import EmbeddingModel
-from oodml.train.objective import Batch, Encoded, Objective, trainable
+from oodml.train.objective import Batch, Encoded, Objective, constant, trainable
 from oodml.train.published_protocols import STUDY
 from oodml.train.registry import Base, method
 
-# What is made uniform: the trunk's features, the head's outputs, or the one that can be moved.
+# What is regularised: the trunk's features, the head's outputs, or the former if it is trained.
 PLACES = ("auto", "pooled", "output")
-# Pooled features are judged in pieces of this many, as in the scripts of arXiv:2107.09562.
+# Pooled features are split into chunks of this size, as in the scripts of arXiv:2107.09562.
 CHUNK = 128
 
 
@@ -26,15 +25,15 @@ CHUNK = 128
     source=STUDY,
 )
 class UniformPrior(Objective):
-    """Uniform prior: a loss, and a discriminator that features should look uniform to.
+    """Uniform prior: a base loss plus an adversarial loss that pulls features to a uniform prior.
 
-    The discriminator tells features from noise ~ U(-1, 1)^n. It is trained by an optimiser of its
-    own, on every `every`-th batch before the network's step; the network is trained, with `weight`,
-    to have its features taken for noise, which leaves the discriminator as it is.
+    A discriminator between features and noise ~ U(-1, 1)^n is trained by its own optimiser, on
+    every `every`-th batch before the network's step; the network is trained, with `weight`, to have
+    its features classified as noise, which does not change the discriminator.
 
-    `on` is "pooled" (the trunk's features in pieces of 128, as the study has it; those of a ReLU
-    are never negative and cannot become uniform), "output" (what the head makes of them), or
-    "auto": pooled where the trunk is trained, else the output, which alone can be moved then.
+    `on` is "pooled" (the trunk's features in chunks of 128, as in the study; those of a ReLU are
+    never negative and cannot become uniform), "output" (the head's outputs), or "auto": pooled
+    where the trunk is trained, else the output.
     """
 
     def __init__(
@@ -66,11 +65,11 @@ class UniformPrior(Objective):
         )
 
     def private_optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        """The discriminator's."""
+        """The discriminator's optimiser."""
         return {"discriminator": self.optimizer}
 
     def loss(self, batch: Batch) -> Tensor:
-        """The base loss plus that of features that the discriminator recognises."""
+        """The base loss plus the weighted adversarial loss."""
         encoded = self.encode(batch.inputs)
         value = self.criterion.of(encoded, batch.labels)
         features = self._judged(encoded)
@@ -78,7 +77,7 @@ class UniformPrior(Objective):
             self._train_discriminator(features.detach())
         if not self.weight:
             return value
-        return value + self.weight * taken_for_noise(self.discriminator, features)
+        return value + self.weight * adversarial_loss(self.discriminator, features)
 
     def _judged(self, encoded: Encoded) -> Tensor:
         if not self.pooled:
@@ -88,20 +87,20 @@ class UniformPrior(Objective):
     def _train_discriminator(self, features: Tensor) -> None:
         noise = 2 * torch.rand_like(features) - 1
         self.optimizer.zero_grad(set_to_none=True)
-        told_apart(self.discriminator, noise, features).backward()  # type: ignore[no-untyped-call]
+        discriminator_loss(self.discriminator, noise, features).backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
 
 
-def told_apart(discriminator: nn.Module, noise: Tensor, features: Tensor) -> Tensor:
-    """The discriminator's loss: noise (N, n) is 1, features (N, n) are 0."""
+def discriminator_loss(discriminator: nn.Module, noise: Tensor, features: Tensor) -> Tensor:
+    """The discriminator's cross-entropy, target 1 for noise (N, n), 0 for features (N, n)."""
     real, false = discriminator(noise), discriminator(features)
     return functional.binary_cross_entropy_with_logits(
         real, torch.ones_like(real)
     ) + functional.binary_cross_entropy_with_logits(false, torch.zeros_like(false))
 
 
-def taken_for_noise(discriminator: nn.Module, features: Tensor) -> Tensor:
-    """The network's loss, -log D(features); its gradient does not reach the discriminator.
+def adversarial_loss(discriminator: nn.Module, features: Tensor) -> Tensor:
+    """The network's adversarial loss, -log D(features), without gradient to the discriminator.
 
     `features` is (B, d); the loss is a scalar.
     """
@@ -114,10 +113,12 @@ def _is_pooled(on: str, model: EmbeddingModel) -> bool:
         raise unknown_name("place of the uniform prior", on, PLACES)
     moves = bool(trainable(model.trunk))
     if on == "pooled" and not moves:
-        raise UsageError("uniform_prior: on=pooled: frozen features stay as they are; on=output.")
+        raise UsageError(
+            "uniform_prior: on=pooled: frozen features are not trained; give on=output."
+        )
     return moves and on != "output"
 
 
 def _chunk(dimension: int) -> int:
-    """128 if it divides the dimension, else all of it."""
+    """128 if it divides the dimension, else the dimension."""
     return CHUNK if dimension % CHUNK == 0 else dimension

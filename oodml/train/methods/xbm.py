@@ -1,4 +1,4 @@
-"""XBM: a loss within the batch and against a memory of past embeddings."""
+"""XBM: cross-batch memory, a loss over pairs against a queue of past embeddings."""
 
 from __future__ import annotations
 
@@ -20,15 +20,14 @@ Tuples = tuple[Tensor, ...]
     "xbm",
     paper="arXiv:1912.06798",
     source="memory_size and warmup chosen here for short runs; the rest arXiv:1912.06798",
-    # All that a recipe of the base may set: the settings of two papers are not to be mixed.
 )
 class CrossBatchMemory(Objective):
-    """XBM: a loss over pairs, also between the batch and a queue of past embeddings.
+    """XBM: a loss over pairs within the batch and against a memory of past embeddings.
 
-    The base loss within the batch, plus `weight` times the same against a queue of the
-    `memory_size` last embeddings, those of the batch among them. The queue begins to fill after a
-    share `warmup` of the run's steps, when embeddings drift slowly enough to be kept. A base with
-    a miner mines among batch and queue together, which takes (batch + memory_size)^2 numbers.
+    The base loss within the batch plus `weight` times the same loss against a queue of the last
+    `memory_size` embeddings, those of the batch included. The queue starts to fill after a share
+    `warmup` of the run's steps, when embeddings drift slowly enough to be kept. A base with a miner
+    mines in batch and queue together, which takes (batch + memory_size)^2 values of memory.
     """
 
     start: Tensor
@@ -59,11 +58,11 @@ class CrossBatchMemory(Objective):
         self.register_buffer("start", torch.zeros((), dtype=torch.int64))
 
     def begin_epoch(self, training: Training, epoch: int) -> None:
-        """Find the step at which the warm-up ends; it is kept in a buffer for a resumed run."""
+        """Compute the step at which the warm-up ends, in a buffer for resumed runs."""
         self.start.fill_(int(self.warmup * self.total_steps(training)))
 
     def loss(self, batch: Batch) -> Tensor:
-        """The base loss, and after the warm-up that against the queue."""
+        """The base loss, after the warm-up plus the weighted loss against the queue."""
         encoded = self.encode(batch.inputs)
         value = self.criterion.of(encoded, batch.labels)
         if not self.weight or batch.step < self.start:
@@ -77,11 +76,11 @@ class CrossBatchMemory(Objective):
 def loss_against(
     criterion: Criterion, embeddings: Tensor, labels: Tensor, older: Tensor, older_labels: Tensor
 ) -> Tensor:
-    """A criterion between anchors of a batch and references: the batch itself, then `older` ones.
+    """A criterion between a batch's anchors and references: the batch, then `older` ones.
 
-    References are constants. No sample makes a pair with its own copy among them: the miner sees
-    the batch once, beside what is older, and of its tuples those with an anchor in the batch stay.
-    Embeddings are (B, d), `older` (m, d), labels (B,) and (m,); the loss is a scalar.
+    References get no gradient. No sample is paired with its own copy: the miner is given the batch
+    once, followed by the older embeddings, and of its tuples those with an anchor in the batch are
+    kept. Embeddings are (B, d), `older` (m, d), labels (B,) and (m,); the loss is a scalar.
     """
     references = torch.cat([embeddings.detach(), older])
     reference_labels = torch.cat([labels, older_labels])

@@ -133,9 +133,9 @@ def test_pair_weights_carry_no_gradient() -> None:
 
 
 def test_an_unknown_form_or_decorrelation_is_named() -> None:
-    with pytest.raises(UsageError, match="Did you mean 'eta'"):
+    with pytest.raises(UsageError, match="'eta'"):
         bier(boosting="etta")
-    with pytest.raises(UsageError, match="Did you mean 'activation'"):
+    with pytest.raises(UsageError, match="'activation'"):
         bier(decorrelation="activations")
 
 
@@ -259,7 +259,7 @@ def test_slices_make_up_the_embedding_in_their_ratio() -> None:
     for dimension in range(4, 40):
         sizes = slice_sizes(dimension, [1, 1, 1, 1])
         assert sum(sizes) == dimension and max(sizes) - min(sizes) <= 1
-    with pytest.raises(UsageError, match="no 3 heads in the ratio 1-1-9"):
+    with pytest.raises(UsageError, match="1-1-9"):
         slice_sizes(4, [1, 1, 9])
 
 

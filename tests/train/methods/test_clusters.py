@@ -65,7 +65,7 @@ def test_no_cluster_is_empty_even_among_equal_rows() -> None:
 
 
 def test_more_clusters_than_rows_are_an_error() -> None:
-    with pytest.raises(DataError, match="3 samples cannot make 4 clusters"):
+    with pytest.raises(DataError, match=r"3 .* 4"):
         clusters_of(np.eye(3, dtype=np.float32), 4, seed=0)
 
 
@@ -85,9 +85,9 @@ def test_the_matching_shares_as_many_samples_as_any_renaming() -> None:
 
 def test_empty_clusters_are_matched_too_and_wrong_labels_refused() -> None:
     assert np.array_equal(matched(np.array([2, 2, 0]), np.array([0, 0, 1]), 3), [0, 0, 1])
-    with pytest.raises(DataError, match="numbered below 2"):
+    with pytest.raises(DataError, match="from 0 to 1"):
         matched(np.array([0, 2]), np.array([0, 1]), 2)
-    with pytest.raises(DataError, match="the same samples"):
+    with pytest.raises(DataError, match="1 and 2"):
         matched(np.array([0]), np.array([0, 1]), 2)
 
 

@@ -18,10 +18,10 @@ from oodml.train.loop import fit, seeded
 from oodml.train.methods.daml import (
     AdversarialNegatives,
     hardness,
+    loss_on,
     nearer_than_positive,
     random_triplets,
 )
-from oodml.train.methods.parts.synthesis import loss_on
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import Batch, Criterion, Encoded, Objective, Training, make_objective
 from oodml.train.registry import get_method

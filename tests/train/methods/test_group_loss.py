@@ -200,7 +200,7 @@ def test_each_strategy_is_prescribed_where_it_can_be_and_can_be_switched_off(
     assert tricks(train="all", mix=0.0, flip=False) == []
     assert tricks(rerank=True) == ["mix 0.5", "re-ranking"]
     assert tricks(few_shot="head") == []
-    with pytest.raises(UsageError, match="mix scales by the training samples"):
+    with pytest.raises(UsageError, match=r"mix .* few_shot"):
         tricks(few_shot="head", mix=0.5)
 
 

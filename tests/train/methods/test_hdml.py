@@ -15,8 +15,8 @@ from torch.nn import functional
 
 from oodml.train.data import FeatureSamples
 from oodml.train.loop import fit, seeded
+from oodml.train.methods.daml import loss_on
 from oodml.train.methods.hdml import HardnessAware, n_pair_triplets, pulled
-from oodml.train.methods.parts.synthesis import loss_on
 from oodml.train.model import EmbeddingModel
 from oodml.train.objective import Batch, Objective, Training, make_objective
 from oodml.train.registry import get_method

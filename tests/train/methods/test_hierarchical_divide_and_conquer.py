@@ -143,7 +143,7 @@ def test_fixed_masks_halve_the_embedding_and_do_not_overlap() -> None:
     for parents, children in pairwise(levels):
         assert torch.equal(children.reshape(len(parents), 2, 7).sum(dim=1), parents)
         assert mean_cosine(children).item() == 0.0
-    with pytest.raises(UsageError, match="8 fixed masks do not divide an embedding of 7"):
+    with pytest.raises(UsageError, match=r"8 .* 7"):
         halving_masks(7, 3)
 
 

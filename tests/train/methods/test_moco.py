@@ -133,9 +133,9 @@ def test_momentum_1_freezes_the_keys_and_momentum_0_makes_them_the_network_s() -
 
 def test_its_settings_are_checked() -> None:
     for own, message in (
-        ({"momentum": 1.5}, "from 0 to 1"),
-        ({"temperature": 0.0}, "not above 0"),
-        ({"memory_size": 7}, "less than a batch of 8"),
+        ({"momentum": 1.5}, "momentum=1.5"),
+        ({"temperature": 0.0}, "temperature=0.0"),
+        ({"memory_size": 7}, "memory_size=7 .* 8"),
     ):
         with pytest.raises(UsageError, match=message):
             make(**own)

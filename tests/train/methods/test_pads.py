@@ -267,7 +267,7 @@ def test_a_capped_hold_out_takes_less_of_every_class_then_fewer_classes() -> Non
     assert fewer == dict.fromkeys(range(10), 5)
     pairs = Counter(labels[held_out(labels, 0.25, 12, seed=0)].tolist())
     assert len(pairs) == 6 and set(pairs.values()) == {2}
-    with pytest.raises(DataError, match="the 4 samples that a hold-out"):
+    with pytest.raises(DataError, match=r"0 of 10 .* 4"):
         held_out(np.repeat(np.arange(10), 3), 0.15, 512, seed=0)
 
 
@@ -388,13 +388,13 @@ def test_a_resumed_policy_goes_on_as_if_it_had_never_stopped(
 
 def test_its_settings_are_checked(pool: Features) -> None:
     for own, message in (
-        ({"actions": "0.8,1"}, "write numbers above 0"),
-        ({"actions": "0-1"}, "write numbers above 0"),
-        ({"every": 0}, "give 1 or more"),
-        ({"holdout": 1.0}, "give a share"),
-        ({"holdout_size": 3}, "give 4 samples"),
-        ({"base": "proxy_anchor"}, "no loss over mined triplets"),
-        ({"base": "multi_similarity"}, "no loss over mined triplets"),
+        ({"actions": "0.8,1"}, "0.8,1"),
+        ({"actions": "0-1"}, "0-1"),
+        ({"every": 0}, "every=0"),
+        ({"holdout": 1.0}, "holdout=1.0"),
+        ({"holdout_size": 3}, "holdout_size=3"),
+        ({"base": "proxy_anchor"}, "base=proxy_anchor"),
+        ({"base": "multi_similarity"}, "base=multi_similarity"),
     ):
         with pytest.raises(UsageError, match=message):
             make(pool, **own)

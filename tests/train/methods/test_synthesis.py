@@ -20,12 +20,12 @@ from oodml.splits.construction.build_ladder import build_ladder
 from oodml.train.build import Resources
 from oodml.train.loop import seeded
 from oodml.train.methods.daml import (
+    loss_on,
     random_triplets,
 )
 from oodml.train.methods.hdml import n_pair_triplets
-from oodml.train.methods.parts.synthesis import constant, loss_on
 from oodml.train.model import EmbeddingModel
-from oodml.train.objective import Batch, Objective, make_objective
+from oodml.train.objective import Batch, Objective, constant, make_objective
 from oodml.train.plan import plan
 from oodml.train.registry import get_method
 from oodml.train.run import train_run

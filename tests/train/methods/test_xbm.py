@@ -163,10 +163,10 @@ def test_its_state_is_saved() -> None:
 
 @pytest.mark.parametrize("base", ["arcface", "proxy_anchor", "normalized_softmax"])
 def test_a_loss_without_pairs_is_refused(base: str) -> None:
-    with pytest.raises(UsageError, match=f"base={base} compares no batch with a queue"):
+    with pytest.raises(UsageError, match=f"base={base}"):
         xbm(base=base)
 
 
 def test_a_memory_smaller_than_a_batch_is_refused() -> None:
-    with pytest.raises(UsageError, match="memory_size=11 is less than a batch of 12"):
+    with pytest.raises(UsageError, match=r"memory_size=11 .* 12"):
         xbm(memory_size=11)

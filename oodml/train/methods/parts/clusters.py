@@ -1,4 +1,4 @@
-"""Clusters of the training samples: how they are made, and training on one of them at a time."""
+"""Clustering of the training samples, and training on one cluster per batch."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ Labels = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 Values = npt.NDArray[np.float32]
 
-# Training clusters again and again: fewer starts than an evaluation takes.
+# Training clusters often, so it takes fewer restarts than evaluation.
 RESTARTS, ITERATIONS = 3, 20
 
 
 class DividedTraining(Objective):
-    """An objective that trains a learner for every cluster, and in the end the whole embedding.
+    """An objective that trains one learner per cluster, and finally the whole embedding.
 
     Every `period` epochs the training samples are clustered. Each batch comes from one cluster and
-    goes to `learner_loss`; the last `joint` share of all steps, and all of them as long as there is
-    one cluster, take the run's usual batches. An epoch has as many batches as that of any method
-    (the code of arXiv:1906.05990 takes as many as its largest cluster needs, times the clusters).
-    Raises `UsageError` for a period or a share out of range.
+    is given to `learner_loss`; the last `joint` share of all steps, and all steps while there is
+    one cluster, take the run's usual batches. An epoch has as many batches as that of any other
+    method (the code of arXiv:1906.05990 takes as many as its largest cluster needs, times the
+    clusters). Raises `UsageError` for a period or a share out of range.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class DividedTraining(Objective):
 
     @abstractmethod
     def clustered(self, training: Training, epoch: int) -> Labels | None:
-        """The clusters (n,) of the training samples from now on; None for none."""
+        """The clusters (n,) of the training samples from this epoch on, or None."""
 
     @abstractmethod
     def learner_loss(self, encoded: Encoded, labels: Tensor, cluster: int) -> Tensor:
@@ -74,17 +74,17 @@ class DividedTraining(Objective):
         return functional.normalize(training.encode(self, "pooled"), dim=1).numpy()
 
     def before_loss(self, step: int, apart: bool) -> None:
-        """Called before a loss, of one cluster if `apart`; a place to `freeze` parameters."""
+        """Hook before a loss, of a single cluster if `apart`; may `freeze` parameters."""
 
     def begin_epoch(self, training: Training, epoch: int) -> None:
-        """Cluster the training samples if it is time."""
+        """Cluster the training samples every `period` epochs."""
         if epoch % self.period == 0 and self._first_step(training, epoch) < self._joint(training):
             self.clusters = self.clustered(training, epoch)
 
     def loader(self, training: Training, epoch: int) -> Iterable[Any]:
         """Batches of the clusters in turn until the joint share begins, then the usual ones.
 
-        Where no cluster can make a batch, all is trained together.
+        Where no cluster can fill a batch, all steps are joint.
         """
         labels = training.labels.numpy()
         able = self.clusters is not None and bool(members_by_cluster(labels, self.clusters))
@@ -115,7 +115,7 @@ class DividedTraining(Objective):
         return total - round(self.joint * total)
 
     def loss(self, batch: Batch) -> Tensor:
-        """The loss of the batch's cluster's learner, or of the whole embedding."""
+        """The loss of the learner of the batch's cluster, or of the whole embedding."""
         apart = self.clusters is not None and batch.step < self.joint_from
         self.before_loss(batch.step, apart)
         encoded = self.encode(batch.inputs)
@@ -136,20 +136,20 @@ class DividedTraining(Objective):
         self.frozen = []
 
     def get_extra_state(self) -> dict[str, Any]:
-        """The clusters, which stay until they are made anew."""
+        """The current clusters, for the checkpoint."""
         return {"clusters": None if self.clusters is None else torch.from_numpy(self.clusters)}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Take the clusters over."""
+        """Restore the clusters from a checkpoint."""
         clusters = state["clusters"]
         self.clusters = None if clusters is None else clusters.numpy()
 
 
 def members_by_cluster(classes: Labels, clusters: Labels) -> list[Labels]:
-    """The samples of every cluster that can make a batch, in the order of the clusters.
+    """The samples of every cluster that can fill a batch, in the order of the clusters.
 
-    Samples alone in their class and cluster are left out; of what is left, a cluster needs two
-    classes. `classes` and `clusters` are (n,) int64.
+    Samples without another one of their class in their cluster are left out; a cluster then needs
+    two classes. `classes` and `clusters` are (n,) int64.
     """
     kept = with_company(classes, clusters)
     members = [np.flatnonzero(kept & (clusters == each)) for each in np.unique(clusters)]
@@ -165,12 +165,12 @@ def batches_in_turn(
     seed: int,
     epoch: int,
 ) -> Iterator[Labels]:
-    """The index arrays of an epoch, the clusters taking turns for as long as they are asked for.
+    """The index arrays of an epoch, from one cluster after the other, without end.
 
-    The settings are the run's. A cluster with fewer classes than a batch needs gives more samples
-    of each, up to what they have on average; if that is not enough, its batches are smaller.
-    Processes that train together get equally many samples of every batch; the last ones of a batch
-    that does not divide are left out. `classes` and `clusters` are (n,) int64.
+    `settings` are the run's. A cluster with fewer classes than a batch needs gives more samples of
+    each, up to their average number; if that is not enough, its batches are smaller. Where several
+    processes train together, the last samples of a batch that does not divide evenly are left out.
+    `classes` and `clusters` are (n,) int64.
     """
     members = members_by_cluster(classes, clusters)
     sources = [
@@ -185,7 +185,7 @@ def batches_in_turn(
 
 def _batches(settings: TrainingSpec, classes: Labels, batches: int, seed: int) -> Batches:
     fill = min(settings.batch_size, len(classes)) // len(np.unique(classes))
-    # In multiples, so that what divides among processes still does.
+    # A multiple, so that batches that divide evenly among processes still do.
     times = max(1, fill // settings.samples_per_class)
     own = replace(
         settings, samples_per_class=times * settings.samples_per_class, epoch_steps=batches
@@ -194,12 +194,12 @@ def _batches(settings: TrainingSpec, classes: Labels, batches: int, seed: int) -
 
 
 def clusters_of(values: Values, k: int, *, seed: int) -> Labels:
-    """The cluster (n,) int64, from 0, of every row of `values` (n, d) float32, by k-means.
+    """The k-means cluster (n,) int64, from 0, of every row of `values` (n, d) float32.
 
-    The rows are taken as they are: bring them to unit length first where directions are meant. The
-    same for the same values and seed, whatever the number of threads. No cluster is empty, even
-    where fewer than `k` rows differ: what lies farthest from the mean of its cluster moves to one
-    that got nothing. Raises `DataError` for more clusters than rows.
+    Rows are not normalised. The result depends on values and seed only, not on the number of
+    threads. No cluster is empty, even where fewer than `k` rows differ: an empty cluster gets the
+    sample that lies farthest from its cluster's mean. Raises `DataError` for more clusters than
+    rows.
     """
     labels = k_means(values, k, restarts=RESTARTS, iterations=ITERATIONS, seed=seed, threads=1)
     for empty in np.setdiff1d(np.arange(k), labels):
@@ -208,7 +208,7 @@ def clusters_of(values: Values, k: int, *, seed: int) -> Labels:
 
 
 def _farthest(values: Values, labels: Labels, k: int) -> int:
-    """The sample farthest from the mean of its cluster, in which it is not alone."""
+    """The sample farthest from the mean of its cluster, among clusters of two or more."""
     counts = np.bincount(labels, minlength=k)
     sums = np.zeros((k, values.shape[1]))
     np.add.at(sums, labels, values)
@@ -219,14 +219,17 @@ def _farthest(values: Values, labels: Labels, k: int) -> int:
 
 
 def matched(new: Labels, old: Labels, k: int) -> Labels:
-    """The clusters `new` (n,), renamed so that they share as many samples as possible with `old`.
+    """The clusters `new` (n,), renumbered to share as many samples as possible with `old`.
 
-    Both number from 0 to k - 1. Of all renamings the one with the smallest differences of the sets,
-    summed over the clusters, is taken (Hungarian assignment, arXiv:1906.05990), so that a cluster
-    keeps its name from one clustering to the next. Raises `DataError` for labels outside.
+    Both number from 0 to k - 1. The renumbering minimises the symmetric differences of the sets,
+    summed over the clusters (Hungarian assignment, arXiv:1906.05990), so that a cluster keeps its
+    number from one clustering to the next. Raises `DataError` for labels out of range.
     """
     if len(new) != len(old) or not all(_within(labels, k) for labels in (new, old)):
-        raise DataError(f"clusters of the same samples, numbered below {k}, can be matched.")
+        raise DataError(
+            f"{len(new)} and {len(old)} cluster numbers: give those of the same samples, from 0 to "
+            f"{k - 1}."
+        )
     shared = np.zeros((k, k), dtype=np.int64)
     np.add.at(shared, (new, old), 1)
     # |A - B| + |B - A| = |A| + |B| - 2 |A and B|, of which only the last depends on the renaming.
@@ -238,7 +241,7 @@ def _within(labels: Labels, k: int) -> bool:
 
 
 def has_pairs(classes: Labels) -> bool:
-    """Whether two classes have two samples or more: enough for a positive and a negative pair.
+    """Whether at least two classes have at least two samples, for a positive and a negative pair.
 
     `classes` is (n,) int64.
     """
@@ -246,7 +249,7 @@ def has_pairs(classes: Labels) -> bool:
 
 
 def with_company(classes: Labels, clusters: Labels) -> Flags:
-    """Which samples (n,) share their class and their cluster with another sample."""
+    """Which samples (n,) share both class and cluster with another sample."""
     both = np.stack([classes, clusters])
     _, place, counts = np.unique(both, axis=1, return_inverse=True, return_counts=True)
     return np.asarray(counts[place.reshape(-1)] > 1)

@@ -1,4 +1,4 @@
-"""Miners that several methods use, and what miners are made of.
+"""Miners that several methods use, and the building blocks of miners.
 
 A miner is called as (embeddings, labels), with unit-length embeddings (B, D), and returns indices
 into the batch. It draws from torch's default generator, which the training loop seeds at every
@@ -16,17 +16,17 @@ Pairs = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 class TripletMiner(nn.Module):
-    """A miner whose indices are triplets (T,) each: anchors, positives and negatives."""
+    """A miner that returns triplets: indices (T,) of anchors, positives and negatives."""
 
 
 class DistanceWeighted(TripletMiner):
-    """One triplet an anchor: a random positive and a distance-weighted negative (arXiv:1706.07567).
+    """One triplet per anchor, with a distance-weighted negative (arXiv:1706.07567).
 
-    On the unit sphere in d dimensions distances D of random pairs have density
-    q(D) ~ D^(d-2) (1 - D^2/4)^((d-3)/2); a negative is drawn with weight 1/q(D), distances below
-    `cutoff` counted as `cutoff`, those from `upper` on left out. Weights are normalised for every
-    anchor by itself: pytorch-metric-learning 2.9 divides by the largest of the whole batch, so that
-    in many dimensions one close pair leaves all other anchors without a weight.
+    The positive is random. On the unit sphere in d dimensions distances D of random pairs have
+    density q(D) ~ D^(d-2) (1 - D^2/4)^((d-3)/2); a negative is drawn with weight 1/q(D), where
+    distances below `cutoff` count as `cutoff` and those from `upper` on are excluded. Weights are
+    normalised per anchor: pytorch-metric-learning 2.9 divides by the largest weight of the whole
+    batch, so that in many dimensions a single close pair leaves all other anchors with weight 0.
     """
 
     def __init__(self, cutoff: float = 0.5, upper: float = 1.4) -> None:
@@ -59,7 +59,7 @@ class DistanceWeighted(TripletMiner):
 
 
 class OnePairPerClass(nn.Module):
-    """A random anchor and positive of every class, against the positives of all other classes.
+    """A random anchor and positive per class; the other classes' positives are the negatives.
 
     pytorch-metric-learning 2.9 takes the first two samples of a class, so that its loss depends on
     the order of the batch and never uses a third sample.
@@ -79,13 +79,13 @@ class OnePairPerClass(nn.Module):
 
 
 def unit_distances(embeddings: Tensor) -> Tensor:
-    """Distances (B, B) of the directions of embeddings (B, d)."""
+    """Distances (B, B) between embeddings (B, d) scaled to unit length."""
     unit = functional.normalize(embeddings.float(), dim=1)
     return (2 - 2 * unit @ unit.T).clamp(min=0).sqrt()
 
 
 def draw(wanted: Tensor, otherwise: Tensor | None = None) -> Tensor:
-    """One random index (A,) of the true entries of every row; of `otherwise`'s if it has none."""
+    """A random true index (A,) per row; one of `otherwise` where the row has none."""
     if otherwise is not None:
         wanted = torch.where(wanted.any(1, keepdim=True), wanted, otherwise)
     return torch.multinomial(wanted.float(), 1).flatten()

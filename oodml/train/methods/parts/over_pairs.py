@@ -1,7 +1,7 @@
-"""What losses over pairs have in common: one value a pair, and masks that say which pairs count.
+"""Losses over pairs: one value per pair, and masks that say which pairs count.
 
-A loss over pairs is a function of three matrices (B, R): the value of every pair of an anchor and
-a reference, and the boolean masks `positive` (two samples of one class) and `negative` (of two).
+A loss over pairs is a function of three matrices (B, R): the value of every pair of an anchor and a
+reference, and the boolean masks `positive` (two samples of one class) and `negative` (of two).
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ Masks = tuple[Tensor, Tensor]
 class OverPairs(Criterion):
     """A loss as a function of the matrix of a batch's pairs.
 
-    `matrix(anchors, references)` gives the value of every pair; a subclass makes the loss of them
-    in `of_pairs`. The tuples of a miner, (anchors, positives, negatives) or (anchors, positives,
-    anchors, negatives), say which pairs count, else all do; references with their labels stand in
-    the batch's place on the other side of every pair. A loss `within` the batch, which needs the
-    pairs of a pair's both ends, takes none.
+    `matrix(anchors, references)` gives the value of every pair, from which a subclass computes the
+    loss in `of_pairs`. The tuples of a miner, (anchors, positives, negatives) or (anchors,
+    positives, anchors, negatives), say which pairs count; without them all do. References with
+    their labels replace the batch on the other side of every pair. A loss `within` the batch, which
+    needs all pairs of both samples of a pair, takes no references.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class OverPairs(Criterion):
 
 
 def pairs_of(labels: Tensor, reference_labels: Tensor | None = None) -> Masks:
-    """Masks (B, R) of all pairs of one class and of two; no sample makes a pair with itself."""
+    """Masks (B, R) of all positive and all negative pairs; no sample is paired with itself."""
     others = labels if reference_labels is None else reference_labels
     same = labels[:, None] == others[None, :]
     negative = ~same
@@ -108,7 +108,7 @@ def mean_where(values: Tensor, chosen: Tensor) -> Tensor:
 
 
 def log_sum_exp(values: Tensor, chosen: Tensor) -> Tensor:
-    """log sum exp over the chosen values of every row; -8e37 or so for a row without any."""
+    """log sum exp over the chosen values of every row; about -8e37 for a row without any."""
     # Not -inf itself: the difference of two rows without any would be NaN.
     lowest = torch.finfo(values.dtype).min / 4
     return torch.where(chosen, values, lowest).logsumexp(1)
@@ -122,7 +122,7 @@ class SoftmaxOfPairs(OverPairs):
         self.temperature = temperature
 
     def of_pairs(self, values: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-        """The mean over positive pairs."""
+        """The mean loss over positive pairs."""
         logits = values / self.temperature
         against = log_sum_exp(logits, negative)
         return mean_where(functional.softplus(against[:, None] - logits), positive)

@@ -1,4 +1,4 @@
-"""A queue of past embeddings, and a copy of a network that follows it slowly (for the queue)."""
+"""A queue of past embeddings, and a momentum copy of a network."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from oodml.errors import UsageError
 class Queue(nn.Module):
     """The last `size` embeddings and their labels, first in, first out.
 
-    All of its state is in buffers, so that a resumed run finds the queue as it was.
+    All state is in buffers, so that a resumed run continues with the same queue.
     """
 
     embeddings: Tensor
@@ -28,7 +28,7 @@ class Queue(nn.Module):
 
     @torch.no_grad()
     def push(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """Put a batch in the place of the oldest entries; the rows (B,) where it stands now.
+        """Replace the oldest entries by a batch; the rows (B,) of the queue that now hold it.
 
         Raises `ValueError` for a batch that is larger than the queue.
         """
@@ -42,15 +42,15 @@ class Queue(nn.Module):
         return rows
 
     def held(self) -> tuple[Tensor, Tensor]:
-        """The embeddings (K, d) and labels (K,) that have been pushed and not yet pushed out.
+        """The embeddings (K, d) and labels (K,) that the queue holds so far.
 
-        Copies: a loss may be taken from them and go backward after the next push.
+        Copies, so that a loss on them may be back-propagated after the next push.
         """
         count = min(int(self.pushed), len(self.labels))
         return self.embeddings[:count].clone(), self.labels[:count].clone()
 
     def without(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """The embeddings (K, d) and labels (K,) that have been pushed, but for some rows."""
+        """The embeddings (K, d) and labels (K,) in the queue, except for some rows."""
         kept = torch.arange(len(self.labels), device=rows.device) < self.pushed
         kept[rows] = False
         return self.embeddings[kept], self.labels[kept]
@@ -74,7 +74,7 @@ class MomentumCopy(nn.Module):
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Follow `model` by one step: momentum 1 leaves the copy as it is, 0 makes it equal."""
+        """Move the copy towards `model`; momentum 1 leaves it unchanged, 0 makes it equal."""
         for parameter, given in zip(self.model.parameters(), model.parameters(), strict=True):
             parameter.lerp_(given, 1 - self.momentum)
         for buffer, wanted in zip(self.model.buffers(), model.buffers(), strict=True):
@@ -82,6 +82,6 @@ class MomentumCopy(nn.Module):
 
     @torch.no_grad()
     def forward(self, inputs: Tensor) -> Tensor:
-        """What the copy makes of inputs (B, ...), float32, without gradient."""
+        """The copy's output for inputs (B, ...), float32, without gradient."""
         output: Tensor = self.model(inputs)
         return output.float()

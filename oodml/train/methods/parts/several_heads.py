@@ -1,4 +1,4 @@
-"""Several embeddings of one network: a loss on each, and adversaries that keep them apart."""
+"""Several embeddings of one network: a loss on each, and adversaries that decorrelate them."""
 
 from __future__ import annotations
 
@@ -34,10 +34,11 @@ HIDDEN = 512
 
 
 class SeveralHeads(Objective):
-    """A loss on the embedding of classes, more on other embeddings, and adversaries between.
+    """A loss on the class embedding, further losses on other embeddings, and adversaries.
 
-    `sizes` are the dimensions of the embeddings, that of classes first; `others` are the criteria
-    of the rest. One adversary for each of the rest drives it and the embedding of classes apart.
+    `sizes` are the dimensions of the embeddings, the class embedding first; `others` are the
+    criteria of the rest. One adversary for each of the rest decorrelates it from the class
+    embedding.
     """
 
     def __init__(
@@ -52,13 +53,13 @@ class SeveralHeads(Objective):
     ) -> None:
         super().__init__(spec, model, criterion)
         self.others = tuple(others)
-        # Registered, so that their parameters and buffers are saved, moved and found.
+        # A ModuleList, so that their parameters and buffers are saved and moved with the objective.
         self.other_criteria = nn.ModuleList(others)
         self.adversaries = nn.ModuleList(Adversary(size, sizes[0]) for size in sizes[1:])
         self.decorrelation = decorrelation * (sizes[0] / PUBLISHED_DIMENSION) ** 2
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        """The base's, the other losses' with the losses' rate, the adversaries with their decay."""
+        """The base's groups, the other criteria at the criterion's rate, and the adversaries."""
         spec = self.spec
         return super().parameter_groups() + groups(
             ParameterGroup(
@@ -70,7 +71,7 @@ class SeveralHeads(Objective):
         )
 
     def shared_content(self, own: Encoded, others: Sequence[Encoded]) -> Tensor | float:
-        """The adversaries' losses, weighted for the dimension; 0 without a weight."""
+        """The sum of the adversaries' losses times their weight, which depends on the dimension."""
         if not self.decorrelation:
             return 0.0
         losses = [
@@ -81,7 +82,7 @@ class SeveralHeads(Objective):
 
 
 class TwoHeads(SeveralHeads):
-    """An embedding of classes, which retrieval uses, and a second one of the same size."""
+    """A class embedding, which retrieval uses, and a second embedding of the same size."""
 
     def __init__(
         self,
@@ -104,7 +105,7 @@ class TwoHeads(SeveralHeads):
         self.second = nn.Linear(model.dimension, size)
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        """With the second head at the first one's rate."""
+        """The groups of all heads, the second head at the first one's rate."""
         spec = self.spec
         return super().parameter_groups() + groups(
             ParameterGroup(
@@ -113,16 +114,16 @@ class TwoHeads(SeveralHeads):
         )
 
     def second_of(self, encoded: Encoded) -> Encoded:
-        """The second embedding of what has been encoded."""
+        """The second head's embedding of an encoded batch."""
         return Encoded.of(encoded.pooled, self.second(encoded.pooled))
 
 
 class Adversary(nn.Module):
-    """A regressor from one embedding to another, and how well the two fit.
+    """A regressor from one embedding to another, whose loss measures what they have in common.
 
-    The regressor learns to make the loss small, which is to find what the embeddings have in
-    common; their gradients are reversed, so the embeddings learn to have nothing in common. One
-    backward trains both sides (arXiv:1909.11574, arXiv:2004.13458).
+    The regressor minimises the loss, which finds what the embeddings have in common; gradient
+    reversal makes the embeddings maximise it, which removes that. One backward pass trains both
+    sides (arXiv:1909.11574, arXiv:2004.13458).
     """
 
     def __init__(self, source: int, target: int, hidden: int = HIDDEN) -> None:
@@ -134,15 +135,15 @@ class Adversary(nn.Module):
     def forward(self, target: Tensor, source: Tensor) -> Tensor:
         """Minus the mean squared product of target (B, d) and its regression from source (B, s).
 
-        Both are unit vectors and the regression is brought to unit length. The mean goes over
-        dimensions too: it is at most 0 and falls with 1/d^2 or so.
+        Both are unit vectors; the regression is normalised. The mean is over dimensions too, so the
+        value is at most 0 and shrinks like 1/d^2.
         """
         regressed = functional.normalize(self.regressor(reverse_gradient(source)), dim=1)
         return -(reverse_gradient(target) * regressed).square().mean()
 
 
 def reverse_gradient(inputs: Tensor) -> Tensor:
-    """The inputs as they are, any shape; their gradient comes back with the other sign.
+    """The inputs unchanged, of any shape; the backward pass negates their gradient.
 
     Source: arXiv:1505.07818.
     """
@@ -161,10 +162,10 @@ class _Reversed(torch.autograd.Function):
 
 
 class SharedByClasses(Criterion):
-    """A loss over triplets, on triplets whose samples are of three different classes.
+    """A loss over triplets, applied to triplets of three different classes.
 
     A boundary of the loss belongs to the anchor's class. With `permuted` the labels of the batch
-    are shuffled, once for the miner and the boundaries together, so that samples of one such group
+    are permuted, once for miner and boundaries together, so that samples of one permuted label
     attract each other (as in the code of arXiv:2004.13458, which lets true classes coincide).
     """
 
@@ -185,11 +186,11 @@ class SharedByClasses(Criterion):
 
 
 class AcrossClasses(TripletMiner):
-    """One triplet an anchor, its three samples of three different classes (arXiv:2004.05582).
+    """One triplet per anchor, of samples of three different classes (arXiv:2004.05582).
 
     The positive is any sample of another class, the negative a distance-weighted one of a third
-    class. With `groups`, labels that are not the true ones, the positive has the anchor's group
-    and the negative another one, the three true classes being different all the same.
+    class. With `groups`, labels that are not the true ones, the positive has the anchor's group and
+    the negative another one; the three true classes still differ.
     """
 
     def __init__(self, cutoff: float = 0.5, upper: float = 2.0) -> None:
