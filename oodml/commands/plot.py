@@ -136,6 +136,7 @@ def chart_of(
     from oodml.eval.figures.curves import plot_curves, plot_deviation
     from oodml.eval.figures.methods import plot_few_shot, plot_geometry, plot_scores
     from oodml.eval.figures.style import PUBLISHED
+    from oodml.eval.statistics.cautions import axis_notes
     from oodml.eval.statistics.comparisons import relative_deviation
     from oodml.eval.statistics.correlation import correlate_geometry
     from oodml.eval.statistics.curves import summarize
@@ -150,6 +151,7 @@ def chart_of(
         return lambda path: plot_geometry(found, path, metric=metric, coefficient=which)
     axis, study, theirs = _axes(ladder, x, published)
     labels = {"metric": metric, **_labels(axis)}
+    labels["fid_label"] = "\n".join([axis.label, *axis_notes(ladder, x or "fid")])
     if view == "few-shot":
         gains = axis.placed(few_shot_gains(records, ladder, metric))
         return lambda path: plot_few_shot(gains, path, **labels)

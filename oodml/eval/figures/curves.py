@@ -134,7 +134,7 @@ def shift_axis(ladder: Ladder, x: str = "fid") -> ShiftAxis:
     fids = {number: rung.fid for number, rung in enumerate(ladder.rungs)}
     label, places = ladder.fid_label(), fids
     if x == "excess":
-        label = f"excess FID over random splits ({ladder.settings.level} level, "
+        label = f"excess FID over random splits\n({ladder.settings.level} level, "
         label += f"{ladder.features.backbone})"
         places = {number: _excess(ladder, number) for number in fids}
     if x == "scaled":
@@ -267,11 +267,19 @@ def _curve_note(rows: Sequence[SummaryRow], many: bool, published: bool) -> str:
 
 
 def _interval_note(rows: Sequence[SummaryRow], many: bool) -> str:
-    fewest, most = min(row.n for row in rows), max(row.n for row in rows)
-    if most == 1:
+    single = sorted({row.method for row in rows if row.n == 1})
+    counts = [row.n for row in rows if row.n > 1]
+    if not counts:
         return "one seed, no interval"
+    fewest, most = min(counts), max(counts)
     seeds = f"{most}" if fewest == most else f"{fewest} to {most}"
-    return f"mean over {seeds} seeds" if many else f"mean and 95% interval over {seeds} seeds"
+    if many:
+        return f"mean over {'1 to ' * bool(single)}{most if single else seeds} seeds"
+    note = f"mean and 95% interval over {seeds} seeds of training, not over classes"
+    if single:
+        shown = ", ".join(single) if len(single) < 4 else f"{len(single)} methods"
+        note += f"\n{shown}: one seed, no interval"
+    return note
 
 
 def _deviation_figure(deviations: Sequence[Deviation], metric: str, fid_label: str) -> Any:
@@ -333,7 +341,7 @@ def _draw_fit(axes: Any, method: str, x: tuple[float, float], y: tuple[float, fl
 def _deviation_note(deviations: Sequence[Deviation], many: bool) -> str:
     apart = sorted({each.method for each in deviations if not each.in_mean})
     intervals = not many and any(each.deviation.low is not None for each in deviations)
-    note = "line fitted to each method" + "; bars: 95% over seeds" * intervals
+    note = "line fitted to each method" + "; bars: 95% over seeds of training" * intervals
     return note + f"; not in the mean: {', '.join(apart[:3])}" * bool(apart)
 
 

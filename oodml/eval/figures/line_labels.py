@@ -10,6 +10,7 @@ import numpy as np
 from oodml.eval.figures.style import PUBLISHED, line_style
 
 EDGE = 0.006  # share of a figure's width that stays free at its edges
+LINE = 0.175  # inches of one more line of an axis's name or of a title
 
 
 def name_lines(
@@ -17,11 +18,15 @@ def name_lines(
 ) -> None:
     """Name every line beside its end; in a legend below if the names do not fit there.
 
-    `left` is the share of the width that the y axis usually needs for its labels; longer labels get
-    more.
+    The figure grows by further lines of the title and of the x axis's name. `left` is the share of
+    the width that the y axis usually needs for its labels; longer labels get more.
     """
-    height = figure.get_figheight()
-    figure.subplots_adjust(left=left, right=0.97, top=1 - 0.22 / height, bottom=0.465 / height)
+    above = LINE * axes.get_title("left").count("\n")
+    below = LINE * axes.get_xlabel().count("\n")
+    height = figure.get_figheight() + above + below
+    figure.set_figheight(height)
+    above, below = 0.22 + above, 0.465 + below
+    figure.subplots_adjust(left=left, right=0.97, top=1 - above / height, bottom=below / height)
     shift = EDGE - axes.yaxis.get_tightbbox().x0 / figure.bbox.width
     figure.subplots_adjust(left=left + max(0.0, shift))
     _name_ends(figure, axes, ends)

@@ -10,7 +10,7 @@ import numpy as np
 
 from oodml.errors import DataError
 from oodml.eval.figures.curves import mark_start, plain
-from oodml.eval.figures.line_labels import legend_below
+from oodml.eval.figures.line_labels import LINE, legend_below
 from oodml.eval.figures.style import (
     GREY,
     INK,
@@ -142,11 +142,11 @@ def _fit(figure: Any, axes: Any, height: float) -> None:
 
 
 def _score_note(scores: Sequence[MethodScore]) -> str:
-    counts = sorted({score.n for score in scores if score.n})
-    if not counts or counts == [1]:
+    counts = sorted({score.n for score in scores if score.n > 1})
+    if not counts:
         return "one seed, no interval"
     seeds = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    return f"mean and 95% interval over {seeds} seeds"
+    return f"mean and 95% interval over {seeds} seeds of training; none for one seed"
 
 
 def _geometry_figure(correlations: Sequence[Correlation], metric: str, coefficient: str) -> Any:
@@ -231,10 +231,11 @@ def _few_shot_figure(rows: Sequence[FewShotRow], metric: str, fid_label: str) ->
     from matplotlib.ticker import PercentFormatter
 
     shots = sorted({row.shots for row in rows})
-    height = 0.65 + _PANEL * len(shots)
+    more = LINE * fid_label.count("\n")
+    height = 0.65 + more + _PANEL * len(shots)
     figure = new_figure(_WIDTH, height)
     figure.subplots_adjust(
-        left=0.165, right=0.97, top=1 - 0.22 / height, bottom=0.43 / height, hspace=0.2
+        left=0.165, right=0.97, top=1 - 0.22 / height, bottom=(0.43 + more) / height, hspace=0.2
     )
     panels = figure.subplots(len(shots), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     methods = sorted({row.method for row in rows})

@@ -20,6 +20,17 @@ def fid_cautions(ladder: Ladder) -> list[str]:
     return [words for words in (_mostly_null(ladder), _few_classes(ladder)) if words]
 
 
+def axis_notes(ladder: Ladder, x: str = "fid") -> list[str]:
+    """The same in few words, for lines below the name of a chart's axis `x`."""
+    span, sizes = null_span(ladder), _side_sizes(ladder)
+    notes = []
+    if x == "fid" and span is not None:
+        notes.append(f"random splits of the same sizes: {span[0]:.1f} to {span[1]:.1f}")
+    if min(sizes) < FEW_CLASSES:
+        notes.append(f"only {min(sizes)} to {max(sizes)} classes a side")
+    return notes
+
+
 def null_span(ladder: Ladder) -> tuple[float, float, float, float] | None:
     """Null and excess of the easiest and of the hardest rung, where the null is most of both FIDs.
 
@@ -48,10 +59,14 @@ def _mostly_null(ladder: Ladder) -> str | None:
 
 
 def _few_classes(ladder: Ladder) -> str | None:
-    sizes = [len(side) for rung in ladder.rungs for side in (rung.train_classes, rung.test_classes)]
+    sizes = _side_sizes(ladder)
     if min(sizes) >= FEW_CLASSES:
         return None
     return (
         f"{min(sizes)} to {max(sizes)} classes a side: below {FEW_CLASSES}, the number of classes "
         "itself changes FID, and excess is no unbiased estimate of the shift."
     )
+
+
+def _side_sizes(ladder: Ladder) -> list[int]:
+    return [len(side) for rung in ladder.rungs for side in (rung.train_classes, rung.test_classes)]

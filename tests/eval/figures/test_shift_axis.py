@@ -47,7 +47,7 @@ def test_excess_needs_a_null_on_every_rung(ladder):
     ]
     axis = shift_axis(replace(ladder, rungs=tuple(rungs)), "excess")
     assert axis.places[1] == ladder.rungs[1].fid - 1
-    assert axis.label.startswith("excess FID over random splits (sample level")
+    assert axis.label.startswith("excess FID over random splits\n(sample level")
     with pytest.raises(DataError, match=r"rung 2 .*null=20"):
         shift_axis(replace(ladder, rungs=(*rungs[:2], ladder.rungs[2])), "excess")
     with pytest.raises(UsageError, match="excess, scaled"):

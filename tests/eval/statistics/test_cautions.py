@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from oodml.eval.statistics.cautions import fid_cautions, null_span
+from oodml.eval.statistics.cautions import axis_notes, fid_cautions, null_span
 
 
 def with_null(ladder, nulls):
@@ -42,3 +42,10 @@ def test_few_classes_a_side_are_counted(ladder, monkeypatch):
     assert fid_cautions(ladder)[0].startswith(f"{min(sizes)} to {max(sizes)} classes")
     monkeypatch.setattr("oodml.eval.statistics.cautions.FEW_CLASSES", min(sizes))
     assert not fid_cautions(ladder)
+
+
+def test_an_axis_of_fid_alone_names_the_null(ladder):
+    mostly = with_null(ladder, [0.6 * rung.fid for rung in ladder.rungs])
+    null, few = axis_notes(mostly)
+    assert f"{0.6 * ladder.rungs[0].fid:.1f} to" in null and "classes a side" in few
+    assert axis_notes(mostly, "excess") == [few] == axis_notes(ladder)
