@@ -26,6 +26,14 @@ def test_generated_pages_are_what_the_code_says() -> None:
         )
 
 
+def test_the_tour_needs_no_weights_but_those_it_installs_and_says_how_to_shorten_a_try() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    measuring = re.findall(r"oodml (?:fid|features|ladder build)\b[^`\n]*", readme)
+    assert len(measuring) >= 2
+    assert all("--backbone efficientnet_lite0" in command for command in measuring)
+    assert "`--steps 50`" in readme
+
+
 def test_every_public_name_says_what_you_get() -> None:
     unsaid = [name for name in oodml.__all__ if not (getattr(oodml, name).__doc__ or "").strip()]
     assert not unsaid

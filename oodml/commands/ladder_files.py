@@ -61,9 +61,10 @@ def import_command(
 ) -> None:
     """Make a ladder of published splits or a CSV.
 
-    FILE is a published pickle, in which nothing is executed, or a CSV (rung,fid,side,class).
-    Without --data its FIDs stay as published; with it the class names are matched to those of the
-    data; a --backbone, or a feature file as data, measures the splits anew.
+    FILE is a published pickle, in which nothing is executed, or a CSV (rung,fid,side,class) whose
+    side is train, validation or test: validation classes are training classes that are held out to
+    choose by. Without --data the FIDs stay those of the file; with it the class names are matched
+    to those of the data; a --backbone, or a feature file as data, measures the splits anew.
     """
     from oodml.splits.exchange import imported_ladder, is_csv, read_splits
 
@@ -142,7 +143,10 @@ def export_command(
 ) -> None:
     """Write a ladder as CSV, JSON or a pickle.
 
-    The study's own loaders read the pickle.
+    The CSV has a line a class, rung,fid,side,class, with rungs from 0. Its side is train,
+    validation or test: validation classes are a quarter of the training classes, held out to choose
+    by, so a rung trains on its train and its validation lines. The pickle counts rungs from 1, and
+    the study's own loaders read it.
     """
     from oodml.features.features import Features
     from oodml.splits.exchange import export_ladder

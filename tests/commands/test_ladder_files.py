@@ -65,6 +65,12 @@ def test_a_ladder_goes_out_and_comes_back(files: Path, tmp_path: Path) -> None:
     assert [r.fid for r in measured.rungs] == pytest.approx([r.fid for r in original.rungs])
 
 
+@pytest.mark.parametrize("command", ["import", "export"])
+def test_the_sides_of_a_csv_are_explained(command: str) -> None:
+    text = " ".join(done("ladder", command, "--help").stdout.split())
+    assert "train, validation or test" in text and "training classes" in text
+
+
 def test_an_imported_csv_names_its_dataset_and_claims_no_network(
     files: Path, tmp_path: Path
 ) -> None:
