@@ -17,7 +17,7 @@ KINDS = ("balanced", "shuffled")
 
 
 class Batches(Protocol):
-    """`batches` an epoch, and the index arrays of one epoch: the same for the same seed."""
+    """The number of batches per epoch, and an epoch's index arrays, the same for the same seed."""
 
     batches: int
 
@@ -41,10 +41,10 @@ def batches_for(settings: TrainingSpec, labels: Indices, *, seed: int) -> Batche
 class BalancedBatches:
     """Batches of `batch_size // samples_per_class` classes with equally many samples each.
 
-    `labels` has shape (n,). An epoch is `batches` of them, or n // batch_size. Classes are drawn
-    without replacement within a batch, samples without replacement as long as the class
-    has enough; a smaller class repeats samples. Classes with a single sample take part too.
-    Raises `DataError` when a batch would hold a single class.
+    `labels` is (n,). An epoch has `batches` of them, or n // batch_size. Classes are drawn without
+    replacement within a batch, samples without replacement as long as the class has enough; a
+    smaller class repeats samples. Classes with a single sample take part too. Raises `DataError`
+    when a batch would hold a single class.
     """
 
     def __init__(
@@ -83,11 +83,10 @@ class BalancedBatches:
 
 
 class ShuffledBatches:
-    """All samples in a random order, cut into batches; what is left over waits.
+    """All samples in a random order, cut into batches; an incomplete last batch is dropped.
 
-    An epoch is `batches` of them, passing over the samples again as often as needed, or
-    n // batch_size. Fewer samples than `batch_size` make one batch of all. Raises `DataError` for
-    fewer than 2.
+    An epoch has `batches` of them, passing over the samples as often as needed, or n // batch_size.
+    Fewer samples than `batch_size` make one batch of all. Raises `DataError` for fewer than 2.
     """
 
     def __init__(self, labels: Indices, batch_size: int, *, seed: int, batches: int = 0) -> None:
@@ -100,7 +99,7 @@ class ShuffledBatches:
             raise DataError(f"a batch of {self.batch_size} has no pair of samples; give 2 or more.")
 
     def epoch(self, epoch: int) -> Iterator[Indices]:
-        """The index arrays of one epoch; no sample twice within a pass."""
+        """The index arrays of one epoch; no sample is repeated within a pass."""
         random = generator(self.seed, "shuffle", epoch)
         order: Indices = np.empty(0, dtype=np.int64)
         for batch in range(self.batches):

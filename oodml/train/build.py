@@ -1,4 +1,4 @@
-"""What a run works with, from its spec: samples, an objective, and embeddings of samples."""
+"""The parts of a run, built from its spec: samples, an objective, and embeddings."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ Embed = Callable[["Samples"], Values]
 
 @dataclass(frozen=True, eq=False)
 class Resources:
-    """Where this machine finds what specs name: cached features, or images and a backbone.
+    """The data behind the names in specs: cached features, or images and a backbone.
 
     Features serve "head" and "none"; `dataset` and `backbone` are needed for "all" only. `memory`
-    bounds the bytes that retrieval uses. `views` (V, n, C) float32 are the features of V augmented
-    versions of every sample (see `cached_views`), for specs that ask for up to V of them.
-    Raises `DataError` where they are not one row a sample.
+    limits the bytes that retrieval uses. `views` (V, n, C) float32 are the features of V augmented
+    versions of every sample (see `cached_views`), for specs that ask for up to V of them. Raises
+    `DataError` where they do not have one row per sample.
     """
 
     features: Features
@@ -54,8 +54,8 @@ class Resources:
     def __post_init__(self) -> None:
         if self.views is not None and self.views.shape[1:2] != (len(self.features),):
             raise DataError(
-                f"cached views have shape {self.views.shape}; needed is (versions, "
-                f"{len(self.features)}, dimension), a row for each of the features."
+                f"cached views have shape {self.views.shape}; give (versions, "
+                f"{len(self.features)}, dimension), one row per row of the features."
             )
 
     def training_part(self, split: Split) -> Resources:
@@ -80,7 +80,7 @@ class Resources:
 def samples_of(
     spec: RunSpec, class_names: Sequence[str], resources: Resources, *, views: bool = False
 ) -> Samples:
-    """The samples of the named classes, labelled from 0 in sorted order; they hold no other row.
+    """The samples of the named classes alone, labelled from 0 in sorted order.
 
     With `views`, as for training, features come with the cached views that the run asks for.
     """
@@ -125,12 +125,12 @@ def objective_of(
 
 
 def as_they_are(samples: Samples) -> Values:
-    """The cached features themselves."""
+    """The cached features, unchanged."""
     return cast("FeatureSamples", samples).values.numpy()
 
 
 def by_module(module: nn.Module) -> Embed:
-    """What a fitted map makes of cached features."""
+    """An embedding function that applies a fitted map to cached features."""
 
     @torch.no_grad()
     def embed(samples: Samples) -> Values:
@@ -141,11 +141,12 @@ def by_module(module: nn.Module) -> Embed:
 
 
 def by_objective(objective: Objective, device: str, training: Samples) -> Embed:
-    """What an objective makes of samples, with the tricks that its spec asks for.
+    """An embedding function that applies a trained objective, with the spec's `flip` and `mix`.
 
-    With `flip`, unit embeddings of an image and its mirror image are summed. With `mix` = a, the
-    embedding is (1 - a) e next to a z / s: e is z at unit length, z the head's output, and s the
-    mean length of z over the training samples. At a = 0 the order is that of the cosine.
+    With `flip`, the unit embeddings of an image and its mirror image are added. With `mix` = a, the
+    embedding is (1 - a) e concatenated with a z / s: z is the head's output, e is z at unit length,
+    and s the mean length of z over the training samples. At a = 0 the ranking is that of the
+    cosine.
     """
     flip, mix = objective.spec.evaluation.flip, objective.spec.evaluation.mix
 
@@ -181,9 +182,9 @@ def embedded(
 
 
 def concatenated(parts: Sequence[Features]) -> Features:
-    """The unit embeddings of several models side by side, divided by the root of their number.
+    """The unit embeddings of several models concatenated, divided by the root of their number.
 
-    Its cosines are the mean of the models' cosines; a single model's stay as they are.
+    Its cosines are the mean of the models' cosines; those of a single model do not change.
     """
     if len(parts) == 1:
         return parts[0]
@@ -203,6 +204,6 @@ def _views(spec: RunSpec, rows: npt.NDArray[np.int64], resources: Resources) -> 
     if resources.views is None or given < spec.training.cached_views:
         raise DataError(
             f"{spec.label} trains on {spec.training.cached_views} cached views of every image and "
-            f"{given} are at hand; they need the images, so give a folder of them, not features."
+            f"was given {given}; views are made from images, so give their folder, not features."
         )
     return np.ascontiguousarray(resources.views[: spec.training.cached_views, rows])

@@ -1,4 +1,4 @@
-"""Cached views: the features of augmented images, so that heads can be trained on them."""
+"""Cached views: features of augmented images, for training heads with augmentation."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Views = npt.NDArray[np.float32]
 
 
 def views_wanted(specs: Iterable[RunSpec]) -> int:
-    """How many cached views the runs ask for, at most; 0 where none does."""
+    """The largest number of cached views that any of the runs asks for, or 0."""
     return max((spec.training.cached_views for spec in specs), default=0)
 
 
@@ -46,11 +46,11 @@ def cached_views(
     """The features (count, n, C) float32 of `count` augmented versions of every image.
 
     Each version is a random resized crop of at least 8% of the area and a random flip, as in the
-    training of whole networks, through the frozen backbone. It follows from the sample's name and
-    the version's number alone: all runs and seeds see the same versions, and asking for more of
-    them keeps those that there are. They lie in the cache beside the features, a folder a version;
-    an extraction that was killed is resumed. The options are those of
-    `extract_features`. Raises `DataError` naming images that do not decode.
+    training of whole networks, passed through the frozen backbone. It depends on the sample's name
+    and the version's number alone: all runs and seeds use the same versions, and asking for more
+    keeps those that exist. They are cached beside the features, in one folder per version; an
+    interrupted extraction is resumed. The options are those of `extract_features`. Raises
+    `DataError` naming images that do not decode.
     """
     check_precision(precision)
     transform = training_transform(backbone)
@@ -89,7 +89,7 @@ def _version(dataset: Dataset, transform: Preprocessing, version: int, index: in
 
 
 def _source(dataset: Dataset, backbone: Backbone, precision: str, version: int) -> FeatureSource:
-    """What decides a version: the features' own source, and the crop in place of the whole."""
+    """What determines a version: the features' own source, plus the random crop."""
     crop = f"view {version}: crop of {CROP_SCALE:g} to 1 of the area, flipped half of the time"
     return FeatureSource(
         dataset=dataset.name,

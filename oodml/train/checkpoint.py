@@ -1,4 +1,4 @@
-"""Checkpoints and the log of epochs: what a run leaves in its directory, and resumes from."""
+"""Checkpoints and the log of epochs: the files of a run, from which it resumes."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ log = logging.getLogger("oodml")
 
 @dataclass
 class Progress:
-    """How far a run has come: steps done, the current epoch, and what was measured so far.
+    """The progress of a run: steps done, the current epoch, and the figures measured so far.
 
-    `epoch_start` is the number of steps before the epoch, `sums` and `counts` the figures of its
-    steps; `best` is the highest validation value and `best_epoch` the epoch that reached it.
+    `epoch_start` is the number of steps before the epoch, `sums` and `counts` are over the figures
+    of its steps; `best` is the highest validation value and `best_epoch` the epoch that reached it.
     """
 
     steps: int = 0
@@ -57,10 +57,10 @@ class Checkpoint:
         self._due = self._begun + SECONDS
 
     def restore(self) -> Progress:
-        """Load weights and optimisers; the progress they belong to, none without usable files.
+        """Load weights and optimisers; return their progress, or a new one without usable files.
 
-        Where `last.pt` is damaged, or `best.pt` is where an epoch was chosen, the run starts from
-        its beginning, which is logged.
+        A damaged `last.pt`, or a damaged `best.pt` where an epoch had been chosen, is logged, and
+        the run starts from the beginning.
         """
         path = self.path
         if not path.exists():
@@ -80,7 +80,7 @@ class Checkpoint:
             return self._load(before)
 
     def _load(self, state: Any) -> Progress:
-        """Take over a state; it may be taken over in part where it is not one of this run's."""
+        """Load a state, possibly in part only: it may be another run's."""
         # The best value is minus infinity before the first, which records do not hold otherwise.
         progress = checked_fields(Progress, state["progress"], "progress", leave=("best",))
         self.objective.load_state_dict(state["objective"])
@@ -89,9 +89,9 @@ class Checkpoint:
         return Progress(**progress | {"best": float(progress["best"])})
 
     def save_if_due(self, progress: Progress) -> None:
-        """Write the state if the last one is old.
+        """Write the state if the last write is old enough.
 
-        The write does not wait for the disk, which takes seconds for a large state: a kill of the
+        The write is not synchronised to the disk, which takes seconds for a large state: a killed
         process loses nothing by that, a power cut may cost the checkpoint (never a finished run).
         """
         started = time.monotonic()
@@ -107,7 +107,7 @@ class Checkpoint:
             self._write(self.path, self._state(progress))
 
     def is_long(self) -> bool:
-        """Whether the run has gone on for longer than may be lost."""
+        """Whether the run has lasted longer than a checkpoint interval."""
         return time.monotonic() - self._begun > SECONDS
 
     def _state(self, progress: Progress) -> dict[str, Any]:
@@ -118,12 +118,12 @@ class Checkpoint:
         }
 
     def save_best(self) -> None:
-        """Keep the weights as the best so far; a run that starts again writes the same again."""
+        """Save the weights as the best so far; a resumed run overwrites them with the same."""
         if not rank():
             self._write(self.best, self.objective.state_dict())
 
     def load_best(self) -> None:
-        """Bring the best weights back."""
+        """Load the best weights."""
         self.objective.load_state_dict(_read(self.best))
 
     def _write(self, path: Path, state: object, *, durable: bool = True) -> None:
@@ -136,7 +136,7 @@ def _read(path: Path) -> Any:
 
 
 class EpochLog:
-    """`epochs.jsonl`, one line an epoch; on resume the lines past the checkpoint are dropped.
+    """`epochs.jsonl`, one line per epoch; on resume the lines past the checkpoint are dropped.
 
     `tracker` is called with the same figures.
     """
@@ -152,7 +152,7 @@ class EpochLog:
             tracker.start(progress.epoch_start)
 
     def _lines(self) -> list[dict[str, float]]:
-        """The whole lines of the file; a kill may have torn the last one."""
+        """The complete lines of the file; a killed process may leave a partial last one."""
         lines: list[dict[str, float]] = []
         for text in self.path.read_bytes().splitlines() if self.path.exists() else []:
             try:
@@ -165,19 +165,19 @@ class EpochLog:
         return lines
 
     def add(self, figures: dict[str, float]) -> None:
-        """Note the figures of one step."""
+        """Add the figures of one step to the epoch's sums."""
         progress = self.progress
         for name, value in figures.items():
             progress.sums[name] = progress.sums.get(name, 0.0) + value
             progress.counts[name] = progress.counts.get(name, 0) + 1
 
     def means(self) -> dict[str, float]:
-        """The mean of every figure over the steps of the epoch that noted it."""
+        """The mean of every figure over the steps of the epoch that measured it."""
         progress = self.progress
         return {name: total / progress.counts[name] for name, total in progress.sums.items()}
 
     def close(self, **more: float) -> dict[str, float]:
-        """Write the line of the epoch that ends, and return its figures."""
+        """Write the line of the finished epoch, and return its figures."""
         figures = {**self.means(), **more}
         steps = self.progress.steps - self.progress.epoch_start
         if steps and not rank():

@@ -1,7 +1,7 @@
 """Training samples: cached feature vectors, or images that are decoded and augmented in threads.
 
-Samples hold the rows that they were built of and nothing else: those of one member's fitting
-classes for training, those of the measured classes for evaluation.
+Samples hold only the rows that they are built from: those of a model's fitting classes for
+training, those of the measured classes for evaluation.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ CROP_SCALE = 0.08
 RATIOS = (3 / 4, 4 / 3)
 TRIES = 10
 # JPEG is decoded at a half, a quarter or an eighth where the crop keeps this many times the pixels
-# asked for, along each side: then the resampling hides the difference (Pillow's `reducing_gap`).
+# needed, along each side: then resampling hides the difference (Pillow's `reducing_gap`).
 SPARE = 2.0
 _ORIENTATION = 0x0112
 
@@ -52,11 +52,11 @@ log = logging.getLogger("oodml")
 
 @dataclass(frozen=True)
 class Draw:
-    """The random draws of a batch's augmentation, the same in whatever thread or process.
+    """The random draws of a batch's augmentation, the same in any thread or process.
 
     Sample j of the batch draws from `generator(seed, "augment", step, view, first + j)`. `view`
-    counts the augmented versions of one batch; `first` is the place in the whole batch of the
-    first sample of this part of it.
+    numbers the augmented versions of one batch; `first` is the position in the whole batch of the
+    first sample of this process's share.
     """
 
     seed: int
@@ -65,14 +65,14 @@ class Draw:
     first: int = 0
 
     def random(self, position: int) -> np.random.Generator:
-        """The generator of the sample at `position` of this part of the batch."""
+        """The generator of the sample at `position` of this share of the batch."""
         return generator(self.seed, "augment", self.step, self.view, self.first + position)
 
     def versions(self, count: int, among: int) -> Indices:
-        """One of `among` cached versions for each of `count` samples of this part of the batch.
+        """One of `among` cached versions for each of `count` samples of this share of the batch.
 
-        Every sample's versions are put in an order of its own, which the views of a batch take one
-        after the other: no version of a sample comes twice before all are used up.
+        The views of a batch go through a random order of each sample's versions, so that no version
+        is repeated before all are used.
         """
         end = self.first + count
         keys = generator(self.seed, "versions", self.step).random((end, among))[self.first :]
@@ -100,7 +100,7 @@ class Pending:
 
 
 class Samples(Protocol):
-    """Labelled inputs by position: `labels` (n,) int64, and as many inputs.
+    """Labelled inputs by position: n inputs and their `labels` (n,) int64.
 
     Raises `IndexError` for a position of n or more.
     """
@@ -117,13 +117,13 @@ class Samples(Protocol):
         """Inputs (B, ...) as retrieval sees them; images mirrored left to right with `flip`."""
 
     def take(self, rows: Indices) -> Samples:
-        """The samples at these positions, in that order; it holds no other."""
+        """The samples at these positions, in that order, and no others."""
 
 
 class FeatureSamples:
-    """Rows of a feature matrix (n, C); training and evaluation see the same.
+    """Rows of a feature matrix (n, C), the same for training and evaluation.
 
-    With `views` (V, n, C), the features of V augmented versions of every sample, training sees one
+    With `views` (V, n, C), the features of V augmented versions of every sample, training uses one
     of these versions in place of the sample. Raises `UsageError` where a batch asks for more
     different views of a sample than there are.
     """
@@ -165,9 +165,9 @@ class FeatureSamples:
 class ImageSamples:
     """Images in files; training takes a random resized crop and a random flip of each.
 
-    Evaluation sees exactly what feature extraction sees. `crop_scale` is the smallest share of the
-    area that a crop keeps. Images are decoded in `threads` threads (None: one a core), on which
-    no value depends.
+    Evaluation uses the same transform as feature extraction. `crop_scale` is the smallest share of
+    the area that a crop keeps. Images are decoded in `threads` threads (None: one per core), which
+    does not affect any value.
     """
 
     def __init__(
@@ -180,7 +180,9 @@ class ImageSamples:
         threads: int | None = None,
     ) -> None:
         if not 0 < crop_scale <= 1:
-            raise UsageError(f"crop_scale={crop_scale} is no share of an area: give 0.08 to 1.")
+            raise UsageError(
+                f"crop_scale={crop_scale}: give a share of the area, above 0 and up to 1."
+            )
         self.paths = paths
         self.labels = torch.from_numpy(labels)
         self.preprocessing = preprocessing
@@ -239,9 +241,8 @@ def prefetched(
 ) -> Iterator[Tensor]:
     """The training inputs of every request in order, computed up to `depth` batches ahead.
 
-    `requests` is read ahead too, so it must not depend on what is done with a batch: ask
-    for one epoch at a time. The rows of a request are (B,) int64, its inputs (B, d) or
-    (B, 3, h, w).
+    `requests` is consumed ahead too, so it must not depend on what is done with a batch: ask for
+    one epoch at a time. The rows of a request are (B,) int64, its inputs (B, d) or (B, 3, h, w).
     """
     waiting: deque[Pending] = deque()
     try:
@@ -262,7 +263,9 @@ def training_transform(backbone: Backbone) -> Preprocessing:
     Raises `DataError` for a transform that is not oodml's own.
     """
     if not isinstance(backbone.transform, Preprocessing):
-        raise DataError(f"the input transform of {backbone.name} has no training counterpart.")
+        raise DataError(
+            f"the input transform of {backbone.name} is not oodml's: it cannot be augmented."
+        )
     return backbone.transform
 
 
@@ -305,12 +308,12 @@ def random_crop(random: np.random.Generator, width: int, height: int, scale: flo
 def _decoded(
     path: Path, random: np.random.Generator, size: int, scale: float
 ) -> tuple[Image.Image, Box]:
-    """RGB pixels and the box of the crop in them; JPEG no larger than the crop needs."""
+    """RGB pixels and the crop's box in them; JPEG decoded no larger than the crop needs."""
     try:
         with open_image(path) as file:
             if isinstance(file, JpegImagePlugin.JpegImageFile) and _upright(file):
                 return _at_least(file, random_crop(random, *file.size, scale), SPARE * size)
-    except Exception as error:  # whatever is wrong with the file, the reader says it in one line
+    except Exception as error:  # read_image below reports whatever is wrong in one line
         log.debug("%s is read without shortcuts: %s", path, error)
     image = read_image(path)
     return image, random_crop(random, *image.size, scale)
@@ -321,7 +324,7 @@ def _upright(image: Image.Image) -> bool:
 
 
 def _at_least(image: Image.Image, box: Box, side: float) -> tuple[Image.Image, Box]:
-    """The image decoded so that no side of the box falls below `side` pixels or its own."""
+    """The image decoded at a size where each side of the box has `side` pixels or all its own."""
     width, height = image.size
     left, top, right, bottom = box
     wanted = width * side / (right - left), height * side / (bottom - top)

@@ -1,6 +1,6 @@
-"""Several processes, one batch: embeddings gathered with their gradient, gradients summed.
+"""Training one batch in several processes: embeddings gathered with gradient, gradients summed.
 
-The processes are those of `torchrun`; without it there is one, and everything here is free.
+The processes are those of `torchrun`; without it there is one, and all of this does nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def world_size() -> int:
 
 
 def rank() -> int:
-    """This process's number among them, from 0."""
+    """This process's number, from 0."""
     return distributed.get_rank() if _is_on() else 0
 
 
@@ -29,7 +29,7 @@ def _is_on() -> bool:
 
 
 def share_of(batch_size: int) -> slice:
-    """The part of a batch that this process embeds.
+    """The slice of a batch that this process embeds.
 
     Raises `UsageError` when the batch does not divide evenly.
     """
@@ -63,11 +63,11 @@ def gathered(rows: Tensor) -> Tensor:
 
 
 def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Give every process the gradient of the whole batch.
+    """Sum the gradients over all processes, so that each has that of the whole batch.
 
     Each process has back-propagated the loss of the whole batch, divided by the number of
     processes. A missing gradient counts as zero where another process has one, and stays missing
-    where none has: an optimiser moves by its momentum wherever there is a gradient, even of zero.
+    where none has: an optimiser with momentum moves a parameter even by a zero gradient.
     """
     if world_size() == 1:
         return

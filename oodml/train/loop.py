@@ -1,4 +1,4 @@
-"""The training loop: steps of the optimiser over an objective; it knows no method by name."""
+"""The training loop: optimiser steps over any objective."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from oodml.train.stopping import StoppedError, stop_requested
 from oodml.train.tracking import Curves
 
 Validate = Callable[[Objective], float]
-# Figures other than the loss are taken at every tenth step of an epoch, the first among them.
+# Figures other than the loss are measured at every tenth step of an epoch, from its first.
 DIAGNOSED = 10
 # Total variance of unit vectors, between 0 (all equal) and 1; rounding leaves about 1e-7.
 COLLAPSED = 1e-4
@@ -58,12 +58,12 @@ def fit(
 ) -> dict[str, float]:
     """Train `objective` in place as its spec says; return the figures of its last epoch.
 
-    Every step draws its batch and its random numbers from (seed, epoch) and (seed, step), so a
-    run that starts again from `directory`/last.pt after a kill ends with the same weights, bit
-    for bit, as an uninterrupted one on the same CPU. `directory`/epochs.jsonl gets one line an
-    epoch, and `tracker` is called with the same. With `validate`, the highest value decides which
-    epoch's weights are kept. Raises `DataError` when the loss is not finite, and `StoppedError`
-    when a stop was asked for.
+    Every step draws its batch and its random numbers from (seed, epoch) and (seed, step), so a run
+    that is resumed from `directory`/last.pt after a kill ends with the same weights, bit for bit,
+    as an uninterrupted one on the same CPU. `directory`/epochs.jsonl gets one line per epoch, and
+    `tracker` is called with the same figures. With `validate`, the weights of the epoch with the
+    highest value are kept. Raises `DataError` when the loss is not finite, and `StoppedError` when
+    a stop was requested.
     """
     run = _Run(objective, training, directory, validate, tracker)
     objective.train()
@@ -79,7 +79,7 @@ def fit(
 
 
 class _Run:
-    """The state of the loop: what is trained, how far it has come, where that is written."""
+    """The state of the loop: the objective, its progress, and the files it is written to."""
 
     def __init__(
         self,
@@ -99,7 +99,7 @@ class _Run:
         self.log = EpochLog(directory / "epochs.jsonl", self.progress, tracker)
 
     def has_begun(self, epoch: int) -> bool:
-        """Whether a checkpoint was taken within the epoch, which is then still to be ended."""
+        """Whether a checkpoint lies within the epoch, which is then resumed."""
         return self.progress.epoch == epoch and self.progress.steps > self.progress.epoch_start
 
     def is_over(self, epoch: int) -> bool:
@@ -109,7 +109,7 @@ class _Run:
         return self.progress.over or self.progress.steps >= self.settings.steps
 
     def epoch(self, epoch: int) -> dict[str, float]:
-        """Do what is left of an epoch; a begun one is not begun again."""
+        """Do the remaining steps of an epoch, with `begin_epoch` only if it has not begun."""
         progress = self.progress
         begun = self.has_begun(epoch)
         if not begun:
@@ -126,11 +126,13 @@ class _Run:
             self.checkpoint.save_if_due(progress)
             if any_process(stop_requested()):
                 self.checkpoint.save(progress)
-                raise StoppedError(f"stopped after {progress.steps} steps; start again to go on.")
+                raise StoppedError(
+                    f"stopped after {progress.steps} steps; start it again to resume."
+                )
         return self._close(epoch)
 
     def _batches(self, epoch: int) -> Iterator[Batch]:
-        """The batches of the steps of an epoch that are still to be done."""
+        """The batches of the remaining steps of an epoch."""
         progress, training = self.progress, self.training
         done = progress.steps
         requests = [
@@ -187,7 +189,7 @@ class _Run:
         self.log.add(figures)
 
     def _close(self, epoch: int) -> dict[str, float]:
-        """End an epoch: validate if it is time, write its line, and judge it."""
+        """End an epoch: validate if due, write its line, update the best epoch and patience."""
         progress = self.progress
         more: dict[str, float] = {}
         last = progress.steps >= self.total
@@ -205,16 +207,16 @@ class _Run:
         return {**figures, "steps": float(progress.steps), "epochs": float(epoch + 1)}
 
     def select(self) -> None:
-        """Bring back the weights of the best epoch, if one was chosen."""
+        """Load the weights of the best epoch, if one was chosen."""
         if self.validate is not None and self.progress.best_epoch >= 0:
             self.checkpoint.load_best()
 
 
 def parts_of(batch: Batch, number: int) -> Iterator[tuple[Batch, float]]:
-    """A batch in `number` parts and their weights in the mean; whole if it is not divided.
+    """A batch in `number` parts with their weights in the mean, or whole if it does not divide.
 
-    A part has its share of what every process embeds, so that its labels are those of what is
-    gathered from all of them.
+    Each part has an equal share of every process's samples, so that its labels match what is
+    gathered from all processes.
     """
     if number <= 1:
         yield batch, 1.0
@@ -234,10 +236,10 @@ def parts_of(batch: Batch, number: int) -> Iterator[tuple[Batch, float]]:
 
 
 class Updates:
-    """Steps of the optimiser over an objective's declared groups.
+    """Optimiser steps over an objective's declared parameter groups.
 
-    The learning rates follow from the step and the epoch alone, so a checkpoint needs no state of
-    the schedule. Raises `ValueError` for a parameter that is not in exactly one group.
+    The learning rates are a function of step and epoch alone, so the schedule has no state to save.
+    Raises `ValueError` for a parameter that is not in exactly one group.
     """
 
     def __init__(self, objective: Objective, total_steps: int) -> None:
@@ -258,22 +260,22 @@ class Updates:
         )
 
     def begin_epoch(self, epoch: int) -> None:
-        """Freeze the groups that are not new while the warm-up lasts."""
+        """Freeze the groups that are not `warm` during the warm-up."""
         for group in self.groups:
             for parameter in group.parameters:
                 parameter.requires_grad_(group.warm or epoch >= self.settings.warmup_epochs)
 
     def clear(self) -> None:
-        """Forget the gradients."""
+        """Clear the gradients."""
         self.optimizer.zero_grad(set_to_none=True)
 
     def gradient_norm(self) -> float:
-        """The Euclidean norm of all gradients together, before clipping."""
+        """The Euclidean norm of all gradients, before clipping."""
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         return float(nn.utils.get_total_norm(gradients)) if gradients else 0.0
 
     def step(self, step: int, epoch: int) -> None:
-        """Clip the gradients, set the learning rates, and move the parameters."""
+        """Clip the gradients, set the learning rates, and update the parameters."""
         if self.settings.clip_value:
             nn.utils.clip_grad_value_(self.parameters, self.settings.clip_value)
         if self.settings.clip_norm:
@@ -285,7 +287,7 @@ class Updates:
 
 
 def check_schedule(settings: TrainingSpec) -> None:
-    """`UsageError` for a schedule of steps without the number of epochs between them."""
+    """Raise `UsageError` for a step schedule without the number of epochs between steps."""
     every = settings.decay_every
     if settings.schedule == "step" and every < 1:
         raise UsageError(
@@ -295,10 +297,10 @@ def check_schedule(settings: TrainingSpec) -> None:
 
 
 def rate_factor(settings: TrainingSpec, step: int, epoch: int, total_steps: int) -> float:
-    """What the learning rates are multiplied with at a step.
+    """The factor of the learning rates at a step.
 
-    "cosine" falls from 1 to 0 over all steps (arXiv:1608.03983 without restarts), "step" is
-    multiplied by `decay` every `decay_every` epochs.
+    "cosine" falls from 1 to 0 over all steps (arXiv:1608.03983 without restarts), "step" multiplies
+    by `decay` every `decay_every` epochs.
     """
     if settings.schedule == "cosine":
         return 0.5 * (1 + math.cos(math.pi * step / max(total_steps, 1)))
@@ -309,11 +311,11 @@ def rate_factor(settings: TrainingSpec, step: int, epoch: int, total_steps: int)
 
 @torch.no_grad()
 def diagnostics(embeddings: Tensor, labels: Tensor) -> dict[str, float]:
-    """What a step did: distances within and between classes, and the share of active samples.
+    """Figures of a step: mean distances within and between classes, and the active share.
 
-    `embeddings` (B, D) are of unit length; their gradient, if there is one, says which samples the
-    loss still moves. `variance` is 1 minus the squared length of the mean embedding: 0 when all
-    are equal.
+    `embeddings` (B, D) are of unit length; `active_fraction` is the share of samples with a
+    non-zero gradient, if there are gradients. `variance` is 1 minus the squared length of the mean
+    embedding: 0 when all are equal.
     """
     distances = torch.cdist(embeddings, embeddings)
     same = labels[:, None] == labels[None, :]
@@ -329,7 +331,7 @@ def diagnostics(embeddings: Tensor, labels: Tensor) -> dict[str, float]:
 
 
 def has_collapsed(figures: dict[str, float], label: str) -> bool:
-    """Whether the epoch's embeddings were all equal; named in the log."""
+    """Whether all embeddings of the epoch were equal, which is logged."""
     if figures.get("variance", 1.0) >= COLLAPSED:
         return False
     log.warning(
@@ -343,11 +345,11 @@ def has_collapsed(figures: dict[str, float], label: str) -> bool:
 
 @contextmanager
 def seeded(seed: int, *purpose: str | int) -> Iterator[None]:
-    """Torch's generators seeded for one purpose, and put back as they were afterwards."""
+    """Seed torch's generators for one purpose, and restore them afterwards."""
     number = derive_seed(seed, *purpose)
     devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=devices):
-        # torch.manual_seed costs a millisecond where there is no GPU: it notes the call stack.
+        # torch.manual_seed costs a millisecond where there is no GPU: it records the call stack.
         torch.default_generator.manual_seed(number)
         if devices:
             torch.cuda.manual_seed_all(number)

@@ -1,4 +1,4 @@
-"""The embedding model: a trunk or standardised features, then a linear head or slices of one."""
+"""The embedding model: a trunk or standardised features, then a linear head."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ DEFAULT_POOLING = "default"
 
 
 class EmbeddingModel(nn.Module):
-    """`trunk` (B, ...) -> (B, dimension), then a linear `head` -> (B, embedding_dim).
+    """A `trunk` (B, ...) -> (B, dimension), then a linear `head` -> (B, embedding_dim).
 
-    What comes out has the length that the head gives it; objectives bring it to unit length.
+    The output is not normalised; objectives scale it to unit length.
     """
 
     def __init__(self, trunk: nn.Module, dimension: int, embedding_dim: int) -> None:
@@ -57,12 +57,11 @@ def trunk(
 ) -> tuple[nn.Module, int]:
     """A trainable copy of a backbone, (B, 3, H, W) to (B, C) pooled features, and C.
 
-    `pooling` is "default" (the network's own) or one of `POOLINGS`, put in the place of the
-    network's own; layers behind it, such as ConvNeXt's last normalisation, stay. With
-    `freeze_batchnorm` the statistics of BatchNorm stay as they are, also after `train()`; its
-    scales and offsets are trained.
-    Raises `UsageError` for an unknown pooling and for networks that pool no feature map
-    (transformers of tokens, attention pooling, layers that read positions).
+    `pooling` is "default" (the network's own) or one of `POOLINGS`, which replaces it; layers
+    behind it, such as ConvNeXt's last normalisation, are kept. With `freeze_batchnorm` BatchNorm
+    keeps its running statistics, also after `train()`; its scales and offsets are trained. Raises
+    `UsageError` for an unknown pooling, and for networks that pool no feature map (transformers of
+    tokens, attention pooling, layers that depend on positions).
     """
     module = deepcopy(backbone.module)
     if pooling != DEFAULT_POOLING:
@@ -92,8 +91,8 @@ def slice_sizes(dimension: int, shares: Sequence[int]) -> list[int]:
 def unit_slices(output: Tensor, sizes: Sequence[int], weights: Sequence[float]) -> Tensor:
     """Each slice of an output (B, D) at unit length times its weight, the whole at unit length.
 
-    The cosine of two of them is the mean of the slices' cosines weighted by the squared weights.
-    The gradient of a slice comes from that slice alone.
+    The cosine of two outputs is the mean of their slices' cosines weighted by the squared weights.
+    The gradient of a slice depends on that slice alone.
     """
     length = math.hypot(*weights)
     units = [functional.normalize(part, dim=1) for part in torch.split(output, list(sizes), dim=1)]
@@ -140,9 +139,9 @@ POOLINGS: dict[str, type[nn.Module]] = {
 
 
 class FrozenBatchNorm(nn.Module):
-    """A backbone whose BatchNorm layers keep their statistics in training.
+    """A backbone whose BatchNorm layers keep their running statistics in training.
 
-    Their scales and offsets are trained, as in the published study, which puts these layers into
+    Their scales and offsets are trained, as in the published study, which sets these layers to
     evaluation mode and freezes nothing else.
     """
 
@@ -171,7 +170,7 @@ def _pool_of(backbone: Backbone, pooling: str) -> str:
         raise unknown_name("pooling", pooling, [DEFAULT_POOLING, *POOLINGS])
     if backbone.pool is None:
         raise UsageError(
-            f"backbone {backbone.name!r} pools no feature map, so pooling={pooling!r} has no "
-            f"place in it; use pooling={DEFAULT_POOLING!r}."
+            f"backbone {backbone.name!r} pools no feature map, so pooling={pooling!r} does "
+            f"not apply; use pooling={DEFAULT_POOLING!r}."
         )
     return backbone.pool

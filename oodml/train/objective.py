@@ -1,4 +1,4 @@
-"""The objective: what a method optimises, as hooks of the loop, and what the hooks are given."""
+"""The objective, which is what a method optimises, with its hooks and their arguments."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ Indices = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Training:
-    """What a method's hooks see of a run: its fitting samples, the `seed` of its draws, the device.
+    """The part of a run that hooks have access to: fitting samples, the draws' `seed`, the device.
 
-    The samples hold the rows of the fitting classes alone; no validation class and no test class
-    can be reached from here.
+    The samples are the rows of the fitting classes alone; no validation or test class can be
+    reached from here.
     """
 
     samples: Samples
@@ -48,10 +48,10 @@ class Training:
         what: str | Callable[[Tensor], Tensor] = "embedding",
         index: Indices | None = None,
     ) -> Tensor:
-        """What the model makes of training samples, not augmented, in eval mode: (n, D) float32.
+        """The model's outputs for training samples, not augmented, in eval mode: (n, D) float32.
 
-        `what` is "embedding" (unit length, as retrieval sees it), "output" (the head's, as it is),
-        "pooled" (the trunk's features), or a function of a batch of inputs. `index` chooses
+        `what` is "embedding" (unit length, as in retrieval), "output" (the head's, unnormalised),
+        "pooled" (the trunk's features), or a function of a batch of inputs. `index` selects
         samples; without it all are taken.
         """
         functions: dict[str, Callable[[Tensor], Tensor]] = {
@@ -69,10 +69,10 @@ class Batch:
     """The samples of one step.
 
     `views` are inputs (B, ...) each, `labels` (B,) count from 0 over the training classes, `index`
-    (B,) is the place of every sample among the training samples.
+    (B,) are the samples' rows among the training samples.
 
-    `step` counts the steps done before this one, `progress` is their share of all steps of the
-    run: from 0 to below 1. Where several processes train together, `views` and `index` are this
+    `step` is the number of steps before this one, `progress` their share of all steps of the run,
+    from 0 to below 1. Where several processes train together, `views` and `index` are this
     process's share and `labels` those of the whole batch.
     """
 
@@ -90,9 +90,9 @@ class Batch:
 
 @dataclass(frozen=True)
 class Encoded:
-    """What the model makes of one view, in float32, of all processes together.
+    """The model's outputs for one view, in float32, gathered from all processes.
 
-    `pooled` features are (B, C), the head's `output` (B, D) is as it comes, `embedding` (B, D) of
+    `pooled` features are (B, C), the head's unnormalised `output` is (B, D), `embedding` (B, D) has
     unit length.
     """
 
@@ -102,20 +102,20 @@ class Encoded:
 
     @classmethod
     def of(cls, pooled: Tensor, output: Tensor) -> Encoded:
-        """Pooled features (B, C) and the output (B, D) of a head, whose direction is embedded."""
+        """From pooled features (B, C) and a head's output (B, D), normalised as the embedding."""
         return cls(pooled, output, functional.normalize(output, dim=1))
 
 
 class Criterion(nn.Module):
-    """A loss, called as criterion(embeddings, labels), that declares what it takes.
+    """A loss, called as criterion(embeddings, labels), with flags for what else it takes.
 
-    Embeddings (B, D) have unit length if it is `normalized`, else they are the head's outputs as
-    they are; labels are (B,). A criterion that `takes_pairs` is also given index tuples, of
-    triplets (anchors, positives, negatives) or of pairs (anchors, positives, anchors, negatives):
-    those of its `miner`, or of a method that chooses them itself. One that `takes_references` may
-    be given reference embeddings (R, D) and their labels (R,) after the tuples, which then point
-    from the batch into the references. `samplewise` says that the loss of a batch is the mean of
-    the losses of its samples, each by itself, so that a batch may be divided.
+    Embeddings (B, D) have unit length if it is `normalized`, else they are the head's unnormalised
+    outputs; labels are (B,). A criterion that `takes_pairs` is also given index tuples, of triplets
+    (anchors, positives, negatives) or of pairs (anchors, positives, anchors, negatives): those of
+    its `miner`, or of a method that selects them itself. One that `takes_references` may be given
+    reference embeddings (R, D) and their labels (R,) after the tuples, whose positives and
+    negatives are then indices into the references. `samplewise` says that the loss of a batch is
+    the mean of independent losses of its samples, so that a batch may be divided.
 
     Give a loss, such as one of pytorch-metric-learning, or override `forward`.
     """
@@ -143,11 +143,11 @@ class Criterion(nn.Module):
         value: Tensor = self.loss(embeddings, labels, *given)
         return value
 
-    # Declared as nn.Module declares it: subclasses take what they need.
+    # Typed as in nn.Module, so that subclasses may take other arguments.
     forward: Callable[..., Any] = _of_loss
 
     def of(self, encoded: Encoded, labels: Tensor) -> Tensor:
-        """The scalar loss of what the model made of a batch, with the tuples of the miner.
+        """The scalar loss of an encoded batch, with the tuples of the miner.
 
         The miner gets unit-length embeddings, without gradient.
         """
@@ -160,7 +160,7 @@ class Criterion(nn.Module):
         return value
 
     def compared(self, encoded: Encoded) -> Tensor:
-        """The embeddings that the loss compares: of unit length, or as the head made them."""
+        """The embeddings that the loss compares: normalised, or the head's outputs."""
         return encoded.embedding if self.normalized else encoded.output
 
 
@@ -168,7 +168,8 @@ class Criterion(nn.Module):
 class ParameterGroup:
     """Parameters that share a learning rate and a weight decay.
 
-    `warm` groups are new and are trained during a warm-up too; the others are frozen until it ends.
+    `warm` groups are newly initialised and trained during a warm-up too; the others are frozen
+    until it ends.
     """
 
     parameters: list[nn.Parameter]
@@ -178,13 +179,13 @@ class ParameterGroup:
 
 
 class Objective(nn.Module):
-    """A model and a criterion; methods that need more override the hooks.
+    """A model and a criterion; methods that are more than a loss override the hooks.
 
     The hooks are `loader`, `begin_epoch`, `loss`, `after_step` and `embed`, with the parameters
-    declared in `parameter_groups` and further optimisers in `private_optimizers`. All state lives
+    declared in `parameter_groups` and further optimisers in `private_optimizers`. All state must be
     in parameters, buffers, extra state or those optimisers, so that a resumed run equals an
-    uninterrupted one. `views` is how many differently augmented versions of every image a batch
-    holds; cached features have only one.
+    uninterrupted one. `views` is the number of differently augmented versions of every image in a
+    batch; cached features have only one unless `cached_views` are given.
     """
 
     views = 1
@@ -197,7 +198,7 @@ class Objective(nn.Module):
         self.observed: Tensor | None = None
 
     def loader(self, training: Training, epoch: int) -> Iterable[Any]:
-        """Index arrays, one a batch, into the training samples."""
+        """Index arrays into the training samples, one per batch."""
         return self.batches(training).epoch(epoch)
 
     def batches(self, training: Training) -> Batches:
@@ -205,35 +206,35 @@ class Objective(nn.Module):
         return batches_for(self.spec.training, training.labels.numpy(), seed=training.seed)
 
     def total_steps(self, training: Training) -> int:
-        """The steps of the whole run, if patience does not end it before."""
+        """The steps of the whole run, unless patience ends it earlier."""
         asked = self.spec.training
         return asked.epochs * self.batches(training).batches or asked.steps
 
     def begin_epoch(self, training: Training, epoch: int) -> None:
-        """Called before the first batch of an epoch; `training.encode` embeds training samples."""
+        """Hook before the first batch of an epoch; `training.encode` embeds training samples."""
 
     def loss(self, batch: Batch) -> Tensor:
         """The scalar to minimise, computed in float32."""
         return self.criterion.of(self.encode(batch.inputs), batch.labels)
 
     def after_step(self, training: Training, batch: Batch) -> None:
-        """Called after every step of the optimiser."""
+        """Hook after every step of the optimiser."""
 
     def embed(self, inputs: Tensor) -> Tensor:
         """The unit-length embeddings (B, D) that retrieval uses, of this process's inputs."""
         return self.unit(self.output(inputs))
 
     def unit(self, output: Tensor) -> Tensor:
-        """The head's outputs (B, D) at unit length; several heads in one weigh theirs here."""
+        """The head's outputs (B, D) at unit length; methods with several heads weight them here."""
         return functional.normalize(output, dim=1)
 
     def output(self, inputs: Tensor) -> Tensor:
-        """The same before they are brought to unit length, float32."""
+        """The head's outputs (B, D) before normalisation, in float32."""
         values: Tensor = self.model(inputs)
         return values.float()
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        """The model's trunk and head, and the criterion's own with their own rate and no decay."""
+        """The trunk's and head's groups, and the criterion's with its own rate and no decay."""
         spec = self.spec
         rate, decay = spec.training.learning_rate, spec.training.weight_decay
         return groups(
@@ -247,9 +248,9 @@ class Objective(nn.Module):
         return {}
 
     def encode(self, inputs: Tensor) -> Encoded:
-        """What the model makes of inputs (b, ...), gathered from all processes, in float32.
+        """The model's outputs for inputs (b, ...), gathered from all processes, in float32.
 
-        The first call of a step is what the epoch's diagnostics are computed on.
+        The epoch's diagnostics are computed on the first call of a step.
         """
         with self.autocast(inputs):
             pooled = self.model.trunk(inputs)
@@ -263,21 +264,21 @@ class Objective(nn.Module):
         return encoded
 
     def autocast(self, inputs: Tensor) -> torch.autocast:
-        """The precision that the run's networks compute in, on the device of `inputs`."""
+        """A context in which networks compute in the run's precision, on the inputs' device."""
         enabled = self.spec.training.precision == "bf16"
         return torch.autocast(inputs.device.type, torch.bfloat16, enabled=enabled)
 
 
 class Scheduled(nn.Module):
-    """A loss or a miner that changes over a run: called with every step before it is taken."""
+    """A loss or a miner that depends on the step, which it is given before each step."""
 
     def begin_step(self, step: int) -> None:
-        """`step` counts the steps done before this one."""
+        """`step` is the number of steps done before this one."""
         raise NotImplementedError
 
 
 def make_objective(built: Any, spec: RunSpec, model: EmbeddingModel) -> Objective:
-    """The objective from what a method's function returned."""
+    """The objective of what a method's function returned: a loss, or an objective's factory."""
     if isinstance(built, nn.Module):
         return Objective(spec, model, as_criterion(built))
     made: Objective = built(spec, model)
@@ -285,17 +286,17 @@ def make_objective(built: Any, spec: RunSpec, model: EmbeddingModel) -> Objectiv
 
 
 def as_criterion(built: nn.Module) -> Criterion:
-    """What a loss-only method's function returned; a plain module takes embeddings and labels."""
+    """The criterion of a loss; a plain module takes embeddings and labels."""
     return built if isinstance(built, Criterion) else Criterion(built)
 
 
 def groups(*given: ParameterGroup) -> list[ParameterGroup]:
-    """The given groups that hold any parameter."""
+    """The given groups that have parameters."""
     return [group for group in given if group.parameters]
 
 
 def trainable(module: nn.Module) -> list[nn.Parameter]:
-    """The parameters of a module that are trained."""
+    """The parameters of a module that require a gradient."""
     return [p for p in module.parameters() if p.requires_grad]
 
 
@@ -307,9 +308,9 @@ def constant(module: nn.Module, inputs: Tensor) -> Tensor:
 
 
 def check_groups(objective: Objective) -> None:
-    """Raise `ValueError` naming a trainable parameter that is not in exactly one place.
+    """Raise `ValueError` naming a trainable parameter that no optimiser or several would update.
 
-    The places are the declared groups and the private optimisers.
+    Each must be in exactly one of the declared groups and private optimisers.
     """
     private = [
         id(p)
@@ -335,7 +336,7 @@ def encoded_rows(
     device: str,
     flip: bool = False,
 ) -> Tensor:
-    """`function` of the samples `index`, block by block in eval mode: (n, D) on the CPU.
+    """`function` of the samples `index`, in blocks, in eval mode: (n, D) on the CPU.
 
     `flip` mirrors images from left to right.
     """

@@ -18,20 +18,20 @@ from oodml.train.distributed import rank
 from oodml.train.loop import seeded
 from oodml.train.objective import Criterion, Objective, Training
 
-# Samples whose pairs are weighed: enough for a curve.
+# Number of samples whose pairs are evaluated: enough for a curve.
 SAMPLES = 64
-# Share of each unit vector that goes into a direction of its own; similarities shrink by as much.
+# Share of each unit vector's squared length in its own extra dimension.
 OWN = 1e-6
 _SAME = 1e-3
-# At most this many class vectors are compared: those of the batch's classes, then others evenly.
+# The most class vectors compared: those of the batch's classes, then others at even distances.
 LOOKED_AT = 128
 log = logging.getLogger("oodml")
 
 
 def save_pair_weights(objective: Objective, training: Training, directory: Path) -> None:
-    """Write the weights of one batch's pairs under the loss, if it is a loss over pairs.
+    """Write the pair weights of one batch under the objective's loss, if it is a loss over pairs.
 
-    Methods with a loss hook of their own are left out.
+    Methods that override the loss hook are skipped.
     """
     if type(objective) is not Objective or rank():
         return
@@ -54,11 +54,12 @@ def pair_weights(
 ) -> PairWeights:
     """The weights w of all pairs (i, j) of a batch under a loss, in float64.
 
-    `output` (B, D) is the head's, `labels` (B,) lie below `num_classes`. A loss of inner products
-    alone has the gradient dL/de_i = sum_j w_ij e_j. Each sample is given a small component along a
-    direction of its own: the gradient of another sample in that direction is w_ij times its size,
-    whatever the loss looks like inside. Pairs whose partner is a learned vector of a class (a
-    proxy) are found the same way. Raises `DataError` for a loss that inner products do not explain.
+    `output` (B, D) is the head's, `labels` (B,) lie below `num_classes`. A loss that depends on
+    inner products only has the gradient dL/de_i = sum_j w_ij e_j. Each sample gets a small
+    component in an extra dimension of its own: the gradient of another sample in that dimension is
+    w_ij times the component, whatever the loss computes. Pairs of a sample and a learned vector of
+    a class (a proxy) are evaluated in the same way. Raises `DataError` for a loss that depends on
+    more than inner products.
     """
     loss = deepcopy(criterion).cpu().eval()
     unit = functional.normalize(output.detach().double(), dim=1)
@@ -83,9 +84,9 @@ def pair_weights(
 
 
 def _extended(vectors: Tensor, chosen: Tensor | None = None) -> Tensor:
-    """The vectors (n, D), the chosen k (or all) with a component of their own: (n, D + k).
+    """The vectors (n, D) with an extra dimension for each of the chosen k (or all): (n, D + k).
 
-    Their lengths stay as they are.
+    Their lengths do not change.
     """
     chosen = torch.arange(len(vectors)) if chosen is None else chosen
     size = torch.zeros(len(vectors), 1, dtype=vectors.dtype)
@@ -107,11 +108,11 @@ def _gradient(
 
 
 def _class_vectors(loss: nn.Module, dimension: int) -> _ClassVectors | None:
-    """The parameter that holds vectors of classes, if the loss has one."""
+    """The parameter that holds class vectors, if the loss has one."""
     for name, parameter in loss.named_parameters():
         rows = parameter.shape[-1] == dimension and parameter.ndim > 1
         columns = parameter.ndim == 2 and parameter.shape[0] == dimension
-        # Classifiers of pytorch-metric-learning keep one column a class and call it W.
+        # Classifiers of pytorch-metric-learning have one column per class, in a parameter W.
         if columns and (not rows or name.endswith("W")):
             return _ClassVectors(name, parameter.detach().T, columns=True)
         if rows:
@@ -133,7 +134,7 @@ class _ClassVectors:
         return self.vectors.reshape(-1, self.vectors.shape[-1])
 
     def widen_in(self, loss: nn.Module, chosen: Tensor) -> None:
-        """Put vectors into the loss of which k have a component of their own: (..., D + k)."""
+        """Replace the loss's vectors by ones with extra dimensions for the chosen: (..., D + k)."""
         wider = _extended(self.rows, chosen).reshape(*self.vectors.shape[:-1], -1)
         holder, _, attribute = self.name.rpartition(".")
         replaced = nn.Parameter(wider.T.contiguous() if self.columns else wider)
@@ -182,7 +183,7 @@ def _looked_at(classes: Tensor, labels: Tensor) -> Tensor:
 
 
 def _weights(gradient: Tensor, vectors: Tensor) -> Tensor:
-    """The slope along cosines from that along the partners' own components."""
+    """Pair weights from the gradient in the partners' extra dimensions."""
     slope = gradient[:, vectors.shape[1] :] / OWN**0.5
     weights: Tensor = slope * torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
     return weights

@@ -1,4 +1,4 @@
-"""plan: methods x rungs x seeds as run specs; which of them are done, and in which order."""
+"""plan: run specs of methods x rungs x seeds, their order, and filters over them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from oodml.train.registry import get_method, parse_method, prescribed
 from oodml.train.settings import applying, check_scope, check_settings
 
 TRAINED = ("head", "all")
-# "curves": every method's whole curve with the first seed, then the next one.
+# "curves": all methods and rungs with the first seed, then with the next one.
 # "seeds": all seeds of a method on a rung before the next.
 ORDERS = ("curves", "seeds")
 _KEYS = ("method", "rung", "seed")
@@ -26,11 +26,11 @@ _KEYS = ("method", "rung", "seed")
 
 @dataclass(frozen=True)
 class Wishes:
-    """What a user asks for beyond methods, rungs and seeds.
+    """A user's choices beyond methods, rungs and seeds.
 
-    `train` is "head", "all" or "" for what the protocol says. `recipe` names the family of data
-    whose published settings are taken; "auto" goes by the ladder's dataset where whole networks
-    are trained, "" takes none.
+    `train` is "head", "all" or "" for the protocol's. `recipe` names the family of data whose
+    published settings are used; "auto" follows the ladder's dataset where whole networks are
+    trained, "" uses none.
     """
 
     train: str = ""
@@ -82,12 +82,12 @@ def plan(
 ) -> list[RunSpec]:
     """One spec per method, rung and seed; a method without randomness has a single seed.
 
-    `methods` are written as on the command line, `margin` or `margin:beta=0.6`. `train` is
-    "head" or "all", `preset` the name of a published protocol, `recipe` as in `Wishes`.
-    `settings` (see `SETTINGS`) win over the protocol, which wins over what a method's paper
-    prescribes, which wins over the defaults. Seeds come first, so that whole curves exist early.
-    Raises `UsageError` for unknown methods, hyperparameters, settings or rungs, for settings that
-    do not go together.
+    `methods` are written as on the command line, `margin` or `margin:beta=0.6`. `train` is "head"
+    or "all", `preset` the name of a published protocol, `recipe` as in `Wishes`. `settings` (see
+    `SETTINGS`) override the protocol, which overrides what a method's paper prescribes, which
+    overrides the defaults. Specs are ordered by seed, so that whole curves exist early. Raises
+    `UsageError` for unknown methods, hyperparameters, settings or rungs, and for settings that
+    exclude each other.
     """
     wishes = Wishes(train, preset, recipe, settings)
     splits = [ladder.rungs[rung] for rung in _rung_numbers(ladder, rungs)]
@@ -105,7 +105,7 @@ def plan(
 
 
 def ordered(specs: Sequence[RunSpec], order: str) -> list[RunSpec]:
-    """The runs in one of `ORDERS`, otherwise in the order given; `UsageError` for another word."""
+    """The runs in one of `ORDERS`, otherwise unchanged; `UsageError` for an unknown order."""
     if order not in ORDERS:
         raise unknown_name("order", order, ORDERS)
     if order == "curves":
@@ -137,13 +137,13 @@ def numbers_in(text: str, what: str) -> list[int]:
     """The numbers of "0-3" or "2"; `UsageError` naming `what` for anything else."""
     match = re.fullmatch(r"(\d+)(?:-(\d+))?", text.strip())
     if match is None:
-        raise UsageError(f"{what} {text!r} is no number; write it as 2 or 0-3.")
+        raise UsageError(f"{what} {text!r} is not a number; write it as 2 or 0-3.")
     first = int(match[1])
     return list(range(first, int(match[2] or first) + 1))
 
 
 def family_of(dataset: str, wishes: Wishes) -> str:
-    """The family of data whose published settings hold for a collection; "" for none."""
+    """The family of data whose published settings apply to a collection, or ""."""
     if wishes.recipe != "auto":
         return wishes.recipe
     if wishes.trained != "all":
@@ -158,7 +158,7 @@ def _of_method(
     wishes: Wishes,
     family: str,
 ) -> RunSpec:
-    """A method's run on no split yet, with seed 0."""
+    """A method's spec, without a split, with seed 0."""
     entry = get_method(name)
     train = wishes.trained
     if entry.training == "none":
@@ -179,7 +179,7 @@ def _of_method(
         hyperparameters=known,
         train=train,
         preset=wishes.preset,
-        # Networks are trained in float32; the precision names how frozen features were made.
+        # Networks are trained in float32; `precision` is that of extracted features.
         precision="fp32" if train == "all" else source.precision,
         **chosen,
     )
@@ -190,9 +190,9 @@ def _of_method(
 
 
 def _published(name: str, given: Mapping[str, Any], wishes: Wishes, family: str) -> dict[str, Any]:
-    """The hyperparameters that the recipe and the protocol give a method.
+    """The hyperparameters that the recipe and the protocol set for a method.
 
-    A base of the user's own has nothing in common with the published one.
+    Published ones do not apply to another base loss, given by the user.
     """
     recipe = get_method(name).recipes.get(family)
     published = dict(recipe.hyperparameters) if recipe else {}
@@ -210,11 +210,11 @@ def _settings(
     defaults = dict(WHOLE_NETWORK) if train == "all" else {}
     defaults |= prescribed(name, hyperparameters, train=train, recipe=family)
     if wishes.preset:
-        # All that a recipe may set but the views, without which a method that compares them fails.
+        # A protocol replaces all of a recipe's settings but the cached views, which methods need.
         defaults |= get_preset(wishes.preset).settings_for(name, family)
         defaults.pop("train")
     if wishes.settings.get("few_shot"):
-        # What a user may not ask for together is not prescribed together.
+        # mix and few_shot exclude each other.
         defaults.pop("mix", None)
     return {**applying(defaults, train), **applying(wishes.settings, train)}
 
@@ -251,11 +251,11 @@ def _rung_numbers(ladder: Ladder, rungs: Sequence[int] | None) -> list[int]:
 
 
 def _parsed(text: str) -> dict[str, list[str]]:
-    """The values of every key; a part without a key belongs to the key before it."""
+    """The values of every key; a part without a key belongs to the previous key."""
     found: dict[str, list[str]] = {}
     key = ""
     for part in text.split(","):
-        # The equals sign of a hyperparameter, margin(beta=0.6), stands behind a bracket.
+        # The equals sign of a hyperparameter, margin(beta=0.6), follows a bracket.
         name, equals, value = part.partition("=")
         if equals and "(" not in name:
             key = name.strip()

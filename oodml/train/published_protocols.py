@@ -1,4 +1,4 @@
-"""Protocols of papers that compare methods: settings and tuned hyperparameters, as data."""
+"""Protocols of papers that compare methods, as data: settings and tuned hyperparameters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from oodml.errors import unknown_name
 
 Settings = Mapping[str, Any]
 ByFamily = Mapping[str, Settings]
-# Families of data that papers give settings for, by what a collection's name begins with.
+# Families of data that papers have settings for, by the start of a collection's name.
 FAMILIES = ("cub200", "cars196", "sop")
 # Characterizing generalization under out-of-distribution shifts: the study of ladders itself.
 STUDY = "arXiv:2107.09562, scripts of the published study"
@@ -22,12 +22,12 @@ REALITY_CHECK = "arXiv:2003.08505 supplement, tuned by cross-validation on the t
 
 @dataclass(frozen=True)
 class Preset:
-    """A published protocol: settings for all runs, more for a family of data, more for a method.
+    """A published protocol: settings for all runs, for a family of data, and for a method.
 
-    `settings` name every setting that a recipe may set (`PRESCRIBABLE`) but the number of cached
-    views, so that nothing of another paper's is left in a run under the protocol's name.
-    `families` are keyed by family of data (cub200, cars196, sop), `hyperparameters` and `methods`
-    by method, then by family, with "" for any.
+    `settings` name every setting that a recipe may set (`PRESCRIBABLE`) except the number of cached
+    views, so that no other paper's setting is left in a run under the protocol. `families` are
+    keyed by family of data (cub200, cars196, sop), `hyperparameters` and `methods` by method, then
+    by family, with "" for any.
     """
 
     source: str
@@ -43,7 +43,7 @@ class Preset:
         return {**self.settings, **self.families.get(family, {}), **own}
 
     def own_settings(self, method: str, family: str) -> dict[str, Any]:
-        """The settings that differ for one method."""
+        """The settings of the protocol that are for this method alone."""
         own = self.methods.get(method, {})
         return {**own.get("", {}), **own.get(family, {})}
 
@@ -191,7 +191,7 @@ PRESETS: Mapping[str, Preset] = {
         },
         families={"sop": {"epochs": 150}},
         hyperparameters={
-            # The study cuts no far negatives.
+            # The study excludes no far negatives.
             "margin": {"": {"margin": 0.2, "beta": 1.2, "upper_cutoff": 2.0}},
             "r_margin": {
                 "cub200": {"beta": 0.6, "rho": 0.40},
@@ -226,7 +226,7 @@ PRESETS: Mapping[str, Preset] = {
             "optimizer": "rmsprop",
             "optimizer_epsilon": 1e-8,
             "learning_rate": 1e-6,
-            # Tuned there for each loss; this is for those that it does not name.
+            # Tuned there per loss; this value is for losses that it does not cover.
             "criterion_learning_rate": 5e-4,
             "weight_decay": 1e-4,
             "schedule": "constant",

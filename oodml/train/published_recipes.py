@@ -1,6 +1,7 @@
-"""What papers set for single methods, as data: hyperparameters, and how whole networks are trained.
+"""Settings of single methods from their papers, as data: hyperparameters and training settings.
 
-Default hyperparameters stand in the methods' signatures; here is what differs by family of data.
+Default hyperparameters are in the methods' signatures; these tables hold what differs by family of
+data.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _PADS = "arXiv:2003.11113 and the runs published with its code"
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a paper sets for one family of data: hyperparameters, and settings of whole networks."""
+    """A paper's hyperparameters and whole-network settings for one family of data."""
 
     source: str
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
@@ -38,7 +39,7 @@ class Recipe:
 
 
 def _studied(method: str) -> dict[str, Recipe]:
-    """By family of data, what the published study of ladders gives a method (arXiv:2107.09562)."""
+    """By family of data, a method's recipe in the published study of ladders (arXiv:2107.09562)."""
     preset = PRESETS["ooDML"]
     return {
         family: Recipe(
@@ -54,7 +55,7 @@ def _studied(method: str) -> dict[str, Recipe]:
 
 
 def _reality_check(method: str) -> dict[str, Recipe]:
-    """By family of data, what A Metric Learning Reality Check tuned for a method."""
+    """By family of data, a method's recipe tuned in A Metric Learning Reality Check."""
     shared = ("optimizer", "learning_rate", "weight_decay", "batch_size", "crop_scale")
     settings = PRESETS["reality-check"].settings
     network = {
@@ -71,9 +72,9 @@ def _reality_check(method: str) -> dict[str, Recipe]:
 def _at_one_rate(
     batch_size: int, samples_per_class: int, rate: float, weight_decay: float
 ) -> Settings:
-    """Networks as Group Loss, Group Loss++ and MPN train them, with Adam in place of RAdam.
+    """Whole-network settings of Group Loss, Group Loss++ and MPN, with Adam in place of RAdam.
 
-    The papers lower the rate once, at epoch 30 of 70; here it falls again at 60.
+    The papers lower the rate once, at epoch 30 of 70; here it is lowered again at 60.
     """
     return {
         "batch_size": batch_size,
@@ -103,14 +104,14 @@ _PROXY_NCA_PP = {"pooling": "max", "warmup_epochs": 5, "clip_value": 10.0}
 # The rate of the margin loss's boundary (arXiv:1706.07567).
 _BETA_RATE = {"criterion_learning_rate": 5e-4}
 
-# What all methods have where whole networks are trained (arXiv:2002.08473 and arXiv:2107.09562).
+# Defaults of all methods where whole networks are trained (arXiv:2002.08473, arXiv:2107.09562).
 WHOLE_NETWORK: Settings = {
     "learning_rate": 1e-5,
     "criterion_learning_rate": 5e-4,
     "weight_decay": 4e-4,
     "samples_per_class": 2,
 }
-# By method: what its paper sets wherever whole networks are trained.
+# By method: its paper's settings for whole networks, on any data.
 NETWORKS: Mapping[str, Settings] = {
     "bier": {"batch_size": 128, "weight_decay": 2e-4},
     "group_loss": _GROUP_LOSS_NETWORK,
@@ -121,7 +122,7 @@ NETWORKS: Mapping[str, Settings] = {
     "proxy_nca_pp": _PROXY_NCA_PP,
     "r_margin": _BETA_RATE,
     "soft_triple": {**_SHUFFLED_PROXIES, "criterion_learning_rate": 1e-2},
-    # All that a recipe of the base may set: the settings of two papers are not to be mixed.
+    # Every setting that a recipe of the base may set, so that two papers' settings never mix.
     "xbm": {
         "batch_size": 64,
         "samples_per_class": 4,
@@ -141,7 +142,7 @@ def _diva(
         "decorrelation": decorrelation,
         "class_weight": class_weight,
         "queue_batches": queue_batches,
-        # No distance on the unit sphere is larger: the study cuts no far negatives off.
+        # The largest distance on the unit sphere: the study excludes no far negatives.
         "base.upper_cutoff": 2.0,
     }
     return Recipe(f"{STUDY}; {_DIVA}", hyperparameters, {"batch_size": 108})
@@ -153,7 +154,7 @@ def _hdml(beta: float, weight_decay: float) -> Recipe:
 
 
 def _proxy_nca_pp(factor: float, batch_size: int, samples_per_class: int) -> Recipe:
-    """Adam's epsilon of 1 takes most of its scaling away: the large rates belong to it."""
+    """Adam with an epsilon of 1 hardly rescales gradients, which explains the large rates."""
     network = {
         **_PROXY_NCA_PP,
         "learning_rate": factor * 4e-3,
@@ -174,7 +175,7 @@ _GROUP_LOSS_RECIPES = {
     "sop": Recipe(_GROUP_LOSS, {"temperature": 54.0}, _at_one_rate(60, 6, 6.08e-4, 5.3e-12)),
 }
 
-# By method, then by family of data: what a comparison tuned, or its own paper or code states.
+# By method, then by family of data: tuned in a comparison, or from its own paper or code.
 RECIPES: Mapping[str, Mapping[str, Recipe]] = {
     **{
         name: _studied(name)

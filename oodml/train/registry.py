@@ -1,4 +1,4 @@
-"""The registry of methods: one decorated class or function is all that a loss needs."""
+"""The registry of methods: one decorated class or function adds a loss."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 Build = Callable[..., Any]
 Registered = TypeVar("Registered", bound=Build)
 _REGISTRY: dict[str, MethodEntry] = {}
-# How a method comes to its embedding: by steps of an optimiser, by one fit in closed form on the
-# training features (or an algorithm of its own), or not at all.
+# How a method is trained: by optimiser steps, by one fit on all training features (in closed form
+# or by its own algorithm), or not at all.
 TRAINING = ("steps", "fit", "none")
-# What a paper may prescribe; everything else of a run is the user's to choose.
+# The settings that a paper may prescribe; all others are the user's to choose.
 PRESCRIBABLE = (
     "batch_size",
     "batches",
@@ -52,7 +52,7 @@ PRESCRIBABLE = (
 
 @dataclass(frozen=True)
 class Base:
-    """Another method's loss, on top of which a method works: a name and its hyperparameters."""
+    """Another method's loss that a method builds on: a name and its hyperparameters."""
 
     name: str
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
@@ -62,7 +62,8 @@ class Base:
     ) -> Criterion:
         """The base method's criterion; `UsageError` for a method that is more than a loss.
 
-        With `takes_pairs` also for a loss that takes no pairs or triplets chosen by its caller.
+        With `takes_pairs` also `UsageError` for a loss that takes no pairs or triplets from its
+        caller.
         """
         made = get_method(self.name).criterion(num_classes, embedding_dim, self.hyperparameters)
         if takes_pairs and not made.takes_pairs:
@@ -75,12 +76,12 @@ class Base:
 
 @dataclass(frozen=True)
 class MethodEntry:
-    """A named method: how to build its criterion, its paper and its paper's settings.
+    """A named method: how to build its criterion, its paper, and the paper's settings.
 
-    `settings` hold for every run, `network` on top of them where the whole network is trained,
-    `recipes` (by family of data: cub200, cars196, sop) on top of both. `source` says where the
-    defaults come from. `heads` tells which heads are trained and which of them retrieval uses,
-    `needs` what the method asks for beyond a labelled batch, such as a second view.
+    `settings` apply to every run, `network` over them where the whole network is trained, `recipes`
+    (by family of data: cub200, cars196, sop) over both. `source` says where the defaults come from.
+    `heads` says which heads are trained and which of them retrieval uses, `needs` what the method
+    requires beyond a labelled batch, such as a second view.
     """
 
     name: str
@@ -96,12 +97,12 @@ class MethodEntry:
 
     @property
     def trains(self) -> bool:
-        """Whether an optimiser takes steps."""
+        """Whether it is trained by optimiser steps."""
         return self.training == "steps"
 
     @property
     def family(self) -> str:
-        """The file that the method stands in: pairs, classification, proxies, ..."""
+        """The module that defines the method: pairs, softmax, proxies, ..."""
         return self.build.__module__.rpartition(".")[2].removeprefix("oodml_plugin_")
 
     @property
@@ -146,7 +147,7 @@ class MethodEntry:
         return {f"base.{name}": value for name, value in base.check(of_base).items()}
 
     def base_name(self, hyperparameters: Mapping[str, Any]) -> str | None:
-        """The method whose loss this one works on; None for a method of its own."""
+        """The method whose loss this one builds on, or None."""
         default = self.hyperparameters.get("base")
         if not isinstance(default, Base):
             return None
@@ -155,7 +156,7 @@ class MethodEntry:
     def build_with(
         self, num_classes: int, embedding_dim: int, hyperparameters: Mapping[str, Any]
     ) -> Any:
-        """Call the method's function with hyperparameters as a run's spec holds them."""
+        """Call the method's function with the hyperparameters of a run's spec."""
         own = {k: v for k, v in hyperparameters.items() if not k.startswith("base.")}
         base = self.base_name(hyperparameters)
         if base is not None:
@@ -168,7 +169,7 @@ class MethodEntry:
     def criterion(
         self, num_classes: int, embedding_dim: int, hyperparameters: Mapping[str, Any]
     ) -> Criterion:
-        """The method as a loss; `UsageError` if it is more than that, or not trained."""
+        """The method as a loss; `UsageError` if it is more than a loss, or not trained."""
         from torch import nn
 
         from oodml.train.objective import as_criterion
@@ -237,7 +238,7 @@ def method(
 
 
 def _makes_objective(build: Build) -> bool:
-    """Whether the decorated thing is a class of objectives, not what returns a criterion."""
+    """Whether the decorated object is an objective class, not one that returns a criterion."""
     from oodml.train.objective import Objective
 
     return isinstance(build, type) and issubclass(build, Objective)
@@ -321,7 +322,7 @@ def _base_entry(entry: MethodEntry, value: Any) -> MethodEntry:
 
 
 def literal(text: str) -> Any:
-    """The number, truth value, list or quoted string that a text spells; otherwise the text."""
+    """The number, boolean, list or quoted string that a text spells; otherwise the text."""
     try:
         return json.loads(text)
     except ValueError:
@@ -329,9 +330,9 @@ def literal(text: str) -> Any:
 
 
 def like(default: Any, value: Any, what: str) -> Any:
-    """The value in its default's type; `UsageError` calling it `what` if it is of another one."""
+    """The value in its default's type; `UsageError` naming `what` if it has another one."""
     if isinstance(default, str) and isinstance(value, int | float) and not isinstance(value, bool):
-        # targets=256 is read as a number and means the word.
+        # targets=256 is parsed as a number but is a string.
         return str(value)
     if isinstance(default, bool) or default is None or isinstance(default, str):
         fits = default is None or isinstance(value, type(default))

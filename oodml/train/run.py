@@ -1,4 +1,4 @@
-"""One run, from its spec to its record: its models are trained and measured."""
+"""One run, from its spec to its record: train its models and measure them."""
 
 from __future__ import annotations
 
@@ -66,17 +66,15 @@ def train_run(
     """The finished record of one run: trained (or resumed) and measured on the test classes.
 
     With `spec.data.measured_on` "validation" it is trained on the split's fitting classes and
-    measured on its validation classes, and no test class is read.
-    `directory` takes the run's logs and checkpoints, the embeddings that were measured with
-    `keep_embeddings`, and with `keep_pair_weights` the weights that the trained loss gives the
-    pairs of one batch.
-    `fold` holds the rung's own validation classes and `episodes` its few-shot episodes (rows of the
-    features that take part), if it came with some. The test classes are read once,
-    after the last step. `track` names a tracker, such as "tensorboard", that shows the run while it
-    is trained; it changes nothing else. The result depends on `spec` only: heads are trained on one
-    thread, whole networks on all cores, whatever else runs beside. Raises `DataError` when
-    `resources` are not what the spec names, `UsageError` when it asks for what only test classes
-    have, or when there is no such tracker.
+    measured on its validation classes, and no test class is read. `directory` gets the run's logs
+    and checkpoints, with `keep_embeddings` the measured embeddings, and with `keep_pair_weights`
+    the pair weights of one batch under the trained loss. `fold` holds the rung's validation classes
+    and `episodes` its few-shot episodes (as rows of the features), where the ladder has them. The
+    test classes are read once, after the last step. `track` names a tracker, such as "tensorboard",
+    that shows the run's progress and changes nothing else. The result depends on `spec` only: heads
+    are trained on one thread, whole networks on all cores, whatever else is running. Raises
+    `DataError` when `resources` are not what the spec names, and `UsageError` for an unknown
+    tracker or for settings that need test classes where none may be read.
     """
     _check(spec, split, resources)
     directory = Path(directory)
@@ -133,7 +131,7 @@ def train_run(
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """One trained model: how it embeds samples, the figures of its training, its objective."""
+    """One trained model: its embedding function, the figures of its training, its objective."""
 
     embed: Embed
     figures: Figures
@@ -149,7 +147,7 @@ def train_member(
     *,
     keep_pair_weights: bool = False,
 ) -> Trained:
-    """One model of a run, trained in `directory`, or resumed there; `tracker` gets its epochs."""
+    """One model of a run, trained in `directory` or resumed there; `tracker` gets its epochs."""
     way = get_method(spec.method.name).training if spec.model.train != "none" else "none"
     if way == "none":
         return Trained(as_they_are, {})
@@ -169,10 +167,10 @@ def train_member(
 
 @dataclass(frozen=True)
 class Member:
-    """One model of a run: the seed of its draws, and the classes that it is fitted and chosen on.
+    """One model of a run: the seed of its draws, its fitting classes and its validation classes.
 
-    Most runs have one. Without `validation_classes` the last state is taken. `name` is its folder
-    in the run's, empty for a single model.
+    Most runs have one. Without `validation_classes` the last weights are taken. `name` is its
+    subfolder of the run's, empty for a single model.
     """
 
     name: str
@@ -184,12 +182,12 @@ class Member:
 def members_of(spec: RunSpec, split: Split, fold: Fold | None = None) -> list[Member]:
     """The models that a run trains on the training classes of a split.
 
-    `fold` holds the rung's own validation classes, where it comes with some; a run that is
-    measured on them is not fitted on them. The first model of an ensemble draws from the run's
-    seed, so an ensemble of one is the plain run. With folds, all training classes of the run's
-    split are dealt out, whatever the seed (arXiv:2003.08505 cuts the sorted classes into blocks;
-    here they are drawn, for neighbours in the alphabet are often relatives). Raises `UsageError`
-    for folds and an ensemble at once.
+    `fold` holds the rung's own validation classes, where it has them; a run that is measured on
+    them is not fitted on them. The first model of an ensemble uses the run's seed, so an ensemble
+    of one is the plain run. With folds, all training classes are divided at random, the same for
+    all seeds (arXiv:2003.08505 cuts the sorted classes into blocks; here they are drawn, as
+    alphabetical neighbours are often related). Raises `UsageError` for folds and an ensemble at
+    once.
     """
     folds, ensemble = spec.training.folds, spec.training.ensemble
     if folds > 1 and ensemble > 1:
@@ -224,15 +222,15 @@ def measured_classes(
 
 
 def check_measured_on(spec: RunSpec) -> None:
-    """`UsageError` for a run on validation classes that asks for what they cannot give."""
+    """Raise `UsageError` for a run on validation classes with settings that they cannot serve."""
     if spec.data.measured_on not in MEASURED_ON:
         raise unknown_name("side to measure on", spec.data.measured_on, MEASURED_ON)
     if spec.data.measured_on == "test":
         return
     if spec.training.folds > 1:
         raise UsageError(
-            f"{spec.training.folds} folds deal out all training classes, which leaves none to "
-            "measure on; train a single model or an ensemble."
+            f"{spec.training.folds} folds use all training classes, which leaves none to measure "
+            "on; train a single model or an ensemble."
         )
     if spec.few_shot.adapt or spec.evaluation.gallery_classes or spec.evaluation.gallery_images:
         raise UsageError(
@@ -242,7 +240,7 @@ def check_measured_on(spec: RunSpec) -> None:
 
 
 def environment(device: str) -> dict[str, str]:
-    """Versions and hardware that a result was made with."""
+    """Versions of packages and hardware, for a result's record."""
     packages = ("oodml", "torch", "torchvision", "numpy", "pytorch-metric-learning")
     return {
         **{name: version(name) for name in packages},
@@ -254,7 +252,7 @@ def environment(device: str) -> dict[str, str]:
 
 @contextmanager
 def threads(number: int) -> Iterator[None]:
-    """The threads of torch and NumPy for one run: sums of floats depend on their number."""
+    """Limit torch and NumPy to a number of threads: sums of floats depend on it."""
     before = torch.get_num_threads()
     torch.set_num_threads(number)
     try:
@@ -279,9 +277,9 @@ def _check(spec: RunSpec, split: Split, resources: Resources) -> None:
 def _validation(
     spec: RunSpec, member: Member, fitting: Samples, resources: Resources
 ) -> Validate | None:
-    """What measures an objective on the validation classes: it holds their rows, and no others.
+    """A function that measures an objective on the validation classes, whose rows it alone holds.
 
-    It is the loop's alone; nothing that a hook is given leads to it.
+    It is given to the loop only; no hook of a method can reach it.
     """
     if not member.validation_classes:
         return None
@@ -314,7 +312,7 @@ def _embedded(
 
 
 def _measured(spec: RunSpec, split: Split, embeddings: Features, resources: Resources) -> Figures:
-    """The metrics on all classes measured, or on as many of them and images as the spec says."""
+    """The metrics on all measured classes, or on equally many classes and images if asked."""
     asked = spec.evaluation
     gallery = gallery_of(embeddings, split, asked.gallery_classes, asked.gallery_images, spec.seed)
     if asked.rerank:

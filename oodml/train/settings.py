@@ -1,4 +1,4 @@
-"""The settings of a run that a user may choose: their range, their words, and where they apply."""
+"""The settings of a run that a user may choose: ranges, allowed words, and where they apply."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ IMAGES, FEATURES, TRAINING, EVALUATION = "images", "features", "training", "eval
 
 @dataclass(frozen=True)
 class Setting:
-    """One field of `RunSpec` that is chosen for a whole grid.
+    """One field of `RunSpec` that is set for a whole grid.
 
-    `scope` says for which runs it holds: "images" for whole networks, "features" for heads on
-    cached features, "training" for both, "evaluation" for every run. Numbers lie from `least` (or
-    above it, if `above`) up to `most`; words are one of `choices`.
+    `scope` says which runs it applies to: "images" for whole networks, "features" for heads on
+    cached features, "training" for both, "evaluation" for every run. Numbers lie between `least`
+    (excluded if `above`) and `most`; words are one of `choices`.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Setting:
 
     @property
     def flag(self) -> str:
-        """How it is typed: --train-batch-size."""
+        """Its command-line flag: --train-batch-size."""
         return "--" + (self.option or self.name.replace("_", "-"))
 
     @property
@@ -44,7 +44,7 @@ class Setting:
 
     @property
     def default(self) -> Any:
-        """The value that `RunSpec` has without it."""
+        """Its default in `RunSpec`."""
         return default_of(self.name)
 
     def check(self, value: Any) -> None:
@@ -147,7 +147,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
 
 
 def check_scope(settings: Mapping[str, Any], train: str) -> None:
-    """Raise `UsageError` for a setting that has no meaning where "head" or "all" is trained."""
+    """Raise `UsageError` for a setting that does not apply where "head" or "all" is trained."""
     scope, reason = {
         "head": (IMAGES, "needs images: cached features are what they are; give train='all'."),
         "all": (
@@ -161,7 +161,7 @@ def check_scope(settings: Mapping[str, Any], train: str) -> None:
 
 
 def applying(settings: Mapping[str, Any], train: str) -> dict[str, Any]:
-    """The settings that have a meaning for runs that train "head", "all" or "none"."""
+    """The settings that apply to runs that train "head", "all" or "none"."""
     scopes = {
         "all": (IMAGES, TRAINING, EVALUATION),
         "head": (FEATURES, TRAINING, EVALUATION),

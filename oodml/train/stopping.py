@@ -14,7 +14,7 @@ _requested = threading.Event()
 
 
 class StoppedError(OodmlError):
-    """The run was asked to stop; its state is kept, and it resumes when it is started again."""
+    """The run was asked to stop; its checkpoint is kept, and it resumes when started again."""
 
 
 def request_stop() -> None:
@@ -23,7 +23,7 @@ def request_stop() -> None:
 
 
 def stop_requested() -> bool:
-    """Whether a stop was asked for."""
+    """Whether a stop was requested."""
     return _requested.is_set()
 
 
@@ -31,9 +31,9 @@ def stop_requested() -> bool:
 def stopping_on_signals(
     numbers: Sequence[signal.Signals] = (signal.SIGINT, signal.SIGTERM),
 ) -> Iterator[None]:
-    """Ctrl-C and SIGTERM ask for a stop; a second one ends the process where it stands.
+    """Let Ctrl-C and SIGTERM request a stop; a second one ends the process at once.
 
-    Python handles signals in the main thread only; elsewhere nothing changes.
+    Python handles signals in the main thread only; in other threads nothing changes.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

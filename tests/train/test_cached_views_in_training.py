@@ -177,7 +177,7 @@ def test_a_method_of_two_views_never_trains_on_one(
         with pytest.raises(UsageError, match=f"cached_views={few}: of_two_views"):
             run("of_two_views", cached_views=few)
     for given, number in ((None, 0), (some[1], 3)):
-        with pytest.raises(DataError, match=f"of_two_views .* 4 .* {number} "):
+        with pytest.raises(DataError, match=f"of_two_views .* 4 .* {number};"):
             run("of_two_views", given)
     comparing()  # one that prescribes nothing, as a plug-in might
     with pytest.raises(UsageError, match="2 augmented views"):
