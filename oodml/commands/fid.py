@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 _MEANINGS = {
     "null": "random class splits of the same pool: is this harder than a random split?",
     "excess": "FID - null mean; compare splits of different sizes by this, not by FID",
-    "KID": "unbiased kernel distance x 1000, in brackets over random class splits",
-    "MMD": "squared, x 1000, in brackets over random class splits",
+    "KID": "kernel inception distance x 1000, without bias from few images",
+    "MMD": "maximum mean discrepancy, squared, x 1000",
     "FID infinity": "extrapolated to infinitely many images of these classes",
-    "bias": "what sampling alone adds without any shift; a lower bound below 2 d samples a side",
+    "bias": "what sampling alone adds to FID without any shift",
     "interval": "95%, bootstrap over classes",
 }
 
@@ -153,10 +153,16 @@ def _measured(
     pool, sides = joined(one, other)
     has_classes = min(len(one.class_names), len(other.class_names)) > 1
     if not has_classes:
-        if level == "class" or null or extras["bootstrap"]:
+        asked = {
+            "--level class": level == "class",
+            "--null": null,
+            "--bootstrap": extras["bootstrap"],
+        }
+        if given := [option for option, value in asked.items() if value]:
+            options = " and ".join(given)
             raise DataError(
-                "class level, class nulls and bootstrap need two or more classes on both sides: "
-                "folders of class folders, or a CSV with labels."
+                f"for {options} both sides need two or more classes: folders of class folders, or "
+                f"a CSV with labels. Leave {options} out, or give such data."
             )
         null = 0
     return measure_shift(pool, sides, level=level, null=null, **extras)
@@ -166,14 +172,26 @@ def _print_shift(shift: Shift, network: str, text_format: str) -> None:
     if text_format == "json":
         echo(json.dumps({**shift.to_json(), "network": network}, indent=2, sort_keys=True))
         return
-    unit = "images" if shift.level == "sample" else "class means"
     _print_value(shift.fid, shift.mean_term, shift.covariance_term)
     echo(
-        f"{shift.n_train} and {shift.n_test} {unit} in {shift.dimension} dimensions, "
+        f"{shift.n_train} and {shift.n_test} {_unit(shift)} in {shift.dimension} dimensions, "
         f"{shift.level} level, {network}"
     )
     for name, value in _additions(shift).items():
-        echo(f"{name:<13}{value:<28}{_MEANINGS[name]}")
+        echo(f"{name:<13}{value:<28}{_meaning(shift, name, value)}")
+
+
+def _meaning(shift: Shift, name: str, value: str) -> str:
+    if name in ("KID", "MMD") and "(" in value:
+        return f"{_MEANINGS[name]}; in brackets that of random class splits"
+    if name == "bias" and min(shift.n_train, shift.n_test) < 2 * shift.dimension:
+        enough = 2 * shift.dimension
+        return f"{_MEANINGS[name]}, or more: a side has fewer than {enough} {_unit(shift)}"
+    return _MEANINGS[name]
+
+
+def _unit(shift: Shift) -> str:
+    return "images" if shift.level == "sample" else "class means"
 
 
 def _additions(shift: Shift) -> dict[str, str]:

@@ -127,8 +127,8 @@ def measure_shift(
     first, second = statistics.of(train), statistics.of(test)
     terms = split_terms(statistics, train, test, train_moments=first, test_moments=second)
     shift, pool = shift_between(statistics, train, test, terms), first + second
-    shift = replace(shift, bias_estimate=_bias(shift, pool))
     draws = NULL_DRAWS[level] if null is None else null
+    shift = replace(shift, bias_estimate=_bias(shift, pool, has_null=draws > 0))
     if draws:
         drawn = class_null(train, test, split_distance(statistics, train, test, pool), draws, seed)
         shift = with_null(shift, drawn)
@@ -236,18 +236,21 @@ def _sides(statistics: ClassMoments, split: ClassSplit) -> tuple[Indices, Indice
     return statistics.indices(split.train_classes), statistics.indices(split.test_classes)
 
 
-def _bias(shift: Shift, pool: Moments) -> float:
+def _bias(shift: Shift, pool: Moments, *, has_null: bool) -> float:
     sizes = shift.n_train, shift.n_test
     bias = expected_bias(pool.covariance, *sizes)
     if min(sizes) < SAMPLES_PER_DIMENSION * shift.dimension or bias > BIAS_PART * shift.fid:
         LOG.warning(
             "FID %.4g contains a finite-sample bias of about %.3g%s (%d and %d points in %d"
-            " dimensions); compare its excess over the null, not FID itself.",
+            " dimensions); %s.",
             shift.fid,
             bias,
             "" if min(sizes) >= SAMPLES_PER_DIMENSION * shift.dimension else " or more",
             *sizes,
             shift.dimension,
+            "compare its excess over the null, not FID itself"
+            if has_null
+            else "compare it with FIDs of as many points only, or by KID, which has no such bias",
         )
     return bias
 

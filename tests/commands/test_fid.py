@@ -46,6 +46,7 @@ def test_the_distance_of_two_feature_files_with_its_null(files: tuple[Path, Path
 def test_every_addition_is_printed_with_its_meaning(files: tuple[Path, Path]) -> None:
     result = fid(*files, "--null", 5, "--kid", "--mmd", "--infinity", "--bootstrap", 20)
     assert result.exit_code == 0, result.output
+    assert result.stdout.count("in brackets") == 2 and " d samples" not in result.stdout
     for name in ("null", "excess", "KID", "MMD", "FID infinity", "interval", "bias"):
         assert f"\n{name}" in result.output
     shown = json.loads(fid(*files, "--level", "class", "--format", "json").output)
@@ -80,7 +81,13 @@ def test_folders_without_classes_are_measured_without_their_broken_images(tmp_pa
     assert result.exit_code == 0, result.output
     record = json.loads(result.stdout)
     assert record["fid"] > 0 and record["n_train"] == 12 and "null_mean" not in record
-    assert "two or more classes" in refused(1, "fid", *call, "--null", 5)
+    for option, value in (("--null", 5), ("--bootstrap", 20), ("--level", "class")):
+        error = refused(1, "fid", *call, option, value)
+        assert "two or more classes" in error
+        assert [name for name in ("--null", "--bootstrap", "--level") if name in error] == [option]
+    text = fid(*call, "--kid")
+    assert "null" not in text.output and "brackets" not in text.stdout
+    assert "a side has fewer than 2560 images" in text.stdout
 
 
 def test_what_cannot_be_measured_is_refused(files: tuple[Path, Path], tmp_path: Path) -> None:

@@ -246,3 +246,4 @@ def test_bias_is_warned_of_where_it_is_large_or_cannot_be_told(
     features.values[features.labels >= 3] += gap
     measure_shift(features, Split(features.class_names[:3], features.class_names[3:]), null=0)
     assert ("finite-sample bias" in caplog.text) == warned
+    assert "null" not in caplog.text, "there is none to compare with"

@@ -339,11 +339,16 @@ def _facts(report: PoolReport, most: int) -> Iterator[str]:
     if report.searched_distance < report.max_distance:
         reach = report.searched_distance
         searched = (
-            f"only within {reach} bits" if reach >= 0 else "not at all; only equal pixels are"
+            f"listed are those whose image hashes differ in at most {reach} of 256 bits"
+            if reach >= 0
+            else "listed are exact ones alone"
         )
-        yield f"too many near duplicates to list: they were searched {searched} of 256"
+        yield f"too many near duplicates to list all: {searched}"
     else:
-        yield f"near: at most {report.max_distance} of 256 bits apart (max_distance)"
+        yield (
+            "near: duplicates that look alike, as resized or recompressed copies do; their image "
+            f"hashes differ in at most {report.max_distance} of 256 bits"
+        )
 
 
 def _number_of(count: int, noun: str) -> str:

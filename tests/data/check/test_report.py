@@ -179,5 +179,10 @@ def test_everything_that_is_found_makes_a_pool_unsound(report: PoolReport) -> No
 
 
 def test_a_search_cut_short_is_said(report: PoolReport) -> None:
-    for reach, words in ((4, "only within 4 bits"), (-1, "not at all")):
+    for reach, words in ((4, "at most 4 of 256 bits"), (-1, "exact ones alone")):
         assert words in list(report_lines(replace(report, searched_distance=reach)))[-1]
+
+
+def test_near_is_said_without_names_of_arguments(report: PoolReport) -> None:
+    line = list(report_lines(report))[-1]
+    assert line.startswith("near") and "look alike" in line and "_" not in line
