@@ -131,10 +131,6 @@ class Checkpoint:
             torch.save(state, file)
 
 
-def _read(path: Path) -> Any:
-    return torch.load(path, map_location="cpu", weights_only=True)
-
-
 class EpochLog:
     """`epochs.jsonl`, one line per epoch; on resume the lines past the checkpoint are dropped.
 
@@ -187,3 +183,7 @@ class EpochLog:
             if self.tracker is not None:
                 self.tracker.epoch(self.progress.steps, figures)
         return figures
+
+
+def _read(path: Path) -> Any:
+    return torch.load(path, map_location="cpu", weights_only=True)

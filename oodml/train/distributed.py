@@ -24,10 +24,6 @@ def rank() -> int:
     return distributed.get_rank() if _is_on() else 0
 
 
-def _is_on() -> bool:
-    return distributed.is_available() and distributed.is_initialized()
-
-
 def share_of(batch_size: int) -> slice:
     """The slice of a batch that this process embeds.
 
@@ -83,3 +79,7 @@ def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
         distributed.all_reduce(parameter.grad)
+
+
+def _is_on() -> bool:
+    return distributed.is_available() and distributed.is_initialized()

@@ -237,18 +237,6 @@ def method(
     return register
 
 
-def _makes_objective(build: Build) -> bool:
-    """Whether the decorated object is an objective class, not one that returns a criterion."""
-    from oodml.train.objective import Objective
-
-    return isinstance(build, type) and issubclass(build, Objective)
-
-
-def _origin(build: Build) -> tuple[str, str]:
-    made = build.__init__ if isinstance(build, type) else build  # type: ignore[misc]
-    return made.__code__.co_filename, build.__qualname__
-
-
 def get_method(name: str) -> MethodEntry:
     """The registered method; `UsageError` with the closest match if there is none."""
     methods = all_methods()
@@ -307,20 +295,6 @@ def load_plugin(path: Path) -> None:
         raise UsageError(f"plugin {path} does not run: {error!r}.") from None
 
 
-@cache
-def _import_families() -> None:
-    package = import_module("oodml.train.methods")
-    for module in sorted(pkgutil.iter_modules(package.__path__), key=lambda m: m.name):
-        import_module(f"{package.__name__}.{module.name}")
-
-
-def _base_entry(entry: MethodEntry, value: Any) -> MethodEntry:
-    base = get_method(str(value))
-    if not base.trains or base.base_name({}) is not None:
-        raise UsageError(f"{entry.name}: base={value}: give a method that is only a loss.")
-    return base
-
-
 def literal(text: str) -> Any:
     """The number, boolean, list or quoted string that a text spells; otherwise the text."""
     try:
@@ -347,3 +321,29 @@ def like(default: Any, value: Any, what: str) -> Any:
             f"{what}={value!r} is not of the type of its default {default!r}, or not finite."
         )
     return converted
+
+
+def _makes_objective(build: Build) -> bool:
+    """Whether the decorated object is an objective class, not one that returns a criterion."""
+    from oodml.train.objective import Objective
+
+    return isinstance(build, type) and issubclass(build, Objective)
+
+
+def _origin(build: Build) -> tuple[str, str]:
+    made = build.__init__ if isinstance(build, type) else build  # type: ignore[misc]
+    return made.__code__.co_filename, build.__qualname__
+
+
+@cache
+def _import_families() -> None:
+    package = import_module("oodml.train.methods")
+    for module in sorted(pkgutil.iter_modules(package.__path__), key=lambda m: m.name):
+        import_module(f"{package.__name__}.{module.name}")
+
+
+def _base_entry(entry: MethodEntry, value: Any) -> MethodEntry:
+    base = get_method(str(value))
+    if not base.trains or base.base_name({}) is not None:
+        raise UsageError(f"{entry.name}: base={value}: give a method that is only a loss.")
+    return base

@@ -159,17 +159,6 @@ def distance_weighted_contrast(
     return functional.cross_entropy(logits, first)
 
 
-def _weights(cosines: Tensor, dimension: int, cutoff: float, upper: float) -> Tensor:
-    """Weights (B, K), the largest of every row 1; a row is all 0 where no key is in range."""
-    distances = (2 - 2 * cosines).clamp(min=0).sqrt()
-    logits = DistanceWeighted(cutoff, upper).log_weights(distances, dimension)
-    logits = logits.masked_fill(distances >= upper, -torch.inf)
-    if not logits.shape[1]:
-        return logits
-    largest = logits.amax(1, keepdim=True)
-    return (logits - largest.nan_to_num(neginf=0.0)).exp()
-
-
 class WithinClasses(TripletMiner):
     """One random intra-class triplet for every sample whose class has two others in the batch.
 
@@ -186,3 +175,14 @@ class WithinClasses(TripletMiner):
             return anchors, anchors, anchors
         drawn = torch.multinomial(same[anchors].float(), 2)
         return anchors, drawn[:, 0], drawn[:, 1]
+
+
+def _weights(cosines: Tensor, dimension: int, cutoff: float, upper: float) -> Tensor:
+    """Weights (B, K), the largest of every row 1; a row is all 0 where no key is in range."""
+    distances = (2 - 2 * cosines).clamp(min=0).sqrt()
+    logits = DistanceWeighted(cutoff, upper).log_weights(distances, dimension)
+    logits = logits.masked_fill(distances >= upper, -torch.inf)
+    if not logits.shape[1]:
+        return logits
+    largest = logits.amax(1, keepdim=True)
+    return (logits - largest.nan_to_num(neginf=0.0)).exp()

@@ -115,15 +115,6 @@ def whitening(values: Values, dimension: int, power: float = 0.5) -> Values:
     return (axes / variances**power).T
 
 
-def _largest(symmetric: Values, number: int) -> tuple[Values, Values]:
-    size = len(symmetric)
-    if not symmetric.any():
-        raise DataError("the training features, or their class means, are all equal.")
-    variances, axes = eigh(symmetric, subset_by_index=(size - number, size - 1))
-    kept = variances > SMALLEST_VARIANCE * variances[-1]
-    return variances[kept][::-1], axes[:, kept][:, ::-1]
-
-
 def discriminant(values: Values, labels: Labels, dimension: int) -> Values:
     """The matrix (d, C) of Fisher's discriminants, which whiten the within-class covariance.
 
@@ -193,3 +184,12 @@ def neighbourhood_components(values: Values, labels: Labels, iterations: int) ->
     components = NeighborhoodComponentsAnalysis(init="identity", max_iter=iterations)
     components.fit(scale * values, labels)
     return cast(Values, components.components_)
+
+
+def _largest(symmetric: Values, number: int) -> tuple[Values, Values]:
+    size = len(symmetric)
+    if not symmetric.any():
+        raise DataError("the training features, or their class means, are all equal.")
+    variances, axes = eigh(symmetric, subset_by_index=(size - number, size - 1))
+    kept = variances > SMALLEST_VARIANCE * variances[-1]
+    return variances[kept][::-1], axes[:, kept][:, ::-1]

@@ -185,10 +185,6 @@ def stage_features(trunk: nn.Module, inputs: Tensor) -> Tensor:
     return functional.normalize(found.float(), dim=1)
 
 
-def _is_large(output: Tensor, inputs: Tensor) -> bool:
-    return inputs.ndim == 4 and output.shape[-1] > STAGE_SHARE * inputs.shape[-1]
-
-
 def minus_class_means(values: Tensor, labels: Tensor) -> Tensor:
     """Rows (n, D) minus the mean of their class; `labels` (n,) count the classes from 0."""
     classes = int(labels.max()) + 1
@@ -197,3 +193,7 @@ def minus_class_means(values: Tensor, labels: Tensor) -> Tensor:
     )
     counts = torch.bincount(labels, minlength=classes).clamp(min=1)
     return values - (sums / counts[:, None]).float()[labels]
+
+
+def _is_large(output: Tensor, inputs: Tensor) -> bool:
+    return inputs.ndim == 4 and output.shape[-1] > STAGE_SHARE * inputs.shape[-1]

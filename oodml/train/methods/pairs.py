@@ -172,13 +172,6 @@ class RankedList(OverPairs):
         return ((1 - self.imbalance) * pull + self.imbalance * push).mean()
 
 
-def _weighted(violation: Tensor, chosen: Tensor, temperature: float) -> Tensor:
-    chosen = chosen & (violation > 0)
-    logits = temperature * violation
-    weights = (logits - log_sum_exp(logits, chosen)[:, None]).where(chosen, -torch.inf).exp()
-    return (weights * violation).sum(1)
-
-
 class Added(Criterion):
     """A base loss plus a weighted regulariser over all pairs of unit-length embeddings."""
 
@@ -262,3 +255,10 @@ def intra_pair_variance(
     """Intra-pair variance: a base loss plus the spread of positive and of negative similarities."""
     regularizer = losses.IntraPairVarianceLoss(positive_epsilon, negative_epsilon)
     return Added(base.criterion(num_classes, embedding_dim), regularizer, weight)
+
+
+def _weighted(violation: Tensor, chosen: Tensor, temperature: float) -> Tensor:
+    chosen = chosen & (violation > 0)
+    logits = temperature * violation
+    weights = (logits - log_sum_exp(logits, chosen)[:, None]).where(chosen, -torch.inf).exp()
+    return (weights * violation).sum(1)

@@ -92,20 +92,6 @@ class PenalizedNegatives(OverPairs):
         return 1 - (1 + before) ** -self.alpha
 
 
-def _ahead(cosines: Tensor, relevant: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    # One row per relevant pair, (P, B), in place of all triples, (B, B, B).
-    anchor, found = relevant.nonzero(as_tuple=True)
-    rows = cosines[anchor]
-    ahead = torch.sigmoid((rows - cosines[anchor, found][:, None]) / temperature)
-    itself = torch.zeros_like(ahead, dtype=torch.bool).scatter_(1, found[:, None], True)
-    return anchor, ahead.masked_fill(itself, 0.0)
-
-
-def _mean_of_each(values: Tensor, anchor: Tensor, anchors: int) -> Tensor:
-    sums = values.new_zeros(anchors).index_add(0, anchor, values)
-    return sums / torch.bincount(anchor, minlength=anchors).clamp(min=1)
-
-
 @method("histogram", paper="arXiv:1611.00822", source="pytorch-metric-learning")
 class Histogram(OverPairs):
     """Histogram loss: the probability that a negative pair is more similar than a positive pair.
@@ -121,6 +107,20 @@ class Histogram(OverPairs):
         """The sum over bins of the negatives' density times the positives' distribution."""
         below = _density(values[positive], self.bins).cumsum(0)
         return (_density(values[negative], self.bins) * below).sum()
+
+
+def _ahead(cosines: Tensor, relevant: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    # One row per relevant pair, (P, B), in place of all triples, (B, B, B).
+    anchor, found = relevant.nonzero(as_tuple=True)
+    rows = cosines[anchor]
+    ahead = torch.sigmoid((rows - cosines[anchor, found][:, None]) / temperature)
+    itself = torch.zeros_like(ahead, dtype=torch.bool).scatter_(1, found[:, None], True)
+    return anchor, ahead.masked_fill(itself, 0.0)
+
+
+def _mean_of_each(values: Tensor, anchor: Tensor, anchors: int) -> Tensor:
+    sums = values.new_zeros(anchors).index_add(0, anchor, values)
+    return sums / torch.bincount(anchor, minlength=anchors).clamp(min=1)
 
 
 def _density(values: Tensor, bins: int) -> Tensor:

@@ -183,16 +183,6 @@ def batches_in_turn(
         yield index[: len(index) // world_size() * world_size()]
 
 
-def _batches(settings: TrainingSpec, classes: Labels, batches: int, seed: int) -> Batches:
-    fill = min(settings.batch_size, len(classes)) // len(np.unique(classes))
-    # A multiple, so that batches that divide evenly among processes still do.
-    times = max(1, fill // settings.samples_per_class)
-    own = replace(
-        settings, samples_per_class=times * settings.samples_per_class, epoch_steps=batches
-    )
-    return batches_for(own, classes, seed=seed)
-
-
 def clusters_of(values: Values, k: int, *, seed: int) -> Labels:
     """The k-means cluster (n,) int64, from 0, of every row of `values` (n, d) float32.
 
@@ -205,17 +195,6 @@ def clusters_of(values: Values, k: int, *, seed: int) -> Labels:
     for empty in np.setdiff1d(np.arange(k), labels):
         labels[_farthest(values, labels, k)] = empty
     return labels
-
-
-def _farthest(values: Values, labels: Labels, k: int) -> int:
-    """The sample farthest from the mean of its cluster, among clusters of two or more."""
-    counts = np.bincount(labels, minlength=k)
-    sums = np.zeros((k, values.shape[1]))
-    np.add.at(sums, labels, values)
-    means = sums / np.maximum(counts, 1)[:, None]
-    distances = np.square(values - means[labels]).sum(axis=1)
-    distances[counts[labels] < 2] = -1
-    return int(distances.argmax())
 
 
 def matched(new: Labels, old: Labels, k: int) -> Labels:
@@ -236,10 +215,6 @@ def matched(new: Labels, old: Labels, k: int) -> Labels:
     return np.asarray(linear_sum_assignment(shared, maximize=True)[1], dtype=np.int64)[new]
 
 
-def _within(labels: Labels, k: int) -> bool:
-    return not len(labels) or (int(labels.min()) >= 0 and int(labels.max()) < k)
-
-
 def has_pairs(classes: Labels) -> bool:
     """Whether at least two classes have at least two samples, for a positive and a negative pair.
 
@@ -253,3 +228,28 @@ def with_company(classes: Labels, clusters: Labels) -> Flags:
     both = np.stack([classes, clusters])
     _, place, counts = np.unique(both, axis=1, return_inverse=True, return_counts=True)
     return np.asarray(counts[place.reshape(-1)] > 1)
+
+
+def _batches(settings: TrainingSpec, classes: Labels, batches: int, seed: int) -> Batches:
+    fill = min(settings.batch_size, len(classes)) // len(np.unique(classes))
+    # A multiple, so that batches that divide evenly among processes still do.
+    times = max(1, fill // settings.samples_per_class)
+    own = replace(
+        settings, samples_per_class=times * settings.samples_per_class, epoch_steps=batches
+    )
+    return batches_for(own, classes, seed=seed)
+
+
+def _farthest(values: Values, labels: Labels, k: int) -> int:
+    """The sample farthest from the mean of its cluster, among clusters of two or more."""
+    counts = np.bincount(labels, minlength=k)
+    sums = np.zeros((k, values.shape[1]))
+    np.add.at(sums, labels, values)
+    means = sums / np.maximum(counts, 1)[:, None]
+    distances = np.square(values - means[labels]).sum(axis=1)
+    distances[counts[labels] < 2] = -1
+    return int(distances.argmax())
+
+
+def _within(labels: Labels, k: int) -> bool:
+    return not len(labels) or (int(labels.min()) >= 0 and int(labels.max()) < k)
