@@ -53,7 +53,7 @@ class Shift:
 
     - `null_mean`, `null_sd`, `null_draws`: FID over random splits of the same classes, as many a
       side. `excess = fid - null_mean` and `z = excess / null_sd` say how much harder than a random
-      split this one is. FID alone grows as classes are removed; the excess does not: compare splits
+      split this one is. FID alone grows as classes are removed, the excess hardly: compare splits
       of different sizes by it.
     - `kid`, `kid_null_mean`, `kid_null_sd`: the unbiased kernel distance and its class null. A
       check that does not assume Gaussians.

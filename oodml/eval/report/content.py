@@ -15,6 +15,7 @@ from oodml.errors import DataError, unknown_name
 from oodml.eval.figures.style import line_style, on_dark
 from oodml.eval.report.gallery import boards, gallery_content
 from oodml.eval.report.ladder import ladder_content
+from oodml.eval.statistics.cautions import fid_cautions
 from oodml.eval.statistics.comparisons import compare_methods, crossings
 from oodml.eval.statistics.curves import SummaryRow, summarize
 from oodml.eval.statistics.few_shot import FewShotRow, few_shot_gains
@@ -60,6 +61,7 @@ def report_content(
         "features": asdict(ladder.features),
         "fid_label": ladder.fid_label(),
         "level": ladder.settings.level,
+        "cautions": fid_cautions(ladder),
         "metric": metric,
         "metrics": metrics,
         "methods": method_styles(methods),
@@ -209,7 +211,8 @@ def runs_content(
 ) -> dict[str, Any]:
     """`runs` in the records' order; shared `settings` and `environments` are listed once.
 
-    A run's `settings` and `environment` are numbers into those lists. Settings are the spec
+    `training_settings` names those that a run without training does not use. A run's `settings` and
+    `environment` are numbers into those lists. Settings are the spec
     without split and seed, which each run has for itself; `defaults` those of a bare spec.
     """
     number = {method: index for index, method in enumerate(methods)}
@@ -235,6 +238,11 @@ def runs_content(
     return {
         "runs": runs,
         "defaults": _defaults(),
+        "training_settings": [
+            name
+            for name, (part, _) in SETTING_NAMES.items()
+            if part == "training" or name == "embedding_dim"
+        ],
         "settings": [json.loads(text) for text in settings],
         "environments": [json.loads(text) for text in environments],
     }

@@ -25,7 +25,8 @@ _TERMS = (
         "The null is the FID of random splits of the same classes with as many on each side: its "
         "mean and standard deviation over several draws. Excess is FID minus the null's mean: how "
         "much harder than a random split this one is. FID alone also grows when classes are "
-        "removed; the excess does not.",
+        "removed, even at random. Excess takes most of that off, but with few images it is no "
+        "unbiased estimate of the shift: distrust any distance below a hundred classes a side.",
     ),
     (
         "Recall at k (recall_at_k)",

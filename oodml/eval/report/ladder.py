@@ -27,7 +27,8 @@ def ladder_content(
     """`classes` of the pool once, and every rung with a side (train, test, away) for each.
 
     The plane is that of `project`, fitted to the means of all classes; `classes.plane` is None
-    without features, `classes.groups` without groups.
+    without features, `classes.groups` without groups. `start` is the split that the walk was
+    started from: its `fid`, its `rung` if it is one, and the last rung not `after` it, -1 for none.
     """
     names = sorted(ladder.class_sizes)
     place = {name: index for index, name in enumerate(names)}
@@ -40,6 +41,7 @@ def ladder_content(
             "plane": None if features is None else _plane(features, names),
             "groups": None if groups is None else _groups(groups, names),
         },
+        "start": _start(ladder),
         "rungs": [
             {
                 **_measured(rung),
@@ -51,6 +53,16 @@ def ladder_content(
             for number, rung in enumerate(ladder.rungs)
         ],
     }
+
+
+def _start(ladder: Ladder) -> dict[str, Any] | None:
+    kinds = [step.kind for step in ladder.trajectory]
+    if ladder.settings.start == "published" or "start" not in kinds:
+        return None
+    step = kinds.index("start")
+    rung = ladder.rung_steps.index(step) if step in ladder.rung_steps else None
+    after = sum(each <= step for each in ladder.rung_steps) - 1
+    return {"fid": ladder.trajectory[step].fid, "rung": rung, "after": after}
 
 
 def _measured(split: Split) -> dict[str, Any]:

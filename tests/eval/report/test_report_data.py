@@ -40,6 +40,7 @@ from oodml.eval.report.gallery import (
     gallery_content,
     thumbnail,
 )
+from oodml.eval.report.ladder import ladder_content
 from oodml.eval.report.page import SCRIPTS, _part, embedded, write_report
 from oodml.eval.statistics.scores import aggregated_generalization_score
 from oodml.runs.record import RunRecord
@@ -197,6 +198,30 @@ def test_rungs_hold_sides_groups_moves_and_the_measured_shift(pool: Pool, conten
     assert dict(zip(names, found, strict=True)) == dict(
         zip(pool.features.class_names, pool.features.groups, strict=True)
     )
+
+
+@pytest.mark.parametrize(("chosen", "rung", "after"), [((0, 2), 1, 1), ((1, 3), None, 0)])
+def test_the_start_of_the_walk_is_a_rung_or_stands_between_two(
+    pool: Pool, chosen: tuple[int, int], rung: int | None, after: int
+) -> None:
+    ladder = pool.ladder
+    first = ladder.trajectory[0]
+    walk = tuple(
+        replace(first, kind=kind, fid=fid)
+        for kind, fid in [("swap", 1.0), ("swap", 2.0), ("start", 3.0), ("swap", 4.0)]
+    )
+    made = replace(ladder, trajectory=walk, rung_steps=chosen, rungs=ladder.rungs[:2])
+    expected = {"fid": 3.0, "rung": rung, "after": after}
+    assert ladder_content(made, None, None)["start"] == expected
+    unknown = replace(made, trajectory=walk[:2] * 2)
+    assert ladder_content(unknown, None, None)["start"] is None
+
+
+def test_the_settings_of_training_are_named_for_runs_without_it(content: Content) -> None:
+    named = content["training_settings"]
+    assert {"steps", "batch_size", "learning_rate", "embedding_dim"} <= set(named)
+    assert not {"backbone", "train", "method", "flip"} & set(named)
+    assert any("classes a side" in words for words in content["cautions"])
 
 
 def test_the_plane_holds_the_two_first_components_of_the_class_means(

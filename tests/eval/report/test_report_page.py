@@ -24,6 +24,7 @@ from eval.report.conftest import (
 
 from oodml.eval.figures.style import contrast, line_style
 from oodml.eval.report.page import write_report
+from oodml.runs.store import Store
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(
@@ -511,3 +512,50 @@ def test_gaps_are_shown_and_what_is_missing_is_said(driver: Any, sparse: Path) -
     advice = page.texts(".advice")
     assert len(advice) == 3 and all("oodml report DIR --data" in each for each in advice)
     assert "--keep-embeddings" in page.text("#gallery .advice")
+
+
+def test_what_a_ladder_lacks_takes_no_room(driver: Any, pool: Pool, tmp_path: Path) -> None:
+    # FIDs far from 0, their nulls just below them, and no groups.
+    rungs = tuple(
+        replace(
+            rung,
+            shift=replace(rung.shift, fid=500.0 + 9 * n, null_mean=490.0 + n, null_sd=2.0),
+        )
+        for n, rung in enumerate(pool.ladder.rungs)
+        if rung.shift
+    )
+    ladder = replace(pool.ladder, rungs=rungs)
+    features = replace(pool.features, groups=None)
+    for record in pool.store.records():
+        split = rungs[pool.ladder.rung_of(record.spec.data.split) or 0].shift
+        assert split is not None
+        Store(tmp_path).finish(replace(record, shift=split.to_json()))
+    write_report(Store(tmp_path), ladder, tmp_path / "report.html", features=features)
+    page = Page(driver, tmp_path / "report.html")
+    page.open()
+    assert page.driver.get_log("browser") == []
+    assert "Groups of classes" not in page.texts("#ladder h3") and not page.all(".groups")
+    ticks = [float(text) for text in page.texts(".strip > text") if text != "FID"]
+    assert min(ticks) > 480 and "does not start at 0" in page.text("#ladder .note")
+    assert len(page.all("#ladder .caution")) == 2 and "object" not in page.text("#ladder")
+    assert "choice of its classes" in page.text("#pairs .note")
+
+
+def test_a_run_without_training_has_no_settings_of_training(driver: Any, tmp_path: Path) -> None:
+    pool = make_pool(tmp_path)
+    fill(pool, ("frozen", "margin"), seeds=1)
+    for record in pool.store.records():
+        if record.label == "margin":
+            shutil.rmtree(pool.store.run_directory(record.id))
+            pool.store.finish(replace(record, spec=record.spec.with_settings(steps=7)))
+    write_report(pool.store, pool.ladder, tmp_path / "report.html")
+    page = Page(driver, tmp_path / "report.html")
+    page.open()
+    columns = page.texts("#runs details table thead th")
+    row = dict(
+        zip(columns, page.texts("#runs details table tbody tr:first-child > *"), strict=True)
+    )
+    other = dict(
+        zip(columns, page.texts("#runs details table tbody tr:last-child > *"), strict=True)
+    )
+    assert (row["method"], row["steps"], other["steps"]) == ("frozen", "–", "7")

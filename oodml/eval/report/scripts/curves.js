@@ -1,5 +1,8 @@
 // The curves: a metric against FID or excess FID, one line a method.
 
+const TRAINING_ONLY =
+  "Intervals cover the randomness of training on this ladder, not the choice of its classes.";
+
 const hasExcess = rungs.every((rung) => rung.excess != null);
 
 function showCurves(section) {
@@ -78,7 +81,9 @@ function curvesNote() {
   const seeds = fewest === most ? plural(most, "seed") : `${fewest} to ${most} seeds`;
   return (
     `Mean and 95% t-interval over ${seeds}; one seed has no interval. ` +
-    `Score beside a name: AGS, the area under ${chosen.metric} against FID scaled to [0, 1].`
+    `${TRAINING_ONLY} ` +
+    `Score beside a name: AGS, the area under ${chosen.metric} against FID scaled to [0, 1]. ` +
+    data.cautions.join(" ")
   );
 }
 

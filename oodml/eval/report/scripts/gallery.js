@@ -76,7 +76,7 @@ function boardWords(board) {
       ? ` Chosen among ${count(board.candidates)} of ${count(board.queries)} queries, drawn by seed.`
       : "";
   return [
-    `${words[looking.kind]}${among} Pale: all R were found before. Embeddings of run `,
+    `${words[looking.kind]}${among} A neighbour is pale where all images of the query's class stand before it. Embeddings of run `,
     runLink(board.run),
     ".",
   ];

@@ -19,6 +19,8 @@ function showLadder(section) {
   const facts = element("dl", { class: "stats" });
   const groups = element("div", { class: "groups" });
   const moves = element("div", { class: "moves" });
+  // Without data nobody knows whether there are groups; with data that has none there is no block.
+  const hasGroups = classes.groups || !classes.plane;
   function show(number) {
     slider.value = number;
     slider.setAttribute("aria-valuetext", `rung ${number}, FID ${distance(rungs[number].fid)}`);
@@ -29,7 +31,7 @@ function showLadder(section) {
     strip.show(number);
     plane?.show(number);
     facts.replaceChildren(...rungFacts(number));
-    groups.replaceChildren(...composition(number));
+    if (hasGroups) groups.replaceChildren(...composition(number));
     moves.replaceChildren(...moveLists(number));
   }
   slider.addEventListener("input", () => show(Number(slider.value)));
@@ -37,20 +39,21 @@ function showLadder(section) {
     strip.node,
     element("div", { class: "slide" }, slider, output),
     element("p", { class: "note" }, stripNote()),
+    ...data.cautions.map((words) => element("p", { class: "note caution" }, words)),
     element(
       "div",
       { class: "rung-view" },
       element("figure", {}, plane?.node ?? advice("The plane of class means"), planeKey(classes)),
       element("div", {}, facts),
     ),
-    element("div", { class: "rung-view" }, groups, moves),
+    element("div", { class: "rung-view" }, hasGroups ? groups : null, moves),
   );
   show(0);
 }
 
 const stripNote = () =>
   rungs.some((rung) => rung.null_mean != null)
-    ? "Dot: FID of the rung. Grey: FID of random splits of the same classes with as many a side, mean and two standard deviations; the line between is the excess."
+    ? `${stripLow() ? "The axis does not start at 0. " : ""}Dot: FID of the rung. Grey: FID of random splits of the same classes with as many a side, mean and two standard deviations; the line between is the excess.`
     : "The ladder was built without null distributions, so its excess FID is not known.";
 
 function advice(what) {
@@ -127,14 +130,7 @@ function rungFacts(number) {
 function composition(number) {
   const { groups } = data.ladder.classes;
   const title = element("h3", {}, "Groups of classes");
-  if (!groups) {
-    return [
-      title,
-      data.ladder.classes.plane
-        ? element("p", { class: "note" }, "The data names no groups of classes.")
-        : advice("The composition"),
-    ];
-  }
+  if (!groups) return [title, advice("The composition")];
   const counts = groups.names.map(() => [0, 0]);
   groups.of.forEach((group, place) => {
     const side = rungs[number].sides[place];
@@ -190,11 +186,7 @@ function moveLists(number) {
   if (!number)
     return [
       title,
-      element(
-        "p",
-        { class: "note" },
-        "The ladder starts here; moves are counted from rung to rung.",
-      ),
+      element("p", { class: "note" }, `${startWords()} Moves are counted from rung to rung.`),
     ];
   const kinds = [
     ["to_test", "to test", "test"],
@@ -210,6 +202,21 @@ function moveLists(number) {
       ? lists
       : [element("p", { class: "note" }, "No class changed sides or was removed.")]),
   ];
+}
+
+/** Where the walk began whose splits became the rungs; it may have gone to easier ones too. */
+function startWords() {
+  const { start } = data.ladder;
+  if (!start) return "The easiest rung.";
+  if (start.rung === 0) return "The ladder was started here.";
+  if (start.rung != null) return `The easiest rung; the ladder was started at rung ${start.rung}.`;
+  const place =
+    start.after < 0
+      ? "below rung 0"
+      : start.after + 1 < rungs.length
+        ? `between rungs ${start.after} and ${start.after + 1}`
+        : `above rung ${start.after}`;
+  return `The easiest rung; the ladder was started at FID ${distance(start.fid)}, ${place}.`;
 }
 
 function moveList(places, words, side) {

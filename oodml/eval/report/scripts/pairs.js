@@ -84,4 +84,4 @@ const pairsNote = (crossed) =>
   `Difference in ${chosen.metric}, the chosen method minus the other, paired by rung and seed. One method is called above ` +
   "another on average only where Wilcoxon's p, corrected over all pairs of methods (Holm), is below 0.05 and the " +
   "t-interval over seeds excludes zero. A crossing is stated only between rungs on which the paired t-intervals (95%, " +
-  `Bonferroni over rungs) exclude zero on opposite sides${crossed ? "." : "; none is here."}`;
+  `Bonferroni over rungs) exclude zero on opposite sides${crossed ? "." : "; none is here."} ${TRAINING_ONLY}`;

@@ -93,12 +93,16 @@ function settingsTable(names) {
             "tr",
             {},
             element("th", { scope: "row" }, data.methods[method].name),
-            names.map((name) => element("td", {}, text(settings[name]))),
+            names.map((name) => element("td", {}, text(usedSetting(settings, name)))),
           ),
         ),
     ),
   );
 }
+
+/** A run that trains nothing uses none of the settings of training. */
+const usedSetting = (settings, name) =>
+  settings.train === "none" && data.training_settings.includes(name) ? null : settings[name];
 
 function runList() {
   const wanted = element("input", {

@@ -26,17 +26,31 @@ function rungStrip(pick) {
 const stripWords = () =>
   `FID by rung: ${rungs.map((rung, number) => `rung ${number} ${distance(rung.fid)}`).join(", ")}`;
 
+/** All FIDs, and the ends of the bands of the null. */
+const stripValues = () =>
+  rungs.flatMap((rung) => {
+    const reach = 2 * (rung.null_sd ?? 0);
+    return rung.null_mean == null
+      ? [rung.fid]
+      : [rung.fid, rung.null_mean - reach, rung.null_mean + reach];
+  });
+
+/** Where the axis starts: at 0, or near the smallest value where all of them are far from 0. */
+function stripLow() {
+  const values = stripValues();
+  const [least, most] = [Math.min(...values), Math.max(...values)];
+  return least > most / 2 ? least - 0.1 * (most - least) : 0;
+}
+
 function drawStrip(svg, clientWidth, current, pick) {
   const width = Math.max(280, clientWidth);
   svg.setAttribute("viewBox", `0 0 ${width} ${STRIP.height}`);
-  const tops = rungs.flatMap((rung) => [
-    rung.fid,
-    rung.null_mean == null ? 0 : rung.null_mean + 2 * (rung.null_sd ?? 0),
-  ]);
-  const y = scale([0, Math.max(...tops) * 1.06], [STRIP.height - STRIP.foot, STRIP.top]);
+  const low = stripLow();
+  const high = Math.max(...stripValues());
+  const y = scale([low, high + 0.06 * (high - low)], [STRIP.height - STRIP.foot, STRIP.top]);
   const step = (width - STRIP.left - STRIP.right) / rungs.length;
   const middle = (number) => STRIP.left + step * (number + 0.5);
-  const up = ticks(0, Math.max(...tops), 3);
+  const up = ticks(low, high, 3);
   svg.replaceChildren(
     drawing("text", { class: "axis-name", x: 0, y: 10 }, "FID"),
     ...up.values.flatMap((value) => [
@@ -54,12 +68,12 @@ function drawStrip(svg, clientWidth, current, pick) {
       ),
     ]),
     ...rungs.map((rung, number) =>
-      column(rung, number, { x: middle(number), y, step, current, pick }),
+      column(rung, number, { x: middle(number), y, low, step, current, pick }),
     ),
   );
 }
 
-function column(rung, number, { x, y, step, current, pick }) {
+function column(rung, number, { x, y, low, step, current, pick }) {
   const group = drawing("g", {
     class: `column${number === current ? " current" : ""}`,
     "data-rung": number,
@@ -77,7 +91,7 @@ function column(rung, number, { x, y, step, current, pick }) {
   );
   if (rung.null_mean != null) {
     const [top, foot] = [2, -2].map((side) =>
-      y(Math.max(0, rung.null_mean + side * (rung.null_sd ?? 0))),
+      y(Math.max(low, rung.null_mean + side * (rung.null_sd ?? 0))),
     );
     const wide = Math.min(16, step * 0.3);
     group.append(
