@@ -137,7 +137,9 @@ def test_a_missing_openvino_is_said_once(
     assert len([text for text in messages(caplog, logging.INFO) if "oodml[openvino]" in text]) == 1
 
 
-@pytest.mark.parametrize(("precision", "count"), [("bf16", None), ("fp32", 63)])
+@pytest.mark.parametrize(
+    ("precision", "count"), [("bf16", None), ("fp32", engine.LEAST_IMAGES - 1)]
+)
 def test_bf16_and_small_data_sets_stay_with_torch(
     precision: str, count: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
