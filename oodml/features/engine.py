@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import copy
 import logging
+import sys
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -130,9 +132,12 @@ def _faster(module: nn.Module, torch_embed: Embed, images: torch.Tensor, name: s
 def _in_openvino(module: nn.Module, shape: tuple[int, ...]) -> Embed | None:
     """`module` for images of that shape, or None without the package.
 
-    `openvino.convert_model` would report its use to a server unless the user forbade it, so
-    the frontend that it calls is called here. Each stream is one thread with a chunk of its own.
+    The frontend is called without `openvino.convert_model`, which warns of operators that torch no
+    longer has, with tracebacks. Each stream is one thread with a chunk of its own.
     """
+    # Importing OpenVINO reports to Google Analytics and writes to the user's home directory, but
+    # not where its package for this is missing, which it allows.
+    sys.modules.setdefault("openvino_telemetry", cast("ModuleType", None))
     try:
         openvino = import_module("openvino")
         frontend = import_module("openvino.frontend")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -101,6 +104,28 @@ def test_an_engine_that_is_wrong_is_replaced_with_one_warning(
     for _ in range(2):
         assert np.array_equal(embed(given), expected(given))
     assert len(messages(caplog, logging.WARNING)) == 1
+
+
+WATCHED = """
+import sys
+network = ("socket.getaddrinfo", "socket.connect")
+sys.addaudithook(lambda event, _: print(event) if event in network else None)
+import torch
+from oodml.features import engine
+from oodml.features.backbones.registry import load_backbone
+engine.frozen(load_backbone("tiny"), "fp32", "cpu")(torch.zeros(2, 3, 32, 32))
+assert "openvino" in sys.modules
+"""
+
+
+@needs_openvino
+def test_openvino_reports_to_nobody(tmp_path: Path) -> None:
+    environment = {**os.environ, "HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", WATCHED], env=environment, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert not (tmp_path / "intel").exists()
 
 
 class Branching(nn.Module):
