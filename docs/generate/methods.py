@@ -31,7 +31,7 @@ labelled batch, *cost* the time of a step on cached features over that of the co
 """
 
 # The heading of methods with a file of their own.
-_ALONE = "more than a loss"
+_ALONE = "in a file of their own"
 
 
 def page() -> str:

@@ -205,7 +205,7 @@ def method(
     own is a class of `Objective`, whose `__init__` takes (spec, model, num_classes, *,
     hyperparameters...). With `training="fit"` a function returns another one from training features
     (n, C) and labels (n,) to a module that maps features to embeddings; `training="none"` marks a
-    method without any. `paper` is an arXiv number or a DOI; `settings` are run settings that it
+    method without any. `paper` is an arXiv number, a DOI or "-"; `settings` are run settings it
     prescribes, such as `samples_per_class=2`, `network` those for training whole networks, and
     `recipes` those by family of data; the package's own methods have both in `published_recipes`.
     `heads` and `needs` are for the table of methods: the heads, and what it asks for beyond a
