@@ -16,6 +16,7 @@ from oodml.commands.results import check_writable, keep_ladder, open_results
 from oodml.commands.table import print_views, view_of
 from oodml.commands.tables import echo
 from oodml.errors import DataError
+from oodml.progress import progress_bar
 
 METHODS = ("frozen", "contrastive", "multi_similarity", "margin", "arcface", "proxy_anchor")
 BACKBONE = "efficientnet_lite0"
@@ -54,8 +55,6 @@ def demo_command(
     """
     _check_extra()
     check_writable(output)
-    from tqdm import tqdm
-
     from oodml.data import load_dataset
     from oodml.eval.report.page import write_report
     from oodml.features.extraction import extract_features
@@ -71,7 +70,7 @@ def demo_command(
     features = extract_features(
         dataset, BACKBONE, image_size=IMAGE_SIZE, cache=cache, progress=True
     )
-    with tqdm(desc="ladder", unit=" steps") as bar:
+    with progress_bar(desc="ladder", unit=" steps") as bar:
         ladder = build_ladder(
             features,
             rungs=rungs,

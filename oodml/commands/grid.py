@@ -12,6 +12,7 @@ from oodml.commands.options import RETRIES, in_bytes, open_for_ladder
 from oodml.commands.results import keep_ladder
 from oodml.commands.tables import echo
 from oodml.errors import DataError, UsageError
+from oodml.progress import progress_bar
 from oodml.train.settings import SETTINGS
 
 if TYPE_CHECKING:
@@ -127,12 +128,10 @@ def run_with_progress(
     **how: Any,
 ) -> GridOutcome:
     """Do the grid under a progress bar; `how` are further arguments of `run_grid`."""
-    from tqdm import tqdm
-
     from oodml.launch import run_grid
 
     done = len(store.done_of(spec.id for spec in specs))
-    with tqdm(total=len(specs), initial=done, desc="runs", unit="run") as bar:
+    with progress_bar(total=len(specs), initial=done, desc="runs", unit="run") as bar:
 
         def show(count: int) -> None:
             if count != bar.n:

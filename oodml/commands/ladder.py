@@ -24,6 +24,7 @@ from oodml.commands.options import (
     resolved_source,
 )
 from oodml.commands.tables import Table, echo, json_text
+from oodml.progress import progress_bar
 
 if TYPE_CHECKING:
     from oodml.splits.ladder import Ladder, Step
@@ -134,8 +135,6 @@ def build_command(
     SOURCE is a folder of class folders, a CSV or Parquet file with path,label[,group], the name of
     a collection, hf:OWNER/NAME of Hugging Face, or a feature file (.npz).
     """
-    from tqdm import tqdm
-
     from oodml.splits.construction.build_ladder import build_ladder, check_choices
     from oodml.splits.construction.start import check_start, read_start
 
@@ -155,7 +154,7 @@ def build_command(
     if start is not None:
         check_start(start)
     features = open_features(source, **options)
-    with tqdm(desc="ladder", unit=" steps") as bar:
+    with progress_bar(desc="ladder", unit=" steps") as bar:
         ladder = build_ladder(
             features,
             start=None if start is None else read_start(start, features.class_names),

@@ -15,6 +15,7 @@ from oodml.commands.run_options import grid_options, workers_for
 from oodml.commands.tables import Table, echo
 from oodml.errors import DataError, UsageError, unknown_name
 from oodml.files import atomic_write
+from oodml.progress import progress_bar
 from oodml.train.settings import SETTINGS
 
 if TYPE_CHECKING:
@@ -169,11 +170,9 @@ def _with_progress(
     trials: int,
     **options: Any,
 ) -> list[Tuned]:
-    from tqdm import tqdm
-
     from oodml.tune import tune
 
-    with tqdm(total=len(searches) * trials, desc="trials", unit="trial") as bar:
+    with progress_bar(total=len(searches) * trials, desc="trials", unit="trial") as bar:
         return tune(
             searches,
             ladder,

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, overload
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from oodml.data.image import decoding_error, read_image
 from oodml.errors import DataError
 from oodml.parallel import in_threads
+from oodml.progress import progress_bar
 from oodml.text import first_few
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def broken_images(dataset: Dataset, *, progress: bool = False) -> list[tuple[str
 
     Every file is decoded, in threads: about 5,000 small or 100 photograph-sized files a second.
     """
-    bar = tqdm(
+    bar = progress_bar(
         in_threads(decoding_error, dataset.paths, threads=16),
         total=len(dataset),
         desc="check",

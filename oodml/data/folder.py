@@ -12,11 +12,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from oodml.data.dataset import Dataset, Refuse, refuse_at_once, without_broken
 from oodml.data.listing import Listing
 from oodml.errors import DataError
+from oodml.progress import progress_bar
 from oodml.text import as_text, first_few
 
 logger = logging.getLogger("oodml")
@@ -217,7 +217,7 @@ def _listing(
 ) -> Listing:
     labels, sizes = array("q"), array("q")
     places: list[str] = []
-    with tqdm(desc="list", unit="image", delay=2, disable=not progress) as bar:
+    with progress_bar(desc="list", unit="image", delay=2, disable=not progress) as bar:
         for label, each in enumerate(folders):
             for place, size in walk(root, each, oddities, refuse):
                 labels.append(label)

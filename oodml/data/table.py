@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from tqdm import tqdm
 
 from oodml.data.dataset import Dataset, Refuse, refuse_at_once
 from oodml.data.listing import Listing, repeated
 from oodml.errors import DataError
+from oodml.progress import progress_bar
 from oodml.text import as_text, first_few, quoted
 
 TABLE_SUFFIXES = frozenset({".csv", ".parquet"})
@@ -103,7 +103,7 @@ def load_table(
         raise DataError(f"no folder at {base}, from which the paths in {table} would start.")
     is_parquet = table.suffix.lower() == ".parquet"
     rows = _parquet_rows(table, refuse) if is_parquet else _csv_rows(table, refuse)
-    with tqdm(desc="list", unit="row", delay=_PATIENCE, disable=not progress) as bar:
+    with progress_bar(desc="list", unit="row", delay=_PATIENCE, disable=not progress) as bar:
         found = _look_up(table, base, rows, refuse, bar)
     listing = _listing(table, base, rows.unit, found, refuse)
     groups = None if rows.groups is None else _as_texts(table, rows.groups, refuse)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from oodml.data import broken_images, broken_images_error
 from oodml.data.dataset import Dataset
@@ -20,6 +19,7 @@ from oodml.features.cache import open_shards
 from oodml.features.engine import CHUNK, Values, check_precision, frozen
 from oodml.features.features import Features, FeatureSource
 from oodml.parallel import in_threads
+from oodml.progress import progress_bar
 
 _MOST_DECODERS = 8
 
@@ -110,7 +110,7 @@ def extract_rows(
     )
     total = len(dataset)
     done = total - sum(map(len, spans))
-    with tqdm(
+    with progress_bar(
         total=total, initial=done, desc=backbone.name, unit="image", disable=not progress
     ) as bar:
         for span in spans:

@@ -14,6 +14,7 @@ from urllib.request import Request, urlopen
 
 from oodml.errors import DataError
 from oodml.files import atomic_write, file_sha256
+from oodml.progress import progress_bar
 
 if TYPE_CHECKING:
     import torch
@@ -145,13 +146,11 @@ def _download(known: KnownWeights) -> Path:
 
 
 def _fetch(url: str, target: Path) -> None:
-    from tqdm import tqdm
-
     digest, match = hashlib.sha256(), _HASH.search(target.name)
     request = Request(url, headers={"User-Agent": "oodml"})
     with urlopen(request, timeout=30) as reply, atomic_write(target) as file:
         length = int(reply.headers.get("Content-Length") or 0)
-        with tqdm(total=length or None, unit="B", unit_scale=True, desc=target.name) as bar:
+        with progress_bar(total=length or None, unit="B", unit_scale=True, desc=target.name) as bar:
             while chunk := reply.read(_CHUNK):
                 file.write(chunk)
                 digest.update(chunk)

@@ -331,6 +331,7 @@ def test_progress_is_shown_on_request_alone(photos, tmp_path, capsys, monkeypatc
     load_dataset(table, root=photos)
     assert capsys.readouterr().err == ""
     monkeypatch.setattr("oodml.data.table._PATIENCE", 0)
+    monkeypatch.setattr("oodml.progress.SECONDS", 0)
     load_dataset(table, root=photos, progress=True)
     shown = capsys.readouterr()
     assert shown.out == "" and "list:" in shown.err and "row" in shown.err

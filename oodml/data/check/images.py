@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from tqdm import tqdm
 
 from oodml.data.dataset import Dataset
 from oodml.data.image import decoding_error, open_image, read_image
 from oodml.errors import DataError
 from oodml.parallel import in_threads
+from oodml.progress import progress_bar
 
 # What files of these suffixes hold; MPO is a JPEG with further pictures behind the first.
 _FORMATS = {
@@ -89,7 +89,9 @@ def look_at(path: str | Path) -> Look | str:
 def look_at_all(dataset: Dataset, *, progress: bool = False) -> list[Look | str]:
     """A look at every sample, in the dataset's order; each file is decoded once, in threads."""
     looks = in_threads(look_at, dataset.paths, threads=16)
-    return list(tqdm(looks, total=len(dataset), desc="check", unit="image", disable=not progress))
+    return list(
+        progress_bar(looks, total=len(dataset), desc="check", unit="image", disable=not progress)
+    )
 
 
 def perceptual_hash(image: Image.Image) -> bytes | None:

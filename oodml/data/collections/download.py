@@ -11,10 +11,9 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from oodml.data.collections.extract import extract
 from oodml.data.collections.registry import (
@@ -31,6 +30,7 @@ from oodml.data.collections.registry import (
 from oodml.data.dataset import Dataset, Refuse, refuse_at_once
 from oodml.errors import DataError
 from oodml.files import locked
+from oodml.progress import progress_bar
 from oodml.text import first_few
 
 _BLOCK = 1 << 20
@@ -149,7 +149,7 @@ def _receive(
         _validator_of(part).write_text(version)
     with (
         part.open("ab" if resumed else "wb") as file,
-        tqdm(
+        progress_bar(
             desc=archive.file_name,
             initial=start,
             total=total,
@@ -206,8 +206,8 @@ def _checksum(path: Path, kind: str, progress: bool) -> str:
     return state.hexdigest()
 
 
-def _bar(path: Path, progress: bool) -> tqdm[NoReturn]:
-    return tqdm(
+def _bar(path: Path, progress: bool) -> Any:
+    return progress_bar(
         desc=f"check {path.name}",
         total=path.stat().st_size,
         unit="B",

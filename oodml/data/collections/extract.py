@@ -15,8 +15,6 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
-from tqdm import tqdm
-
 from oodml.data.collections.registry import (
     Archive,
     is_extracted,
@@ -26,6 +24,7 @@ from oodml.data.collections.registry import (
     staging_of,
 )
 from oodml.errors import DataError
+from oodml.progress import progress_bar
 from oodml.text import first_few
 
 _DAMAGE = (
@@ -127,7 +126,7 @@ def _unpack_zip(path: Path, target: Path, progress: bool) -> None:
 
 
 def _bar(members: Iterable[Member], path: Path, progress: bool) -> Iterable[Member]:
-    return tqdm(members, desc=f"extract {path.name}", unit=" files", disable=not progress)
+    return progress_bar(members, desc=f"extract {path.name}", unit=" files", disable=not progress)
 
 
 def _check_name(path: Path, name: str) -> None:
