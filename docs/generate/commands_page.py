@@ -14,8 +14,9 @@ Written from the commands themselves by `python docs/generate`; `-h` after any c
 same. A default may also come from an environment variable (`OODML_RUN_STEPS=1000` for `--steps` of
 `oodml run`) or from a TOML file given as `oodml --config FILE`, with one table a command and its
 options as keys; what is typed wins over the variable, the variable over the file. Results go to
-standard output, progress and logs to standard error. The exit code is 0, 1 for data that cannot be
-used, 2 for a command that cannot be understood, 130 after Ctrl-C.
+standard output, progress and logs to standard error; where that is no terminal, progress is a line
+every ten seconds at most. The exit code is 0, 1 for data that cannot be used, 2 for a command that
+cannot be understood, 130 after Ctrl-C.
 """
 
 

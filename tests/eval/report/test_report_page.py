@@ -539,6 +539,7 @@ def test_what_a_ladder_lacks_takes_no_room(driver: Any, pool: Pool, tmp_path: Pa
     assert min(ticks) > 480 and "does not start at 0" in page.text("#ladder .note")
     assert len(page.all("#ladder .caution")) == 2 and "object" not in page.text("#ladder")
     assert "choice of its classes" in page.text("#pairs .note")
+    assert "no interval: frozen." in page.text("#curves-note")
 
 
 def test_a_run_without_training_has_no_settings_of_training(driver: Any, tmp_path: Path) -> None:

@@ -76,11 +76,16 @@ function curveWords(point) {
 }
 
 function curvesNote() {
-  const counts = data.cells.map((cell) => cell.runs.length);
+  const counts = data.cells.map((cell) => cell.runs.length).filter((each) => each > 1);
   const [fewest, most] = [Math.min(...counts), Math.max(...counts)];
   const seeds = fewest === most ? plural(most, "seed") : `${fewest} to ${most} seeds`;
+  const single = new Set(
+    data.cells.filter((cell) => cell.runs.length === 1).map((cell) => data.methods[cell.method].name),
+  );
+  const without = `One seed, no interval: ${[...single].join(", ")}. `;
   return (
-    `Mean and 95% t-interval over ${seeds}; one seed has no interval. ` +
+    (counts.length ? `Mean and 95% t-interval over ${seeds}. ` : "") +
+    (single.size ? without : "") +
     `${TRAINING_ONLY} ` +
     `Score beside a name: AGS, the area under ${chosen.metric} against FID scaled to [0, 1]. ` +
     data.cautions.join(" ")
