@@ -15,7 +15,7 @@ import click
 from oodml import __version__
 from oodml.commands.options import LazyCommands
 from oodml.commands.tables import PrintableFormatter
-from oodml.errors import OodmlError, UsageError, unknown_name
+from oodml.errors import CLOSEST, OodmlError, UsageError, closest_names, did_you_mean, unknown_name
 from oodml.text import printable
 
 # The exit code of a shell for a command that Ctrl-C ended; click has 1.
@@ -48,6 +48,8 @@ class Commands(LazyCommands):
             return super().invoke(ctx)
         except OodmlError as error:
             raise _one_line(error, ctx.meta.get("oodml.command")) from None
+        except click.NoSuchOption as error:
+            raise _closest_option(error) from None
         except BrokenPipeError:
             raise
         except KeyboardInterrupt:
@@ -69,6 +71,15 @@ class _UsageLine(click.ClickException):
 def _one_line(error: OodmlError, command: click.Command | None) -> click.ClickException:
     kind = _UsageLine if isinstance(error, UsageError) else _DataLine
     return kind(printable(" ".join(with_flags(str(error), command).split())))
+
+
+def _closest_option(error: click.NoSuchOption) -> click.UsageError:
+    """The same error with the closest options first, where click sorts them by name."""
+    known = error.ctx.command.params if error.ctx else []
+    close = closest_names(error.option_name, [name for each in known for name in each.opts])
+    return click.UsageError(
+        f"no such option {error.option_name}.{did_you_mean(close[:CLOSEST])}", ctx=error.ctx
+    )
 
 
 def with_flags(message: str, command: click.Command | None) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from oodml.errors import DataError, unknown_name
+from oodml.errors import DataError
 from oodml.files import atomic_write, canonical_json, digest, locked, read_json, write_json
 from oodml.seeding import derive_seed, generator
 
@@ -120,9 +120,3 @@ def test_seeds_depend_on_seed_and_purpose_only() -> None:
     assert derive_seed(0, "split") == 306515425121480513
     draws = {tuple(generator(s, p).integers(1 << 30, size=3)) for s in (0, 1) for p in ("a", "b")}
     assert len(draws) == 4
-
-
-def test_an_unknown_name_gets_the_closest_match() -> None:
-    message = str(unknown_name("method", "margn", ["margin", "arcface"]))
-    assert "Did you mean 'margin'?" in message and "arcface" in message
-    assert "Did you mean" not in str(unknown_name("method", "zzzzzz", ["margin"]))

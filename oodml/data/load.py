@@ -12,7 +12,7 @@ from oodml.data.dataset import Dataset, Refuse, refuse_at_once, without_broken
 from oodml.data.folder import load_folder
 from oodml.data.hugging_face import PREFIX, load_hugging_face
 from oodml.data.table import TABLE_SUFFIXES, load_table
-from oodml.errors import DataError, UsageError, unknown_name
+from oodml.errors import DataError, UsageError, closest_names, did_you_mean, suggestion
 
 
 def collection_names() -> list[tuple[str, str]]:
@@ -75,11 +75,22 @@ def _load(
     text = str(source)
     if isinstance(source, Path) or "/" in text or path.suffix.lower() in TABLE_SUFFIXES:
         raise DataError(
-            f"there is no folder or CSV file {text}. Give a folder that holds one folder per "
-            "class, or a CSV with the columns path,label."
+            f"there is no file or folder {text}.{did_you_mean(_nearest_beside(path))} Give a "
+            "folder that holds one folder per class, or a table with the columns path,label."
         )
-    unknown = unknown_name("dataset", text, all_collections())
-    raise UsageError(f"{unknown} There is no folder or CSV file of that name either.")
+    hint = suggestion(text, [*_nearest_beside(path), *all_collections()])
+    raise UsageError(f"there is no file or folder {text!r}, and no collection of that name.{hint}")
+
+
+def _nearest_beside(path: Path) -> list[str]:
+    """The folder or table in the same folder whose name is closest, if one is close."""
+    try:
+        beside = sorted(path.parent.iterdir())
+    except (OSError, ValueError):
+        return []
+    usable = [each for each in beside if each.is_dir() or each.suffix.lower() in TABLE_SUFFIXES]
+    close = closest_names(path.name, [each.name for each in usable])
+    return [str(path.with_name(name)) for name in close[:1]]
 
 
 def _load_file(path: Path, root: str | Path | None, refuse: Refuse, progress: bool) -> Dataset:

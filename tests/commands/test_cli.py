@@ -45,6 +45,7 @@ def test_no_summary_is_cut(group: list[str]) -> None:
 
 def test_an_unknown_command_gets_the_closest_name() -> None:
     assert "Did you mean 'table'" in refused(2, "tabel", "x")
+    assert "Did you mean '--seeds'" in refused(2, "run", "x.json", "--seed", "1")
     assert "Did you mean 'check'" in refused(2, "dataset", "chek")
     assert "Did you mean 'show'" in refused(2, "ladder", "shwo")
 

@@ -276,7 +276,7 @@ def test_very_many_files_in_one_folder(tmp_path, count):
 
 @pytest.mark.parametrize("source", ["~nobody-of-this-name/x", "no\nsuch/x", "no\0such/x"])
 def test_a_source_that_is_no_path_is_one_line(source):
-    with pytest.raises(DataError, match="there is no folder or CSV file"):
+    with pytest.raises(DataError, match="there is no file or folder"):
         load_dataset(source)
 
 

@@ -1,5 +1,6 @@
 import logging
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -68,7 +69,7 @@ def test_some_rows_are_a_dataset_of_their_own(photos, kind):
 
 
 def test_bad_folders_get_one_clear_line(photos, tmp_path):
-    with pytest.raises(DataError, match="no folder or CSV file"):
+    with pytest.raises(DataError, match="no file or folder"):
         load_dataset(tmp_path / "absent")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no class folders"):
@@ -181,13 +182,33 @@ def test_table_in_another_encoding_is_refused(photos):
 
 def test_unknown_names_get_the_closest(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match=r"unknown dataset 'emojy'\. Did you mean 'emoji'\?"):
+    with pytest.raises(
+        UsageError, match=r"^there is no file or folder 'emojy'.* Did you mean 'emoji'\?$"
+    ):
         load_dataset("emojy")
-    with pytest.raises(DataError, match=r"there is no folder or CSV file lost\.csv"):
+    with pytest.raises(DataError, match=r"there is no file or folder lost\.csv"):
         load_dataset("lost.csv")
     (tmp_path / "notes.txt").write_text("path,label\n")
     with pytest.raises(DataError, match=r"neither a folder nor a \.csv file"):
         load_dataset("notes.txt")
+
+
+def test_a_mistyped_folder_gets_its_closest_neighbour(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("photos", "plots", ".photo"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "photo.txt").write_text("no source")
+    for given, kind in (("photo", UsageError), ("./photo", DataError), (Path("Photo"), DataError)):
+        with pytest.raises(kind, match=r"^there is no file or folder .*Did you mean 'photos'"):
+            load_dataset(given)
+    with pytest.raises(DataError, match=f"Did you mean '{tmp_path / 'photos'}'"):
+        load_dataset(tmp_path / "phtos")
+    with pytest.raises(DataError) as caught:
+        load_dataset("absent/photo")
+    assert "Did you mean" not in str(caught.value)
+    with pytest.raises(UsageError) as caught:
+        load_dataset("qqqqqqqq")
+    assert all(name in str(caught.value) for name, _ in collection_names())
 
 
 def test_root_is_refused_where_it_means_nothing(photos):

@@ -155,5 +155,5 @@ def test_without_pyarrow_the_line_names_the_extra(photos, tmp_path, monkeypatch)
 
 def test_a_lost_table_is_said_to_be_lost(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataError, match=r"there is no folder or CSV file lost\.parquet"):
+    with pytest.raises(DataError, match=r"there is no file or folder lost\.parquet"):
         load_dataset("lost.parquet")

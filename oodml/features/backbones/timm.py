@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
-from oodml.errors import UsageError, unknown_name
+from oodml.errors import CLOSEST, UsageError, closest_names, unknown_name
 from oodml.features.backbones.network import Weights, assembled, checked, pool_layer
 from oodml.features.backbones.registry import Backbone
 from oodml.features.preprocessing import Preprocessing, times_255
@@ -56,8 +55,10 @@ def _check_name(timm: Any, name: str) -> None:
     model = name.removeprefix("timm:")
     architecture, _, tag = model.partition(".")
     if not timm.is_model(model):
-        close = get_close_matches(model, timm.list_models(), n=1)
-        raise unknown_name("backbone", name, ["timm:NAME", *(f"timm:{match}" for match in close)])
+        close = closest_names(model, timm.list_models())[:CLOSEST]
+        if not close:
+            raise UsageError(f"unknown backbone {name!r}: timm.list_models() has none like it.")
+        raise unknown_name("backbone", name, [f"timm:{match}" for match in close])
     if tag and model not in (tagged := timm.list_pretrained(f"{architecture}.*")):
         raise unknown_name("backbone", name, [f"timm:{known}" for known in tagged])
 

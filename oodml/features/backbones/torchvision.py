@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from difflib import get_close_matches
 from pathlib import Path
 
 import torch
 
-from oodml.errors import unknown_name
+from oodml.errors import CLOSEST, closest_names, unknown_name
 from oodml.features.backbones.network import (
     Weights,
     assembled,
@@ -32,8 +31,11 @@ def from_torchvision(name: str, weights: Weights, image_size: int | None) -> Bac
 
     names = models.list_models(module=models)
     if name not in names:
-        own = [known for known, _ in backbone_names()]
-        raise unknown_name("backbone", name, {*own, *get_close_matches(name, names, n=1)})
+        own = [known for known, _ in backbone_names() if not known.endswith("NAME")]
+        # Networks of ours are suggested before the dozens of torchvision with such a beginning.
+        ours = any(known.startswith(name) for known in own)
+        others = [] if ours else closest_names(name, names)[:CLOSEST]
+        raise unknown_name("backbone", name, [*own, *others])
     preset, known = _torchvision_weights(name)
     transform = preset if image_size is None else preset.at_size(image_size)
     path = resolve_weights(known, weights)

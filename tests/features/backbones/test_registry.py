@@ -18,11 +18,14 @@ from oodml.features.extraction import extract_features
 def test_unknown_names_get_the_closest_match() -> None:
     for given, match in (
         ("inception_fit", "inception_fid"),
+        ("efficientnet", "efficientnet_lite0"),
+        ("efficientnet_b9", "efficientnet_b"),
         ("resnet51", "resnet50"),
         ("convnext_tinny", "convnext_tiny"),
     ):
-        with pytest.raises(UsageError, match=f"Did you mean '{match}'"):
+        with pytest.raises(UsageError, match=f"Did you mean '{match}") as caught:
             load_backbone(given)
+        assert "NAME" not in str(caught.value)
     with pytest.raises(UsageError, match="torch-fidelity"):
         load_backbone("inception_fid", resize="torchfidelity")
     with pytest.raises(UsageError, match="inception_fid only"):
