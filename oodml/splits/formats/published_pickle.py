@@ -23,10 +23,10 @@ _LARGEST_FID = sys.float_info.max
 
 @dataclass(frozen=True)
 class PublishedSplit:
-    """One split of a published file: its classes, its FID and what goes with it.
+    """One split of a published file or of a CSV: its classes, its FID and what goes with it.
 
-    `validation_classes` are part of `train_classes`. The FID is between class means in ResNet-50
-    features (arXiv:2107.09562).
+    `validation_classes` are part of `train_classes`. The FID of a published file is between class
+    means in ResNet-50 features (arXiv:2107.09562); a CSV does not state how its own was measured.
     """
 
     key: int
