@@ -76,7 +76,7 @@ def test_tables_are_read_in_the_words_of_the_command_line(tmp_path: Path) -> Non
         ("[[grid]]\nmethods = 'margin'", "name its methods"),
         ("[[grid]]\nmethods = ['margin']\nseeds = 0", "at least 1"),
         ("[[grid]]\nmethods = ['margin']\nseeds = true", "at least 1"),
-        ("[[grid]]\nmethods = ['margin']\nrungs = 'all'", "no number"),
+        ("[[grid]]\nmethods = ['margin']\nrungs = 'all'", "'all'"),
         ("[[grid]]\nmethods = ['margin']\nsteps = 'many'", "steps"),
         ("[[grid]]\nmethods = ['margin']\nsteps = [3]", "a single value"),
         ("[[grid]]\nmethods = ['margin']\nequal-gallery = 1", "true or false"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import ClassVar
@@ -90,8 +91,12 @@ def test_what_cannot_be_asked_for_is_a_usage_error(dataset: Dataset, tmp_path: P
 
 
 def test_progress_goes_to_stderr_only_when_asked(
-    dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    dataset: Dataset,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     extract(dataset, tmp_path / "a")
     assert capsys.readouterr() == ("", "")
     extract(dataset, tmp_path / "b", progress=True)
