@@ -9,9 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import make_features
 from torch import Tensor, nn
 from torch.nn import functional
+from train.methods.conftest import (
+    MASKS,
+    POOL_CLASSES,
+    POOL_SETTINGS,
+    SLICES,
+    batch_of,
+    divided,
+    planned,
+)
 
 from oodml.data import load_dataset
 from oodml.errors import UsageError
@@ -21,72 +29,34 @@ from oodml.features.features import Features
 from oodml.splits.construction.build_ladder import build_ladder
 from oodml.splits.ladder import Ladder
 from oodml.train import checkpoint
-from oodml.train.build import Resources, objective_of
+from oodml.train.build import Resources
 from oodml.train.data import FeatureSamples
 from oodml.train.loop import fit
 from oodml.train.methods.divide_and_conquer import same_shapes
-from oodml.train.methods.parts.clusters import DividedTraining
-from oodml.train.objective import Batch, Objective, Training, check_groups
+from oodml.train.objective import Batch, Training, check_groups
 from oodml.train.plan import plan
 from oodml.train.registry import get_method
 from oodml.train.run import train_run
-
-CLASSES, PER_CLASS = 12, 6
-
-SLICES, MASKS = "divide_and_conquer", "hierarchical_divide_and_conquer"
-
-# 72 samples make 3 batches an epoch.
-SETTINGS: dict[str, Any] = {"batch_size": 24, "embedding_dim": 8, "steps": 12}
-
-
-@pytest.fixture(scope="module")
-def pool() -> Features:
-    return make_features(CLASSES, PER_CLASS, 8)
-
-
-@pytest.fixture(scope="module")
-def ladder(pool: Features) -> Ladder:
-    return build_ladder(pool, rungs=2)
-
-
-@pytest.fixture
-def training(pool: Features) -> Training:
-    return Training(FeatureSamples(pool.values, pool.labels), 0)
-
-
-def made(
-    method: str, pool: Features, ladder: Ladder, trunk: nn.Module | None = None, **settings: Any
-) -> Objective:
-    (spec,) = plan(ladder, [method], [0], rungs=[0], **{**SETTINGS, **settings})
-    samples = FeatureSamples(pool.values, pool.labels)
-    objective = objective_of(spec, samples, CLASSES, Resources(pool), 0)
-    if trunk is not None:
-        objective.model.trunk = trunk
-    return objective
-
-
-def divided(method: str, pool: Features, ladder: Ladder, **settings: Any) -> Any:
-    objective = made(method, pool, ladder, **settings)
-    assert isinstance(objective, DividedTraining)
-    return objective
-
-
-def batch_of(training: Training, index: Any, step: int = 0) -> Batch:
-    rows = torch.as_tensor(index)
-    inputs = training.samples.evaluation(rows.numpy())
-    return Batch((inputs,), training.labels[rows], rows, step)
 
 
 @pytest.mark.parametrize("base", ["margin", "proxy_anchor", "contrastive"])
 @pytest.mark.parametrize("method", [f"{SLICES}:clusters=1", f"{MASKS}:clusters=1,masks=fixed"])
 def test_one_cluster_is_the_baseline_bit_for_bit(
-    method: str, base: str, pool: Features, ladder: Ladder, training: Training, tmp_path: Path
+    method: str,
+    base: str,
+    pool: Features,
+    pool_ladder: Ladder,
+    pool_training: Training,
+    tmp_path: Path,
 ) -> None:
-    plain, one = made(base, pool, ladder), made(f"{method},base={base}", pool, ladder)
+    plain, one = (
+        planned(base, pool, pool_ladder),
+        planned(f"{method},base={base}", pool, pool_ladder),
+    )
     for objective in (plain, one):
         directory = tmp_path / objective.spec.method.name
         directory.mkdir()
-        fit(objective, training, directory)
+        fit(objective, pool_training, directory)
     state = one.state_dict()
     for name, value in plain.state_dict().items():
         assert torch.equal(value, state[name]), name
@@ -97,36 +67,36 @@ def test_one_cluster_is_the_baseline_bit_for_bit(
 
 @pytest.mark.parametrize("base", ["margin", "proxy_anchor"])
 def test_other_slices_get_a_gradient_of_exactly_0_until_the_joint_share(
-    base: str, pool: Features, ladder: Ladder, training: Training
+    base: str, pool: Features, pool_ladder: Ladder, pool_training: Training
 ) -> None:
-    objective = divided(f"{SLICES}:base={base}", pool, ladder)
-    objective.begin_epoch(training, 0)
-    for index in objective.loader(training, 0):
+    objective = divided(f"{SLICES}:base={base}", pool, pool_ladder)
+    objective.begin_epoch(pool_training, 0)
+    for index in objective.loader(pool_training, 0):
         objective.zero_grad()
         torch.manual_seed(0)
-        objective.loss(batch_of(training, index)).backward()
+        objective.loss(batch_of(pool_training, index)).backward()
         (cluster,) = set(objective.clusters[index])
         for gradient in (objective.model.head.weight.grad, objective.model.head.bias.grad):
             moved = gradient.reshape(4, -1).ne(0).any(dim=1)
             assert moved.tolist() == [each == cluster for each in range(4)]
     objective.zero_grad()
-    objective.loss(batch_of(training, np.arange(24), step=6)).backward()
+    objective.loss(batch_of(pool_training, np.arange(24), step=6)).backward()
     assert objective.model.head.weight.grad.ne(0).any(dim=1).all()
 
 
 @pytest.mark.parametrize("method", [SLICES, MASKS])
 def test_batches_come_from_one_cluster_each_and_from_all_in_the_joint_share(
-    method: str, pool: Features, ladder: Ladder, training: Training
+    method: str, pool: Features, pool_ladder: Ladder, pool_training: Training
 ) -> None:
     # The share begins within epoch 2, that is between steps 6 and 9.
-    objective = divided(f"{method}:period=1,joint=0.4", pool, ladder)
-    usual = made("margin", pool, ladder)
+    objective = divided(f"{method}:period=1,joint=0.4", pool, pool_ladder)
+    usual = planned("margin", pool, pool_ladder)
     owners = []
     for epoch in range(4):
-        objective.begin_epoch(training, epoch)
-        batches = list(objective.loader(training, epoch))
+        objective.begin_epoch(pool_training, epoch)
+        batches = list(objective.loader(pool_training, epoch))
         assert len(batches) == 3
-        for index, plain in zip(batches, usual.loader(training, epoch), strict=True):
+        for index, plain in zip(batches, usual.loader(pool_training, epoch), strict=True):
             owners.append(len(set(objective.clusters[index])))
             assert len(owners) <= 7 or np.array_equal(index, plain)
     assert objective.joint_from == 7
@@ -134,12 +104,12 @@ def test_batches_come_from_one_cluster_each_and_from_all_in_the_joint_share(
 
 
 def test_clusters_are_made_every_period_and_keep_their_names(
-    pool: Features, ladder: Ladder, training: Training
+    pool: Features, pool_ladder: Ladder
 ) -> None:
     # Well apart, the clusters are the same each time, up to their names.
     far = replace(pool, values=np.eye(2, 8, dtype=np.float32)[pool.labels % 2] + pool.values / 99)
     training = Training(FeatureSamples(far.values, far.labels), 0)
-    objective = divided(f"{SLICES}:clusters=2,period=2,joint=0", far, ladder, steps=30)
+    objective = divided(f"{SLICES}:clusters=2,period=2,joint=0", far, pool_ladder, steps=30)
     objective.model.trunk = nn.Identity()
     objective.begin_epoch(training, 0)
     first = objective.clusters
@@ -157,10 +127,10 @@ def test_clusters_are_made_every_period_and_keep_their_names(
 
 
 def test_clusters_are_of_pooled_directions_without_augmentation(
-    pool: Features, ladder: Ladder, training: Training, monkeypatch: pytest.MonkeyPatch
+    pool: Features, pool_ladder: Ladder, pool_training: Training, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
-    objective = divided(SLICES, pool, ladder)
+    objective = divided(SLICES, pool, pool_ladder)
 
     def watched(values: Any, number: int, *, seed: int) -> Any:
         seen.append(values)
@@ -168,30 +138,32 @@ def test_clusters_are_of_pooled_directions_without_augmentation(
 
     monkeypatch.setattr("oodml.train.methods.divide_and_conquer.clusters_of", watched)
     monkeypatch.setattr(FeatureSamples, "training", None)
-    objective.begin_epoch(training, 0)
+    objective.begin_epoch(pool_training, 0)
     with torch.no_grad():
         expected = functional.normalize(objective.model.trunk(torch.from_numpy(pool.values)), dim=1)
     assert np.allclose(seen[0], expected)
 
 
 def test_where_no_cluster_makes_a_batch_all_is_trained_together(
-    pool: Features, ladder: Ladder, training: Training, monkeypatch: pytest.MonkeyPatch
+    pool: Features, pool_ladder: Ladder, pool_training: Training, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    objective = divided(SLICES, pool, ladder)
+    objective = divided(SLICES, pool, pool_ladder)
     monkeypatch.setattr(
         "oodml.train.methods.divide_and_conquer.clusters_of",
         lambda values, number, *, seed: pool.labels,
     )
-    objective.begin_epoch(training, 0)
-    plain = made("margin", pool, ladder)
-    for index, usual in zip(objective.loader(training, 0), plain.loader(training, 0), strict=True):
+    objective.begin_epoch(pool_training, 0)
+    plain = planned("margin", pool, pool_ladder)
+    for index, usual in zip(
+        objective.loader(pool_training, 0), plain.loader(pool_training, 0), strict=True
+    ):
         assert np.array_equal(index, usual)
-    objective.loss(batch_of(training, index)).backward()
+    objective.loss(batch_of(pool_training, index)).backward()
     assert objective.model.head.weight.grad.ne(0).any(dim=1).all()
 
 
-def test_retrieval_sees_the_mean_of_the_slices_cosines(pool: Features, ladder: Ladder) -> None:
-    objective = divided(SLICES, pool, ladder)
+def test_retrieval_sees_the_mean_of_the_slices_cosines(pool: Features, pool_ladder: Ladder) -> None:
+    objective = divided(SLICES, pool, pool_ladder)
     inputs = torch.from_numpy(pool.values[:9])
     with torch.no_grad():
         embedding, output = objective.embed(inputs), objective.model(inputs)
@@ -201,13 +173,13 @@ def test_retrieval_sees_the_mean_of_the_slices_cosines(pool: Features, ladder: L
 
 
 def test_slices_share_a_loss_that_knows_no_dimension_and_have_their_own_otherwise(
-    pool: Features, ladder: Ladder
+    pool: Features, pool_ladder: Ladder
 ) -> None:
-    shared = divided(SLICES, pool, ladder)
+    shared = divided(SLICES, pool, pool_ladder)
     assert all(each is shared.criterion for each in shared.criteria) and not shared.slice_criteria
-    own = divided(f"{SLICES}:base=proxy_anchor", pool, ladder)
+    own = divided(f"{SLICES}:base=proxy_anchor", pool, pool_ladder)
     shapes = [tuple(p.shape) for p in own.slice_criteria.parameters()]
-    assert shapes == [(CLASSES, 2)] * 4
+    assert shapes == [(POOL_CLASSES, 2)] * 4
     encoded = own.encode(torch.from_numpy(pool.values))
     own.learner_loss(encoded, torch.from_numpy(pool.labels), 2).backward()
     moved = [next(iter(each.parameters())).grad is not None for each in own.slice_criteria]
@@ -228,8 +200,8 @@ def test_a_run_resumed_anywhere_has_the_same_clusters_masks_and_weights(
     method: str,
     killed: int,
     pool: Features,
-    ladder: Ladder,
-    training: Training,
+    pool_ladder: Ladder,
+    pool_training: Training,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -238,10 +210,10 @@ def test_a_run_resumed_anywhere_has_the_same_clusters_masks_and_weights(
     objectives = []
     for _ in range(3):
         torch.manual_seed(0)
-        objectives.append(divided(method, pool, ladder, trunk=nn.Linear(8, 8)))
+        objectives.append(divided(method, pool, pool_ladder, trunk=nn.Linear(8, 8)))
     straight, broken, resumed = objectives
     (tmp_path / "straight").mkdir()
-    fit(straight, training, tmp_path / "straight")
+    fit(straight, pool_training, tmp_path / "straight")
     after_step = broken.after_step
 
     def die(training: Training, batch: Batch) -> None:
@@ -251,8 +223,8 @@ def test_a_run_resumed_anywhere_has_the_same_clusters_masks_and_weights(
 
     monkeypatch.setattr(broken, "after_step", die)
     with pytest.raises(KilledError):
-        fit(broken, training, tmp_path)
-    fit(resumed, training, tmp_path)
+        fit(broken, pool_training, tmp_path)
+    fit(resumed, pool_training, tmp_path)
     assert np.array_equal(straight.clusters, resumed.clusters)
     state = resumed.state_dict()
     for name, value in straight.state_dict().items():
@@ -262,10 +234,10 @@ def test_a_run_resumed_anywhere_has_the_same_clusters_masks_and_weights(
 
 @pytest.mark.parametrize("method", [SLICES, MASKS])
 def test_test_classes_reach_no_cluster(
-    method: str, pool: Features, ladder: Ladder, tmp_path: Path
+    method: str, pool: Features, pool_ladder: Ladder, tmp_path: Path
 ) -> None:
-    split = ladder.rungs[0]
-    (spec,) = plan(ladder, [method], [0], rungs=[0], **{**SETTINGS, "steps": 6})
+    split = pool_ladder.rungs[0]
+    (spec,) = plan(pool_ladder, [method], [0], rungs=[0], **{**POOL_SETTINGS, "steps": 6})
     values = pool.values.copy()
     values[pool.of_classes(split.test_classes)] *= -3
     records = [
@@ -305,10 +277,10 @@ def test_whole_networks_train_on_images(method: str, image_folder: Path, tmp_pat
     ],
 )
 def test_what_cannot_be_divided_is_refused(
-    method: str, given: str, pool: Features, ladder: Ladder
+    method: str, given: str, pool: Features, pool_ladder: Ladder
 ) -> None:
     with pytest.raises(UsageError, match=given):
-        made(method, pool, ladder)
+        planned(method, pool, pool_ladder)
 
 
 def test_recipes_hold_what_the_published_code_sets() -> None:

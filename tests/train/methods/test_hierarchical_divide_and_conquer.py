@@ -9,17 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import make_features
 from sklearn.metrics import adjusted_rand_score
 from torch import Tensor, nn
 from torch.nn import functional
+from train.methods.conftest import MASKS, batch_of, divided
 
 from oodml.errors import UsageError
 from oodml.features.features import Features
-from oodml.splits.construction.build_ladder import build_ladder
 from oodml.splits.ladder import Ladder
-from oodml.train.build import Resources, objective_of
-from oodml.train.data import FeatureSamples
 from oodml.train.loop import fit
 from oodml.train.methods import hierarchical_divide_and_conquer
 from oodml.train.methods.hierarchical_divide_and_conquer import (
@@ -28,69 +25,20 @@ from oodml.train.methods.hierarchical_divide_and_conquer import (
     halving_masks,
     mean_cosine,
 )
-from oodml.train.methods.parts.clusters import (
-    DividedTraining,
-    matched,
-)
-from oodml.train.objective import Batch, Objective, Training
-from oodml.train.plan import plan
-
-CLASSES, PER_CLASS = 12, 6
-
-SLICES, MASKS = "divide_and_conquer", "hierarchical_divide_and_conquer"
-
-# 72 samples make 3 batches an epoch.
-SETTINGS: dict[str, Any] = {"batch_size": 24, "embedding_dim": 8, "steps": 12}
-
-
-@pytest.fixture(scope="module")
-def pool() -> Features:
-    return make_features(CLASSES, PER_CLASS, 8)
-
-
-@pytest.fixture(scope="module")
-def ladder(pool: Features) -> Ladder:
-    return build_ladder(pool, rungs=2)
-
-
-@pytest.fixture
-def training(pool: Features) -> Training:
-    return Training(FeatureSamples(pool.values, pool.labels), 0)
-
-
-def made(
-    method: str, pool: Features, ladder: Ladder, trunk: nn.Module | None = None, **settings: Any
-) -> Objective:
-    (spec,) = plan(ladder, [method], [0], rungs=[0], **{**SETTINGS, **settings})
-    samples = FeatureSamples(pool.values, pool.labels)
-    objective = objective_of(spec, samples, CLASSES, Resources(pool), 0)
-    if trunk is not None:
-        objective.model.trunk = trunk
-    return objective
-
-
-def divided(method: str, pool: Features, ladder: Ladder, **settings: Any) -> Any:
-    objective = made(method, pool, ladder, **settings)
-    assert isinstance(objective, DividedTraining)
-    return objective
-
-
-def batch_of(training: Training, index: Any, step: int = 0) -> Batch:
-    rows = torch.as_tensor(index)
-    inputs = training.samples.evaluation(rows.numpy())
-    return Batch((inputs,), training.labels[rows], rows, step)
+from oodml.train.methods.parts.clusters import matched
+from oodml.train.objective import Batch, Training
 
 
 def test_one_cluster_with_a_learned_mask_is_the_baseline_with_a_diagonal_scale(
-    pool: Features, ladder: Ladder, training: Training
+    pool: Features, pool_ladder: Ladder, pool_training: Training
 ) -> None:
-    one = divided(f"{MASKS}:clusters=1,base=contrastive", pool, ladder)
-    one.begin_epoch(training, 0)
-    one.loader(training, 0)
+    one = divided(f"{MASKS}:clusters=1,base=contrastive", pool, pool_ladder)
+    one.begin_epoch(pool_training, 0)
+    one.loader(pool_training, 0)
     scale = torch.rand(8) - 0.2
     with torch.no_grad():
         one.masks[0].copy_(scale[None])
-    batch = batch_of(training, np.arange(24))
+    batch = batch_of(pool_training, np.arange(24))
     scaled = functional.normalize(one.model(batch.inputs) * scale.clamp(min=0), dim=1)
     expected = one.criterion(scaled, batch.labels)
     value = one.loss(batch)
@@ -100,13 +48,13 @@ def test_one_cluster_with_a_learned_mask_is_the_baseline_with_a_diagonal_scale(
 
 
 def test_the_hierarchy_doubles_and_children_start_with_their_parents_masks(
-    pool: Features, ladder: Ladder, training: Training
+    pool: Features, pool_ladder: Ladder, pool_training: Training
 ) -> None:
-    objective = divided(f"{MASKS}:joint=0", pool, ladder)
+    objective = divided(f"{MASKS}:joint=0", pool, pool_ladder)
     assert isinstance(objective, HierarchicalDivideAndConquer)
     parents = None
     for epoch, number in enumerate([1, 2, 4, 4]):
-        objective.begin_epoch(training, epoch)
+        objective.begin_epoch(pool_training, epoch)
         clusters = objective.clusters
         assert clusters is not None and len(np.unique(clusters)) == number
         masks = objective.masks[int(objective.level)]
@@ -121,9 +69,9 @@ def test_the_hierarchy_doubles_and_children_start_with_their_parents_masks(
 
 
 def test_halves_are_of_the_clusters_of_the_level_above(
-    pool: Features, ladder: Ladder, training: Training, monkeypatch: pytest.MonkeyPatch
+    pool: Features, pool_ladder: Ladder, pool_training: Training, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    objective = divided(f"{MASKS}:joint=0", pool, ladder)
+    objective = divided(f"{MASKS}:joint=0", pool, pool_ladder)
     flat: list[Any] = []
 
     def kept(new: Any, old: Any, number: int) -> Any:
@@ -132,7 +80,7 @@ def test_halves_are_of_the_clusters_of_the_level_above(
 
     monkeypatch.setattr("oodml.train.methods.hierarchical_divide_and_conquer.matched", kept)
     for epoch in range(3):
-        objective.begin_epoch(training, epoch)
+        objective.begin_epoch(pool_training, epoch)
     assert len(flat) == 2 and len(np.unique(flat[1])) == 2
     assert np.array_equal(objective.clusters // 2, flat[1])
 
@@ -148,7 +96,7 @@ def test_fixed_masks_halve_the_embedding_and_do_not_overlap() -> None:
 
 
 def test_the_overlap_of_masks_is_the_mean_of_their_cosines_and_enters_with_its_weight(
-    pool: Features, ladder: Ladder, training: Training
+    pool: Features, pool_ladder: Ladder, pool_training: Training
 ) -> None:
     masks = torch.rand(4, 6)
     pairs = [functional.cosine_similarity(masks[i], masks[j], dim=0)
@@ -157,13 +105,13 @@ def test_the_overlap_of_masks_is_the_mean_of_their_cosines_and_enters_with_its_w
     values = {}
     for weight in (0.0, 0.5):
         method = f"{MASKS}:orthogonality={weight},base=contrastive,joint=0"
-        objective = divided(method, pool, ladder)
+        objective = divided(method, pool, pool_ladder)
         for epoch in range(3):
-            objective.begin_epoch(training, epoch)
+            objective.begin_epoch(pool_training, epoch)
         with torch.no_grad():
             objective.masks[2].copy_(torch.linspace(-1, 2, 32).reshape(4, 8))
-        index = next(iter(objective.loader(training, 2)))
-        values[weight] = objective.loss(batch_of(training, index, step=6)).item()
+        index = next(iter(objective.loader(pool_training, 2)))
+        values[weight] = objective.loss(batch_of(pool_training, index, step=6)).item()
     overlap = mean_cosine(torch.linspace(-1, 2, 32).reshape(4, 8).clamp(min=0)).item()
     assert values[0.5] - values[0.0] == pytest.approx(0.5 * overlap, abs=1e-5)
 
@@ -173,10 +121,10 @@ def weights(objective: Any) -> dict[str, Tensor]:
 
 
 def test_the_trunk_rests_for_an_epoch_after_new_clusters_and_masks_until_their_time(
-    pool: Features, ladder: Ladder, training: Training, tmp_path: Path
+    pool: Features, pool_ladder: Ladder, pool_training: Training, tmp_path: Path
 ) -> None:
     objective = divided(
-        f"{MASKS}:period=2,freeze=1,joint=0.4,clusters=2", pool, ladder,
+        f"{MASKS}:period=2,freeze=1,joint=0.4,clusters=2", pool, pool_ladder,
         trunk=nn.Linear(8, 8), steps=15,
     )  # fmt: skip
     after_step, before, moved = objective.after_step, weights(objective), []
@@ -198,7 +146,7 @@ def test_the_trunk_rests_for_an_epoch_after_new_clusters_and_masks_until_their_t
         before = weights(objective)
 
     objective.begin_epoch = begin
-    fit(objective, training, tmp_path)
+    fit(objective, pool_training, tmp_path)
     one, resting, two = [True, True, True, False], [False, True, False, True], [True, True, False]
     assert moved[:6] == [one] * 6, "one cluster: the trunk and the mask of the root"
     assert moved[6:9] == [resting] * 3, "the trunk rests after the first halving"
@@ -208,18 +156,18 @@ def test_the_trunk_rests_for_an_epoch_after_new_clusters_and_masks_until_their_t
 
 
 def test_masks_of_other_levels_are_out_of_sight_during_a_step(
-    pool: Features, ladder: Ladder, training: Training
+    pool: Features, pool_ladder: Ladder, pool_training: Training
 ) -> None:
     """Processes that train together would give what is in sight a gradient of zero."""
-    objective = divided(f"{MASKS}:joint=0.5", pool, ladder)
+    objective = divided(f"{MASKS}:joint=0.5", pool, pool_ladder)
     for epoch in range(2):
-        objective.begin_epoch(training, epoch)
-    objective.loader(training, 1)
+        objective.begin_epoch(pool_training, epoch)
+    objective.loader(pool_training, 1)
     for step, expected in ((3, [False, True, False]), (6, [False, False, False])):
-        batch = batch_of(training, np.arange(24), step)
+        batch = batch_of(pool_training, np.arange(24), step)
         objective.loss(batch)
         assert [mask.requires_grad for mask in objective.masks] == expected
-        objective.after_step(training, batch)
+        objective.after_step(pool_training, batch)
 
 
 def blobs(count: int, size: int = 20, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
