@@ -55,18 +55,41 @@ def side_by_side(workers: int | None = None) -> Iterator[None]:
             _WORKERS.reset(token)
 
 
-def worker_count() -> int:
-    """The number of tasks that run at the same time here; 1 outside of `side_by_side`."""
-    workers = _WORKERS.get()
-    return 1 if workers is None else workers.count
-
-
 def each(work: Callable[[Given], Result], given: Iterable[Given]) -> list[Result]:
     """The results of `work` on each of `given`, in their order, on the workers of the context."""
     workers = _WORKERS.get()
     if workers is None:
         return [work(item) for item in given]
     return list(workers.executor.map(work, given))
+
+
+def each_ahead(work: Callable[[Given], object], given: Iterable[Given]) -> Iterator[Given]:
+    """Each of `given` once `work` on it is done, in their order, while workers do the next ones.
+
+    Closing the iterator discards what was begun beyond the last one taken. With a single worker,
+    or outside of `side_by_side`, nothing is begun ahead.
+    """
+    workers = _WORKERS.get()
+    if workers is None or workers.count == 1:
+        for item in given:
+            work(item)
+            yield item
+        return
+    begun: deque[tuple[Given, Future[object]]] = deque()
+    try:
+        for item in given:
+            begun.append((item, workers.executor.submit(work, item)))
+            if len(begun) > workers.count:
+                first, done = begun.popleft()
+                done.result()
+                yield first
+        while begun:
+            first, done = begun.popleft()
+            done.result()
+            yield first
+    finally:
+        for _, waiting in begun:
+            waiting.cancel()
 
 
 def in_threads(

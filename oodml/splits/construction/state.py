@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import islice
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +19,7 @@ from oodml.errors import UsageError, unknown_name
 from oodml.fid.class_moments import ClassMoments, Moments, PooledGram, moments_of, split_terms
 from oodml.fid.frechet import TOLERANCE, FrechetTerms
 from oodml.fid.matrix_root import Matrix
-from oodml.parallel import each, worker_count
+from oodml.parallel import each, each_ahead
 from oodml.splits.ladder import UNITS
 
 if TYPE_CHECKING:
@@ -229,16 +229,18 @@ class State:
 def measured(proposals: Iterable[Sides]) -> Iterator[Sides]:
     """The proposed splits in their order, with their distances computed, several in parallel.
 
-    As many as there are workers are computed at a time; those that follow a rejected split are
-    discarded. The accepted ones and their bits do not depend on the number of workers.
+    Those that follow a rejected split are discarded. The accepted ones and their bits do not depend
+    on the number of workers.
     """
     waiting = iter(proposals)
-    for first in waiting:
-        ahead = worker_count() - 1 if len(first.pool.statistics.values) >= FEWEST_POINTS else 0
-        batch = [first, *islice(waiting, ahead)]
-        if ahead:
-            each(lambda sides: sides.terms, batch)
-        yield from batch
+    first = next(waiting, None)
+    if first is None:
+        return
+    rest = chain((first,), waiting)
+    if len(first.pool.statistics.values) < FEWEST_POINTS:
+        yield from rest
+    else:
+        yield from each_ahead(lambda sides: sides.terms, rest)
 
 
 def is_tight(terms: FrechetTerms) -> bool:
