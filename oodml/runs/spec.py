@@ -23,12 +23,20 @@ class DataSpec:
     `measured_on` says which classes the metrics are those of: "test", or "validation" for a run
     that trains on the fitting classes of the split and never reads its test classes, so that
     settings may be chosen by it.
+
+    `trained_on` is "train", the training classes of the split, for a plain run. The other three
+    measure on the two halves of the test classes in turn (see `oodml.splits.reference`): "shifted"
+    and "matched" train on equally many of the training classes and of the other half's, "nothing"
+    is that of a network as it is. `null_draw`, if not 0, numbers a random split of all classes of
+    the rung that takes the place of its own, so that the shift cost is known where there is none.
     """
 
     dataset: str
     fingerprint: str
     split: str
     measured_on: str = "test"
+    trained_on: str = "train"
+    null_draw: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,15 +208,27 @@ class RunSpec:
     @property
     def tricks(self) -> list[str]:
         """What the evaluation adds to a plain run, in the words that charts and tables show."""
-        training, evaluation = self.training, self.evaluation
+        data, training, evaluation = self.data, self.training, self.evaluation
         return [
             *([f"{training.folds} folds"] if training.folds > 1 else []),
             *([f"ensemble of {training.ensemble}"] if training.ensemble > 1 else []),
             *(["flip"] if evaluation.flip else []),
             *([f"mix {evaluation.mix:g}"] if evaluation.mix else []),
             *(["re-ranking"] if evaluation.rerank else []),
-            *(["validation classes"] if self.data.measured_on == "validation" else []),
+            *(["validation classes"] if data.measured_on == "validation" else []),
+            *([_HALVES.get(data.trained_on, data.trained_on)] if self.is_reference else []),
+            *([f"null {data.null_draw}"] if data.null_draw else []),
         ]
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether the run is part of a matched reference, so measured on halves."""
+        return self.data.trained_on != "train"
+
+    @property
+    def plain(self) -> RunSpec:
+        """The run of which this one is a reference; a plain run itself."""
+        return self.with_settings(trained_on="train", null_draw=0) if self.is_reference else self
 
     def to_json(self) -> dict[str, Any]:
         """A plain dict, nested by part, without what has its default value.
@@ -232,6 +252,8 @@ class RunSpec:
         return cls(**values)
 
 
+# What a label adds for a run that is measured on halves.
+_HALVES = {"matched": "matched", "shifted": "shifted", "nothing": "on halves"}
 _OF_SOURCE = ("dataset", "fingerprint", "backbone", "weights", "preprocessing", "precision")
 _PARTS: Mapping[str, type[Any]] = {
     "data": DataSpec,
