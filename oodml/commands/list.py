@@ -50,9 +50,26 @@ def _protocols() -> Table:
 
 
 def _backbones() -> Table:
-    from oodml.features.backbones.registry import backbone_names
+    from oodml.features.backbones.catalogue import NETWORKS
+    from oodml.features.backbones.registry import FAMILIES
+    from oodml.features.weights import weights_at_hand
 
-    return Table(["backbone", "what it is"], [list(row) for row in backbone_names()])
+    rows = [
+        [
+            network.name,
+            network.dimension,
+            network.image_size,
+            "yes" if weights_at_hand(network) else "no",
+            network.megabytes,
+            network.licence,
+            network.training,
+            network.summary,
+        ]
+        for network in NETWORKS.values()
+    ]
+    families = [[name, *[None] * 6, summary] for name, summary in FAMILIES.items()]
+    columns = ["backbone", "dimensions", "input", "weights here", "download MB", "licence"]
+    return Table([*columns, "trained on", "what it is"], [*rows, *families])
 
 
 def _datasets() -> Table:

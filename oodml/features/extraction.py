@@ -44,7 +44,7 @@ def extract_features(
     `device` None takes CUDA if there is one, `batch_size` None what suits the device. `cache` is a
     directory (default `$OODML_CACHE`, else ~/.cache/oodml); an extraction that was killed goes on
     where it stood. `progress` draws a bar on stderr. Raises `DataError` naming the images that do
-    not decode, `WeightsNotFound` when the weights are nowhere.
+    not decode or when all give the same features, `WeightsNotFound` when the weights are nowhere.
     """
     check_precision(precision)
     if isinstance(backbone, str):
@@ -75,6 +75,7 @@ def extract_features(
             progress=progress,
         )
     )
+    _check_distinct(values, backbone)
     return Features(
         values, dataset.labels, dataset.class_names, source, dataset.sample_names, dataset.groups
     )
@@ -120,6 +121,15 @@ def extract_rows(
                 rows[at : at + len(batch)] = embed(batch)
                 bar.update(len(batch))
             yield rows
+
+
+def _check_distinct(values: Values, backbone: Backbone) -> None:
+    if len(values) > 1 and not np.ptp(values, axis=0).any():
+        raise DataError(
+            f"backbone {backbone.name} gives all {len(values)} images the same features: its "
+            "weights are missing or zero, or the images are copies of one; give another weights "
+            "file."
+        )
 
 
 def _batch_size(given: int | None, backbone: Backbone, device: str | None) -> int:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 from oodml.errors import DataError
+from oodml.features.backbones.catalogue import KnownWeights, NamedNetwork, network_of
 from oodml.files import atomic_write, file_sha256
 from oodml.progress import progress_bar
 
@@ -27,45 +29,53 @@ _HASH = re.compile(r"-([0-9a-f]{8,64})\.(?:pth|pt|safetensors)$")
 _COUNTER = ".num_batches_tracked"
 _SUFFIXES = (".pth", ".pt", ".safetensors")
 _CHUNK = 1 << 20
+# Owner, repository, revision and file of an address on Hugging Face's hub.
+_HUGGING_FACE = re.compile(r"https://huggingface\.co/([^/]+)/([^/]+)/resolve/([^/]+)/([^/]+)")
 
 
 class WeightsNotFound(DataError):  # noqa: N818  (the name that users read: it says what to do)
     """No weights file was found; the message says which file to fetch and where to put it."""
 
 
-@dataclass(frozen=True)
-class KnownWeights:
-    """The names under which peers keep one file, and where it can be fetched (None: nowhere)."""
-
-    backbone: str
-    names: tuple[str, ...]
-    url: str | None = None
-
-
 def resolve_weights(known: KnownWeights, weights: str | Path | None = None) -> Path:
-    """The path of a weights file whose bytes match the hash in its name, if it has one.
+    """The path of a weights file whose bytes match the hash in its name, and the known one.
 
-    Looked for in this order: `weights`, the directory `$OODML_WEIGHTS_DIR`, torch hub's cache (in
-    both under every known name), then a download into that cache. Raises `WeightsNotFound`.
+    Looked for in this order: `weights`, the places of `find_weights`, then a download into torch
+    hub's cache. Only a file of `weights` may have another hash than the known one. Raises
+    `WeightsNotFound`.
     """
     if weights is not None:
         return verified(_given(weights))
-    for path in _candidates(known):
-        if path.is_file():
-            return verified(path)
-    return _download(known)
+    path = find_weights(known)
+    return _download(known) if path is None else verified(path, known.sha256)
 
 
-def verified(path: Path) -> Path:
-    """`path`, or a `DataError` when its bytes do not hash to the digits in its name."""
+def find_weights(known: KnownWeights) -> Path | None:
+    """The file of a network on this machine, unverified; None when it is at no known place.
+
+    These are, in order: the directory `$OODML_WEIGHTS_DIR` and torch hub's cache, in both under
+    every known name, and the cache of Hugging Face's hub. Needs neither torch nor the network.
+    """
+    return next((path for path in _candidates(known) if path.is_file()), None)
+
+
+def weights_at_hand(network: NamedNetwork) -> bool:
+    """Whether a named network loads without a download, as far as files' names tell."""
+    if network.package:
+        return find_spec(network.package) is not None
+    return not network.megabytes or find_weights(network.weights) is not None
+
+
+def verified(path: Path, sha256: str | None = None) -> Path:
+    """`path`; a `DataError` when its bytes hash to neither `sha256` nor the digits in its name."""
     match = _HASH.search(path.name)
-    if match:
-        actual = file_sha256(path)
-        if not actual.startswith(match[1]):
-            raise DataError(
-                f"{path} is damaged or another file: its SHA-256 begins {actual[:8]}, its name "
-                f"says {match[1]}; delete it and fetch it again, or rename it if it is your own."
-            )
+    expected = sha256 or (match[1] if match else "")
+    actual = file_sha256(path) if expected else ""
+    if not actual.startswith(expected):
+        raise DataError(
+            f"{path} is damaged or another file: its SHA-256 begins {actual[:8]}, not "
+            f"{expected[:8]}; delete it and fetch it again, or rename it if it is your own."
+        )
     return path
 
 
@@ -80,7 +90,9 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can end the readers with nearly any error
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:120]
-        raise DataError(f"{path} is not a readable weights file ({reason}).") from None
+        raise DataError(
+            f"{path} is not a readable weights file ({reason}); fetch it again if it was cut short."
+        ) from None
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
     if not isinstance(state, dict) or not all(torch.is_tensor(value) for value in state.values()):
@@ -88,8 +100,14 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     return dict(state)
 
 
-def load_state(module: torch.nn.Module, state: State, path: Path, backbone: str) -> None:
-    """Copy `state` into `module`; every key and shape must match, or a `DataError` names them."""
+def load_state(
+    module: torch.nn.Module, state: State, path: Path, backbone: str, *, file: State | None = None
+) -> None:
+    """Copy `state` into `module`; every key and shape must match, or a `DataError` names them.
+
+    It also names the network that the file seems to hold, where that is one of the named ones;
+    `file` is the file's state dict where `state` has other names.
+    """
     expected = module.state_dict()
     missing = [key for key in expected if key not in state and not key.endswith(_COUNTER)]
     extra = [key for key in state if key not in expected]
@@ -101,7 +119,9 @@ def load_state(module: torch.nn.Module, state: State, path: Path, backbone: str)
     faults = [("missing", missing), ("foreign", extra), ("wrong shape", wrong)]
     told = [f"{what}: {_first(keys)}" for what, keys in faults if keys]
     if told:
-        raise DataError(f"{path} holds another network than {backbone} ({'; '.join(told)}).")
+        found = network_of(file or state)
+        hint = f"; it looks like {found}: give that name" if found else ""
+        raise DataError(f"{path} holds another network than {backbone} ({'; '.join(told)}){hint}.")
     # Not by load_state_dict: MNASNet's wants a version that plain tensors do not carry.
     for key, value in expected.items():
         if key in state:
@@ -112,9 +132,11 @@ def load_state(module: torch.nn.Module, state: State, path: Path, backbone: str)
 
 def hub_directory() -> Path:
     """Where torch hub, torchvision, pytorch-fid and torch-fidelity keep downloaded weights."""
-    import torch
-
-    return Path(torch.hub.get_dir()) / "checkpoints"
+    if torch := sys.modules.get("torch"):
+        return Path(torch.hub.get_dir()) / "checkpoints"
+    # As torch.hub finds it, without the second that importing torch takes.
+    home = os.environ.get("TORCH_HOME") or Path(_user_cache(), "torch")
+    return Path(home, "hub", "checkpoints").expanduser()
 
 
 def _given(weights: str | Path) -> Path:
@@ -132,6 +154,19 @@ def _candidates(known: KnownWeights) -> Iterator[Path]:
         for name in known.names:
             yield from (Path(own, name).with_suffix(suffix) for suffix in _SUFFIXES)
     yield from (hub_directory() / name for name in known.names)
+    if match := _HUGGING_FACE.fullmatch(known.url or ""):
+        owner, repository, revision, file = match.groups()
+        yield Path(_hugging_face_hub(), f"models--{owner}--{repository}/snapshots", revision, file)
+
+
+def _hugging_face_hub() -> Path:
+    """The cache that huggingface_hub, and through it timm and OpenCLIP, download to."""
+    home = os.environ.get("HF_HOME") or Path(_user_cache(), "huggingface")
+    return Path(os.environ.get("HF_HUB_CACHE") or Path(home, "hub")).expanduser()
+
+
+def _user_cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
 
 
 def _download(known: KnownWeights) -> Path:
@@ -139,14 +174,15 @@ def _download(known: KnownWeights) -> Path:
     if known.url is None:
         raise _not_found(known, "it has no download address")
     try:
-        _fetch(known.url, target)
+        _fetch(known.url, target, known.sha256)
     except (URLError, OSError) as error:
         raise _not_found(known, f"download failed: {getattr(error, 'reason', error)}") from None
     return target
 
 
-def _fetch(url: str, target: Path) -> None:
+def _fetch(url: str, target: Path, sha256: str | None) -> None:
     digest, match = hashlib.sha256(), _HASH.search(target.name)
+    expected = sha256 or (match[1] if match else "")
     request = Request(url, headers={"User-Agent": "oodml"})
     with urlopen(request, timeout=30) as reply, atomic_write(target) as file:
         length = int(reply.headers.get("Content-Length") or 0)
@@ -157,8 +193,10 @@ def _fetch(url: str, target: Path) -> None:
                 bar.update(len(chunk))
         if length and file.tell() != length:
             raise DataError(f"{url} broke off after {file.tell()} of {length} bytes; try again.")
-        if match and not digest.hexdigest().startswith(match[1]):
-            raise DataError(f"{url} is not the file it should be: its SHA-256 is not {match[1]}...")
+        if not digest.hexdigest().startswith(expected):
+            raise DataError(
+                f"{url} is not the file it should be: its SHA-256 is not {expected[:8]}..."
+            )
 
 
 def _not_found(known: KnownWeights, reason: str) -> WeightsNotFound:

@@ -102,3 +102,15 @@ def test_progress_goes_to_stderr_only_when_asked(
     extract(dataset, tmp_path / "b", progress=True)
     out, err = capsys.readouterr()
     assert out == "" and "image/s" in err and "36/36" in err
+
+
+def test_a_network_that_gives_every_image_the_same_features_is_refused(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    backbone = tiny()
+    for parameter in backbone.module.parameters():
+        parameter.data.zero_()
+    for _ in range(2):  # the second time from the cache
+        with pytest.raises(DataError, match=r"tiny gives all 36 images the same.*zero") as caught:
+            extract_features(dataset, backbone, cache=tmp_path)
+        assert "\n" not in str(caught.value)

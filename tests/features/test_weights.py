@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import pickle
+import subprocess
+import sys
 from email.message import Message
 from pathlib import Path
 from urllib.error import URLError
@@ -15,9 +18,10 @@ from safetensors.torch import save_file
 
 from oodml.errors import DataError
 from oodml.features import weights as module
+from oodml.features.backbones.catalogue import KnownWeights
 from oodml.features.weights import (
-    KnownWeights,
     WeightsNotFound,
+    find_weights,
     load_state,
     read_state,
     resolve_weights,
@@ -135,6 +139,64 @@ def test_pth_and_safetensors_hold_the_same_state(tmp_path: Path) -> None:
         assert loaded.keys() == state.keys()
         assert state_sha256(loaded) == state_sha256(state)
     assert state_sha256({**state, "a.bias": torch.ones(3)}) != state_sha256(state)
+
+
+def test_a_known_hash_is_checked_although_the_name_has_none(
+    hub: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = hashlib.sha256(CONTENT).hexdigest()
+    known = KnownWeights("small", ("small_pretrain.pth",), "https://x.org/small.pth", digest)
+    serve(monkeypatch, CONTENT + b"!")
+    with pytest.raises(DataError, match="not the file"):
+        resolve_weights(known)
+    assert find_weights(known) is None
+    serve(monkeypatch, CONTENT)
+    path = resolve_weights(known)
+    assert (path, path.read_bytes()) == (hub / "small_pretrain.pth", CONTENT)
+    path.write_bytes(CONTENT[:-1])
+    assert find_weights(known) == path, "finding does not read the file"
+    with pytest.raises(DataError, match=f"damaged or another file.*{digest[:8]}"):
+        resolve_weights(known)
+    assert resolve_weights(known, path) == path, "a file of one's own may be another"
+
+
+def test_the_cache_of_hugging_faces_hub_is_searched_at_the_known_revision(
+    hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = "https://huggingface.co/timm/some_net.tag/resolve/0a1b2c/model.safetensors"
+    known = KnownWeights("net", ("some_net.safetensors",), url)
+    for variable, value, folder in (
+        ("HF_HUB_CACHE", "cache", "cache"),
+        ("HF_HOME", "home", "home/hub"),
+        ("XDG_CACHE_HOME", "user", "user/huggingface/hub"),
+    ):
+        for other in ("HF_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"):
+            monkeypatch.delenv(other, raising=False)
+        monkeypatch.setenv(variable, str(tmp_path / value))
+        snapshots = tmp_path / folder / "models--timm--some_net.tag/snapshots"
+        (snapshots / "ffffff").mkdir(parents=True)
+        (snapshots / "ffffff/model.safetensors").write_bytes(b"of another revision")
+        assert find_weights(known) is None
+        (snapshots / "0a1b2c").mkdir()
+        (snapshots / "0a1b2c/model.safetensors").write_bytes(b"anything")
+        assert find_weights(known) == snapshots / "0a1b2c/model.safetensors"
+
+
+@pytest.mark.parametrize("variable", ["TORCH_HOME", "XDG_CACHE_HOME", "HOME"])
+def test_the_hubs_folder_is_found_without_torch_where_torch_finds_it(
+    variable: str, tmp_path: Path
+) -> None:
+    code = (
+        "import sys; from oodml.features.weights import hub_directory; found = hub_directory();"
+        "assert 'torch' not in sys.modules; import torch; assert hub_directory() == found; "
+        "print(found)"
+    )
+    kept = {k: v for k, v in os.environ.items() if k not in ("TORCH_HOME", "XDG_CACHE_HOME")}
+    environment = {**kept, variable: str(tmp_path / "x")}
+    ran = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.startswith(str(tmp_path / "x"))
 
 
 class Bomb:

@@ -10,10 +10,11 @@ import torch
 from torch import nn
 
 from oodml.errors import UsageError
+from oodml.features.backbones.catalogue import KnownWeights
 from oodml.features.backbones.network import MeanPool, Pooled, Weights, assembled
 from oodml.features.backbones.registry import Backbone
 from oodml.features.preprocessing import Preprocessing
-from oodml.features.weights import KnownWeights, load_state, read_state, resolve_weights, verified
+from oodml.features.weights import load_state, read_state, resolve_weights, verified
 from oodml.files import file_sha256
 
 

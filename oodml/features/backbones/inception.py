@@ -14,25 +14,14 @@ from torch.nn import functional
 from torchvision.models import inception as blocks
 
 from oodml.errors import DataError, UsageError, unknown_name
+from oodml.features.backbones.catalogue import NETWORKS
 from oodml.features.backbones.network import MeanPool, Weights, assembled
 from oodml.features.backbones.registry import Backbone
 from oodml.features.preprocessing import Preprocessing
-from oodml.features.weights import KnownWeights, State, load_state, read_state, resolve_weights
+from oodml.features.weights import State, load_state, read_state, resolve_weights
 from oodml.files import file_sha256
 
 CLASSES = {"inception_v3": 1000, "inception_fid": 1008}
-DIMENSION = 2048
-TORCHVISION_INCEPTION = KnownWeights(
-    "inception_v3",
-    ("inception_v3_google-0cc3c7bd.pth",),
-    "https://download.pytorch.org/models/inception_v3_google-0cc3c7bd.pth",
-)
-FID_INCEPTION = KnownWeights(
-    "inception_fid",
-    ("pt_inception-2015-12-05-6726825d.pth", "weights-inception-2015-12-05-6726825d.pth"),
-    "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
-    "pt_inception-2015-12-05-6726825d.pth",
-)
 # What each peer does between a decoded image and the network (fid.md, sections 1 and 6).
 FID_TRANSFORMS = {
     "pytorch-fid": Preprocessing(299, None, "bilinear", False, (127.5,) * 3, (127.5,) * 3),
@@ -45,7 +34,7 @@ def inception_v3(weights: Weights, image_size: int | None) -> Backbone:
     """Torchvision's Inception v3, resized to 342 and cropped to 299 as its weights expect."""
     # [-1, 1] is what torchvision's `transform_input` makes of ImageNet-normalised pixels.
     transform = Preprocessing(299, 342, "bilinear", True, (127.5,) * 3, (127.5,) * 3)
-    return _inception(TORCHVISION_INCEPTION, weights, transform, image_size)
+    return _inception("inception_v3", weights, transform, image_size)
 
 
 def inception_fid(weights: Weights, image_size: int | None, resize: str | None) -> Backbone:
@@ -53,24 +42,24 @@ def inception_fid(weights: Weights, image_size: int | None, resize: str | None) 
     if resize not in (None, *FID_TRANSFORMS):
         raise unknown_name("resize", str(resize), FID_TRANSFORMS)
     transform = FID_TRANSFORMS[resize or "pytorch-fid"]
-    return _inception(FID_INCEPTION, weights, transform, image_size)
+    return _inception("inception_fid", weights, transform, image_size)
 
 
 def _inception(
-    known: KnownWeights, weights: Weights, transform: Preprocessing, image_size: int | None
+    name: str, weights: Weights, transform: Preprocessing, image_size: int | None
 ) -> Backbone:
     if image_size is not None:
         # The last pooling needs 75 pixels to leave one position.
         if image_size < 75:
-            raise UsageError(f"{known.backbone} needs at least 75 pixels, not {image_size}.")
+            raise UsageError(f"{name} needs at least 75 pixels, not {image_size}.")
         transform = transform.at_size(image_size)
-    path = resolve_weights(known, weights)
+    path = resolve_weights(NETWORKS[name].weights, weights)
     # Without memory first: drawing 24 million random numbers to replace them takes half a second.
     with torch.device("meta"):
-        module = Inception(known.backbone)
+        module = Inception(name)
     module = module.to_empty(device="cpu")
-    load_state(module, features_only(read_state(path), known.backbone, path), path, known.backbone)
-    return assembled(known.backbone, module, transform, DIMENSION, file_sha256(path), "pool")
+    load_state(module, features_only(read_state(path), name, path), path, name)
+    return assembled(name, module, transform, NETWORKS[name].dimension, file_sha256(path), "pool")
 
 
 class AveragePool(nn.Module):

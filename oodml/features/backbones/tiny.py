@@ -7,11 +7,11 @@ import math
 import torch
 from torch import nn
 
+from oodml.features.backbones.catalogue import KnownWeights
 from oodml.features.backbones.network import MeanPool, Pooled, Weights, assembled
 from oodml.features.backbones.registry import Backbone
 from oodml.features.preprocessing import Preprocessing
 from oodml.features.weights import (
-    KnownWeights,
     load_state,
     read_state,
     resolve_weights,

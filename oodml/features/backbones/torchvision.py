@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from oodml.errors import CLOSEST, closest_names, unknown_name
+from oodml.features.backbones.catalogue import KnownWeights
 from oodml.features.backbones.network import (
     Weights,
     assembled,
@@ -18,7 +19,7 @@ from oodml.features.backbones.network import (
 )
 from oodml.features.backbones.registry import Backbone, backbone_names
 from oodml.features.preprocessing import Preprocessing, times_255
-from oodml.features.weights import KnownWeights, load_state, read_state, resolve_weights
+from oodml.features.weights import load_state, read_state, resolve_weights
 from oodml.files import file_sha256
 
 # Densenet files keep names of before torch 0.4.1; torchvision renames them in the same way.
