@@ -142,6 +142,7 @@ def chart_of(
     from oodml.eval.statistics.curves import summarize
     from oodml.eval.statistics.few_shot import few_shot_gains
     from oodml.eval.statistics.scores import score_methods
+    from oodml.eval.statistics.series import Series
 
     if published is not None and view not in ("curves", "scores"):
         raise UsageError(f"--published stands beside runs in the curves and scores, not in {view}.")
@@ -159,7 +160,7 @@ def chart_of(
     if view == "scores":
         scores = score_methods(rows, ladder)
         for score in score_methods(study.rows()) if study else []:
-            scores.append(replace(score, method=score.method + PUBLISHED))
+            scores.append(replace(score, series=Series(score.series.method + PUBLISHED)))
         return lambda path: plot_scores(scores, path, metric=metric)
     placed = axis.placed(rows)
     if view == "deviation":
@@ -220,13 +221,14 @@ def _published_chart(name: str, view: str, x: str) -> Draw:
 def _pair_chart(directory: Path, rung: int) -> Draw:
     """The pair weights of every method's first seed on one rung."""
     from oodml.eval.figures.pair_weights import kept_weights, plot_pair_weights
+    from oodml.eval.statistics.comparable import plain_runs
     from oodml.runs.store import Store
 
     ladder, records = open_results(directory)
     if not 0 <= rung < len(ladder.rungs):
         raise UsageError(f"rung {rung}: this ladder has rungs 0 to {len(ladder.rungs) - 1}.")
     split = ladder.rungs[rung]
-    own = [record for record in records if record.spec.data.split == split.id]
+    own = [each for each in plain_runs(records) if each.spec.data.split == split.id]
     weights = kept_weights(Store(directory), own)
     title = f"weights of pairs at the end of training, rung {rung} (FID {split.fid:.1f})"
     return lambda path: plot_pair_weights(weights, path, title=title)

@@ -133,9 +133,10 @@ def _published_view(name: str, view: str, *, beside: bool) -> View:
     from oodml.eval.figures.style import PUBLISHED
     from oodml.eval.statistics.comparisons import relative_deviation
     from oodml.eval.statistics.published import published_study
+    from oodml.eval.statistics.series import Series
 
     study = published_study(name)
-    rows = [replace(row, method=row.method + PUBLISHED) for row in study.rows()]
+    rows = [replace(row, series=Series(row.series.method + PUBLISHED)) for row in study.rows()]
     if view == "deviation":
         made = deviations_view(relative_deviation(rows, study.means()), "recall_at_1")
     elif view == "curves":

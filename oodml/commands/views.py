@@ -14,10 +14,13 @@ if TYPE_CHECKING:
     from oodml.eval.statistics.few_shot import FewShotRow
     from oodml.eval.statistics.intervals import Estimate
     from oodml.eval.statistics.scores import MethodScore
+    from oodml.eval.statistics.series import Series
     from oodml.splits.ladder import Ladder
 
 # Of the orders of fewer methods not even equal ones reach p = 0.05 by Kendall's tau.
 FEWEST_RANKED = 5
+# The columns that name a line in long tables.
+SERIES = ("method", "backbone")
 _BOOTSTRAP = "bootstrap over seeds with the rungs kept, standard error times Student's t"
 
 
@@ -37,17 +40,20 @@ def curves_view(
     from oodml.eval.statistics.scores import score_methods
 
     scores = score_methods(rows, ladder)
-    cells = {(row.method, row.rung): row for row in rows}
+    cells = {(row.series, row.rung): row for row in rows}
     shown: list[list[Any]] = []
     for score in sorted(scores, key=lambda s: -(s.mean if s.mean is not None else -1.0)):
-        own = [cells.get((score.method, rung)) for rung in range(len(fids))]
+        own = [cells.get((score.series, rung)) for rung in range(len(fids))]
         counts = sorted({row.n for row in own if row is not None})
         seeds = "-".join(str(count) for count in dict.fromkeys([counts[0], counts[-1]]))
-        shown.append([score.method, *map(_interval, own), _interval(score), seeds])
-    columns = ["method", "rung", "split", "fid", "n", "mean", "low", "high"]
+        shown.append([score.series.name, *map(_interval, own), _interval(score), seeds])
+    columns = ["rung", "split", "fid", "n", "mean", "low", "high"]
     return View(
         [("", Table(["method", *(f"FID {fid:.1f}" for fid in fids), "AGS", "seeds"], shown))],
-        Table(columns, [[getattr(row, name) for name in columns] for row in rows]),
+        Table(
+            [*SERIES, *columns],
+            [[*_parts(row.series), *(getattr(row, name) for name in columns)] for row in rows],
+        ),
         [
             f"{metric} on each rung's test classes, mean ±95% t-interval over seeds; no interval "
             "for a single seed.",
@@ -62,14 +68,14 @@ def scores_view(rows: Sequence[SummaryRow], ladder: Ladder | None, metric: str) 
     from oodml.eval.statistics.scores import method_trends, score_methods
 
     scores = score_methods(rows, ladder)
-    trends = {trend.method: trend for trend in method_trends(rows, ladder)}
+    trends = {trend.series: trend for trend in method_trends(rows, ladder)}
     shown, long = [], []
-    for score in sorted(scores, key=lambda s: (s.mean is None, -(s.mean or 0.0), s.method)):
-        trend = trends[score.method]
+    for score in sorted(scores, key=lambda s: (s.mean is None, -(s.mean or 0.0), s.series)):
+        trend = trends[score.series]
         per_100 = trend.per_100(trend.slope), trend.per_100(trend.line)
         shown.append(
             [
-                score.method,
+                score.series.name,
                 _interval(score),
                 *map(in_brackets, per_100),
                 in_brackets(trend.lost),
@@ -79,14 +85,15 @@ def scores_view(rows: Sequence[SummaryRow], ladder: Ladder | None, metric: str) 
         )
         values = (trend.slope, trend.line, *per_100, trend.lost, trend.lost_share)
         area = score.mean, score.low, score.high
-        long.append([score.method, score.n, *area, *_with_ends(values), len(score.missing)])
+        row = [*_parts(score.series), score.n, *area, *_with_ends(values), len(score.missing)]
+        long.append(row)
     columns = ["method", "AGS", "slope per 100 FID", "by the line fit", "lost", "lost %", "seeds"]
     names = _with_end_names(
         ["slope", "slope_line", "slope_per_100", "slope_per_100_line", "lost", "lost_share"]
     )
     return View(
         [("", Table(columns, shown))],
-        Table(["method", "n", "ags", "ags_low", "ags_high", *names, "missing"], long),
+        Table([*SERIES, "n", "ags", "ags_low", "ags_high", *names, "missing"], long),
         [
             f"AGS: trapezoid area under {metric} against FID, FID scaled to [0, 1] over the rungs.",
             "slope: least-squares line of the curve; its first interval is over seeds, that of the "
@@ -111,27 +118,30 @@ def deviations_view(deviations: Sequence[Deviation], metric: str) -> View:
     """The view of deviations that are measured already."""
     from oodml.eval.statistics.comparisons import deviation_lines
 
-    lines = {line.method: line for line in deviation_lines(deviations)}
+    lines = {line.series: line for line in deviation_lines(deviations)}
     rungs = sorted({(each.rung, each.fid) for each in deviations})
-    cells = {(each.method, each.rung): each for each in deviations}
+    cells = {(each.series, each.rung): each for each in deviations}
     shown = []
-    for method in sorted({each.method for each in deviations}):
-        own = [cells.get((method, rung)) for rung, _ in rungs]
-        ends = [lines[method].easiest, lines[method].hardest] if method in lines else [None] * 2
+    for series in sorted({each.series for each in deviations}):
+        own = [cells.get((series, rung)) for rung, _ in rungs]
+        ends = [lines[series].easiest, lines[series].hardest] if series in lines else [None] * 2
         shown.append(
             [
-                method,
+                series.name,
                 *(_percent(d.deviation if d else None) for d in own),
                 *(_signed(end) for end in ends),
             ]
         )
-    apart = sorted({each.method for each in deviations if not each.in_mean})
+    apart = sorted({each.series.name for each in deviations if not each.in_mean})
     columns = ["method", *(f"FID {fid:.1f}" for _, fid in rungs), "line from", "line to"]
     return View(
         [("", Table(columns, shown))],
         Table(
-            ["method", "rung", "fid", "deviation", "low", "high", "in_mean"],
-            [[d.method, d.rung, d.fid, *_with_ends([d.deviation]), d.in_mean] for d in deviations],
+            [*SERIES, "rung", "fid", "deviation", "low", "high", "in_mean"],
+            [
+                [*_parts(d.series), d.rung, d.fid, *_with_ends([d.deviation]), d.in_mean]
+                for d in deviations
+            ],
         ),
         [
             f"({metric} - mean of the methods) / mean of the methods; the line is fitted in FID.",
@@ -154,18 +164,22 @@ def comparisons_view(rows: Sequence[SummaryRow], ladder: Ladder | None, metric: 
                 "curves that cross",
                 Table(
                     ["above before", "above after", "FID, about", "separated at (95%)"],
-                    [[c.before, c.after, c.fid, f"{c.low:.4g} and {c.high:.4g}"] for c in crossed],
+                    [
+                        [c.before.name, c.after.name, c.fid, f"{c.low:.4g} and {c.high:.4g}"]
+                        for c in crossed
+                    ],
                 ),
             )
         )
     return View(
         tables,
         Table(
-            ["first", "second", "verdict", *_with_end_names(["difference"]), "p", "p_holm", "rungs",
-             "seeds", "left_out", "crossings"],
+            ["first", "first_backbone", "second", "second_backbone", "verdict",
+             *_with_end_names(["difference"]), "p", "p_holm", "rungs", "seeds", "left_out",
+             "crossings"],
             [
-                [c.first, c.second, c.verdict, *_with_ends([c.difference]), c.p, c.p_holm, c.rungs,
-                 c.seeds, c.left_out, _crossings_of(c, crossed)]
+                [*_parts(c.first), *_parts(c.second), c.verdict, *_with_ends([c.difference]), c.p,
+                 c.p_holm, c.rungs, c.seeds, c.left_out, _crossings_of(c, crossed)]
                 for c in compared
             ],
         ),
@@ -189,13 +203,14 @@ def ranks_view(rows: Sequence[SummaryRow], ladder: Ladder | None, metric: str) -
 
     fids, found = rung_fids(rows), ranks(rows)
     agreements = rank_agreement(rows)
-    methods = sorted(
-        {row.method for row in rows},
-        key=lambda m: ([found[rung].get(m, 1e9) for rung in fids], m),
+    lines = sorted(
+        {row.series for row in rows},
+        key=lambda line: ([found[rung].get(line, 1e9) for rung in fids], line),
     )
     by_score = score_ranks(score_methods(rows, ladder))
     shown = [
-        [m, *(_rank(found[rung].get(m)) for rung in fids), _rank(by_score.get(m))] for m in methods
+        [line.name, *(_rank(found[rung].get(line)) for rung in fids), _rank(by_score.get(line))]
+        for line in lines
     ]
     taus = [
         [f"{a.rung} and {a.other}", str(a.methods), _chance(a.tau), _chance(a.p)]
@@ -231,14 +246,22 @@ def few_shot_view(rows: Sequence[FewShotRow], metric: str) -> View:
         values = r.zero_shot, r.few_shot, r.gain
         percent = in_brackets(r.relative_gain, percent=True)
         shown.append(
-            [r.method, str(r.shots), r.fid, *map(in_brackets, values), percent, str(r.episodes)]
+            [
+                r.series.name,
+                str(r.shots),
+                r.fid,
+                *map(in_brackets, values),
+                percent,
+                str(r.episodes),
+            ]
         )
         ends = _with_ends([*values, r.relative_gain])
-        long.append([r.method, r.shots, r.rung, r.fid, r.episodes, r.seeds, *ends, r.left_out])
+        counts = r.shots, r.rung, r.fid, r.episodes, r.seeds
+        long.append([*_parts(r.series), *counts, *ends, r.left_out])
     names = _with_end_names(["zero_shot", "few_shot", "gain", "relative_gain"])
     return View(
         [("", Table(columns, shown))],
-        Table(["method", "shots", "rung", "fid", "episodes", "seeds", *names, "left_out"], long),
+        Table([*SERIES, "shots", "rung", "fid", "episodes", "seeds", *names, "left_out"], long),
         [
             f"{metric} on the query images of each episode before and after adaptation to its "
             "support images; gain per episode, averaged over seeds.",
@@ -258,7 +281,7 @@ def _classes_left_out(rows: Sequence[FewShotRow]) -> list[str]:
 def _comparison(each: Comparison) -> list[Any]:
     return [
         each.verdict,
-        f"{each.first}, {each.second}",
+        f"{each.first.name}, {each.second.name}",
         in_brackets(each.difference),
         _chance(each.p_holm),
         _chance(each.p),
@@ -276,17 +299,17 @@ def _crossings_of(compared: Comparison, crossed: Iterable[Crossing]) -> str:
 
 def _long_ranks(
     fids: Mapping[int, float],
-    found: Mapping[int, Mapping[str, float]],
+    found: Mapping[int, Mapping[Series, float]],
     agreements: Iterable[RankAgreement],
 ) -> Table:
     """One row per rung and method, with the rung's agreement with the easiest."""
     easiest = {each.other: each for each in agreements if each.rung == min(fids)}
     return Table(
-        ["method", "rung", "fid", "rank", "methods", "tau_with_easiest", "p"],
+        [*SERIES, "rung", "fid", "rank", "methods", "tau_with_easiest", "p"],
         [
-            [method, rung, fids[rung], rank, len(own), *_tau(easiest.get(rung))]
+            [*_parts(series), rung, fids[rung], rank, len(own), *_tau(easiest.get(rung))]
             for rung, own in found.items()
-            for method, rank in sorted(own.items(), key=lambda item: (item[1], item[0]))
+            for series, rank in sorted(own.items(), key=lambda item: (item[1], item[0]))
         ],
     )
 
@@ -343,8 +366,12 @@ def _gap_notes(scores: Iterable[MethodScore]) -> list[str]:
         if score.missing:
             gaps = ", ".join(f"rung {rung} seed {seed}" for rung, seed in score.missing[:4])
             more = f" and {len(score.missing) - 4} more" if len(score.missing) > 4 else ""
-            notes.append(f"missing for {score.method}: {gaps}{more}.")
+            notes.append(f"missing for {score.series.name}: {gaps}{more}.")
     return notes
+
+
+def _parts(series: Series) -> list[str]:
+    return [series.method, series.backbone]
 
 
 def _with_end_names(names: Iterable[str]) -> list[str]:

@@ -11,7 +11,7 @@ from oodml.eval.retrieval.clustering import CLUSTERING_METRICS
 from oodml.eval.retrieval.evaluate import DEFAULT_METRICS, evaluate, metric_names
 from oodml.eval.retrieval.geometry import geometry
 from oodml.eval.retrieval.metrics import find_metric
-from oodml.eval.statistics.comparable import EMBEDDINGS
+from oodml.eval.statistics.series import EMBEDDINGS
 from oodml.features.features import Features
 from oodml.runs.record import RunRecord
 from oodml.runs.spec import RunSpec

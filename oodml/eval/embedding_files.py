@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from oodml.errors import DataError
-from oodml.eval.statistics.comparable import EMBEDDINGS
+from oodml.eval.statistics.series import EMBEDDINGS
 from oodml.features.array_files import read_npy
 from oodml.features.features import Features, FeatureSource
 

@@ -61,7 +61,7 @@ def test_classes_that_few_shot_leaves_out_are_named(runs: Path) -> None:
 
 def test_numbers_are_those_of_the_library(runs: Path, ladder: Ladder) -> None:
     records = Store(runs).records()
-    scores = {s.method: s for s in score_methods(summarize(records, ladder), ladder)}
+    scores = {s.series.method: s for s in score_methods(summarize(records, ladder), ladder)}
     for row in long(runs, "--view", "scores"):
         assert float(row["ags"]) == scores[row["method"]].mean
         assert row["ags_low"] == ("" if scores[row["method"]].low is None else row["ags_low"])
@@ -102,9 +102,9 @@ def test_runs_that_do_not_belong_together_are_refused(
     store = Store(tmp_path)
     one, other, *_ = Store(runs).records()
     store.finish(one)
-    store.finish(replace(other, spec=other.spec.with_settings(method="other", backbone="resnet50")))
+    store.finish(replace(other, spec=other.spec.with_settings(method="other", gallery_images=5)))
     for command in (("table", tmp_path), ("plot", tmp_path, "--view", "scores")):
-        assert "backbone" in refused(1, *command)
+        assert "gallery_images" in refused(1, *command)
     store.renew(replace(one, shift={**one.shift, "level": "class"}))
     assert "class level" in refused(1, "table", tmp_path)
 

@@ -4,6 +4,7 @@ import numpy as np
 
 from oodml.eval.statistics.curves import SummaryRow
 from oodml.eval.statistics.intervals import t_interval
+from oodml.eval.statistics.series import Series
 
 FIDS = (10.0, 20.0, 50.0, 110.0)
 
@@ -17,6 +18,8 @@ def rows(values, method="margin", fids=FIDS):
             seeds, numbers = zip(*own, strict=True)
             mean, low, high = t_interval(numbers)
             found.append(
-                SummaryRow(method, rung, "s", fid, len(own), mean, low, high, numbers, seeds)
+                SummaryRow(
+                    Series(method), rung, "s", fid, len(own), mean, low, high, numbers, seeds
+                )
             )
     return found

@@ -12,9 +12,17 @@ import numpy.typing as npt
 
 from oodml.errors import DataError, UsageError
 from oodml.eval.figures.line_labels import name_lines
-from oodml.eval.figures.style import GREY, PUBLISHED, LineStyle, line_style, new_figure, save_figure
+from oodml.eval.figures.style import (
+    GREY,
+    PUBLISHED,
+    LineStyle,
+    line_styles,
+    new_figure,
+    save_figure,
+)
 from oodml.eval.statistics.comparisons import Deviation, deviation_lines
 from oodml.eval.statistics.published import PublishedStudy, published_names, published_study
+from oodml.eval.statistics.series import Series
 
 if TYPE_CHECKING:
     from oodml.eval.statistics.curves import SummaryRow
@@ -180,31 +188,32 @@ def _curve_figure(
     fid_label: str,
     published: Sequence[SummaryRow] = (),
 ) -> Any:
-    many = len({row.method for row in rows}) > MANY
+    many = len({row.series for row in rows}) > MANY
     figure = new_figure(SIZE[0], SIZE[1] * (1.3 if many else 1))
     axes = figure.subplots()
-    ends: dict[str, tuple[float, float]] = {}
-    for method, x, own in _lines(published):
-        name = method + PUBLISHED
-        _draw_published(axes, x, _values(own, "mean"), line_style(name))
-        ends[name] = _end(x, own)
-    for method, x, own in _lines(rows):
-        _draw_line(axes, x, own, line_style(method), many)
-        ends[method] = _end(x, own)
+    theirs = [replace(row, series=Series(row.series.method + PUBLISHED)) for row in published]
+    styles = line_styles(row.series for row in (*theirs, *rows))
+    ends: dict[Series, tuple[float, float]] = {}
+    for series, x, own in _lines(theirs):
+        _draw_published(axes, x, _values(own, "mean"), styles[series])
+        ends[series] = _end(x, own)
+    for series, x, own in _lines(rows):
+        _draw_line(axes, x, own, styles[series], many)
+        ends[series] = _end(x, own)
     _label_axes(axes, metric, fid_label, _curve_note(rows, many, bool(published)))
-    name_lines(figure, axes, ends)
+    name_lines(figure, axes, ends, styles)
     return figure
 
 
-def _lines(rows: Sequence[SummaryRow]) -> list[tuple[str, Array, Cells]]:
-    """Per method the places of all rungs, ascending, and its row on each, None for a gap."""
+def _lines(rows: Sequence[SummaryRow]) -> list[tuple[Series, Array, Cells]]:
+    """Per series the places of all rungs, ascending, and its row on each, None for a gap."""
     places = {row.rung: row.fid for row in rows}
     rungs = sorted(places, key=lambda rung: places[rung])
-    cells = {(row.method, row.rung): row for row in rows}
+    cells = {(row.series, row.rung): row for row in rows}
     x = np.array([places[rung] for rung in rungs], np.float64)
     return [
-        (method, x, [cells.get((method, rung)) for rung in rungs])
-        for method in sorted({row.method for row in rows})
+        (series, x, [cells.get((series, rung)) for rung in rungs])
+        for series in sorted({row.series for row in rows})
     ]
 
 
@@ -223,13 +232,10 @@ def _draw_published(axes: Any, x: Array, mean: Array, style: LineStyle) -> None:
     axes.plot(
         x,
         mean,
-        color=style.color,
-        linestyle=":",
+        linestyle=style.linestyle,
         linewidth=0.9,
-        marker=style.marker,
         markersize=3.4,
-        markerfacecolor="white",
-        markeredgewidth=0.7,
+        **style.markers,
     )
 
 
@@ -240,13 +246,10 @@ def _draw_line(axes: Any, x: Array, own: Cells, style: LineStyle, many: bool) ->
     axes.plot(
         x,
         _values(own, "mean"),
-        color=style.color,
-        linestyle=style.dashes,
+        linestyle=style.linestyle,
         linewidth=0.9 if many else 1.3,
-        marker=style.marker,
         markersize=3.2 if many else 4,
-        markeredgecolor="white",
-        markeredgewidth=0.5,
+        **style.markers,
     )
 
 
@@ -267,7 +270,7 @@ def _curve_note(rows: Sequence[SummaryRow], many: bool, published: bool) -> str:
 
 
 def _interval_note(rows: Sequence[SummaryRow], many: bool) -> str:
-    single = sorted({row.method for row in rows if row.n == 1})
+    single = sorted({row.series.name for row in rows if row.n == 1})
     counts = [row.n for row in rows if row.n > 1]
     if not counts:
         return "one seed, no interval"
@@ -277,7 +280,7 @@ def _interval_note(rows: Sequence[SummaryRow], many: bool) -> str:
         return f"mean over {'1 to ' * bool(single)}{most if single else seeds} seeds"
     note = f"mean and 95% interval over {seeds} seeds of training, not over classes"
     if single:
-        shown = ", ".join(single) if len(single) < 4 else f"{len(single)} methods"
+        shown = ", ".join(single) if len(single) < 4 else f"{len(single)} lines"
         note += f"\n{shown}: one seed, no interval"
     return note
 
@@ -285,21 +288,27 @@ def _interval_note(rows: Sequence[SummaryRow], many: bool) -> str:
 def _deviation_figure(deviations: Sequence[Deviation], metric: str, fid_label: str) -> Any:
     from matplotlib.ticker import PercentFormatter
 
-    methods = sorted({each.method for each in deviations})
-    many = len(methods) > MANY
+    styles = line_styles(each.series for each in deviations)
+    many = len(styles) > MANY
     figure = new_figure(SIZE[0], SIZE[1] * (1.3 if many else 1))
     axes = figure.subplots()
     axes.axhline(0, color=GREY, linewidth=0.8)
-    lines = {line.method: line for line in deviation_lines(deviations)}
+    lines = {line.series: line for line in deviation_lines(deviations)}
     ends = {}
-    for method in methods:
-        own = sorted((d for d in deviations if d.method == method), key=lambda d: d.fid)
-        _draw_markers(axes, own, many)
-        ends[method] = (own[-1].fid, own[-1].deviation.value)
-        if method in lines:
-            line = lines[method]
-            _draw_fit(axes, method, (own[0].fid, own[-1].fid), (line.easiest, line.hardest))
-            ends[method] = (own[-1].fid, line.hardest)
+    for series, style in styles.items():
+        own = sorted((d for d in deviations if d.series == series), key=lambda d: d.fid)
+        _draw_markers(axes, own, style, many)
+        ends[series] = (own[-1].fid, own[-1].deviation.value)
+        if series in lines:
+            line, places = lines[series], (own[0].fid, own[-1].fid)
+            axes.plot(
+                places,
+                (line.easiest, line.hardest),
+                color=style.color,
+                linestyle=style.linestyle,
+                linewidth=1.1,
+            )
+            ends[series] = (own[-1].fid, line.hardest)
     plain(axes)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     axes.set_xlabel(fid_label)
@@ -307,12 +316,11 @@ def _deviation_figure(deviations: Sequence[Deviation], metric: str, fid_label: s
     axes.set_title(_deviation_note(deviations, many), loc="left", fontsize=7.5, color="#666666")
     axes.margins(x=0.02)
     axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())
-    name_lines(figure, axes, ends, left=0.165)
+    name_lines(figure, axes, ends, styles, left=0.165)
     return figure
 
 
-def _draw_markers(axes: Any, own: Sequence[Deviation], many: bool) -> None:
-    style = line_style(own[0].method)
+def _draw_markers(axes: Any, own: Sequence[Deviation], style: LineStyle, many: bool) -> None:
     values = [each.deviation.value for each in own]
     reaches = [
         0.0 if each.deviation.high is None else each.deviation.high - each.deviation.value
@@ -323,23 +331,15 @@ def _draw_markers(axes: Any, own: Sequence[Deviation], many: bool) -> None:
         values,
         yerr=reaches if any(reaches) and not many else None,
         linestyle="none",
-        color=style.color,
-        marker=style.marker,
         markersize=3 if many else 4,
-        markeredgecolor="white",
-        markeredgewidth=0.5,
         elinewidth=0.7,
         alpha=0.85,
+        **style.markers,
     )
 
 
-def _draw_fit(axes: Any, method: str, x: tuple[float, float], y: tuple[float, float]) -> None:
-    style = line_style(method)
-    axes.plot(x, y, color=style.color, linestyle=style.dashes, linewidth=1.1)
-
-
 def _deviation_note(deviations: Sequence[Deviation], many: bool) -> str:
-    apart = sorted({each.method for each in deviations if not each.in_mean})
+    apart = sorted({each.series.name for each in deviations if not each.in_mean})
     intervals = not many and any(each.deviation.low is not None for each in deviations)
     note = "line fitted to each method" + "; bars: 95% over seeds of training" * intervals
     return note + f"; not in the mean: {', '.join(apart[:3])}" * bool(apart)

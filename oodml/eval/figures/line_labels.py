@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from oodml.eval.figures.style import PUBLISHED, line_style
+from oodml.eval.figures.style import INK, LineStyle, line_style
+from oodml.eval.statistics.series import Series
 
 EDGE = 0.006  # share of a figure's width that stays free at its edges
 LINE = 0.175  # inches of one more line of an axis's name or of a title
 
 
 def name_lines(
-    figure: Any, axes: Any, ends: dict[str, tuple[float, float]], *, left: float = 0.135
+    figure: Any,
+    axes: Any,
+    ends: Mapping[Series, tuple[float, float]],
+    styles: Mapping[Series, LineStyle],
+    *,
+    left: float = 0.135,
 ) -> None:
     """Name every line beside its end; in a legend below if the names do not fit there.
 
@@ -29,29 +36,34 @@ def name_lines(
     figure.subplots_adjust(left=left, right=0.97, top=1 - above / height, bottom=below / height)
     shift = EDGE - axes.yaxis.get_tightbbox().x0 / figure.bbox.width
     figure.subplots_adjust(left=left + max(0.0, shift))
-    _name_ends(figure, axes, ends)
+    _name_ends(figure, axes, ends, styles)
     _keep_inside(figure, axes)
 
 
-def _name_ends(figure: Any, axes: Any, ends: dict[str, tuple[float, float]]) -> None:
+def _name_ends(
+    figure: Any,
+    axes: Any,
+    ends: Mapping[Series, tuple[float, float]],
+    styles: Mapping[Series, LineStyle],
+) -> None:
     from matplotlib.lines import Line2D
 
-    names = sorted(ends, key=lambda name: ends[name][1])
+    lines = sorted(ends, key=lambda series: ends[series][1])
     texts = [
-        axes.text(1, 0, name, color=line_style(name).color, va="center", fontsize=8)
-        for name in names
+        axes.text(1, 0, each.name, color=styles[each].color, va="center", fontsize=8)
+        for each in lines
     ]
     boxes = [text.get_window_extent() for text in texts]
     width = max(box.width for box in boxes) / figure.bbox.width
     step = 1.12 * max(box.height for box in boxes) / axes.bbox.height
-    if width > 0.36 or step * len(names) > 1:
+    if width > 0.36 or step * len(lines) > 1:
         for text in texts:
             text.remove()
-        legend_below(figure, names[::-1])
+        legend_below(figure, {each: styles[each] for each in lines[::-1]})
         return
     figure.subplots_adjust(right=0.97 - width - 0.04)
     from_data = axes.transData + axes.transAxes.inverted()
-    points = [from_data.transform(ends[name]) for name in names]
+    points = [from_data.transform(ends[each]) for each in lines]
     heights = spread([float(y) for _, y in points], step)
     for text, (x, y), height in zip(texts, points, heights, strict=True):
         text.set(transform=axes.transAxes, x=1.065, y=height)
@@ -90,10 +102,14 @@ def spread(heights: Sequence[float], step: float) -> list[float]:
     return [max(min(z, top), step / 2) + number * step for number, z in enumerate(free)]
 
 
-def legend_below(figure: Any, names: Sequence[str]) -> None:
-    """A legend in columns below the axes, in this order; the figure grows by its height."""
-    columns = 3 if max(map(len, names)) < 22 else 2
-    rows = -(-len(names) // columns)
+def legend_below(figure: Any, styles: Mapping[Series, LineStyle]) -> None:
+    """A legend in columns below the axes, in this order; the figure grows by its height.
+
+    Lines of many methods on several models are explained by their methods and their models apart.
+    """
+    handles, title = _handles(styles)
+    columns = 3 if max(len(handle.get_label()) for handle in handles) < 22 else 2
+    rows = -(-len(handles) // columns) + bool(title)
     width, height = figure.get_size_inches()
     taller = height + 0.155 * rows + 0.04
     figure.set_size_inches(width, taller)
@@ -101,10 +117,12 @@ def legend_below(figure: Any, names: Sequence[str]) -> None:
     bottom = (place.bottom * height + 0.155 * rows + 0.04) / taller
     figure.subplots_adjust(top=1 - (1 - place.top) * height / taller, bottom=bottom)
     figure.legend(
-        handles=[_handle(name) for name in names],
+        handles=handles,
         loc="lower center",
         ncols=columns,
         frameon=False,
+        title=title,
+        title_fontsize=7,
         fontsize=7.5,
         handlelength=2.4,
         columnspacing=1.2,
@@ -113,18 +131,30 @@ def legend_below(figure: Any, names: Sequence[str]) -> None:
     )
 
 
-def _handle(name: str) -> Any:
+def _handles(styles: Mapping[Series, LineStyle]) -> tuple[list[Any], str | None]:
+    """What the legend shows, and its title."""
+    several = {each: style for each, style in styles.items() if each.among_several}
+    models = {each.backbone: style for each, style in sorted(several.items())}
+    methods = dict.fromkeys(each.method for each in several)
+    if len(methods) + len(models) >= len(several):
+        return [_handle(each.name, style) for each, style in styles.items()], None
+    others = [_handle(each.name, styles[each]) for each in styles if each not in several]
+    return [
+        *(_handle(method, replace(line_style(method), dashes="")) for method in methods),
+        *(_handle(model, replace(style, color=INK, marker="o")) for model, style in models.items()),
+        *others,
+    ], "colour and marker: method; dashes and fill of the marker: model"
+
+
+def _handle(name: str, style: LineStyle) -> Any:
     from matplotlib.lines import Line2D
 
-    style = line_style(name)
     return Line2D(
         [],
         [],
-        color=style.color,
-        linestyle=style.dashes,
-        marker=style.marker,
-        markersize=4,
+        linestyle=style.linestyle,
         linewidth=1.3,
-        markerfacecolor="white" if name.endswith(PUBLISHED) else style.color,
+        markersize=4,
         label=name,
+        **style.markers,
     )

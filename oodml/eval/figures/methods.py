@@ -17,7 +17,9 @@ from oodml.eval.figures.style import (
     PUBLISHED,
     TEST,
     TRAIN,
+    LineStyle,
     line_style,
+    line_styles,
     new_figure,
     save_figure,
 )
@@ -95,15 +97,15 @@ def plot_few_shot(
 
 
 def _score_figure(scores: Sequence[MethodScore], metric: str) -> Any:
-    ranked = sorted(scores, key=lambda s: (s.mean is not None, s.mean or 0.0, s.method))
+    ranked = sorted(scores, key=lambda s: (s.mean is not None, s.mean or 0.0, s.series))
     height = 0.75 + _BAR * len(ranked)
     figure = new_figure(_WIDTH, height)
     axes = figure.subplots()
     for place, score in enumerate(ranked):
         _draw_bar(axes, place, score)
-    axes.set_yticks(range(len(ranked)), [score.method for score in ranked], fontsize=7.5)
+    axes.set_yticks(range(len(ranked)), [score.series.name for score in ranked], fontsize=7.5)
     for label, score in zip(axes.get_yticklabels(), ranked, strict=True):
-        label.set_color(line_style(score.method).color)
+        label.set_color(line_style(score.series.method).color)
     axes.set_xlabel(f"AGS: area under {metric.replace('_', ' ')} against scaled FID", loc="right")
     axes.set_title(_score_note(scores), loc="right", fontsize=7.5, color="#666666")
     axes.set_ylim(-0.6, len(ranked) - 0.4)
@@ -119,8 +121,10 @@ def _draw_bar(axes: Any, place: int, score: MethodScore) -> None:
     if score.mean is None:
         axes.text(0, place, " no complete curve", va="center", fontsize=7, color=GREY)
         return
-    pale = 0.4 if score.method.endswith(PUBLISHED) else 0.75
-    axes.barh(place, score.mean, color=line_style(score.method).color, height=0.7, alpha=pale)
+    pale = 0.4 if score.series.method.endswith(PUBLISHED) else 0.75
+    axes.barh(
+        place, score.mean, color=line_style(score.series.method).color, height=0.7, alpha=pale
+    )
     words, edge = f"{score.mean:.3f}", score.mean
     if score.low is not None and score.high is not None:
         axes.plot([score.low, score.high], [place, place], color=INK, linewidth=1)
@@ -238,12 +242,13 @@ def _few_shot_figure(rows: Sequence[FewShotRow], metric: str, fid_label: str) ->
         left=0.165, right=0.97, top=1 - 0.22 / height, bottom=(0.43 + more) / height, hspace=0.2
     )
     panels = figure.subplots(len(shots), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
-    methods = sorted({row.method for row in rows})
+    styles = line_styles(row.series for row in rows)
     for axes, number in zip(panels, shots, strict=True):
         axes.axhline(0, color=GREY, linewidth=0.8)
-        for method in methods:
-            own = [row for row in rows if (row.method, row.shots) == (method, number)]
-            _draw_method(axes, sorted(own, key=lambda row: row.fid))
+        for series, style in styles.items():
+            own = [row for row in rows if (row.series, row.shots) == (series, number)]
+            if own:
+                _draw_gains(axes, sorted(own, key=lambda row: row.fid), style)
         plain(axes)
         axes.set_title(f"{number} shots", loc="left", fontsize=8)
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
@@ -251,14 +256,11 @@ def _few_shot_figure(rows: Sequence[FewShotRow], metric: str, fid_label: str) ->
     panels[0].set_title(_few_shot_note(rows), loc="right", fontsize=7.5, color="#666666")
     panels[-1].set_xlabel(fid_label)
     figure.supylabel(f"relative gain in {metric.replace('_', ' ')}", fontsize=8.5, x=0.005)
-    legend_below(figure, methods)
+    legend_below(figure, styles)
     return figure
 
 
-def _draw_method(axes: Any, own: Sequence[FewShotRow]) -> None:
-    if not own:
-        return
-    style = line_style(own[0].method)
+def _draw_gains(axes: Any, own: Sequence[FewShotRow], style: LineStyle) -> None:
     x = np.array([row.fid for row in own])
     gains = [row.relative_gain or Estimate(np.nan) for row in own]
     y = np.array([gain.value for gain in gains])
@@ -268,18 +270,14 @@ def _draw_method(axes: Any, own: Sequence[FewShotRow]) -> None:
         y,
         yerr=reaches,
         linestyle="none",
-        color=style.color,
-        marker=style.marker,
         markersize=4,
-        markeredgecolor="white",
-        markeredgewidth=0.5,
         elinewidth=0.7,
+        **style.markers,
     )
     if len(own) >= 3:
         ends = line_ends(x, y)
-        axes.plot(
-            [x[0], x[-1]], ends, color=style.color, linestyle=style.dashes, linewidth=1.0, alpha=0.8
-        )
+        line = {"color": style.color, "linestyle": style.linestyle, "linewidth": 1.0, "alpha": 0.8}
+        axes.plot([x[0], x[-1]], ends, **line)
 
 
 def _few_shot_note(rows: Sequence[FewShotRow]) -> str:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from oodml.errors import DataError
 from oodml.eval.figures.style import GREY, TEST, TRAIN, new_figure, save_figure
+from oodml.eval.statistics.series import Series, series_of
 from oodml.files import read_json, write_json
 from oodml.records import checked_fields, checked_value
 from oodml.runs.record import RunRecord
@@ -105,12 +106,13 @@ def plot_pair_weights(
 
 
 def kept_weights(store: Store, records: Sequence[RunRecord]) -> dict[str, BinnedWeights]:
-    """By label, the pair weights kept in a store, of the lowest seed that has some."""
-    found: dict[str, BinnedWeights] = {}
-    for record in sorted(records, key=lambda each: (each.label, each.spec.seed)):
+    """By the name of its series, the pair weights kept of the lowest seed that has some."""
+    found: dict[Series, BinnedWeights] = {}
+    series = series_of(record.spec for record in records)
+    for record in sorted(records, key=lambda each: each.spec.seed):
         for path in sorted(store.run_directory(record.id).rglob(FILE)):
-            found.setdefault(record.label, BinnedWeights.load(path))
-    return found
+            found.setdefault(series[record.id], BinnedWeights.load(path))
+    return {each.name: weights for each, weights in sorted(found.items(), key=lambda item: item[0])}
 
 
 def _figure(weights: Mapping[str, BinnedWeights], title: str) -> Any:

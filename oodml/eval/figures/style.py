@@ -1,11 +1,11 @@
-"""What all charts share: how a method looks, sizes, and files of equal bytes for equal data."""
+"""What all charts share: how a line looks, sizes, and files of equal bytes for equal data."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any, Literal
 from PIL import Image
 
 from oodml.errors import UsageError
+from oodml.eval.statistics.series import Series
 from oodml.files import atomic_write
 
 # Blue and vermilion of Okabe and Ito, distinct for every colour vision.
@@ -37,17 +38,35 @@ _METADATA: dict[str, dict[str, Any]] = {
     ".svg": {"Date": None, "Creator": None},
     ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
 }
-Dashes = Literal["-", "--", "-.", ":"]
+# A name of matplotlib's, or lengths of dashes and gaps in widths of the line.
+Dashes = Literal["-", "--", "-.", ":", ""] | tuple[float, ...]
 PUBLISHED = " (published)"
 
 
 @dataclass(frozen=True)
 class LineStyle:
-    """How one method looks in every chart: colour, marker and dashes."""
+    """How one line looks: colour, marker and dashes; `pale` is the share of white in the marker."""
 
     color: str
     marker: str
     dashes: Dashes = "-"
+    pale: float = 0.0
+
+    @property
+    def markers(self) -> dict[str, Any]:
+        """Colour and marker as matplotlib's arguments."""
+        return {
+            "color": self.color,
+            "marker": self.marker,
+            "markerfacecolor": _mixed(self.color, self.pale),
+            "markeredgecolor": self.color if self.pale else "white",
+            "markeredgewidth": 0.7 if self.pale else 0.5,
+        }
+
+    @property
+    def linestyle(self) -> Any:
+        """The dashes in matplotlib's form."""
+        return self.dashes if isinstance(self.dashes, str) else (0, self.dashes)
 
 
 # The colours of Okabe and Ito (jfly.uni-koeln.de/color), distinct for every colour vision,
@@ -56,6 +75,11 @@ _COLORS = ("#0072B2", "#D55E00", "#009E73", "#B65A98", "#C98A00", "#3A9AD9", "#7
 _MARKERS = ("X", "P", "h", "<", ">", "*", "s", "^", "D", "v", "p", "o", "8", "d")
 # Dotted lines are reserved for published curves.
 _DASHES: tuple[Dashes, ...] = ("-.", "--")
+# Dashes and paleness of the models in a chart of several, in order of name.
+_MODELS: tuple[tuple[Dashes, float], ...] = (
+    ("-", 0.0), ("--", 1.0), ("-.", 0.55), ((7.0, 2.0), 0.0), ((5.0, 1.5, 1.0, 1.5, 1.0, 1.5), 1.0),
+    ((2.0, 1.0), 0.55),
+)  # fmt: skip
 # The methods that share a chart most often: the demo's and the published study's.
 _KNOWN = {
     "frozen": LineStyle("#555555", "o", "--"),
@@ -128,13 +152,29 @@ def line_style(method: str) -> LineStyle:
     method that is not listed here gets its look from a hash of its name.
     """
     if method.endswith(PUBLISHED):
-        return replace(line_style(method.removesuffix(PUBLISHED)), dashes=":")
+        return replace(line_style(method.removesuffix(PUBLISHED)), dashes=":", pale=1.0)
     name = re.split(r"[( ]", method, maxsplit=1)[0]
     look = _of_name(name)
     if name == method:
         return look
     marker, dashes = _hashed(method, len(_MARKERS), len(_DASHES))
     return replace(look, marker=_MARKERS[marker], dashes=_DASHES[dashes])
+
+
+def line_styles(series: Iterable[Series]) -> dict[Series, LineStyle]:
+    """The look of every line of one chart.
+
+    Colour and marker are those of the method (see `line_style`) and, where the chart has several
+    models, dashes and the fill of the markers those of the model.
+    """
+    shown = sorted(set(series))
+    models = sorted({each.backbone for each in shown if each.among_several})
+    styles = {each: line_style(each.method) for each in shown}
+    for each in shown:
+        if each.among_several:
+            dashes, pale = _MODELS[models.index(each.backbone) % len(_MODELS)]
+            styles[each] = replace(styles[each], dashes=dashes, pale=pale)
+    return styles
 
 
 def on_dark(color: str, background: str = DARK_PAGE) -> str:

@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from oodml import __version__
 from oodml.errors import DataError, unknown_name
-from oodml.eval.figures.style import line_style, on_dark
+from oodml.eval.figures.style import line_styles, on_dark
 from oodml.eval.report.gallery import boards, gallery_content
 from oodml.eval.report.ladder import ladder_content
 from oodml.eval.statistics.cautions import fid_cautions
+from oodml.eval.statistics.comparable import plain_runs
 from oodml.eval.statistics.comparisons import compare_methods, crossings
 from oodml.eval.statistics.curves import SummaryRow, summarize
 from oodml.eval.statistics.few_shot import FewShotRow, few_shot_gains
 from oodml.eval.statistics.scores import method_trends, score_methods
+from oodml.eval.statistics.series import Series, series_of
 from oodml.runs.spec import SETTING_NAMES, default_of
 
 if TYPE_CHECKING:
@@ -48,12 +50,13 @@ def report_content(
     Raises `DataError` if no finished run is on the ladder's splits or runs cannot be compared,
     `UsageError` if no run has the metric.
     """
-    records = _on_ladder(store.records(), ladder)
-    methods = sorted({record.label for record in records})
+    records = _on_ladder(plain_runs(store.records()), ladder)
+    series = series_of(record.spec for record in records)
+    lines = sorted(set(series.values()))
     run_numbers = {record.id: index for index, record in enumerate(records)}
     metrics = metrics_of(records, metric)
     galleries, pictures = gallery_content(
-        boards(records, ladder, store, features), dataset, methods, run_numbers
+        boards(records, ladder, store, features), dataset, lines, run_numbers
     )
     values = {
         "version": __version__,
@@ -64,11 +67,11 @@ def report_content(
         "cautions": fid_cautions(ladder),
         "metric": metric,
         "metrics": metrics,
-        "methods": method_styles(methods),
-        **curves(records, ladder, metrics, methods, run_numbers),
-        **runs_content(records, ladder, methods),
+        "methods": method_styles(lines),
+        **curves(records, ladder, metrics, series, run_numbers),
+        **runs_content(records, ladder, series),
         "ladder": ladder_content(ladder, features, _groups(features, dataset)),
-        "few_shot": few_shot_content(records, ladder, methods, run_numbers),
+        "few_shot": few_shot_content(records, ladder, series, run_numbers),
         "gallery": galleries,
     }
     return values, pictures
@@ -88,18 +91,20 @@ def metrics_of(records: Sequence[RunRecord], metric: str) -> list[str]:
     )
 
 
-def method_styles(methods: Sequence[str]) -> list[dict[str, str]]:
-    """Name, colours on a light and a dark page, marker and dashes of every method."""
-    styles = {method: line_style(method) for method in methods}
+def method_styles(lines: Sequence[Series]) -> list[dict[str, Any]]:
+    """Name, method, model, colours on a light and a dark page, marker and dashes of every line."""
     return [
         {
-            "name": method,
+            "name": series.name,
+            "method": series.method,
+            "backbone": series.backbone,
             "light": style.color,
             "dark": on_dark(style.color),
             "marker": str(style.marker),
-            "dashes": str(style.dashes),
+            "dashes": style.dashes,
+            "pale": style.pale,
         }
-        for method, style in styles.items()
+        for series, style in line_styles(lines).items()
     ]
 
 
@@ -107,7 +112,7 @@ def curves(
     records: Sequence[RunRecord],
     ladder: Ladder,
     metrics: Sequence[str],
-    methods: Sequence[str],
+    series: Mapping[str, Series],
     run_numbers: dict[str, int],
 ) -> dict[str, Any]:
     """Cells (method, rung, runs) and per metric the mean and interval of each.
@@ -116,16 +121,16 @@ def curves(
     scores by method, each with what is `lost` from the easiest to the hardest rung; `pairs[metric]`
     the methods two at a time. Runs are numbers into the report's list of runs.
     """
-    number = {method: index for index, method in enumerate(methods)}
-    runs = {(r.label, r.spec.data.split, r.spec.seed): run_numbers[r.id] for r in records}
+    number = _numbers(series)
+    runs = {(series[r.id], r.spec.data.split, r.spec.seed): run_numbers[r.id] for r in records}
     tables = {metric: _rows(records, ladder, metric) for metric in metrics}
     first = tables[metrics[0]]
     return {
         "cells": [
             {
-                "method": number[row.method],
+                "method": number[row.series],
                 "rung": row.rung,
-                "runs": [runs[row.method, row.split, seed] for seed in row.seeds],
+                "runs": [runs[row.series, row.split, seed] for seed in row.seeds],
             }
             for row in first
         ],
@@ -138,7 +143,7 @@ def curves(
     }
 
 
-def pairs_content(rows: Sequence[SummaryRow], number: Mapping[str, int]) -> dict[str, Any]:
+def pairs_content(rows: Sequence[SummaryRow], number: Mapping[Series, int]) -> dict[str, Any]:
     """Every two methods of `compared`, and the `crossings` that their intervals allow to state.
 
     Methods are given by their `number`; a difference is `[mean, low, high]`, of `first` minus
@@ -174,7 +179,7 @@ def pairs_content(rows: Sequence[SummaryRow], number: Mapping[str, int]) -> dict
 def few_shot_content(
     records: Sequence[RunRecord],
     ladder: Ladder,
-    methods: Sequence[str],
+    series: Mapping[str, Series],
     run_numbers: dict[str, int],
 ) -> dict[str, Any] | None:
     """Cells (method, rung, shots, episodes, left_out, runs) and per metric their `values`.
@@ -187,18 +192,18 @@ def few_shot_content(
     if not metrics or not tables[metrics[0]]:
         return None
     rows = tables[metrics[0]]
-    runs = _runs(records, ladder, run_numbers)
+    runs, number = _runs(records, ladder, series, run_numbers), _numbers(series)
     return {
         "shots": sorted({row.shots for row in rows}),
         "metrics": metrics,
         "cells": [
             {
-                "method": methods.index(row.method),
+                "method": number[row.series],
                 "rung": row.rung,
                 "shots": row.shots,
                 "episodes": row.episodes,
                 "left_out": row.left_out,
-                "runs": runs[row.method, row.rung, row.shots],
+                "runs": runs[row.series, row.rung, row.shots],
             }
             for row in rows
         ],
@@ -207,7 +212,7 @@ def few_shot_content(
 
 
 def runs_content(
-    records: Sequence[RunRecord], ladder: Ladder, methods: Sequence[str]
+    records: Sequence[RunRecord], ladder: Ladder, series: Mapping[str, Series]
 ) -> dict[str, Any]:
     """`runs` in the records' order; shared `settings` and `environments` are listed once.
 
@@ -215,14 +220,14 @@ def runs_content(
     `environment` are numbers into those lists. Settings are the spec
     without split and seed, which each run has for itself; `defaults` those of a bare spec.
     """
-    number = {method: index for index, method in enumerate(methods)}
+    number = _numbers(series)
     places = {split.id: rung for rung, split in enumerate(ladder.rungs)}
     settings: dict[str, int] = {}
     environments: dict[str, int] = {}
     runs = [
         {
             "id": record.id,
-            "method": number[record.label],
+            "method": number[series[record.id]],
             "rung": places[record.spec.data.split],
             "split": record.spec.data.split,
             "seed": record.spec.seed,
@@ -271,6 +276,11 @@ def _on_ladder(records: Sequence[RunRecord], ladder: Ladder) -> list[RunRecord]:
     return known
 
 
+def _numbers(series: Mapping[str, Series]) -> dict[Series, int]:
+    """The place of every series in the report's list of lines."""
+    return {line: place for place, line in enumerate(sorted(set(series.values())))}
+
+
 def _groups(features: Features | None, dataset: Dataset | None) -> dict[str, str] | None:
     for source in (features, dataset):
         if source is not None and source.groups is not None:
@@ -292,33 +302,36 @@ def _rows(records: Sequence[RunRecord], ladder: Ladder, metric: str) -> list[Sum
 
 
 def _scores(
-    rows: Sequence[SummaryRow], ladder: Ladder, number: dict[str, int]
+    rows: Sequence[SummaryRow], ladder: Ladder, number: Mapping[Series, int]
 ) -> list[dict[str, Any]]:
     trends = method_trends(rows, ladder)
-    lost = {trend.method: trend.lost and astuple(trend.lost) for trend in trends}
+    lost = {trend.series: trend.lost and astuple(trend.lost) for trend in trends}
     return [
         {
-            "method": number[score.method],
+            "method": number[score.series],
             "n": score.n,
             "mean": score.mean,
             "low": score.low,
             "high": score.high,
             "missing": [list(pair) for pair in score.missing],
-            "lost": lost[score.method],
+            "lost": lost[score.series],
         }
         for score in score_methods(rows, ladder)
     ]
 
 
 def _runs(
-    records: Sequence[RunRecord], ladder: Ladder, run_numbers: dict[str, int]
-) -> dict[tuple[str, int, int], list[int]]:
-    """The numbers of the runs behind each method, rung and number of shots, by seed."""
-    found: dict[tuple[str, int, int], list[int]] = defaultdict(list)
+    records: Sequence[RunRecord],
+    ladder: Ladder,
+    series: Mapping[str, Series],
+    run_numbers: dict[str, int],
+) -> dict[tuple[Series, int, int], list[int]]:
+    """The numbers of the runs behind each series, rung and number of shots, by seed."""
+    found: dict[tuple[Series, int, int], list[int]] = defaultdict(list)
     for record in sorted(records, key=lambda record: record.spec.seed):
         rung = ladder.rung_of(record.spec.data.split)
         for shots in record.few_shot if rung is not None else ():
-            found[record.label, rung or 0, int(shots)].append(run_numbers[record.id])
+            found[series[record.id], rung or 0, int(shots)].append(run_numbers[record.id])
     return found
 
 

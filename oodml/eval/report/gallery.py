@@ -17,6 +17,7 @@ from PIL import Image
 
 from oodml.errors import DataError
 from oodml.eval.retrieval.nearest import nearest_neighbors
+from oodml.eval.statistics.series import Series, series_of
 from oodml.features.features import Features
 from oodml.seeding import generator
 from oodml.splits.equal_size import gallery_classes_of, subsample
@@ -46,7 +47,7 @@ class Board:
     """The chosen queries of one run: per kind (best, worst, random) up to `QUERIES`."""
 
     run: str
-    method: str
+    series: Series
     rung: int
     candidates: int
     queries: int
@@ -112,14 +113,15 @@ def boards(
     Embeddings are `embeddings.npz` in a run's directory; those of a run without training are the
     ladder's own `features`. A file that is damaged or not of its run is left out, with a warning.
     """
-    made: dict[tuple[str, int], Board] = {}
-    for record in sorted(records, key=lambda r: (r.label, r.spec.data.split, r.spec.seed)):
-        rung = ladder.rung_of(record.spec.data.split)
-        if rung is None or (record.label, rung) in made:
+    made: dict[tuple[Series, int], Board] = {}
+    series = series_of(record.spec for record in records)
+    for record in sorted(records, key=lambda record: record.spec.seed):
+        rung, own = ladder.rung_of(record.spec.data.split), series[record.id]
+        if rung is None or (own, rung) in made:
             continue
         embeddings = _embeddings(record, ladder.rungs[rung], store, features)
         if embeddings is not None:
-            made[record.label, rung] = _board(record, rung, embeddings)
+            made[own, rung] = _board(record, own, rung, embeddings)
     return [board for _, board in sorted(made.items())]
 
 
@@ -174,7 +176,7 @@ def one_a_class(embeddings: Features, lists: Lists, order: Rows) -> list[int]:
 def gallery_content(
     made: Sequence[Board],
     dataset: Dataset | None,
-    methods: Sequence[str],
+    lines: Sequence[Series],
     run_numbers: dict[str, int],
 ) -> tuple[dict[str, Any], list[str]]:
     """Boards, samples and classes by number, and the pictures that samples point to.
@@ -193,7 +195,7 @@ def gallery_content(
     samples: dict[tuple[str, str], int] = {}
     content = [
         {
-            "method": methods.index(board.method),
+            "method": lines.index(board.series),
             "rung": board.rung,
             "run": run_numbers[board.run],
             "candidates": board.candidates,
@@ -293,7 +295,7 @@ def _is_frozen(record: RunRecord, features: Features) -> bool:
     return same and spec.model.train == "none" and not spec.tricks
 
 
-def _board(record: RunRecord, rung: int, embeddings: Features) -> Board:
+def _board(record: RunRecord, series: Series, rung: int, embeddings: Features) -> Board:
     positives = np.bincount(embeddings.labels)[embeddings.labels] - 1
     asked = np.flatnonzero(positives > 0)
     draw = generator(0, "report gallery", record.spec.data.split).permutation(len(asked))
@@ -301,7 +303,7 @@ def _board(record: RunRecord, rung: int, embeddings: Features) -> Board:
     lists = search(embeddings, drawn, positives[drawn])
     return Board(
         run=record.id,
-        method=record.label,
+        series=series,
         rung=rung,
         candidates=len(drawn),
         queries=len(asked),

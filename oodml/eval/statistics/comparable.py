@@ -8,56 +8,67 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from oodml.errors import DataError
+from oodml.eval.statistics.series import Series, series_of
 from oodml.runs.spec import SETTING_NAMES
 
 if TYPE_CHECKING:
     from oodml.runs.record import RunRecord
     from oodml.splits.ladder import Ladder
 
-# The backbone of a run whose embeddings were made elsewhere (`oodml evaluate`).
-EMBEDDINGS = "embeddings"
-# What must be equal in all runs of a table, and what in all that start from a network of ours.
-_SHARED = ("gallery_classes", "gallery_images", "measured_on", "protocol")
-_NETWORK = ("backbone", "weights", "preprocessing")
+# What must be equal in all runs of a table.
+_SHARED = ("gallery_classes", "gallery_images", "protocol")
 # FIDs of one split agree to rounding; those of another network or level do not come this near.
 _SAME_FID = 0.01
 logger = logging.getLogger("oodml")
 
 
-def check_comparable(chosen: Sequence[tuple[RunRecord, int]], ladder: Ladder) -> None:
+def check_comparable(chosen: Sequence[tuple[RunRecord, int, Series]], ladder: Ladder) -> None:
     """Refuse, with a `DataError`, runs whose values must not be compared.
 
     That is: made on other data than the ladder's; a shift of another FID level, or of another size
-    than the ladder's rung has; runs of one method that differ in more than split and seed; runs
-    measured on galleries of different sizes, on test and on validation classes, or by different
-    protocols; different networks, except that embeddings made elsewhere may stand beside any.
+    than the ladder's rung has; runs of one series, so of one method on one model, that differ in
+    more than split and seed; runs measured on galleries of different sizes or by different
+    protocols. Different models may stand beside each other, and embeddings made elsewhere too.
     """
-    first: dict[str, RunRecord] = {}
-    for record, _ in chosen:
+    first: dict[Series, RunRecord] = {}
+    for record, _, series in chosen:
         _check_data(record, ladder)
         _check_shift(record, ladder)
-        _check_settings(record, first.setdefault(record.label, record))
-    records = list(first.values())
-    _check_shared(records, _SHARED)
-    _check_shared([each for each in records if each.spec.model.backbone != EMBEDDINGS], _NETWORK)
+        _check_settings(record, first.setdefault(series, record))
+    _check_shared(list(first.values()), _SHARED)
 
 
-def comparable_runs(records: Iterable[RunRecord], ladder: Ladder) -> list[tuple[RunRecord, int]]:
-    """The finished runs on the ladder's rungs, each with its rung's number.
+def comparable_runs(
+    records: Iterable[RunRecord], ladder: Ladder
+) -> list[tuple[RunRecord, int, Series]]:
+    """The finished plain runs on the ladder's rungs, each with its rung's number and its series.
 
-    Runs on other splits are left out, with a warning. Raises `DataError` as `check_comparable`.
+    Runs on other splits are left out, with a warning, and so are matched references and, where
+    others are there, runs on validation classes. Raises `DataError` as `check_comparable`.
     """
     done = [record for record in records if record.status == "done"]
-    placed = [(record, ladder.rung_of(record.spec.data.split)) for record in done]
-    chosen = [(record, rung) for record, rung in placed if rung is not None]
-    if len(chosen) < len(done):
+    placed = [(record, ladder.rung_of(record.spec.data.split)) for record in plain_runs(done)]
+    known = [(record, rung) for record, rung in placed if rung is not None]
+    if len(known) < len(placed):
         logger.warning(
             "%d of %d runs are on splits of another ladder and were left out",
-            len(done) - len(chosen),
-            len(done),
+            len(placed) - len(known),
+            len(placed),
         )
+    series = series_of(record.spec for record, _ in known)
+    chosen = [(record, rung, series[record.id]) for record, rung in known]
     check_comparable(chosen, ladder)
     return chosen
+
+
+def plain_runs(records: Iterable[RunRecord]) -> list[RunRecord]:
+    """The runs without the matched references, which are measured on halves of the test classes.
+
+    Runs on validation classes, which chose settings, are left out too where others are there.
+    """
+    plain = [record for record in records if not record.spec.is_reference]
+    tested = [record for record in plain if record.spec.data.measured_on == "test"]
+    return tested or plain
 
 
 def _check_data(record: RunRecord, ladder: Ladder) -> None:

@@ -15,6 +15,7 @@ from oodml.errors import DataError
 from oodml.eval.statistics.curves import Curves, Pair, SummaryRow, curves_of, pairs_of, rung_fids
 from oodml.eval.statistics.intervals import Array, Estimate, over_seeds, t_estimate
 from oodml.eval.statistics.scores import MethodScore, line_ends
+from oodml.eval.statistics.series import Series
 
 LEVEL = 0.05
 # With fewer pairs even equal signs leave Wilcoxon's two-sided p at 2 / 2^n above 0.05.
@@ -30,8 +31,8 @@ class Comparison:
     corrected over all pairs of methods (Holm 1979). `left_out` counts runs without a partner.
     """
 
-    first: str
-    second: str
+    first: Series
+    second: Series
     rungs: int
     seeds: int
     pairs: int
@@ -48,7 +49,11 @@ class Comparison:
         if self.difference.low is None:
             return "one seed: no interval, not separated"
         separated = self.p_holm < LEVEL and self.difference.sign == 1
-        return f"{self.first} above {self.second} on average" if separated else "not separated"
+        return (
+            f"{self.first.name} above {self.second.name} on average"
+            if separated
+            else "not separated"
+        )
 
 
 @dataclass(frozen=True)
@@ -59,8 +64,8 @@ class Crossing:
     a crossing somewhere between `low` and `high`.
     """
 
-    before: str
-    after: str
+    before: Series
+    after: Series
     fid: float
     low: float
     high: float
@@ -90,7 +95,7 @@ class Deviation:
     on some rung do not.
     """
 
-    method: str
+    series: Series
     rung: int
     fid: float
     deviation: Estimate
@@ -101,7 +106,7 @@ class Deviation:
 class DeviationLine:
     """The least-squares line of a method's deviation against FID, by its ends."""
 
-    method: str
+    series: Series
     easiest: float
     hardest: float
 
@@ -153,21 +158,21 @@ def separated_signs(differences: Array) -> list[int]:
     ]
 
 
-def ranks(rows: Sequence[SummaryRow]) -> dict[int, dict[str, float]]:
+def ranks(rows: Sequence[SummaryRow]) -> dict[int, dict[Series, float]]:
     """The rank of each method's mean on each rung: 1 is the highest, equal means share theirs."""
     found = {}
     for rung in rung_fids(rows):
         own = [row for row in rows if row.rung == rung]
         places = rankdata([-row.mean for row in own])
-        found[rung] = {row.method: float(place) for row, place in zip(own, places, strict=True)}
+        found[rung] = {row.series: float(place) for row, place in zip(own, places, strict=True)}
     return found
 
 
-def score_ranks(scores: Sequence[MethodScore]) -> dict[str, float]:
+def score_ranks(scores: Sequence[MethodScore]) -> dict[Series, float]:
     """The rank of each method's aggregated score, among those that have one."""
-    known = {score.method: score.mean for score in scores if score.mean is not None}
+    known = {score.series: score.mean for score in scores if score.mean is not None}
     places = rankdata([-mean for mean in known.values()])
-    return {method: float(place) for method, place in zip(known, places, strict=True)}
+    return {series: float(place) for series, place in zip(known, places, strict=True)}
 
 
 def rank_agreement(rows: Sequence[SummaryRow]) -> list[RankAgreement]:
@@ -187,30 +192,30 @@ def relative_deviation(
     """
     if reference is not None:
         return [
-            Deviation(row.method, row.rung, row.fid, Estimate(row.mean / reference[row.rung] - 1))
+            Deviation(row.series, row.rung, row.fid, Estimate(row.mean / reference[row.rung] - 1))
             for row in rows
             if row.rung in reference
         ]
     fids = rung_fids(rows)
-    complete = [curves for curves in curves_of(rows) if _rungs(rows, curves.method) == set(fids)]
+    complete = [curves for curves in curves_of(rows) if _rungs(rows, curves.series) == set(fids)]
     if not complete:
         raise DataError(
             "no method has runs on every rung, so there is no mean to compare with; finish the "
             "grid with `oodml run`."
         )
-    means = {(row.method, row.rung): row.mean for row in rows}
-    members = [curves.method for curves in complete]
-    centre = {rung: float(np.mean([means[method, rung] for method in members])) for rung in fids}
+    means = {(row.series, row.rung): row.mean for row in rows}
+    members = [curves.series for curves in complete]
+    centre = {rung: float(np.mean([means[series, rung] for series in members])) for rung in fids}
     if not all(centre.values()):
         raise DataError("the methods' mean is 0 on some rung; nothing is relative to it.")
     reaches = _reaches(complete, list(fids))
     deviations = []
     for row in rows:
         value = row.mean / centre[row.rung] - 1
-        reach = reaches.get((row.method, row.rung))
+        reach = reaches.get((row.series, row.rung))
         ends = (None, None) if reach is None else (value - reach, value + reach)
         deviations.append(
-            Deviation(row.method, row.rung, row.fid, Estimate(value, *ends), row.method in members)
+            Deviation(row.series, row.rung, row.fid, Estimate(value, *ends), row.series in members)
         )
     return deviations
 
@@ -218,12 +223,12 @@ def relative_deviation(
 def deviation_lines(deviations: Sequence[Deviation]) -> list[DeviationLine]:
     """The line of every method that has at least three rungs, by method."""
     lines = []
-    for method in sorted({each.method for each in deviations}):
-        own = sorted((d for d in deviations if d.method == method), key=lambda d: d.fid)
+    for series in sorted({each.series for each in deviations}):
+        own = sorted((d for d in deviations if d.series == series), key=lambda d: d.fid)
         if len(own) >= 3:
             x = np.array([each.fid for each in own])
             y = np.array([each.deviation.value for each in own])
-            lines.append(DeviationLine(method, *line_ends(x, y)))
+            lines.append(DeviationLine(series, *line_ends(x, y)))
     return lines
 
 
@@ -284,7 +289,7 @@ def _zero(fids: Array, means: Array) -> float:
 
 def _agreement(rows: Sequence[SummaryRow], rung: int, other: int) -> RankAgreement:
     ours, theirs = (
-        {row.method: row.mean for row in rows if row.rung == number} for number in (rung, other)
+        {row.series: row.mean for row in rows if row.rung == number} for number in (rung, other)
     )
     shared = sorted(ours.keys() & theirs.keys())
     if len(shared) < 3:
@@ -295,11 +300,11 @@ def _agreement(rows: Sequence[SummaryRow], rung: int, other: int) -> RankAgreeme
     return RankAgreement(rung, other, len(shared), float(result.statistic), float(result.pvalue))
 
 
-def _rungs(rows: Sequence[SummaryRow], method: str) -> set[int]:
-    return {row.rung for row in rows if row.method == method}
+def _rungs(rows: Sequence[SummaryRow], series: Series) -> set[int]:
+    return {row.rung for row in rows if row.series == series}
 
 
-def _reaches(complete: Sequence[Curves], rungs: Sequence[int]) -> dict[tuple[str, int], float]:
+def _reaches(complete: Sequence[Curves], rungs: Sequence[int]) -> dict[tuple[Series, int], float]:
     """Half the interval of each method and rung, from the seeds that all methods share."""
     trained = [set(curves.seeds) for curves in complete if not curves.fixed]
     seeds = sorted(set.intersection(*trained)) if trained else []
@@ -310,7 +315,7 @@ def _reaches(complete: Sequence[Curves], rungs: Sequence[int]) -> dict[tuple[str
     for number, curves in enumerate(complete):
         for column, rung in enumerate(rungs):
             columns = np.stack([matrix[:, column] for matrix in matrices], axis=1)
-            reaches[curves.method, rung] = _reach(columns, number)
+            reaches[curves.series, rung] = _reach(columns, number)
     return reaches
 
 

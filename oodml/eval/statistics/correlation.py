@@ -14,6 +14,7 @@ from scipy.stats import rankdata
 from oodml.errors import DataError, unknown_name
 from oodml.eval.statistics.comparable import comparable_runs
 from oodml.eval.statistics.intervals import Array, Estimate
+from oodml.eval.statistics.series import Series
 from oodml.seeding import generator
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Correlation:
 class Point:
     """One method on one rung: the means over its seeds of a property and of the metric."""
 
-    method: str
+    series: Series
     rung: int
     x: float
     y: float
@@ -81,18 +82,18 @@ def geometry_points(
     records: Iterable[RunRecord], ladder: Ladder, metric: str = "recall_at_1"
 ) -> dict[tuple[str, str], list[Point]]:
     """The points of every (property, side), by method, then rung."""
-    cells: dict[tuple[str, str], dict[tuple[str, int], list[tuple[float, float]]]]
+    cells: dict[tuple[str, str], dict[tuple[Series, int], list[tuple[float, float]]]]
     cells = defaultdict(lambda: defaultdict(list))
     chosen = comparable_runs(records, ladder)
-    known = {name for record, _ in chosen for name in record.metrics}
+    known = {name for record, _, _ in chosen for name in record.metrics}
     if chosen and metric not in known:
         raise unknown_name("metric", metric, known)
-    for record, rung in chosen:
+    for record, rung, series in chosen:
         for side in SIDES:
             for name, value in record.geometry.get(side, {}).items():
                 if metric in record.metrics and math.isfinite(value):
                     pair = (value, record.metrics[metric])
-                    cells[name, side][record.label, rung].append(pair)
+                    cells[name, side][series, rung].append(pair)
     if not cells:
         raise DataError(
             "no run carries the geometry of its embeddings; those of this version do: run the grid "
@@ -100,8 +101,8 @@ def geometry_points(
         )
     return {
         key: [
-            Point(method, rung, *np.mean(pairs, axis=0).tolist())
-            for (method, rung), pairs in sorted(own.items())
+            Point(series, rung, *np.mean(pairs, axis=0).tolist())
+            for (series, rung), pairs in sorted(own.items())
         ]
         for key, own in sorted(cells.items())
     }
@@ -126,10 +127,10 @@ def _over_rungs(name: str, side: str, scope: str, points: Sequence[Point]) -> Co
         pairs = ((x, y), (rankdata(x), rankdata(y)))
     else:
         pairs = (_centred(points, ranked=False), _centred(points, ranked=True))
-    methods = sorted({point.method for point in points})
-    rows = [[i for i, p in enumerate(points) if p.method == method] for method in methods]
+    lines = sorted({point.series for point in points})
+    rows = [[i for i, p in enumerate(points) if p.series == line] for line in lines]
     estimates = [_over_methods(a, b, rows, (name, side, scope)) for a, b in pairs]
-    return Correlation(name, side, scope, len(points), len(methods), *estimates)
+    return Correlation(name, side, scope, len(points), len(lines), *estimates)
 
 
 def _columns(points: Sequence[Point]) -> tuple[Array, Array]:

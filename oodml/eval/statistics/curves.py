@@ -13,6 +13,7 @@ import numpy as np
 from oodml.errors import DataError, unknown_name
 from oodml.eval.statistics.comparable import comparable_runs
 from oodml.eval.statistics.intervals import Array, t_interval
+from oodml.eval.statistics.series import Series
 
 if TYPE_CHECKING:
     from oodml.runs.record import RunRecord
@@ -21,13 +22,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Curves:
-    """The complete curves of one method: `values` (seeds, rungs) over the FIDs (rungs,).
+    """The complete curves of one series: `values` (seeds, rungs) over the FIDs (rungs,).
 
     Only seeds with a run on every rung are in; `missing` lists the (rung, seed) pairs that others
     lack. `fixed` curves have one row that no seed changes.
     """
 
-    method: str
+    series: Series
     fids: Array
     values: Array
     seeds: tuple[int, ...]
@@ -37,14 +38,14 @@ class Curves:
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """Two methods' curves on the rungs and seeds that both have: `first` minus `second`.
+    """Two series' curves on the rungs and seeds that both have: `first` minus `second`.
 
     `differences` is (seeds, rungs); `rungs` numbers its columns, `fids` are theirs. `left_out`
-    counts the runs of either method that have no partner.
+    counts the runs of either series that have no partner.
     """
 
-    first: str
-    second: str
+    first: Series
+    second: Series
     rungs: tuple[int, ...]
     fids: Array
     differences: Array
@@ -56,14 +57,14 @@ Cells = dict[int, dict[int, float]]
 
 @dataclass(frozen=True)
 class SummaryRow:
-    """One method on one rung: `mean` over `n` seeds and its 95% t-interval, None for one seed.
+    """One line on one rung: `mean` over `n` seeds and its 95% t-interval, None for one seed.
 
-    `method` is the run's label, `fid` the rung's measured shift; `values` holds one value per
-    seed in `seeds`, which rise. `fixed` says that nothing is trained, so that no seed changes the
-    value and it may be paired with any seed of another method.
+    `series` is the method and its model, `fid` the rung's measured shift; `values` holds one value
+    per seed in `seeds`, which rise. `fixed` says that nothing is trained, so that no seed changes
+    the value and it may be paired with any seed of another method.
     """
 
-    method: str
+    series: Series
     rung: int
     split: str
     fid: float
@@ -86,7 +87,7 @@ def curves_of(rows: Sequence[SummaryRow], fids: dict[int, float] | None = None) 
     """The complete curves of every method over the rungs in `fids` (default: in `rows`)."""
     known = rung_fids(rows) if fids is None else fids
     return [
-        _curves(method, own, known, _is_fixed(rows, method)) for method, own in _cells(rows).items()
+        _curves(series, own, known, _is_fixed(rows, series)) for series, own in _cells(rows).items()
     ]
 
 
@@ -96,7 +97,7 @@ def pairs_of(rows: Sequence[SummaryRow]) -> list[Pair]:
     A method that trains nothing is paired with every seed of the other.
     """
     cells, fids = _cells(rows), rung_fids(rows)
-    fixed = {method: _is_fixed(rows, method) for method in cells}
+    fixed = {series: _is_fixed(rows, series) for series in cells}
     return [_pair(one, other, cells, fixed, fids) for one, other in combinations(cells, 2)]
 
 
@@ -113,30 +114,30 @@ def summarize(
     """
     chosen = comparable_runs(records, ladder)
     _check_metric(chosen, metric)
-    cells: dict[tuple[str, int], list[RunRecord]] = defaultdict(list)
-    for record, rung in chosen:
-        cells[record.label, rung].append(record)
-    return [_summary_row(cells[cell], cell[1], ladder, metric) for cell in sorted(cells)]
+    cells: dict[tuple[Series, int], list[RunRecord]] = defaultdict(list)
+    for record, rung, series in chosen:
+        cells[series, rung].append(record)
+    return [_summary_row(*cell, cells[cell], ladder, metric) for cell in sorted(cells)]
 
 
-def _cells(rows: Sequence[SummaryRow]) -> dict[str, Cells]:
-    cells: dict[str, Cells] = {method: {} for method in sorted({row.method for row in rows})}
+def _cells(rows: Sequence[SummaryRow]) -> dict[Series, Cells]:
+    cells: dict[Series, Cells] = {series: {} for series in sorted({row.series for row in rows})}
     for row in rows:
-        cells[row.method][row.rung] = dict(zip(row.seeds, row.values, strict=True))
+        cells[row.series][row.rung] = dict(zip(row.seeds, row.values, strict=True))
     return cells
 
 
-def _is_fixed(rows: Sequence[SummaryRow], method: str) -> bool:
-    return all(row.fixed and row.n == 1 for row in rows if row.method == method)
+def _is_fixed(rows: Sequence[SummaryRow], series: Series) -> bool:
+    return all(row.fixed and row.n == 1 for row in rows if row.series == series)
 
 
-def _curves(method: str, own: Cells, fids: dict[int, float], fixed: bool) -> Curves:
+def _curves(series: Series, own: Cells, fids: dict[int, float], fixed: bool) -> Curves:
     seeds = sorted({seed for by_seed in own.values() for seed in by_seed})
     missing = [(rung, seed) for rung in fids for seed in seeds if seed not in own.get(rung, {})]
     complete = [seed for seed in seeds if seed not in {seed for _, seed in missing}]
     values = np.array([[own[rung][seed] for rung in fids] for seed in complete], np.float64)
     return Curves(
-        method,
+        series,
         np.array(list(fids.values()), np.float64),
         values.reshape(len(complete), len(fids)),
         tuple(complete),
@@ -146,7 +147,11 @@ def _curves(method: str, own: Cells, fids: dict[int, float], fixed: bool) -> Cur
 
 
 def _pair(
-    one: str, other: str, cells: dict[str, Cells], fixed: dict[str, bool], fids: dict[int, float]
+    one: Series,
+    other: Series,
+    cells: dict[Series, Cells],
+    fixed: dict[Series, bool],
+    fids: dict[int, float],
 ) -> Pair:
     ours, theirs = cells[one], cells[other]
     if fixed[one] and not fixed[other]:
@@ -177,14 +182,14 @@ def _repeated(fixed: Cells, trained: Cells) -> Cells:
 
 
 def _summary_row(
-    records: Sequence[RunRecord], rung: int, ladder: Ladder, metric: str
+    series: Series, rung: int, records: Sequence[RunRecord], ladder: Ladder, metric: str
 ) -> SummaryRow:
     by_seed = {record.spec.seed: record.metrics[metric] for record in records}
     seeds = tuple(sorted(by_seed))
     values = tuple(by_seed[seed] for seed in seeds)
     mean, low, high = t_interval(values)
     return SummaryRow(
-        records[0].label,
+        series,
         rung,
         records[0].spec.data.split,
         ladder.rungs[rung].fid,
@@ -198,11 +203,11 @@ def _summary_row(
     )
 
 
-def _check_metric(chosen: Sequence[tuple[RunRecord, int]], metric: str) -> None:
-    measured = {name for record, _ in chosen for name in record.metrics}
+def _check_metric(chosen: Sequence[tuple[RunRecord, int, Series]], metric: str) -> None:
+    measured = {name for record, _, _ in chosen for name in record.metrics}
     if chosen and metric not in measured:
         raise unknown_name("metric", metric, measured)
-    lacking = [record.id for record, _ in chosen if metric not in record.metrics]
+    lacking = [record.id for record, _, _ in chosen if metric not in record.metrics]
     if lacking:
         raise DataError(
             f"{len(lacking)} of {len(chosen)} runs have no {metric}: {', '.join(lacking[:5])}. "

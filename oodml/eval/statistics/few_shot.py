@@ -12,6 +12,7 @@ import numpy as np
 from oodml.errors import DataError
 from oodml.eval.statistics.comparable import comparable_runs
 from oodml.eval.statistics.intervals import Array, Estimate, t_estimate
+from oodml.eval.statistics.series import Series
 
 if TYPE_CHECKING:
     from oodml.runs.record import RunRecord
@@ -27,7 +28,7 @@ class FewShotRow:
     None where a zero-shot value is 0. `left_out` counts the test classes that are too small.
     """
 
-    method: str
+    series: Series
     shots: int
     rung: int
     fid: float
@@ -48,19 +49,19 @@ def few_shot_gains(
     Raises `DataError` if the runs cannot be compared, if the seeds of a method have different
     numbers of episodes, or if an episode lacks the metric.
     """
-    cells: dict[tuple[str, int, int], list[Array]] = defaultdict(list)
-    left_out: dict[tuple[str, int, int], int] = defaultdict(int)
-    for record, rung in comparable_runs(records, ladder):
+    cells: dict[tuple[Series, int, int], list[Array]] = defaultdict(list)
+    left_out: dict[tuple[Series, int, int], int] = defaultdict(int)
+    for record, rung, series in comparable_runs(records, ladder):
         for shots, found in record.few_shot.items():
-            cell = record.label, int(shots), rung
+            cell = series, int(shots), rung
             cells[cell].append(_episodes(record, found, metric))
             left_out[cell] = max(left_out[cell], found.get("left_out", 0))
     return [
         replace(
-            _row(method, shots, rung, ladder.rungs[rung].fid, cells[method, shots, rung]),
-            left_out=left_out[method, shots, rung],
+            _row(series, shots, rung, ladder.rungs[rung].fid, cells[series, shots, rung]),
+            left_out=left_out[series, shots, rung],
         )
-        for method, shots, rung in sorted(cells)
+        for series, shots, rung in sorted(cells)
     ]
 
 
@@ -78,17 +79,17 @@ def _episodes(record: RunRecord, found: dict[str, Any], metric: str) -> Array:
     return np.array(pairs, np.float64).reshape(len(pairs), 2)
 
 
-def _row(method: str, shots: int, rung: int, fid: float, runs: Sequence[Array]) -> FewShotRow:
+def _row(series: Series, shots: int, rung: int, fid: float, runs: Sequence[Array]) -> FewShotRow:
     counts = sorted({len(run) for run in runs})
     if len(counts) > 1 or not counts[0]:
         raise DataError(
-            f"{method} on rung {rung} has {' and '.join(map(str, counts))} episodes of {shots} "
-            "shots in different seeds; only equal episodes can be averaged."
+            f"{series.name} on rung {rung} has {' and '.join(map(str, counts))} episodes of "
+            f"{shots} shots in different seeds; only equal episodes can be averaged."
         )
     zero, few = np.mean(runs, axis=0).T
     relative = few / zero - 1 if (zero > 0).all() else None
     return FewShotRow(
-        method,
+        series,
         shots,
         rung,
         fid,

@@ -14,6 +14,7 @@ from typing import Any
 
 from oodml.errors import unknown_name
 from oodml.eval.statistics.curves import SummaryRow
+from oodml.eval.statistics.series import Series
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,9 @@ class PublishedStudy:
     def rows(self) -> list[SummaryRow]:
         """The curves as the rows of a summary, hidden markers as gaps, by method, then rung."""
         return [
-            SummaryRow(curve.method, rung, self.name, fid, 1, value, None, None, (value,), (0,))
+            SummaryRow(
+                Series(curve.method), rung, self.name, fid, 1, value, None, None, (value,), (0,)
+            )
             for curve in sorted(self.curves, key=lambda curve: curve.method)
             for rung, (fid, value) in enumerate(zip(self.fids, curve.values, strict=True))
             if value is not None

@@ -15,6 +15,7 @@ from scipy.special import stdtrit
 from oodml.errors import DataError
 from oodml.eval.statistics.curves import Curves, SummaryRow, curves_of, rung_fids
 from oodml.eval.statistics.intervals import Array, Estimate, over_seeds, t_estimate, t_interval
+from oodml.eval.statistics.series import Series
 
 if TYPE_CHECKING:
     from oodml.splits.ladder import Ladder
@@ -29,7 +30,7 @@ class MethodScore:
     interval is Student's t over the complete seeds.
     """
 
-    method: str
+    series: Series
     n: int
     mean: float | None
     low: float | None
@@ -49,7 +50,7 @@ class MethodTrend:
     that on the hardest, `lost_share` the same as a share of the easiest.
     """
 
-    method: str
+    series: Series
     n: int
     span: float
     slope: Estimate | None
@@ -96,10 +97,10 @@ def score_methods(rows: Sequence[SummaryRow], ladder: Ladder | None = None) -> l
     fids = {row.rung: row.fid for row in rows}
     if ladder is not None:
         fids = {number: split.fid for number, split in enumerate(ladder.rungs)}
-    by_method: dict[str, dict[int, dict[int, float]]] = defaultdict(dict)
+    by_series: dict[Series, dict[int, dict[int, float]]] = defaultdict(dict)
     for row in rows:
-        by_method[row.method][row.rung] = dict(zip(row.seeds, row.values, strict=True))
-    return [_score(method, cells, fids) for method, cells in sorted(by_method.items())]
+        by_series[row.series][row.rung] = dict(zip(row.seeds, row.values, strict=True))
+    return [_score(series, cells, fids) for series, cells in sorted(by_series.items())]
 
 
 def method_trends(rows: Sequence[SummaryRow], ladder: Ladder | None = None) -> list[MethodTrend]:
@@ -137,32 +138,34 @@ def line_ends(x: Array, y: Array) -> tuple[float, float]:
     return ends[0], ends[1]
 
 
-def _score(method: str, cells: dict[int, dict[int, float]], fids: dict[int, float]) -> MethodScore:
+def _score(
+    series: Series, cells: dict[int, dict[int, float]], fids: dict[int, float]
+) -> MethodScore:
     rungs = sorted(fids)
     seeds = sorted({seed for by_seed in cells.values() for seed in by_seed})
     missing = [(rung, seed) for rung in rungs for seed in seeds if seed not in cells.get(rung, {})]
     complete = [seed for seed in seeds if seed not in {seed for _, seed in missing}]
     if not complete or len(rungs) < 2:
-        return MethodScore(method, 0, None, None, None, missing=tuple(missing))
+        return MethodScore(series, 0, None, None, None, missing=tuple(missing))
     values = tuple(
         aggregated_generalization_score(
             [fids[rung] for rung in rungs], [cells[rung][seed] for rung in rungs]
         )
         for seed in complete
     )
-    return MethodScore(method, len(values), *t_interval(values), values, tuple(missing))
+    return MethodScore(series, len(values), *t_interval(values), values, tuple(missing))
 
 
 def _trend(curves: Curves) -> MethodTrend:
     seeds, rungs = curves.values.shape
     if not seeds or rungs < 2:
-        return MethodTrend(curves.method, 0, math.nan, None, None, None, None)
+        return MethodTrend(curves.series, 0, math.nan, None, None, None, None)
     span = float(curves.fids[-1] - curves.fids[0])
     scaled = (curves.fids - curves.fids[0]) / span
     first, last = curves.values[:, 0], curves.values[:, -1]
     shares = bool((first > 0).all())
     return MethodTrend(
-        curves.method,
+        curves.series,
         seeds,
         span,
         t_estimate((curves.values @ _slope_weights(scaled)).tolist()),

@@ -15,6 +15,7 @@ from oodml.eval.statistics.correlation import Correlation
 from oodml.eval.statistics.few_shot import FewShotRow
 from oodml.eval.statistics.intervals import Estimate
 from oodml.eval.statistics.scores import score_methods
+from oodml.eval.statistics.series import Series
 
 METHODS = ("frozen", "margin", "arcface", "proxy_anchor")
 RANDOM = np.random.default_rng(0)
@@ -32,7 +33,7 @@ ROWS = given()
 SCORES = score_methods(ROWS)
 ADAPTED = [
     FewShotRow(
-        method, shots, rung, fid, 10, 1, Estimate(0.5), Estimate(0.5), Estimate(0.05),
+        Series(method), shots, rung, fid, 10, 1, Estimate(0.5), Estimate(0.5), Estimate(0.05),
         Estimate(0.01 * shots + 0.001 * rung, 0.0, 0.2),
     )
     for method in METHODS
@@ -94,7 +95,7 @@ def test_deviation_is_in_percent_and_fits():
     figure = curves._deviation_figure(relative_deviation(ROWS), "recall_at_1", "FID")
     everything_inside(figure)
     assert "%" in figure.axes[0].get_yticklabels()[1].get_text()
-    gap = [row for row in ROWS if (row.method, row.rung) != ("margin", 1)]
+    gap = [row for row in ROWS if (row.series.method, row.rung) != ("margin", 1)]
     figure = curves._deviation_figure(relative_deviation(gap), "recall_at_1", "FID")
     assert "not in the mean: margin" in figure.axes[0].get_title("left")
 
@@ -115,13 +116,13 @@ def test_long_ticks_and_long_names_of_axes_stay_inside():
 
 
 def test_best_score_stands_on_top_with_its_value():
-    gap = score_methods([row for row in ROWS if (row.method, row.rung) != ("margin", 1)])
-    long = replace(gap[0], method="a_method_of_a_rather_long_name")
+    gap = score_methods([row for row in ROWS if (row.series.method, row.rung) != ("margin", 1)])
+    long = replace(gap[0], series=Series("a_method_of_a_rather_long_name"))
     figure = methods._score_figure([*gap, long], "recall_at_1")
     everything_inside(figure)
     axes = figure.axes[0]
     names = [label.get_text() for label in axes.get_yticklabels()]
-    known = {score.method: score.mean for score in [*gap, long]}
+    known = {score.series.method: score.mean for score in [*gap, long]}
     values = [known[name] for name in names[1:]]
     assert names[0] == "margin" and values == sorted(values)
     words = [text.get_text().strip() for text in axes.texts]

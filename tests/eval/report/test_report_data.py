@@ -247,14 +247,14 @@ def made(pool: Pool) -> list[Board]:
 class TestGalleries:
     def test_boards_exist_where_embeddings_are_at_hand(self, pool: Pool, made: list[Board]) -> None:
         everywhere = range(len(pool.ladder.rungs))
-        assert [(board.method, board.rung) for board in made] == [
+        assert [(board.series.method, board.rung) for board in made] == [
             (method, rung) for method in ("frozen", "margin") for rung in everywhere
         ]
         seeds = {record.id: record.spec.seed for record in pool.store.records()}
-        assert {seeds[board.run] for board in made if board.method == "margin"} == {1}
+        assert {seeds[board.run] for board in made if board.series.method == "margin"} == {1}
 
     def test_neighbors_are_those_of_a_full_sort(self, pool: Pool, made: list[Board]) -> None:
-        board = next(board for board in made if board.method == "frozen" and board.rung == 1)
+        board = next(board for board in made if board.series.method == "frozen" and board.rung == 1)
         test = pool.features.subset(pool.ladder.rungs[1].test_classes)
         unit = test.values / np.linalg.norm(test.values, axis=1, keepdims=True)
         for found in {each for kind in board.chosen.values() for each in kind}:
@@ -273,7 +273,7 @@ class TestGalleries:
     def test_best_and_worst_are_the_ends_of_all_queries(
         self, pool: Pool, made: list[Board]
     ) -> None:
-        board = next(board for board in made if board.method == "margin" and board.rung == 0)
+        board = next(board for board in made if board.series.method == "margin" and board.rung == 0)
         embeddings = keep_embeddings(
             pool, next(r for r in pool.store.records() if r.id == board.run), noise=2.0
         )
@@ -320,7 +320,8 @@ class TestGalleries:
         self, pool: Pool, made: list[Board], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         runs = {record.id: place for place, record in enumerate(pool.store.records())}
-        content, pictures = gallery_content(made, pool.dataset, list(METHODS), runs)
+        lines = sorted({board.series for board in made})
+        content, pictures = gallery_content(made, pool.dataset, lines, runs)
         named = [sample for sample in content["samples"] if sample[2] >= 0]
         assert len({sample[2] for sample in named}) == len(named) == len(pictures)
         assert len({tuple(sample[:2]) for sample in content["samples"]}) == len(named)
@@ -330,7 +331,7 @@ class TestGalleries:
             "oodml.eval.report.gallery.fitting",
             lambda choices, dataset: fitting(choices, dataset, budget),
         )
-        fewer, pictures = gallery_content(made, pool.dataset, list(METHODS), runs)
+        fewer, pictures = gallery_content(made, pool.dataset, lines, runs)
         assert 0 < sum(map(len, pictures)) <= budget
         assert 1 <= len(fewer["boards"][0]["random"]) < 6
 

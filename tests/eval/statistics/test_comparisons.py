@@ -21,9 +21,9 @@ from oodml.eval.statistics.comparisons import (
 from oodml.eval.statistics.curves import pairs_of
 from oodml.eval.statistics.intervals import t_interval
 from oodml.eval.statistics.scores import MethodScore
+from oodml.eval.statistics.series import Series
 
 RANDOM = np.random.default_rng(0)
-
 
 BASE = 0.6 - 0.1 * np.arange(4) + 0.01 * RANDOM.normal(size=(5, 4))
 
@@ -32,7 +32,7 @@ def test_difference_interval_and_test_against_scipy():
     other = BASE + 0.02 + 0.01 * RANDOM.normal(size=BASE.shape)
     (found,) = compare_methods(rows(BASE, "a") + rows(other, "b"))
     difference = other - BASE
-    assert (found.first, found.second) == ("b", "a")
+    assert (found.first.name, found.second.name) == ("b", "a")
     assert (found.rungs, found.seeds, found.pairs, found.left_out) == (4, 5, 20, 0)
     estimate = (found.difference.value, found.difference.low, found.difference.high)
     assert estimate == pytest.approx(t_interval(difference.mean(1).tolist()))
@@ -111,7 +111,7 @@ def pair(difference):
 
 def test_a_crossing_is_where_the_lines_between_means_meet():
     (found,) = crossings(pair([0.1, 0.05, -0.05, -0.1]))
-    assert (found.before, found.after) == ("steep", "flat")
+    assert (found.before.name, found.after.name) == ("steep", "flat")
     assert (found.low, found.high) == (20.0, 50.0)
     means = np.add(NOISE.mean(0), [0.1, 0.05, -0.05, -0.1])
     share = means[1] / (means[1] - means[2])
@@ -141,7 +141,10 @@ def test_noise_and_single_seeds_cross_nowhere():
 
 def test_two_crossings_in_one_pair():
     found = crossings(pair([0.1, -0.1, -0.1, 0.1]))
-    assert [(each.before, each.low) for each in found] == [("steep", FIDS[0]), ("flat", FIDS[2])]
+    assert [(each.before.name, each.low) for each in found] == [
+        ("steep", FIDS[0]),
+        ("flat", FIDS[2]),
+    ]
 
 
 def test_signs_are_bonferroni_corrected_over_the_rungs():
@@ -154,7 +157,8 @@ def test_signs_are_bonferroni_corrected_over_the_rungs():
 
 def test_ranks_start_at_the_highest_and_ties_share():
     found = ranks(rows([[0.5, 0.1]], "a", [1, 2]) + rows([[0.5, 0.2]], "b", [1, 2]))
-    assert found == {0: {"a": 1.5, "b": 1.5}, 1: {"a": 2.0, "b": 1.0}}
+    a, b = Series("a"), Series("b")
+    assert found == {0: {a: 1.5, b: 1.5}, 1: {a: 2.0, b: 1.0}}
 
 
 def test_tau_against_scipy_over_shared_methods():
@@ -208,9 +212,9 @@ def test_a_method_with_a_gap_is_compared_and_not_averaged_in():
     gap = A.copy()
     gap[:, 2] = np.nan
     found = relative_deviation(rows(gap, "a") + rows(B, "b"))
-    assert [d.rung for d in found if d.method == "a"] == [0, 1, 3]
-    assert not any(d.in_mean for d in found if d.method == "a")
-    assert [d.deviation.value for d in found if d.method == "b"] == pytest.approx([0] * 4)
+    assert [d.rung for d in found if d.series.method == "a"] == [0, 1, 3]
+    assert not any(d.in_mean for d in found if d.series.method == "a")
+    assert [d.deviation.value for d in found if d.series.method == "b"] == pytest.approx([0] * 4)
     with pytest.raises(DataError, match="every rung"):
         relative_deviation(rows(gap, "a") + rows(B[:, :3], "b", FIDS[:3]))
 

@@ -73,7 +73,7 @@ def test_pooled_intervals_draw_whole_methods():
 def test_a_point_is_the_mean_over_seeds():
     given = [shaped(0, 0, x, y, seed) for seed, (x, y) in enumerate([(1.0, 0.2), (3.0, 0.6)])]
     ((point,),) = geometry_points(given, LADDER).values()
-    assert (point.x, point.y, point.rung, point.method) == (2.0, pytest.approx(0.4), 0, "m0")
+    assert (point.x, point.y, point.rung, point.series.method) == (2.0, pytest.approx(0.4), 0, "m0")
 
 
 def test_few_points_have_no_interval():

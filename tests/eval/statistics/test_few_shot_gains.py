@@ -24,7 +24,7 @@ def test_gain_is_measured_per_episode_and_averaged_over_seeds():
     records = [adapted(ZERO[seed], FEW[seed], seed=seed) for seed in (0, 1)]
     (row,) = few_shot_gains([*records, run(rung=1)], LADDER)
     zero, few = ZERO.mean(0), FEW.mean(0)
-    assert (row.method, row.shots, row.rung, row.fid) == ("margin", 2, 0, 10.0)
+    assert (row.series.method, row.shots, row.rung, row.fid) == ("margin", 2, 0, 10.0)
     assert (row.episodes, row.seeds) == (3, 2)
     assert row.zero_shot.value == pytest.approx(zero.mean())
     gain = few - zero

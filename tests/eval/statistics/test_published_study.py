@@ -18,7 +18,7 @@ CUB_ARCFACE = (
 
 
 def scores(name):
-    return {score.method: score for score in score_methods(published_study(name).rows())}
+    return {score.series.method: score for score in score_methods(published_study(name).rows())}
 
 
 def test_scores_of_complete_curves_by_hand():
@@ -74,7 +74,7 @@ LINES = {
 def test_relative_deviation_gives_the_published_lines():
     study = published_study("cub200")
     found = {
-        line.method: (line.easiest, line.hardest)
+        line.series.method: (line.easiest, line.hardest)
         for line in deviation_lines(relative_deviation(study.rows(), study.means()))
     }
     for method, ends in LINES.items():

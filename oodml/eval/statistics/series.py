@@ -1,0 +1,98 @@
+"""Series: the lines of a table or chart, a method on a model each, and how they are named."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from oodml.files import digest
+from oodml.runs.spec import ModelSpec, RunSpec
+
+# The backbone of a run whose embeddings were made elsewhere (`oodml evaluate`).
+EMBEDDINGS = "embeddings"
+# What makes two models different networks; how much of one is trained is part of the method.
+Network = tuple[str, str, str, str]
+
+
+@dataclass(frozen=True, order=True)
+class Series:
+    """One line of a table or chart: a method on a model.
+
+    `method` is the label of its runs, `backbone` the name of the model, "" where it is not known.
+    `among_several` says that other models stand beside it, so that its name has to tell them apart.
+    """
+
+    method: str
+    backbone: str = ""
+    among_several: bool = False
+
+    @property
+    def name(self) -> str:
+        """`margin`, or `margin @ resnet50` among several models."""
+        return f"{self.method} @ {self.backbone}" if self.among_several else self.method
+
+
+def series_of(specs: Iterable[RunSpec]) -> dict[str, Series]:
+    """The series of every run, by the run's id, named so that all of them can stand together.
+
+    Where two models share the name of their backbone, the model's name goes on with what differs:
+    input size, the first 6 hex digits of the weights' SHA-256, or precision. A method with a head
+    and with its whole network trained is two, the second one `+whole network`. Embeddings made
+    elsewhere keep their own name.
+    """
+    specs = list(specs)
+    networks = {network_of(spec.model) for spec in specs if spec.model.backbone != EMBEDDINGS}
+    names = _network_names(networks)
+    both = _trained_both_ways(specs)
+    found = {}
+    for spec in specs:
+        method = spec.label
+        if both and spec.model.train == "all":
+            method += " +whole network"
+        if spec.model.backbone == EMBEDDINGS:
+            found[spec.id] = Series(method, EMBEDDINGS)
+        else:
+            found[spec.id] = Series(method, names[network_of(spec.model)], len(names) > 1)
+    return found
+
+
+def network_of(model: ModelSpec) -> Network:
+    """What makes a model another network: backbone, weights, input transform and precision."""
+    return model.backbone, model.weights, model.preprocessing, model.precision
+
+
+def _trained_both_ways(specs: Sequence[RunSpec]) -> bool:
+    """Whether some method has both runs of a head and of the whole of one network."""
+    ways = defaultdict(set)
+    for spec in specs:
+        ways[spec.label, network_of(spec.model)].add(spec.model.train)
+    return any({"head", "all"} <= trained for trained in ways.values())
+
+
+def _network_names(networks: Iterable[Network]) -> dict[Network, str]:
+    by_backbone = defaultdict(list)
+    for network in sorted(networks):
+        by_backbone[network[0]].append(network)
+    names = {}
+    for backbone, own in by_backbone.items():
+        details = _differing([_details(network) for network in own])
+        if len(set(details)) < len(own):
+            details = [(digest(list(network), 6),) for network in own]
+        for network, each in zip(own, details, strict=True):
+            names[network] = " ".join([backbone, *filter(None, each)])
+    return names
+
+
+def _details(network: Network) -> tuple[str, ...]:
+    """What can tell networks of one backbone apart: input size, weights and precision."""
+    _, weights, preprocessing, precision = network
+    size = re.search(r"\b(?:centre crop|squash) (\d+)", preprocessing)
+    return f"{size[1]}px" if size else "", weights[:6], precision
+
+
+def _differing(rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """The rows without the columns in which all of them are equal."""
+    differs = [len(set(column)) > 1 for column in zip(*rows, strict=True)]
+    return [tuple(cell for cell, keep in zip(row, differs, strict=True) if keep) for row in rows]
