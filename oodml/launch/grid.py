@@ -63,6 +63,13 @@ class Grid:
         shots = sorted(self.ladder.episodes[rung])
         return episodes_of(self.ladder, rung, resources.features, shots=shots)
 
+    def groups(self, resources: Resources) -> dict[str, str] | None:
+        """The group of every class, if the ladder was built of whole groups."""
+        features = resources.features
+        if features.groups is None or self.ladder.settings.by != "group":
+            return None
+        return dict(zip(features.class_names, features.groups, strict=True))
+
     def started(self, store: Store) -> Grid:
         """The grid with the failures that the store holds now."""
         counts = {spec.id: store.tries(spec.id).count for spec in self.specs}
@@ -117,7 +124,8 @@ def do_run(spec: RunSpec, grid: Grid, resources: Resources, store: Store) -> Non
             raise OodmlError(
                 f"run {spec.id} is for split {spec.data.split}, which is not on the ladder."
             )
-        validated = (
+        whole = not spec.is_reference
+        validated = whole and (
             spec.training.selection == "best_validation" or spec.data.measured_on == "validation"
         )
         store.finish(
@@ -127,7 +135,8 @@ def do_run(spec: RunSpec, grid: Grid, resources: Resources, store: Store) -> Non
                 resources,
                 store.run_directory(spec.id),
                 fold=grid.fold(split) if validated else None,
-                episodes=grid.episodes(split, resources) if spec.few_shot.adapt else None,
+                episodes=grid.episodes(split, resources) if whole and spec.few_shot.adapt else None,
+                groups=grid.groups(resources),
                 keep_embeddings=spec.id in grid.keep_embeddings,
                 keep_pair_weights=grid.keep_pair_weights,
                 track=grid.track,

@@ -120,6 +120,7 @@ class EvaluationSpec:
     with the share `mix`; `rerank` is k-reciprocal re-ranking, which uses the test images together.
     `gallery_classes` and `gallery_images`, if not 0, are how many of the test classes and of their
     images are evaluated on, drawn by seed: equal numbers make rungs of different sizes comparable.
+    Halves of a matched reference have half as many classes, with all their images.
     """
 
     flip: bool = False

@@ -11,6 +11,8 @@ from oodml.errors import UsageError, unknown_name
 from oodml.features.features import FeatureSource
 from oodml.runs.spec import RunSpec
 from oodml.splits.ladder import Ladder
+from oodml.splits.reference import check_reference
+from oodml.splits.split import Split
 from oodml.train.loop import check_schedule
 from oodml.train.published_protocols import FAMILIES, get_preset
 from oodml.train.published_recipes import WHOLE_NETWORK
@@ -21,6 +23,8 @@ TRAINED = ("head", "all")
 # "curves": all methods and rungs with the first seed, then with the next one.
 # "seeds": all seeds of a method on a rung before the next.
 ORDERS = ("curves", "seeds")
+# The method that trains nothing, which a reference compares with.
+FROZEN = "frozen"
 _KEYS = ("method", "rung", "seed")
 
 
@@ -78,22 +82,34 @@ def plan(
     preset: str = "",
     recipe: str = "auto",
     rungs: Sequence[int] | None = None,
+    reference: bool = False,
+    reference_null: int = 0,
     **settings: Any,
 ) -> list[RunSpec]:
     """One spec per method, rung and seed; a method without randomness has a single seed.
+
+    `reference` adds the matched reference (see `oodml.splits.reference`): a matched and a shifted
+    run for every method, rung and seed, and the untrained network on the same halves.
+    `reference_null` adds so many random splits of every rung's classes, one seed each.
 
     `methods` are written as on the command line, `margin` or `margin:beta=0.6`. `train` is "head"
     or "all", `preset` the name of a published protocol, `recipe` as in `Wishes`. `settings` (see
     `SETTINGS`) override the protocol, which overrides what a method's paper prescribes, which
     overrides the defaults. Specs are ordered by seed, so that whole curves exist early. Raises
-    `UsageError` for unknown methods, hyperparameters, settings or rungs, and for settings that
-    exclude each other.
+    `UsageError` for unknown methods, hyperparameters, settings or rungs, for settings that exclude
+    each other, and for rungs with too few test classes for a reference.
     """
     wishes = Wishes(train, preset, recipe, settings)
-    splits = [ladder.rungs[rung] for rung in _rung_numbers(ladder, rungs)]
+    if reference_null and not reference:
+        raise UsageError(f"reference_null={reference_null} goes with reference=True.")
+    numbers = _rung_numbers(ladder, rungs)
+    if reference:
+        check_reference(ladder, numbers)
+    splits = [ladder.rungs[rung] for rung in numbers]
     parsed = [parse_method(text) for text in methods]
     family = family_of(ladder.features.dataset, wishes)
     patterns = [_of_method(ladder.features, name, given, wishes, family) for name, given in parsed]
+    untrained = [_of_method(ladder.features, FROZEN, {}, wishes, family)]
     specs: dict[str, RunSpec] = {}
     for seed in seeds:
         for split in splits:
@@ -101,6 +117,12 @@ def plan(
                 own = seed if get_method(pattern.method.name).trains else 0
                 spec = pattern.with_settings(split=split.id, seed=own)
                 specs.setdefault(spec.id, spec)
+        if reference:
+            specs |= _references([*patterns, *untrained], splits, seed)
+    draws = range(1, reference_null + 1)
+    trained = [pattern for pattern in patterns if pattern.model.train != "none"]
+    for draw in draws:
+        specs |= _references(trained, splits, draw - 1, null_draw=draw)
     return list(specs.values())
 
 
@@ -187,6 +209,19 @@ def _of_method(
     _check_accumulation(spec)
     _check_views(spec)
     return spec
+
+
+def _references(
+    patterns: Sequence[RunSpec], splits: Sequence[Split], seed: int, null_draw: int = 0
+) -> dict[str, RunSpec]:
+    """The runs on halves of every method and split, by id."""
+    runs = [
+        pattern.with_settings(split=split.id, seed=seed, trained_on=side, null_draw=null_draw)
+        for split in splits
+        for pattern in patterns
+        for side in (("nothing",) if pattern.model.train == "none" else ("shifted", "matched"))
+    ]
+    return {run.id: run for run in runs}
 
 
 def _published(name: str, given: Mapping[str, Any], wishes: Wishes, family: str) -> dict[str, Any]:

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from threadpoolctl import threadpool_limits
 
-from oodml.errors import DataError, UsageError, unknown_name
+from oodml.errors import DataError, UsageError
 from oodml.eval.retrieval.evaluate import evaluate
 from oodml.eval.retrieval.geometry import geometry
 from oodml.eval.retrieval.reranking import evaluate_reranked
 from oodml.runs.record import RunRecord
 from oodml.runs.spec import RunSpec
-from oodml.seeding import derive_seed
-from oodml.splits.episodes import Episode, Fold, class_folds, validation_fold
+from oodml.splits.episodes import Episode, Fold
 from oodml.splits.equal_size import gallery_of
+from oodml.splits.reference import halves_of
 from oodml.splits.split import Split
 from oodml.train.build import (
     Embed,
@@ -37,17 +37,19 @@ from oodml.train.build import (
 )
 from oodml.train.few_shot.few_shot import few_shot
 from oodml.train.loop import Validate, fit, seeded
+from oodml.train.members import Member, check_measured_on, measured_classes, members_of
 from oodml.train.objective import Objective, Training
 from oodml.train.pair_weights import save_pair_weights
 from oodml.train.registry import get_method
-from oodml.train.tracking import Curves, tracked
+from oodml.train.tracking import Curves, Tracked, tracked
 
 if TYPE_CHECKING:
     from oodml.features.features import Features
     from oodml.train.data import FeatureSamples, Samples
 
 EMBEDDINGS = "embeddings.npz"
-MEASURED_ON = ("test", "validation")
+# The folders of a reference run, one for each half of the test classes.
+HALVES = ("half0", "half1")
 Figures = dict[str, float]
 
 
@@ -59,74 +61,132 @@ def train_run(
     *,
     fold: Fold | None = None,
     episodes: Sequence[Episode] | None = None,
+    groups: Mapping[str, str] | None = None,
     keep_embeddings: bool = False,
     keep_pair_weights: bool = False,
     track: str = "",
 ) -> RunRecord:
     """The finished record of one run: trained (or resumed) and measured on the test classes.
 
-    With `spec.data.measured_on` "validation" it is trained on the split's fitting classes and
-    measured on its validation classes, and no test class is read. `directory` gets the run's logs
-    and checkpoints, with `keep_embeddings` the measured embeddings, and with `keep_pair_weights`
-    the pair weights of one batch under the trained loss. `fold` holds the rung's validation classes
-    and `episodes` its few-shot episodes (as rows of the features), where the ladder has them. The
-    test classes are read once, after the last step. `track` names a tracker, such as "tensorboard",
-    that shows the run's progress and changes nothing else. The result depends on `spec` only: heads
-    are trained on one thread, whole networks on all cores, whatever else is running. Raises
-    `DataError` when `resources` are not what the spec names, and `UsageError` for an unknown
-    tracker or for settings that need test classes where none may be read.
+    A reference run (`spec.is_reference`) does this on both halves of the test classes in turn, see
+    `halves_of`, and its record holds the means over the two; `groups` is the group of every class
+    where groups stay whole. With `spec.data.measured_on` "validation" a run is trained on the
+    split's fitting classes and measured on its validation classes, and no test class is read.
+
+    `directory` gets the run's logs and checkpoints, with `keep_embeddings` the measured embeddings,
+    and with `keep_pair_weights` the pair weights of one batch under the trained loss. `fold` holds
+    the rung's validation classes and `episodes` its few-shot episodes (as rows of the features),
+    where the ladder has them. The test classes are read once, after the last step. `track` names a
+    tracker, such as "tensorboard", that shows the run's progress and changes nothing else. The
+    result depends on `spec` only: heads are trained on one thread, whole networks on all cores,
+    whatever else is running. Raises `DataError` when `resources` are not what the spec names, and
+    `UsageError` for an unknown tracker or for settings that need test classes where none may be
+    read.
     """
     _check(spec, split, resources)
     directory = Path(directory)
     if spec.data.measured_on != "test":
         resources = resources.training_part(split)
-    trained_on, measured_on = measured_classes(spec, split, fold)
+    parts = {"": split}
+    if spec.is_reference:
+        if fold is not None or episodes is not None:
+            raise UsageError("a fold and episodes of a whole rung do not fit the halves of it.")
+        parts = dict(zip(HALVES, _halves(spec, split, groups), strict=True))
     started = time.monotonic()
     number = torch.get_num_threads() if spec.model.train == "all" else 1
     with tracked(track, spec, split, directory) as run:
         with threads(number):
-            models = [
-                train_member(
+            measured = [
+                _on_split(
                     spec,
-                    member,
+                    part,
                     resources,
-                    directory / member.name,
-                    run.curves(member.name),
+                    directory,
+                    run,
+                    half=half,
+                    fold=fold,
+                    episodes=episodes,
+                    keep_embeddings=keep_embeddings,
                     keep_pair_weights=keep_pair_weights,
                 )
-                for member in members_of(spec, split, fold)
+                for half, part in parts.items()
             ]
-            parts = _embedded(spec, measured_on, models, resources)
-            measured = concatenated(parts)
-            metrics = _measured(spec, split, measured, resources)
-            figures = _mean([model.figures for model in models])
-            if len(models) > 1:
-                alone = _mean([_measured(spec, split, part, resources) for part in parts])
-                metrics |= {f"separated_{name}": value for name, value in alone.items()}
-                figures["dimensions"] = float(measured.values.shape[1])
-            fitted = concatenated(_embedded(spec, trained_on, models, resources))
-            shape = {"train": geometry(fitted), spec.data.measured_on: geometry(measured)}
-            first = models[0]
-            adapted = (
-                few_shot(spec, split, first.objective, first.embed, resources, episodes=episodes)
-                if spec.few_shot.adapt
-                else {}
-            )
-        if keep_embeddings:
-            measured.save(directory / EMBEDDINGS)
         known = split.shift if spec.data.measured_on == "test" else None
         record = RunRecord(
             spec=spec,
             shift=known.to_json() if known else {},
-            metrics=metrics,
-            training=figures,
+            metrics=_mean([each.metrics for each in measured]),
+            training=_mean([each.figures for each in measured]),
             environment=environment(resources.device),
             seconds=round(time.monotonic() - started, 3),
-            geometry=shape,
-            few_shot=adapted,
+            geometry={
+                side: _mean([each.geometry[side] for each in measured])
+                for side in measured[0].geometry
+            },
+            few_shot=_joined([each.few_shot for each in measured]),
         )
         run.finish(record)
     return record
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What training on one split, and measuring on its test classes, gave; see `RunRecord`."""
+
+    metrics: Figures
+    figures: Figures
+    geometry: dict[str, Figures]
+    few_shot: dict[str, dict[str, Any]]
+
+
+def _on_split(
+    spec: RunSpec,
+    split: Split,
+    resources: Resources,
+    directory: Path,
+    run: Tracked,
+    *,
+    half: str,
+    fold: Fold | None,
+    episodes: Sequence[Episode] | None,
+    keep_embeddings: bool,
+    keep_pair_weights: bool,
+) -> Measured:
+    """Train the models of a run on a split, the run's or a half of it, and measure them."""
+    trained_on, measured_on = measured_classes(spec, split, fold)
+    models = []
+    for member in members_of(spec, split, fold):
+        name = "/".join(filter(None, (half, member.name)))
+        models.append(
+            train_member(
+                spec,
+                member,
+                resources,
+                directory / name,
+                run.curves(name),
+                keep_pair_weights=keep_pair_weights,
+            )
+        )
+    parts = _embedded(spec, measured_on, models, resources)
+    measured = concatenated(parts)
+    metrics = _measured(spec, split, measured, resources)
+    figures = _mean([model.figures for model in models])
+    if len(models) > 1:
+        alone = _mean([_measured(spec, split, part, resources) for part in parts])
+        metrics |= {f"separated_{name}": value for name, value in alone.items()}
+        figures["dimensions"] = float(measured.values.shape[1])
+    fitted = concatenated(_embedded(spec, trained_on, models, resources))
+    shape = {"train": geometry(fitted), spec.data.measured_on: geometry(measured)}
+    first = models[0]
+    adapted = (
+        few_shot(spec, split, first.objective, first.embed, resources, episodes=episodes)
+        if spec.few_shot.adapt
+        else {}
+    )
+    if keep_embeddings:
+        (directory / half).mkdir(parents=True, exist_ok=True)
+        measured.save(directory / half / EMBEDDINGS)
+    return Measured(metrics, figures, shape, adapted)
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,80 +223,6 @@ def train_member(
     if keep_pair_weights:
         save_pair_weights(objective, training, directory)
     return Trained(by_objective(objective, device, samples), figures, objective)
-
-
-@dataclass(frozen=True)
-class Member:
-    """One model of a run: the seed of its draws, its fitting classes and its validation classes.
-
-    Most runs have one. Without `validation_classes` the last weights are taken. `name` is its
-    subfolder of the run's, empty for a single model.
-    """
-
-    name: str
-    seed: int
-    fit_classes: tuple[str, ...]
-    validation_classes: tuple[str, ...] = ()
-
-
-def members_of(spec: RunSpec, split: Split, fold: Fold | None = None) -> list[Member]:
-    """The models that a run trains on the training classes of a split.
-
-    `fold` holds the rung's own validation classes, where it has them; a run that is measured on
-    them is not fitted on them. The first model of an ensemble uses the run's seed, so an ensemble
-    of one is the plain run. With folds, all training classes are divided at random, the same for
-    all seeds (arXiv:2003.08505 cuts the sorted classes into blocks; here they are drawn, as
-    alphabetical neighbours are often related). Raises `UsageError` for folds and an ensemble at
-    once.
-    """
-    folds, ensemble = spec.training.folds, spec.training.ensemble
-    if folds > 1 and ensemble > 1:
-        raise UsageError(
-            f"{folds} folds and an ensemble of {ensemble}: a run trains one or the other."
-        )
-    chosen = spec.training.selection == "best_validation"
-
-    def member(name: str, seed: int, classes: Fold) -> Member:
-        held_out = classes.validation_classes if chosen else ()
-        return Member(name, seed, classes.fit_classes, held_out)
-
-    if folds > 1:
-        parts = class_folds(split, folds)
-        return [member(f"fold{i}", spec.seed, part) for i, part in enumerate(parts)]
-    validated = chosen or spec.data.measured_on == "validation"
-    whole = fold or validation_fold(split) if validated else Fold(split.train_classes, ())
-    if ensemble > 1:
-        seeds = [spec.seed, *(derive_seed(spec.seed, "member", i) for i in range(1, ensemble))]
-        return [member(f"member{i}", seed, whole) for i, seed in enumerate(seeds)]
-    return [member("", spec.seed, whole)]
-
-
-def measured_classes(
-    spec: RunSpec, split: Split, fold: Fold | None = None
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The classes that a run may be trained on, and those that it is measured on."""
-    if spec.data.measured_on == "test":
-        return split.train_classes, split.test_classes
-    held_out = fold or validation_fold(split)
-    return held_out.fit_classes, held_out.validation_classes
-
-
-def check_measured_on(spec: RunSpec) -> None:
-    """Raise `UsageError` for a run on validation classes with settings that they cannot serve."""
-    if spec.data.measured_on not in MEASURED_ON:
-        raise unknown_name("side to measure on", spec.data.measured_on, MEASURED_ON)
-    if spec.data.measured_on == "test":
-        return
-    if spec.training.folds > 1:
-        raise UsageError(
-            f"{spec.training.folds} folds use all training classes, which leaves none to measure "
-            "on; train a single model or an ensemble."
-        )
-    if spec.few_shot.adapt or spec.evaluation.gallery_classes or spec.evaluation.gallery_images:
-        raise UsageError(
-            "few shots and equal galleries are drawn from the test classes; a run measured on "
-            "validation classes has neither."
-        )
 
 
 def environment(device: str) -> dict[str, str]:
@@ -312,12 +298,36 @@ def _embedded(
 
 
 def _measured(spec: RunSpec, split: Split, embeddings: Features, resources: Resources) -> Figures:
-    """The metrics on all measured classes, or on equally many classes and images if asked."""
+    """The metrics on all measured classes, or on equally many classes and images if asked.
+
+    A half has half as many classes, with all of their images.
+    """
     asked = spec.evaluation
-    gallery = gallery_of(embeddings, split, asked.gallery_classes, asked.gallery_images, spec.seed)
+    wanted = asked.gallery_classes, asked.gallery_images
+    if spec.is_reference:
+        wanted = asked.gallery_classes // 2, 0
+    gallery = gallery_of(embeddings, split, *wanted, spec.seed)
     if asked.rerank:
         return evaluate_reranked(gallery, memory=resources.memory)
     return evaluate(gallery, memory=resources.memory, device=resources.device)
+
+
+def _halves(spec: RunSpec, split: Split, groups: Mapping[str, str] | None) -> tuple[Split, Split]:
+    data = spec.data
+    return halves_of(split, spec.seed, data.trained_on, null_draw=data.null_draw, groups=groups)
+
+
+def _joined(adapted: Sequence[dict[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """The few-shot episodes of all halves, for the shots that each of them has."""
+    shared = [shots for shots in adapted[0] if all(shots in each for each in adapted)]
+    return {
+        shots: {
+            **adapted[0][shots],
+            "episodes": [entry for each in adapted for entry in each[shots]["episodes"]],
+            "left_out": sum(each[shots].get("left_out", 0) for each in adapted),
+        }
+        for shots in shared
+    }
 
 
 def _mean(figures: Sequence[Figures]) -> Figures:

@@ -15,7 +15,7 @@ from oodml.runs.store import Store
 from oodml.seeding import derive_seed
 from oodml.splits.ladder import Ladder
 from oodml.train.build import Resources
-from oodml.train.run import check_measured_on
+from oodml.train.members import check_measured_on
 from oodml.tune.space import Choices, Range, Space, applied, settings_of
 
 # Trials asked for before any of them is told: whatever the number of workers, so that it changes

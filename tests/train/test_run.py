@@ -27,8 +27,9 @@ from oodml.splits.construction.build_ladder import build_ladder
 from oodml.splits.episodes import validation_fold
 from oodml.splits.ladder import Ladder
 from oodml.train.build import Resources, concatenated, samples_of
+from oodml.train.members import members_of
 from oodml.train.plan import plan
-from oodml.train.run import EMBEDDINGS, members_of, train_member, train_run
+from oodml.train.run import EMBEDDINGS, train_member, train_run
 
 QUICK = {"steps": 20, "batch_size": 24, "embedding_dim": 8}
 

@@ -23,8 +23,9 @@ from oodml.splits.episodes import Fold, validation_fold
 from oodml.splits.ladder import Ladder
 from oodml.splits.split import Split
 from oodml.train.build import Resources
+from oodml.train.members import members_of
 from oodml.train.plan import plan
-from oodml.train.run import EMBEDDINGS, members_of, train_run
+from oodml.train.run import EMBEDDINGS, train_run
 
 QUICK: dict[str, Any] = {"steps": 20, "batch_size": 24, "embedding_dim": 8}
 
