@@ -19,7 +19,7 @@ DOCS = ROOT / "docs"
 
 def test_generated_pages_are_what_the_code_says() -> None:
     pages = runpy.run_path(str(DOCS / "generate"))["pages"]()
-    assert {"methods.md", "commands.md", "names.md", "api.md"} == set(pages)
+    assert {"methods.md", "commands.md", "names.md", "api.md", "backbones.md"} == set(pages)
     for name, text in pages.items():
         assert (DOCS / name).read_text() == text, (
             f"docs/{name} is not what the code says: python docs/generate"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import api
+import backbones
 import commands_page
 import methods
 import names
@@ -19,6 +20,7 @@ def pages() -> dict[str, str]:
         "commands.md": commands_page.page(),
         "names.md": names.page(),
         "api.md": api.page(),
+        "backbones.md": backbones.page(),
     }
 
 

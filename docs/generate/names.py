@@ -10,11 +10,11 @@ from oodml.cli import main
 
 _HEAD = """# Names
 
-What `oodml list datasets`, `backbones`, `metrics` and `protocols` print, written by `python
-docs/generate`. Methods have [a page of their own](methods.md). [Metrics](metrics.md) says what each
-metric means, [Methods](methods.md#published-protocols) what the protocols set.
+What `oodml list datasets`, `metrics` and `protocols` print, written by `python docs/generate`.
+[Methods](methods.md) and [backbones](backbones.md) have pages of their own. [Metrics](metrics.md)
+says what each metric means, [Methods](methods.md#published-protocols) what the protocols set.
 """
-_LISTED = ("datasets", "backbones", "metrics", "protocols")
+_LISTED = ("datasets", "metrics", "protocols")
 
 
 def page() -> str:
