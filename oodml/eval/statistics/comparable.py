@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from oodml.errors import DataError
@@ -46,19 +47,25 @@ def comparable_runs(
     Runs on other splits are left out, with a warning, and so are matched references and, where
     others are there, runs on validation classes. Raises `DataError` as `check_comparable`.
     """
-    done = [record for record in records if record.status == "done"]
-    placed = [(record, ladder.rung_of(record.spec.data.split)) for record in plain_runs(done)]
-    known = [(record, rung) for record, rung in placed if rung is not None]
-    if len(known) < len(placed):
-        logger.warning(
-            "%d of %d runs are on splits of another ladder and were left out",
-            len(placed) - len(known),
-            len(placed),
-        )
+    known = _on_rungs(plain_runs(records), ladder)
     series = series_of(record.spec for record, _ in known)
     chosen = [(record, rung, series[record.id]) for record, rung in known]
     check_comparable(chosen, ladder)
     return chosen
+
+
+def reference_runs(
+    records: Iterable[RunRecord], ladder: Ladder
+) -> list[tuple[RunRecord, int, Series]]:
+    """The finished runs of matched references on the ladder's rungs, as `comparable_runs`.
+
+    Their series is that of the plain run, whichever classes they were trained on.
+    """
+    own = [record for record in records if record.spec.is_reference]
+    known = [(record, rung, record.spec.plain) for record, rung in _on_rungs(own, ladder)]
+    series = series_of(plain for _, _, plain in known)
+    check_comparable([(replace(r, spec=p), rung, series[p.id]) for r, rung, p in known], ladder)
+    return [(record, rung, series[plain.id]) for record, rung, plain in known]
 
 
 def plain_runs(records: Iterable[RunRecord]) -> list[RunRecord]:
@@ -69,6 +76,20 @@ def plain_runs(records: Iterable[RunRecord]) -> list[RunRecord]:
     plain = [record for record in records if not record.spec.is_reference]
     tested = [record for record in plain if record.spec.data.measured_on == "test"]
     return tested or plain
+
+
+def _on_rungs(records: Iterable[RunRecord], ladder: Ladder) -> list[tuple[RunRecord, int]]:
+    """The finished runs on the ladder's rungs; others are left out with a warning."""
+    done = [record for record in records if record.status == "done"]
+    placed = [(record, ladder.rung_of(record.spec.data.split)) for record in done]
+    known = [(record, rung) for record, rung in placed if rung is not None]
+    if len(known) < len(placed):
+        logger.warning(
+            "%d of %d runs are on splits of another ladder and were left out",
+            len(placed) - len(known),
+            len(placed),
+        )
+    return known
 
 
 def _check_data(record: RunRecord, ladder: Ladder) -> None:

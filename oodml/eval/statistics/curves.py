@@ -113,11 +113,24 @@ def summarize(
     `UsageError` if no run has it.
     """
     chosen = comparable_runs(records, ladder)
-    _check_metric(chosen, metric)
+    check_metric(chosen, metric)
     cells: dict[tuple[Series, int], list[RunRecord]] = defaultdict(list)
     for record, rung, series in chosen:
         cells[series, rung].append(record)
     return [_summary_row(*cell, cells[cell], ladder, metric) for cell in sorted(cells)]
+
+
+def check_metric(chosen: Sequence[tuple[RunRecord, int, Series]], metric: str) -> None:
+    """`UsageError` if no run has the metric, `DataError` if some lack it."""
+    measured = {name for record, _, _ in chosen for name in record.metrics}
+    if chosen and metric not in measured:
+        raise unknown_name("metric", metric, measured)
+    lacking = [record.id for record, _, _ in chosen if metric not in record.metrics]
+    if lacking:
+        raise DataError(
+            f"{len(lacking)} of {len(chosen)} runs have no {metric}: {', '.join(lacking[:5])}. "
+            "Evaluate them again, or choose a metric that all of them have."
+        )
 
 
 def _cells(rows: Sequence[SummaryRow]) -> dict[Series, Cells]:
@@ -201,15 +214,3 @@ def _summary_row(
         seeds,
         fixed=records[0].spec.model.train == "none",
     )
-
-
-def _check_metric(chosen: Sequence[tuple[RunRecord, int, Series]], metric: str) -> None:
-    measured = {name for record, _, _ in chosen for name in record.metrics}
-    if chosen and metric not in measured:
-        raise unknown_name("metric", metric, measured)
-    lacking = [record.id for record, _, _ in chosen if metric not in record.metrics]
-    if lacking:
-        raise DataError(
-            f"{len(lacking)} of {len(chosen)} runs have no {metric}: {', '.join(lacking[:5])}. "
-            "Evaluate them again, or choose a metric that all of them have."
-        )

@@ -1,4 +1,4 @@
-"""95% intervals over seeds: Student's t, and a bootstrap for values that are no mean of seeds."""
+"""95% intervals over seeds: Student's t, Fieller's for ratios, a bootstrap for the rest."""
 
 from __future__ import annotations
 
@@ -49,6 +49,41 @@ def t_interval(values: Sequence[float]) -> tuple[float, float | None, float | No
 def t_estimate(values: Sequence[float]) -> Estimate:
     """The mean of the values, one per seed, with its 95% t-interval."""
     return Estimate(*t_interval(values))
+
+
+def ratio_estimate(numerators: Array, denominators: Array) -> Estimate | None:
+    """The mean of `numerators` over that of `denominators`, (seeds,) each, with Fieller's interval.
+
+    It holds every ratio r for which the t-interval of numerators - r x denominators holds zero
+    (Fieller, J. R. Statist. Soc. B 16, 1954), which is an interval just where the denominators' own
+    excludes zero. None unless that lies above zero, and for one seed.
+    """
+    if t_estimate(denominators.tolist()).sign < 1:
+        return None
+    value = float(numerators.mean() / denominators.mean())
+    low, high = interval_zeros(numerators, -denominators)
+    return Estimate(value, min(low, value), max(high, value))
+
+
+def interval_zeros(base: Array, slope: Array) -> list[float]:
+    """The w, rising, at which an end of the 95% t-interval of base + w x slope is zero.
+
+    `base` and `slope` are (seeds,), two seeds at least; there are two such w or none, one of them
+    infinite where an end only nears zero.
+    """
+    seeds = len(base)
+    spread = np.cov(base, slope) * float(stdtrit(seeds - 1, 0.975)) ** 2 / seeds
+    constant = float(base.mean()) ** 2 - float(spread[0, 0])
+    linear = 2 * (float(base.mean() * slope.mean()) - float(spread[0, 1]))
+    square = float(slope.mean()) ** 2 - float(spread[1, 1])
+    inside = linear**2 - 4 * square * constant
+    # Equal seeds leave a double root, which rounding must not lose.
+    if inside < -1e-12 * linear**2 or linear == square == 0:
+        return []
+    half = -(linear + math.copysign(math.sqrt(max(inside, 0.0)), linear)) / 2
+    return sorted(
+        [half / square if square else math.inf, constant / half if half else 0.0],
+    )
 
 
 def over_seeds(statistic: Callable[[Array], Array], seeds: int) -> Estimate:

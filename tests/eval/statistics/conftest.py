@@ -6,6 +6,7 @@ from oodml.runs.record import RunRecord
 from oodml.runs.spec import RunSpec
 
 FIDS = (10.0, 20.0, 50.0)
+EXCESS = (-1.0, 8.0, 36.0)
 
 
 IDS = tuple(f"split{number}" for number in range(3))
@@ -13,8 +14,10 @@ IDS = tuple(f"split{number}" for number in range(3))
 
 LADDER = SimpleNamespace(
     rungs=tuple(
-        SimpleNamespace(id=i, fid=fid, shift=SimpleNamespace(level="sample", fid=fid))
-        for i, fid in zip(IDS, FIDS, strict=True)
+        SimpleNamespace(
+            id=i, fid=fid, shift=SimpleNamespace(level="sample", fid=fid, excess=excess)
+        )
+        for i, fid, excess in zip(IDS, FIDS, EXCESS, strict=True)
     ),
     rung_of=lambda split: IDS.index(split) if split in IDS else None,
     split_of=lambda split: LADDER.rungs[IDS.index(split)] if split in IDS else None,
