@@ -12,6 +12,7 @@ import click
 from oodml.commands.options import FOLDER, format_option
 from oodml.commands.results import directory_argument, metric_option, open_results
 from oodml.commands.tables import Table, echo
+from oodml.commands.transfer_view import transfer_view
 from oodml.commands.views import (
     View,
     comparisons_view,
@@ -28,6 +29,7 @@ from oodml.errors import DataError, UsageError
 if TYPE_CHECKING:
     from oodml.eval.statistics.correlation import Correlation
     from oodml.eval.statistics.published import PublishedStudy
+    from oodml.eval.statistics.transfer import MethodTransfer
     from oodml.runs.record import RunRecord
     from oodml.splits.ladder import Ladder
 
@@ -50,9 +52,10 @@ published_option = click.option(
 @metric_option
 @click.option(
     "--view",
-    type=click.Choice(["curves", *VIEWS, "few-shot"]),
+    type=click.Choice(["curves", *VIEWS, "few-shot", "transfer"]),
     default="curves",
-    help="Metric per rung; score per method; deviation from their mean; pairs; ranks; few-shot.",
+    help="Metric per rung; score per method; deviation from their mean; pairs; ranks; few-shot; "
+    "what the shift costs.",
 )
 @published_option
 @format_option
@@ -66,7 +69,7 @@ def table_command(
     """
     if directory is None and published is None:
         raise UsageError("nothing to print: name a DIRECTORY of runs, or --published NAME.")
-    if published is not None and view in ("comparisons", "few-shot"):
+    if published is not None and view in ("comparisons", "few-shot", "transfer"):
         raise UsageError(f"the published curves have one value a rung, so no --view {view}.")
     check_published_metric(published, metric)
     views = []
@@ -85,7 +88,6 @@ def check_published_metric(published: str | None, metric: str) -> None:
 
 def view_of(ladder: Ladder, records: list[RunRecord], metric: str, view: str) -> View:
     """A view of runs by its name on the command line."""
-    from oodml.eval.statistics.cautions import TRAINING_ONLY, fid_cautions
     from oodml.eval.statistics.curves import summarize
     from oodml.eval.statistics.few_shot import few_shot_gains
 
@@ -96,6 +98,9 @@ def view_of(ladder: Ladder, records: list[RunRecord], metric: str, view: str) ->
                 "no run has few-shot episodes; make some with `oodml run --few-shot head`."
             )
         return few_shot_view(adapted, metric)
+    if view == "transfer":
+        made = transfer_view(transfer_of(records, ladder, metric), metric)
+        return _with_cautions(made, ladder, over_seeds=True)
     rows = summarize(records, ladder, metric)
     if not rows:
         raise DataError(
@@ -106,10 +111,29 @@ def view_of(ladder: Ladder, records: list[RunRecord], metric: str, view: str) ->
         made = curves_view(rows, ladder, metric, [rung.fid for rung in ladder.rungs])
     else:
         made = VIEWS[view](rows, ladder, metric)
-    cautions = list(fid_cautions(ladder))
-    if view != "ranks" and any(row.n > 1 for row in rows):
-        cautions.insert(0, TRAINING_ONLY)
-    return replace(made, notes=[*made.notes, *cautions, f"{ladder.fid_details()}."])
+    over_seeds = view != "ranks" and any(row.n > 1 for row in rows)
+    return _with_cautions(made, ladder, over_seeds=over_seeds)
+
+
+def transfer_of(records: list[RunRecord], ladder: Ladder, metric: str) -> list[MethodTransfer]:
+    """What the shift costs every method; `DataError` where no run says it."""
+    from oodml.eval.statistics.transfer import transfer
+
+    found = transfer(records, ladder, metric)
+    if not found:
+        raise DataError(
+            "no method has a matched and a shifted run on one rung with one seed; add them to "
+            "these runs with `oodml run LADDER -m METHOD --reference -o DIRECTORY`."
+        )
+    return found
+
+
+def _with_cautions(view: View, ladder: Ladder, *, over_seeds: bool) -> View:
+    """The view with what a reader must know of its intervals and its FIDs."""
+    from oodml.eval.statistics.cautions import TRAINING_ONLY, fid_cautions
+
+    cautions = [*([TRAINING_ONLY] if over_seeds else []), *fid_cautions(ladder)]
+    return replace(view, notes=[*view.notes, *cautions, f"{ladder.fid_details()}."])
 
 
 def print_views(views: Sequence[View], table_format: str) -> None:

@@ -85,10 +85,10 @@ def scores_view(rows: Sequence[SummaryRow], ladder: Ladder | None, metric: str) 
         )
         values = (trend.slope, trend.line, *per_100, trend.lost, trend.lost_share)
         area = score.mean, score.low, score.high
-        row = [*_parts(score.series), score.n, *area, *_with_ends(values), len(score.missing)]
+        row = [*_parts(score.series), score.n, *area, *with_ends(values), len(score.missing)]
         long.append(row)
     columns = ["method", "AGS", "slope per 100 FID", "by the line fit", "lost", "lost %", "seeds"]
-    names = _with_end_names(
+    names = with_end_names(
         ["slope", "slope_line", "slope_per_100", "slope_per_100_line", "lost", "lost_share"]
     )
     return View(
@@ -139,7 +139,7 @@ def deviations_view(deviations: Sequence[Deviation], metric: str) -> View:
         Table(
             [*SERIES, "rung", "fid", "deviation", "low", "high", "in_mean"],
             [
-                [*_parts(d.series), d.rung, d.fid, *_with_ends([d.deviation]), d.in_mean]
+                [*_parts(d.series), d.rung, d.fid, *with_ends([d.deviation]), d.in_mean]
                 for d in deviations
             ],
         ),
@@ -175,10 +175,10 @@ def comparisons_view(rows: Sequence[SummaryRow], ladder: Ladder | None, metric: 
         tables,
         Table(
             ["first", "first_backbone", "second", "second_backbone", "verdict",
-             *_with_end_names(["difference"]), "p", "p_holm", "rungs", "seeds", "left_out",
+             *with_end_names(["difference"]), "p", "p_holm", "rungs", "seeds", "left_out",
              "crossings"],
             [
-                [*_parts(c.first), *_parts(c.second), c.verdict, *_with_ends([c.difference]), c.p,
+                [*_parts(c.first), *_parts(c.second), c.verdict, *with_ends([c.difference]), c.p,
                  c.p_holm, c.rungs, c.seeds, c.left_out, _crossings_of(c, crossed)]
                 for c in compared
             ],
@@ -255,10 +255,10 @@ def few_shot_view(rows: Sequence[FewShotRow], metric: str) -> View:
                 str(r.episodes),
             ]
         )
-        ends = _with_ends([*values, r.relative_gain])
+        ends = with_ends([*values, r.relative_gain])
         counts = r.shots, r.rung, r.fid, r.episodes, r.seeds
         long.append([*_parts(r.series), *counts, *ends, r.left_out])
-    names = _with_end_names(["zero_shot", "few_shot", "gain", "relative_gain"])
+    names = with_end_names(["zero_shot", "few_shot", "gain", "relative_gain"])
     return View(
         [("", Table(columns, shown))],
         Table([*SERIES, "shots", "rung", "fid", "episodes", "seeds", *names, "left_out"], long),
@@ -374,12 +374,12 @@ def _parts(series: Series) -> list[str]:
     return [series.method, series.backbone]
 
 
-def _with_end_names(names: Iterable[str]) -> list[str]:
+def with_end_names(names: Iterable[str]) -> list[str]:
     """Column names of values with their intervals."""
     return [part for name in names for part in (name, f"{name}_low", f"{name}_high")]
 
 
-def _with_ends(estimates: Iterable[Estimate | None]) -> list[float | None]:
+def with_ends(estimates: Iterable[Estimate | None]) -> list[float | None]:
     """Value, low and high of each, one after the other."""
     return [
         part

@@ -88,3 +88,43 @@ def runs(ladder: Ladder, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for record in records_of(ladder):
         Store(directory).finish(record)
     return directory
+
+
+@pytest.fixture(scope="session")
+def reference_runs(ladder: Ladder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Plain runs, their matched references, and two random splits on the first rung."""
+    directory = tmp_path_factory.mktemp("reference_runs")
+    ladder.save(directory / "ladder.json")
+    for record in (*records_of(ladder), *references_of(ladder)):
+        Store(directory).finish(record)
+    return directory
+
+
+def references_of(ladder: Ladder) -> list[RunRecord]:
+    """Frozen features at 0.5, 0.4, 0.3; margin gains 0.1, 0.02, -0.1 and matched 0.1 everywhere."""
+    random = np.random.default_rng(1)
+    records = []
+    for rung, seed in np.ndindex(len(ladder.rungs), 3):
+        level = 0.5 - 0.1 * rung
+        sides = {"shifted": level + (0.1, 0.02, -0.1)[rung], "matched": level + 0.1}
+        records.append(_reference(ladder, rung, seed, level, "frozen", trained_on="nothing"))
+        for side, value in sides.items():
+            value += 0.002 * random.normal()
+            records.append(_reference(ladder, rung, seed, value, "margin", trained_on=side))
+    for draw in (1, 2):
+        for side, value in (("shifted", 0.5), ("matched", 0.5 + 0.01 * draw)):
+            records.append(
+                _reference(ladder, 0, draw - 1, value, "margin", trained_on=side, null_draw=draw)
+            )
+    return records
+
+
+def _reference(
+    ladder: Ladder, rung: int, seed: int, value: float, method: str, **settings: object
+) -> RunRecord:
+    train = "none" if method == "frozen" else "head"
+    split = ladder.rungs[rung]
+    spec = RunSpec.on(ladder.features, split.id, method, seed=seed, train=train, **settings)
+    return RunRecord(
+        spec, split.shift.to_json() if split.shift else {}, {"recall_at_1": value}, {}, {}, 1.0
+    )
