@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 import logging
 import sys
-from collections import Counter
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
@@ -39,7 +40,9 @@ LEAST_IMAGES = 256
 _TOLERANCE = 3e-5
 
 Values = npt.NDArray[np.float32]
-Embed = Callable[[torch.Tensor], Values]
+# From batches of images (B, 3, H, W) to their features, row by row in parts of any length. A part
+# may come only after the next batch was taken, so that computing overlaps with decoding.
+Embed = Callable[[Iterable[torch.Tensor]], Iterator[Values]]
 
 
 def check_precision(precision: str) -> None:
@@ -51,7 +54,7 @@ def check_precision(precision: str) -> None:
 def frozen(
     backbone: Backbone, precision: str, device: str | None = None, images: int | None = None
 ) -> Embed:
-    """A function from images (B, 3, H, W) to features (B, d), by a frozen copy of the backbone.
+    """A function from batches of images to features, by a frozen copy of the backbone.
 
     Batch normalisation is folded, memory is channels last, and "bf16" computes under bfloat16
     autocast; on CUDA, "fp32" means float32, not TF32. On the CPU, OpenVINO computes in float32
@@ -63,15 +66,20 @@ def frozen(
     module = copy.deepcopy(backbone.module).eval().requires_grad_(False)
     folded = fold_batch_norm(module)
     _log_form(backbone.name, target, precision, folded)
+    module.to(target).to(memory_format=torch.channels_last)
+    if target.type == "cuda":
+        return _on_cuda(module, target, precision)
     torch_embed = _in_torch(module, target, precision)
     if target.type != "cpu" or precision != "fp32" or (images or LEAST_IMAGES) < LEAST_IMAGES:
         return torch_embed
     chosen: list[Embed] = []
 
-    def embed(images: torch.Tensor) -> Values:
-        if not chosen:
-            chosen.append(_faster(module, torch_embed, images[:CHUNK], backbone.name))
-        return chosen[0](images)
+    def embed(batches: Iterable[torch.Tensor]) -> Iterator[Values]:
+        batches = iter(batches)
+        for first in batches:
+            if not chosen:
+                chosen.append(_faster(module, torch_embed, first[:CHUNK], backbone.name))
+            yield from chosen[0](chain((first,), batches))
 
     return embed
 
@@ -98,15 +106,47 @@ def fold_batch_norm(module: nn.Module) -> int:
 
 
 def _in_torch(module: nn.Module, target: torch.device, precision: str) -> Embed:
-    module.to(target).to(memory_format=torch.channels_last)
-
-    def embed(images: torch.Tensor) -> Values:
-        inputs = images.to(target, memory_format=torch.channels_last)
-        with torch.inference_mode(), _arithmetic(target, precision):
-            values: Values = module(inputs).float().cpu().numpy()
-        return values
+    def embed(batches: Iterable[torch.Tensor]) -> Iterator[Values]:
+        for images in batches:
+            inputs = images.to(target, memory_format=torch.channels_last)
+            with _arithmetic(target, precision):
+                values: Values = module(inputs).float().cpu().numpy()
+            yield values
 
     return embed
+
+
+def _on_cuda(module: nn.Module, target: torch.device, precision: str) -> Embed:
+    """While a batch is computed, the next is decoded and copied to the GPU, on a stream of its own.
+
+    Pinned memory lets the copies run beside the kernels; features come back one batch late.
+    """
+    copies = torch.cuda.Stream(target)
+
+    def embed(batches: Iterable[torch.Tensor]) -> Iterator[Values]:
+        computing = torch.cuda.current_stream(target)
+        begun: deque[tuple[torch.Tensor, torch.cuda.Event]] = deque()
+        for images in batches:
+            with torch.cuda.stream(copies):
+                inputs = images.pin_memory().to(target, non_blocking=True)
+            computing.wait_stream(copies)
+            inputs.record_stream(computing)
+            with torch.cuda.stream(computing), _arithmetic(target, precision):
+                features = module(inputs.contiguous(memory_format=torch.channels_last))
+                begun.append((features.float().to("cpu", non_blocking=True), torch.cuda.Event()))
+                begun[-1][1].record(computing)
+            if len(begun) > 1:
+                yield _copied(*begun.popleft())
+        while begun:
+            yield _copied(*begun.popleft())
+
+    return embed
+
+
+def _copied(features: torch.Tensor, done: torch.cuda.Event) -> Values:
+    done.synchronize()
+    values: Values = features.numpy()
+    return values
 
 
 def _faster(module: nn.Module, torch_embed: Embed, images: torch.Tensor, name: str) -> Embed:
@@ -115,7 +155,7 @@ def _faster(module: nn.Module, torch_embed: Embed, images: torch.Tensor, name: s
         embed = _in_openvino(module, tuple(images.shape[1:]))
         if embed is None:
             return torch_embed
-        values, expected = embed(images), torch_embed(images)
+        values, expected = (np.concatenate(list(run([images]))) for run in (embed, torch_embed))
     except Exception as error:  # exporting ends in nearly any error, and so does converting
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:100]
         logger.info("OpenVINO cannot run %s, torch runs it (%s)", name, reason)
@@ -163,24 +203,27 @@ def _in_openvino(module: nn.Module, shape: tuple[int, ...]) -> Embed | None:
         "ENABLE_CPU_PINNING": False,
     }
     compiled = openvino.Core().compile_model(model, "CPU", options)
-    queue = openvino.AsyncInferQueue(compiled, threads)
-    width = tuple(compiled.output(0).get_shape())[1:]
+    # One request a stream is computed while another waits, filled.
+    requests = [compiled.create_infer_request() for _ in range(2 * threads)]
 
-    def embed(images: torch.Tensor) -> Values:
-        values = np.empty((len(images), *width), dtype=np.float32)
-
-        def keep(request: Any, at: int) -> None:
-            values[at : at + CHUNK] = request.get_output_tensor(0).data[: len(images) - at]
-
-        queue.set_callback(keep)
-        for at in range(0, len(images), CHUNK):
-            chunk = np.zeros((CHUNK, *shape), dtype=np.float32)
-            chunk[: len(images) - at] = images[at : at + CHUNK].numpy()
-            queue.start_async({0: chunk}, at)
-        queue.wait_all()
-        return values
+    def embed(batches: Iterable[torch.Tensor]) -> Iterator[Values]:
+        begun = deque((request, 0) for request in requests)
+        for chunk in chain.from_iterable(images.split(CHUNK) for images in batches):
+            request, rows = begun.popleft()
+            yield _computed(request, rows)
+            request.get_input_tensor(0).data[: len(chunk)] = chunk.numpy()
+            request.start_async()
+            begun.append((request, len(chunk)))
+        for request, rows in begun:
+            yield _computed(request, rows)
 
     return embed
+
+
+def _computed(request: Any, rows: int) -> Values:
+    request.wait()
+    values: Values = request.get_output_tensor(0).data[:rows].copy()
+    return values
 
 
 @cache
@@ -236,9 +279,17 @@ def _computes_bf16() -> bool:
         return True
 
 
-def _arithmetic(device: torch.device, precision: str) -> AbstractContextManager[object]:
+@contextmanager
+def _arithmetic(device: torch.device, precision: str) -> Iterator[None]:
+    """No gradients, and products in that precision; the process's settings are restored."""
     if precision == "bf16":
-        return torch.autocast(device.type, dtype=torch.bfloat16)
-    if device.type == "cuda":
-        return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
-    return nullcontext()
+        with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16):
+            yield
+        return
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)

@@ -16,7 +16,7 @@ from oodml.device import usable_device
 from oodml.errors import DataError, UsageError
 from oodml.features.backbones.registry import Backbone, load_backbone
 from oodml.features.cache import open_shards
-from oodml.features.engine import CHUNK, Values, check_precision, frozen
+from oodml.features.engine import CHUNK, Embed, Values, check_precision, frozen
 from oodml.features.features import Features, FeatureSource
 from oodml.parallel import in_threads
 from oodml.progress import progress_bar
@@ -69,7 +69,7 @@ def extract_features(
             extract_rows,
             dataset,
             backbone,
-            precision=precision,
+            partial(frozen, backbone, precision, device, images=len(dataset)),
             batch_size=batch_size,
             device=device,
             progress=progress,
@@ -84,9 +84,9 @@ def extract_features(
 def extract_rows(
     dataset: Dataset,
     backbone: Backbone,
+    network: Callable[[], Embed],
     spans: Sequence[range],
     *,
-    precision: str,
     batch_size: int | None = None,
     device: str | None = None,
     progress: bool = False,
@@ -94,15 +94,16 @@ def extract_rows(
 ) -> Iterator[Values]:
     """The (len(span), d) float32 features of each span of samples, one after the other.
 
-    `read` gives the network's input (3, H, W) for a sample index and is called in threads; by
-    default the image is decoded and transformed as the backbone asks. While a batch is computed,
-    the next is decoded; no more images are held in memory. When an image does not decode, raises
+    `network` gives what runs the frozen backbone and is called only when there is work. `read`
+    gives the network's input (3, H, W) for a sample index and is called in threads; by default the
+    image is decoded and transformed as the backbone asks. While a batch is computed, the next is
+    decoded; no more images are held in memory. When an image does not decode, raises
     the `DataError` that counts and names all that do not.
     """
     if not spans:
         return
     batch_size = _batch_size(batch_size, backbone, device)
-    embed = frozen(backbone, precision, device, images=len(dataset))
+    embed = network()
     images = in_threads(
         read or (lambda index: backbone.transform(dataset[index][0])),
         chain.from_iterable(spans),
@@ -115,12 +116,11 @@ def extract_rows(
         total=total, initial=done, desc=backbone.name, unit="image", disable=not progress
     ) as bar:
         for span in spans:
-            rows = np.empty((len(span), backbone.dimension), dtype=np.float32)
-            for at in range(0, len(span), batch_size):
-                batch = _stacked(images, min(batch_size, len(span) - at), dataset)
-                rows[at : at + len(batch)] = embed(batch)
-                bar.update(len(batch))
-            yield rows
+            rows = []
+            for values in embed(_batches(images, len(span), batch_size, dataset)):
+                rows.append(values)
+                bar.update(len(values))
+            yield np.concatenate(rows)
 
 
 def _check_distinct(values: Values, backbone: Backbone) -> None:
@@ -144,9 +144,14 @@ def _batch_size(given: int | None, backbone: Backbone, device: str | None) -> in
     return max(fitting, CHUNK * torch.get_num_threads())
 
 
-def _stacked(images: Iterator[torch.Tensor], count: int, dataset: Dataset) -> torch.Tensor:
+def _batches(
+    images: Iterator[torch.Tensor], count: int, batch_size: int, dataset: Dataset
+) -> Iterator[torch.Tensor]:
     try:
-        return torch.stack(list(islice(images, count)))
+        for at in range(0, count, batch_size):
+            batch = [image.numpy() for image in islice(images, min(batch_size, count - at))]
+            # Without torch, whose threads spin after every copy on cores that others compute on.
+            yield torch.from_numpy(np.stack(batch))
     except DataError:
         broken = broken_images(dataset)
         if not broken:

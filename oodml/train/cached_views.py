@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from oodml.features.cache import open_shards
-from oodml.features.engine import check_precision
+from oodml.features.engine import check_precision, frozen
 from oodml.features.extraction import extract_rows
 from oodml.features.features import FeatureSource
 from oodml.features.preprocessing import Preprocessing
@@ -54,6 +54,7 @@ def cached_views(
     """
     check_precision(precision)
     transform = training_transform(backbone)
+    network = lru_cache(partial(frozen, backbone, precision, device, images=len(dataset)))
     values = np.empty((count, len(dataset), backbone.dimension), dtype=np.float32)
     for version in range(count):
         shards = open_shards(
@@ -67,7 +68,7 @@ def cached_views(
                 extract_rows,
                 dataset,
                 backbone,
-                precision=precision,
+                network,
                 batch_size=batch_size,
                 device=device,
                 progress=progress,

@@ -17,6 +17,7 @@ from oodml.data.dataset import Dataset
 from oodml.features import cache as cache_module
 from oodml.features.backbones import inception
 from oodml.features.backbones.registry import Backbone
+from oodml.features.engine import Embed, Values
 from oodml.features.extraction import extract_features
 from oodml.features.features import Features
 from oodml.features.preprocessing import Preprocessing
@@ -81,6 +82,10 @@ def make_folder(root: Path, count: int = 36, suffix: str = "png") -> Path:
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return load_dataset(make_folder(tmp_path_factory.mktemp("images")))
+
+
+def features_of(embed: Embed, images: torch.Tensor, batch_size: int = 100) -> Values:
+    return np.concatenate(list(embed(images.split(batch_size))))
 
 
 def seen(backbone: Backbone) -> int:

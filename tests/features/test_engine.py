@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from features.conftest import lively
+from features.conftest import features_of, lively
 from torchvision import models
 
+from oodml.features import engine
 from oodml.features.backbones import inception
 from oodml.features.backbones.registry import load_backbone
 from oodml.features.engine import fold_batch_norm
 
 
 def test_the_module_stays_trainable_after_folding_a_copy(fid_weights: Path) -> None:
-    extraction = importlib.import_module("oodml.features.extraction")
     backbone = load_backbone("inception_fid", weights=fid_weights, image_size=75)
     images = torch.randn(2, 3, 75, 75, generator=torch.Generator().manual_seed(0))
-    frozen = extraction.frozen(backbone, "fp32", "cpu")(images)
+    frozen = features_of(engine.frozen(backbone, "fp32", "cpu"), images)
     assert all(parameter.requires_grad for parameter in backbone.module.parameters())
     assert sum(isinstance(m, torch.nn.BatchNorm2d) for m in backbone.module.modules()) == 94
     live = backbone.module(images)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from features.conftest import features_of
 from torch import nn
 
 from oodml.features import engine
@@ -68,7 +69,7 @@ def test_openvino_repeats_torch(
     given = images(network, 6)
     with torch.inference_mode():
         expected = network.module(given).numpy()
-    values = engine.frozen(network, "fp32", "cpu")(given)
+    values = features_of(engine.frozen(network, "fp32", "cpu"), given)
     assert "OpenVINO runs" in " ".join(messages(caplog, logging.INFO))
     assert values.dtype == np.float32 and values.shape == (6, network.dimension)
     assert np.abs(values - expected).max() <= 1e-5 * np.abs(expected).max()
@@ -84,7 +85,7 @@ def test_features_depend_on_neither_batches_nor_threads(build: Callable[[], Back
         for threads, size in ((1, 11), (2, 11), (2, 3), (1, 1)):
             torch.set_num_threads(threads)
             embed = engine.frozen(network, "fp32", "cpu")
-            found.append(np.concatenate([embed(batch) for batch in given.split(size)]))
+            found.append(features_of(embed, given, size))
     finally:
         torch.set_num_threads(before)
     assert all(np.array_equal(found[0], each) for each in found[1:])
@@ -98,11 +99,11 @@ def test_an_engine_that_is_wrong_is_replaced_with_one_warning(
 ) -> None:
     network = load_backbone("tiny")
     expected = engine.frozen(network, "fp32", "cpu", images=1)
-    monkeypatch.setattr(engine, "_in_openvino", lambda *_: lambda given: wrong(expected(given)))
+    monkeypatch.setattr(engine, "_in_openvino", lambda *_: lambda given: map(wrong, expected(given)))
     given = images(network, 9)
     embed = engine.frozen(network, "fp32", "cpu")
     for _ in range(2):
-        assert np.array_equal(embed(given), expected(given))
+        assert np.array_equal(features_of(embed, given), features_of(expected, given))
     assert len(messages(caplog, logging.WARNING)) == 1
 
 
@@ -113,7 +114,7 @@ sys.addaudithook(lambda event, _: print(event) if event in network else None)
 import torch
 from oodml.features import engine
 from oodml.features.backbones.registry import load_backbone
-engine.frozen(load_backbone("tiny"), "fp32", "cpu")(torch.zeros(2, 3, 32, 32))
+list(engine.frozen(load_backbone("tiny"), "fp32", "cpu")([torch.zeros(2, 3, 32, 32)]))
 assert "openvino" in sys.modules
 """
 
@@ -143,7 +144,7 @@ def test_a_network_that_cannot_be_converted_stays_with_torch(
     caplog.set_level(logging.INFO, "oodml")
     network = backbone(Branching(), 3, 16)
     given = images(network, 5)
-    values = engine.frozen(network, "fp32", "cpu")(given)
+    values = features_of(engine.frozen(network, "fp32", "cpu"), given)
     assert np.allclose(values, Branching()(given).numpy(), rtol=1e-5, atol=1e-6)
     assert "cannot run net" in " ".join(messages(caplog, logging.INFO))
 
@@ -157,7 +158,7 @@ def test_a_missing_openvino_is_said_once(
     network = load_backbone("tiny")
     given = images(network, 5)
     for _ in range(2):
-        values = engine.frozen(network, "fp32", "cpu")(given)
+        values = features_of(engine.frozen(network, "fp32", "cpu"), given)
         assert np.allclose(values, network.module(given).detach().numpy(), rtol=1e-4, atol=1e-4)
     assert len([text for text in messages(caplog, logging.INFO) if "oodml[openvino]" in text]) == 1
 
@@ -171,4 +172,4 @@ def test_bf16_and_small_data_sets_stay_with_torch(
     monkeypatch.setattr(engine, "_in_openvino", None)
     network = load_backbone("tiny")
     embed = engine.frozen(network, precision, "cpu", images=count)
-    assert embed(images(network, 2)).shape == (2, 48)
+    assert features_of(embed, images(network, 2)).shape == (2, 48)
