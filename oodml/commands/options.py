@@ -167,9 +167,9 @@ machine_options = together(
 )
 precision_option = click.option(
     "--precision",
-    type=click.Choice(["fp32", "bf16"]),
+    type=click.Choice(["fp32", "bf16", "fp16"]),
     default="fp32",
-    help="Floating-point format of the network.",
+    help="Floating-point format of the network; fp16 on CUDA only.",
 )
 image_size_option = click.option(
     "--image-size",

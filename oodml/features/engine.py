@@ -27,7 +27,17 @@ from oodml.features.backbones.registry import Backbone
 
 logger = logging.getLogger("oodml")
 
-PRECISIONS = ("fp32", "bf16")
+PRECISIONS = ("fp32", "bf16", "fp16")
+_HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+# Where torch may be set to multiply float32 in TF32 or bfloat16. Its older switches, such as
+# `set_float32_matmul_precision`, refuse to work in a process that uses these.
+_BACKENDS: Any = torch.backends
+_PLACES = (
+    _BACKENDS.cuda.matmul,
+    _BACKENDS.cudnn.conv,
+    _BACKENDS.mkldnn.matmul,
+    _BACKENDS.mkldnn.conv,
+)
 
 # Images that OpenVINO computes at once, on one thread. The shape is fixed and the last images are
 # padded, so that a feature depends on neither the batch size nor the number of threads.
@@ -46,7 +56,7 @@ Embed = Callable[[Iterable[torch.Tensor]], Iterator[Values]]
 
 
 def check_precision(precision: str) -> None:
-    """Raise `UsageError` for anything but "fp32" and "bf16"."""
+    """Raise `UsageError` for anything but "fp32", "bf16" and "fp16"."""
     if precision not in PRECISIONS:
         raise UsageError(f"unknown precision {precision!r}. Known: {', '.join(PRECISIONS)}.")
 
@@ -56,13 +66,15 @@ def frozen(
 ) -> Embed:
     """A function from batches of images to features, by a frozen copy of the backbone.
 
-    Batch normalisation is folded, memory is channels last, and "bf16" computes under bfloat16
-    autocast; on CUDA, "fp32" means float32, not TF32. On the CPU, OpenVINO computes in float32
-    where it is installed, can convert the network and agrees with torch on the first images;
-    `images` (None: many) is the size of the data set, since converting does not pay for a few.
-    `backbone.module` itself stays trainable.
+    Batch normalisation is folded, memory is channels last, and "bf16" and "fp16" (CUDA only)
+    compute under autocast; on CUDA, "fp32" means float32, not TF32. On the CPU, OpenVINO computes
+    in float32 where it is installed, can convert the network and agrees with torch on the first
+    images; `images` (None: many) is the size of the data set, since converting does not pay for a
+    few. `backbone.module` itself stays trainable.
     """
     target = usable_device(device)
+    if precision == "fp16" and target.type != "cuda":
+        raise UsageError(f"precision 'fp16' needs a CUDA device, not {target}: give fp32 or bf16.")
     module = copy.deepcopy(backbone.module).eval().requires_grad_(False)
     folded = fold_batch_norm(module)
     _log_form(backbone.name, target, precision, folded)
@@ -121,7 +133,7 @@ def _on_cuda(module: nn.Module, target: torch.device, precision: str) -> Embed:
 
     Pinned memory lets the copies run beside the kernels; features come back one batch late.
     """
-    copies = torch.cuda.Stream(target)
+    copies = torch.cuda.Stream(target)  # type: ignore[no-untyped-call]
 
     def embed(batches: Iterable[torch.Tensor]) -> Iterator[Values]:
         computing = torch.cuda.current_stream(target)
@@ -133,8 +145,8 @@ def _on_cuda(module: nn.Module, target: torch.device, precision: str) -> Embed:
             inputs.record_stream(computing)
             with torch.cuda.stream(computing), _arithmetic(target, precision):
                 features = module(inputs.contiguous(memory_format=torch.channels_last))
-                begun.append((features.float().to("cpu", non_blocking=True), torch.cuda.Event()))
-                begun[-1][1].record(computing)
+                kept = features.float().to("cpu", non_blocking=True)
+                begun.append((kept, computing.record_event()))
             if len(begun) > 1:
                 yield _copied(*begun.popleft())
         while begun:
@@ -208,7 +220,7 @@ def _in_openvino(module: nn.Module, shape: tuple[int, ...]) -> Embed | None:
 
     def embed(batches: Iterable[torch.Tensor]) -> Iterator[Values]:
         begun = deque((request, 0) for request in requests)
-        for chunk in chain.from_iterable(images.split(CHUNK) for images in batches):
+        for chunk in chain.from_iterable(torch.split(images, CHUNK) for images in batches):
             request, rows = begun.popleft()
             yield _computed(request, rows)
             request.get_input_tensor(0).data[: len(chunk)] = chunk.numpy()
@@ -282,14 +294,16 @@ def _computes_bf16() -> bool:
 @contextmanager
 def _arithmetic(device: torch.device, precision: str) -> Iterator[None]:
     """No gradients, and products in that precision; the process's settings are restored."""
-    if precision == "bf16":
-        with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16):
+    if precision in _HALVES:
+        with torch.inference_mode(), torch.autocast(device.type, dtype=_HALVES[precision]):
             yield
         return
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
+    found = [place.fp32_precision for place in _PLACES]
+    for place in _PLACES:
+        place.fp32_precision = "ieee"
     try:
-        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        with torch.inference_mode():
             yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        for place, before in zip(_PLACES, found, strict=True):
+            place.fp32_precision = before

@@ -25,8 +25,8 @@ class FeatureSource:
     """What made a set of vectors; two sets are comparable when their `network` is equal.
 
     `dataset` and `fingerprint` name the images, `weights` is the full SHA-256 of the weights,
-    `preprocessing` the canonical text of the input transform, `precision` is "fp32" or "bf16",
-    `image_size` and `resize` the options that gave this preprocessing, to repeat it.
+    `preprocessing` the canonical text of the input transform, `precision` is "fp32", "bf16"
+    or "fp16", `image_size` and `resize` the options that gave this preprocessing, to repeat it.
     For trained embeddings `backbone` names the run.
     """
 

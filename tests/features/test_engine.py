@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,3 +70,30 @@ def test_what_cannot_be_folded_is_left_alone(kind: type[Shared]) -> None:
     before = network(images)
     assert fold_batch_norm(network) == 0
     assert torch.equal(network(images), before)
+
+
+def test_fp32_is_float32_whatever_the_process_has_set() -> None:
+    places = (torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.mkldnn.matmul)
+    seen: list[list[str]] = []
+
+    def state() -> list[str]:
+        return [place.fp32_precision for place in places]
+
+    class Watching(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            seen.append(state())
+            return images.mean(dim=(2, 3))
+
+    before = state()
+    try:
+        for place in places:
+            place.fp32_precision = "tf32"
+        backbone = replace(load_backbone("tiny"), module=Watching())
+        embed = engine.frozen(backbone, "fp32", "cpu", images=1)
+        seen.clear()  # tracing ran the network too
+        for _ in embed(torch.zeros(6, 3, 8, 8).split(3)):
+            assert state() == ["tf32"] * 3
+    finally:
+        for place, value in zip(places, before, strict=True):
+            place.fp32_precision = value
+    assert seen == [["ieee"] * 3] * 2

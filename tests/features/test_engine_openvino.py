@@ -99,7 +99,7 @@ def test_an_engine_that_is_wrong_is_replaced_with_one_warning(
 ) -> None:
     network = load_backbone("tiny")
     expected = engine.frozen(network, "fp32", "cpu", images=1)
-    monkeypatch.setattr(engine, "_in_openvino", lambda *_: lambda given: map(wrong, expected(given)))
+    monkeypatch.setattr(engine, "_in_openvino", lambda *_: lambda b: map(wrong, expected(b)))
     given = images(network, 9)
     embed = engine.frozen(network, "fp32", "cpu")
     for _ in range(2):

@@ -81,7 +81,8 @@ def test_bf16_is_near_and_not_equal_and_says_so(dataset: Dataset, tmp_path: Path
 
 def test_what_cannot_be_asked_for_is_a_usage_error(dataset: Dataset, tmp_path: Path) -> None:
     for options in (
-        {"precision": "fp16"},
+        {"precision": "fp8"},
+        {"precision": "fp16", "device": "cpu"},
         {"batch_size": 0},
         {"device": "gpu"},
         {"image_size": 32},

@@ -77,6 +77,15 @@ def views(pool: Dataset, tiny: Backbone, cache: Path) -> Views:
     return cached_views(pool, tiny, 3, cache=cache)
 
 
+def test_the_network_is_prepared_once_for_all_versions(
+    pool: Dataset, tiny: Backbone, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "oodml")
+    for _ in range(2):  # the second time everything is cached
+        cached_views(pool, tiny, 3, cache=tmp_path)
+    assert len([text for text in caplog.messages if "channels last" in text]) == 1
+
+
 def test_a_view_is_the_backbones_answer_to_an_augmented_image(
     pool: Dataset, tiny: Backbone, views: Views
 ) -> None:
