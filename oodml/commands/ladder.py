@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +12,6 @@ import click
 
 from oodml.commands.options import (
     FILE,
-    Draws,
     LazyCommands,
     Number,
     Numbers,
@@ -18,6 +19,7 @@ from oodml.commands.options import (
     format_option,
     level_option,
     network_options,
+    null_option,
     open_features,
     refuse_features_as_images,
     refuse_to_replace,
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
         "compare": "ladder_files",
         "export": "ladder_files",
         "import": "ladder_files",
+        "measure": "ladder_files",
         "pair": "ladder",
         "plot": "ladder_files",
         "show": "ladder",
@@ -46,7 +49,7 @@ if TYPE_CHECKING:
     kind="command of ladder",
 )
 def ladder_command() -> None:
-    """Build, show, draw, compare and exchange ladders.
+    """Build, measure, show, draw, compare and exchange ladders.
 
     A ladder is a series of class splits from easy to hard, its rungs.
     """
@@ -112,12 +115,7 @@ def ladder_command() -> None:
     show_default="60% of a side",
     help="Classes that each side keeps.",
 )
-@click.option(
-    "--null",
-    type=Draws(),
-    default=20,
-    help="Random splits of the same sizes to compare each rung with; 0 for none.",
-)
+@null_option
 @data_options
 @network_options
 def build_command(
@@ -197,7 +195,8 @@ def show_command(ladder: Path, moved: int, table_format: str) -> None:
 def show_ladder(ladder: Ladder, table_format: str, most: int) -> None:
     """Print a ladder as a table, in text with the definitions and `most` moved classes a rung."""
     columns = [
-        "rung", "split", "fid", "null_mean", "excess", "z", "mean_term", "covariance_term",
+        "rung", "split", "fid", "null_mean", "excess", "z", "published_fid", "former_fid",
+        "mean_term", "covariance_term",
         "train_classes", "test_classes", "train_images", "test_images",
         "to_test", "to_train", "removed",
     ]  # fmt: skip
@@ -205,10 +204,12 @@ def show_ladder(ladder: Ladder, table_format: str, most: int) -> None:
     moves = [_moved(before, rung) for before, rung in zip(previous, ladder.rungs, strict=True)]
     rows = [_row(ladder, n, rung, moves[n]) for n, rung in enumerate(ladder.rungs)]
     if table_format == "json":
-        echo(json_text([{**row, **move} for row, move in zip(rows, moves, strict=True)]))
+        ruler = _ruler(ladder)
+        echo(json_text([{**row, **move, **ruler} for row, move in zip(rows, moves, strict=True)]))
         return
-    if not any(row["null_mean"] is not None for row in rows):
-        columns = [name for name in columns if name not in ("null_mean", "excess", "z")]
+    for name in ("null_mean", "excess", "z", "published_fid", "former_fid"):
+        if all(row[name] is None for row in rows):
+            columns.remove(name)
     table = Table(columns, [[row[c] for c in columns] for row in rows])
     echo(table.render(table_format), exact=table_format == "csv")
     if table_format == "text":
@@ -224,6 +225,8 @@ def _row(ladder: Ladder, number: int, rung: Split, moves: dict[str, list[str]]) 
         "null_mean": shift.null_mean if shift else None,
         "excess": shift.excess if shift else None,
         "z": shift.z if shift else None,
+        "published_fid": rung.published_fid if shift else None,
+        "former_fid": ladder.former.fids[number] if ladder.former else None,
         "mean_term": shift.mean_term if shift else None,
         "covariance_term": shift.covariance_term if shift else None,
         "train_classes": len(rung.train_classes),
@@ -231,6 +234,17 @@ def _row(ladder: Ladder, number: int, rung: Split, moves: dict[str, list[str]]) 
         "train_images": ladder.images(rung.train_classes),
         "test_images": ladder.images(rung.test_classes),
         **{key: len(names) for key, names in moves.items()},
+    }
+
+
+def _ruler(ladder: Ladder) -> dict[str, str | None]:
+    """What measured the FIDs of a ladder's rungs, and what had measured `former_fid`."""
+    former = ladder.former
+    return {
+        "ruler": ladder.features.network,
+        "level": ladder.settings.level,
+        "former_ruler": former.features.network if former else None,
+        "former_level": former.level if former else None,
     }
 
 
@@ -257,6 +271,8 @@ def _explain(ladder: Ladder, moves: list[dict[str, list[str]]], most: int) -> No
         echo(caution)
     source = ladder.features
     echo(f"{ladder.fid_details()}. Squared feature units; only equal settings compare.")
+    for line in _before(ladder):
+        echo(line)
     null = ladder.rungs[0].shift
     if null is not None and null.null_draws:
         echo(
@@ -267,6 +283,26 @@ def _explain(ladder: Ladder, moves: list[dict[str, list[str]]], most: int) -> No
         f"dataset {source.dataset} ({source.fingerprint or 'no images yet'}), "
         f"{len(ladder.trajectory)} splits on the trajectory, which ended: {ladder.stopped}."
     )
+
+
+def _before(ladder: Ladder) -> list[str]:
+    """What the FIDs are that the rungs had before they were measured, and whether they rise."""
+    lines = []
+    if ladder.measured and all(rung.published_fid is not None for rung in ladder.rungs):
+        fids = [rung.published_fid or 0.0 for rung in ladder.rungs]
+        lines.append(f"published_fid: as the splits came with it. {_order(fids)}")
+    if ladder.former:
+        label = ladder.former.fid_label()
+        lines.append(f"former_fid: {label}, before. {_order(ladder.former.fids)}")
+    return lines
+
+
+def _order(fids: Sequence[float]) -> str:
+    pairs = list(combinations(fids, 2))
+    falling = sum(one > other for one, other in pairs)
+    if not falling:
+        return "The rungs had the same order."
+    return f"{falling} of {len(pairs)} pairs of rungs had the other order."
 
 
 def _some(names: list[str], most: int) -> str:

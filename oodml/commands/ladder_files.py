@@ -1,7 +1,8 @@
-"""`oodml ladder import`, `export`, `compare` and `plot`: ladders that exist already."""
+"""`oodml ladder import`, `measure`, `export`, `compare` and `plot`: ladders that exist already."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,17 +11,23 @@ import click
 from oodml.commands.ladder import show_ladder
 from oodml.commands.options import (
     FILE,
+    check_fingerprint,
     data_options,
     image_size_option,
     ladder_data_option,
     ladder_source,
     machine_options,
+    null_option,
     open_dataset,
     open_for_ladder,
     precision_option,
+    refuse_features_as_images,
     refuse_to_replace,
+    refuse_typed,
+    resize_option,
     resolved_source,
     text_or_json_option,
+    together,
 )
 from oodml.commands.results import check_charts
 from oodml.commands.tables import Table, echo, json_text
@@ -34,46 +41,52 @@ if TYPE_CHECKING:
     from oodml.splits.ladder import Ladder
 
 
+ruler_options = together(
+    click.option("--backbone", help="Network to measure with; `oodml list backbones` names them."),
+    click.option(
+        "--level",
+        type=click.Choice(["sample", "class"]),
+        show_default="the ladder's, class for a CSV",
+        help="Points of the Gaussians: all images, or class means.",
+    ),
+    null_option,
+    image_size_option,
+    resize_option,
+    precision_option,
+    data_options,
+    machine_options,
+)
+# What says something only where splits are measured.
+_MEASURING = (
+    "level", "null", "image_size", "resize", "precision", "weights", "batch_size", "device",
+    "cache",
+)  # fmt: skip
+
+
 @click.command()
 @click.argument("file", type=FILE)
 @click.option("-o", "--output", type=FILE, default="ladder.json", help="Ladder to write.")
 @click.option("--data", help="SOURCE of the images, or a feature file, to match the classes with.")
-@click.option("--backbone", help="Network to measure the splits with; published FIDs are kept.")
-@image_size_option
-@precision_option
-@click.option(
-    "--level",
-    type=click.Choice(["class", "sample"]),
-    default="class",
-    help="Points of the Gaussians to measure: class means, or all images.",
-)
-@data_options
-@machine_options
-def import_command(
-    file: Path,
-    output: Path,
-    data: str | None,
-    backbone: str | None,
-    level: str,
-    root: Path | None,
-    skip_broken: bool,
-    **network: Any,
-) -> None:
+@ruler_options
+def import_command(file: Path, output: Path, data: str | None, **options: Any) -> None:
     """Make a ladder of published splits or a CSV.
 
     FILE is a published pickle, in which nothing is executed, or a CSV (rung,fid,side,class) whose
     side is train, validation or test: validation classes are training classes that are held out to
     choose by. Without --data the FIDs stay those of the file; with it the class names are matched
-    to those of the data; a --backbone, or a feature file as data, measures the splits anew.
+    to those of the data; a --backbone, or a feature file as data, measures the splits as `oodml
+    ladder measure` does.
     """
     from oodml.splits.exchange import imported_ladder, is_csv, read_splits
 
     refuse_to_replace(output, file, data)
-    if backbone and not data:
+    if options["backbone"] and not data:
         raise UsageError("--backbone measures images; name them with --data SOURCE.")
+    if not options["backbone"] and not (data or "").endswith(".npz"):
+        refuse_typed(_MEASURING, "without --data SOURCE --backbone NAME nothing is measured")
     ladder = imported_ladder(read_splits(file), file.stem, published=not is_csv(file))
     if data is not None:
-        ladder = _on_data(ladder, data, root, skip_broken, backbone, level, network)
+        ladder = _on_data(ladder, data, **options)
     ladder.save(output)
     show_ladder(ladder, "text", 0)
     if not ladder.measured:
@@ -83,40 +96,87 @@ def import_command(
             else "are as published: between class means, in ResNet-50 features"
         )
         echo(
-            f"These FIDs {made}. They do not compare with FIDs measured here; measure with "
-            "--data SOURCE --backbone NAME."
+            f"These FIDs {made}. They do not compare with FIDs measured here; `oodml ladder "
+            f"measure {output} --data SOURCE --backbone NAME` measures the splits."
         )
+    echo(f"written to {output}")
+
+
+@click.command()
+@click.argument("ladder", type=FILE)
+@click.option("-o", "--output", type=FILE, default="measured.json", help="Ladder to write.")
+@ladder_data_option
+@ruler_options
+def measure_command(ladder: Path, output: Path, data: str | None, **options: Any) -> None:
+    """Measure the splits of a ladder with another network.
+
+    The splits stay as they are; FID, null and excess are those of --backbone, or of the features in
+    a file given with --data, and put the rungs in order. The FIDs that the ladder came with are
+    kept beside them. Runs on the new ladder need a directory of their own: rulers never mix.
+    """
+    from oodml.splits.ladder import Ladder
+
+    refuse_to_replace(output, ladder, data)
+    loaded = Ladder.load(ladder)
+    source = ladder_source(loaded, data)
+    if source.endswith(".npz"):
+        if data is None and options["backbone"]:
+            raise DataError(
+                f"the ladder's data is {source}, which holds features of "
+                f"{loaded.features.backbone} already; name the images, or features of another "
+                "network, with --data SOURCE."
+            )
+    elif not options["backbone"]:
+        raise UsageError(
+            "name the network with --backbone; `oodml list backbones` says what each is."
+        )
+    measured = _on_data(loaded, source, **options)
+    measured.save(output)
+    show_ladder(measured, "text", 0)
     echo(f"written to {output}")
 
 
 def _on_data(
     ladder: Ladder,
     data: str,
+    *,
     root: Path | None,
     skip_broken: bool,
     backbone: str | None,
-    level: str,
-    network: dict[str, Any],
+    level: str | None,
+    null: int,
+    **network: Any,
 ) -> Ladder:
-    """The ladder with its classes matched to the data's, measured anew if there are features."""
+    """The ladder on the data that is named, measured if that is features or there is a backbone.
+
+    Splits that came without data are matched to its classes by name.
+    """
     from oodml.features.extraction import extract_features
     from oodml.features.features import Features
-    from oodml.splits.exchange import match_classes, remeasured, with_data
+    from oodml.splits.exchange import match_classes, with_data
+    from oodml.splits.measure import measure_ladder
 
     samples: LabelledSamples
     features: Features | None = None
+    refuse_features_as_images(data)
     if data.endswith(".npz"):
-        if backbone:
-            raise UsageError(f"{data} holds features already; leave --backbone out.")
         samples = features = Features.load(data)
+        fingerprint = features.source.fingerprint
     else:
         samples = dataset = open_dataset(data, root, skip_broken)
-        if backbone:
-            features = extract_features(dataset, backbone, progress=True, **network)
-    match = match_classes(ladder.class_sizes, samples.class_names)
-    ladder = with_data(ladder, match, samples, resolved_source(data))
-    echo(match.report())
-    return ladder if features is None else remeasured(ladder, features, level)
+        fingerprint = dataset.fingerprint
+    if ladder.features.fingerprint:
+        check_fingerprint(ladder, data, fingerprint)
+    else:
+        match = match_classes(ladder.class_sizes, samples.class_names)
+        ladder = with_data(ladder, match, samples, "")
+        echo(match.report())
+    ladder = replace(ladder, source=resolved_source(data))
+    if backbone and features is None:
+        features = extract_features(dataset, backbone, progress=True, **network)
+    if features is None:
+        return ladder
+    return measure_ladder(ladder, features, level=level, null=null)
 
 
 @click.command()

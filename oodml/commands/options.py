@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -177,6 +177,12 @@ image_size_option = click.option(
     show_default="the network's own",
     help="Side of the network's input in pixels.",
 )
+resize_option = click.option(
+    "--resize",
+    type=click.Choice(["pytorch-fid", "torch-fidelity", "clean-fid"]),
+    show_default="pytorch-fid",
+    help="Library whose resizing inception_fid repeats.",
+)
 network_options = together(
     click.option(
         "--backbone",
@@ -184,14 +190,15 @@ network_options = together(
         help="Frozen network; `oodml list backbones` names them.",
     ),
     image_size_option,
-    click.option(
-        "--resize",
-        type=click.Choice(["pytorch-fid", "torch-fidelity", "clean-fid"]),
-        show_default="pytorch-fid",
-        help="Library whose resizing inception_fid repeats.",
-    ),
+    resize_option,
     precision_option,
     machine_options,
+)
+null_option = click.option(
+    "--null",
+    type=Draws(),
+    default=20,
+    help="Random splits of the same sizes to compare each rung with; 0 for none.",
 )
 ladder_data_option = click.option(
     "--data", show_default="as the ladder remembers", help="SOURCE of the ladder's data."
@@ -291,7 +298,7 @@ def open_for_ladder(
         features, dataset = Features.load(source), None
     else:
         dataset = open_dataset(source, root, skip_broken)
-        _check_fingerprint(ladder, source, dataset.fingerprint)
+        check_fingerprint(ladder, source, dataset.fingerprint)
         features = extract_features(
             dataset,
             made.backbone,
@@ -301,7 +308,7 @@ def open_for_ladder(
             progress=True,
             **machine,
         )
-    _check_fingerprint(ladder, source, features.source.fingerprint)
+    check_fingerprint(ladder, source, features.source.fingerprint)
     if features.source.network != made.network:
         raise DataError(
             f"the ladder was built on {made.network}, the features given are of "
@@ -328,11 +335,18 @@ def resolved_source(source: str) -> str:
 
 def refuse_features_as_images(source: str) -> None:
     """Raise `UsageError` if a network was typed for a file that holds features already."""
-    typed = click.get_current_context().get_parameter_source
-    for name in ("backbone", "image_size", "resize", "precision"):
-        if source.endswith(".npz") and typed(name) is ParameterSource.COMMANDLINE:
+    if source.endswith(".npz"):
+        names = ("backbone", "image_size", "resize", "precision")
+        refuse_typed(names, f"{source} holds features already")
+
+
+def refuse_typed(names: Sequence[str], reason: str) -> None:
+    """Raise `UsageError` with the reason if one of these options was typed."""
+    source_of = click.get_current_context().get_parameter_source
+    for name in names:
+        if source_of(name) is ParameterSource.COMMANDLINE:
             flag = "--" + name.replace("_", "-")
-            raise UsageError(f"{source} holds features already; leave {flag} out.")
+            raise UsageError(f"{reason}; leave {flag} out.")
 
 
 def refuse_to_replace(output: Path | None, *sources: str | Path | None) -> None:
@@ -344,7 +358,8 @@ def refuse_to_replace(output: Path | None, *sources: str | Path | None) -> None:
         raise UsageError(f"{output} is read by this command; give another -o FILE.")
 
 
-def _check_fingerprint(ladder: Ladder, source: str, fingerprint: str) -> None:
+def check_fingerprint(ladder: Ladder, source: str, fingerprint: str) -> None:
+    """Raise `DataError` if the data that `source` names is not the ladder's."""
     if fingerprint != ladder.features.fingerprint:
         raise DataError(
             f"the ladder was built for dataset {ladder.features.dataset!r} with fingerprint "

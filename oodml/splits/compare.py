@@ -109,7 +109,8 @@ def start_split(ladder: Ladder) -> Split | None:
     """The split that the ladder's walk started from, which need not be a rung; None if unknown.
 
     A given start is recorded and a random one is drawn again; a start of groups is found from the
-    first rung by the steps between them. Imported ladders and pairs of collections have none.
+    first rung by the steps between them, which a ladder measured anew no longer holds. Imported
+    ladders and pairs of collections have none.
     """
     settings = ladder.settings
     if settings.start_train:
@@ -119,7 +120,7 @@ def start_split(ladder: Ladder) -> Split | None:
     if settings.by == "class":
         names = tuple(ladder.class_sizes)
         return random_split(names, train_fraction=settings.train_fraction, seed=settings.seed)
-    return _walked_to_start(ladder)
+    return None if ladder.former else _walked_to_start(ladder)
 
 
 def _walked_to_start(ladder: Ladder) -> Split | None:

@@ -14,9 +14,6 @@ import numpy as np
 from oodml.data.dataset import Dataset
 from oodml.errors import DataError, unknown_name
 from oodml.features.features import Features, FeatureSource
-from oodml.fid.class_moments import ClassMoments
-from oodml.fid.shift import measure
-from oodml.parallel import each, side_by_side
 from oodml.splits.episodes import (
     MIN_QUERIES,
     SHOTS,
@@ -103,7 +100,7 @@ def imported_ladder(
             search="milbich2021" if published else NOT_STATED,
             start="imported",
         ),
-        trajectory=_trajectory(rungs),
+        trajectory=steps_between(rungs),
         stopped="imported",
         rung_steps=tuple(range(len(rungs))),
         rungs=tuple(rungs),
@@ -173,27 +170,23 @@ def with_data(ladder: Ladder, match: ClassMatch, samples: LabelledSamples, sourc
     )  # fmt: skip
 
 
-@side_by_side()
-def remeasured(ladder: Ladder, features: Features, level: str = "class") -> Ladder:
-    """The same splits with their shift measured on `features`, in the order of that shift.
-
-    Each rung keeps its published FID beside the measured one. Raises `DataError` for classes
-    without features or equal shifts.
-    """
-    statistics = ClassMoments.from_features(features, level=level)
-    measured = each(lambda rung: replace(rung, shift=measure(statistics, rung)), ladder.rungs)
-    order = sorted(range(len(measured)), key=lambda number: measured[number].fid)
-    rungs = [measured[number] for number in order]
-    return replace(
-        ladder,
-        features=features.source,
-        settings=replace(ladder.settings, level=level),
-        rungs=tuple(rungs),
-        trajectory=_trajectory(rungs),
-        rung_steps=tuple(range(len(rungs))),
-        validation=tuple(ladder.validation[number] for number in order if ladder.validation),
-        episodes=tuple(ladder.episodes[number] for number in order if ladder.episodes),
-    )
+def steps_between(rungs: Sequence[Split]) -> tuple[Step, ...]:
+    """One step per rung: all that is known of how a ladder of given splits came about."""
+    steps = [Step("start", rungs[0].fid)]
+    for before, rung in pairwise(rungs):
+        train, test = set(before.train_classes), set(before.test_classes)
+        now_train, now_test = set(rung.train_classes), set(rung.test_classes)
+        removed = (train | test) - now_train - now_test
+        steps.append(
+            Step(
+                "removal" if removed else "swap",
+                rung.fid,
+                tuple(sorted(train & now_test)),
+                tuple(sorted(test & now_train)),
+                tuple(sorted(removed)),
+            )
+        )
+    return tuple(steps)
 
 
 def export_ladder(
@@ -251,24 +244,6 @@ def _of_data(features: FeatureSource, samples: LabelledSamples) -> FeatureSource
     if isinstance(samples, Features):
         return features.with_data(samples.source.dataset, samples.source.fingerprint)
     return features
-
-
-def _trajectory(rungs: Sequence[Split]) -> tuple[Step, ...]:
-    """One step per rung: all that is known of how an imported ladder came about."""
-    steps = [Step("start", rungs[0].fid)]
-    for before, rung in pairwise(rungs):
-        train, test = set(before.train_classes), set(before.test_classes)
-        removed = (train | test) - set(_classes(rung))
-        steps.append(
-            Step(
-                "removal" if removed else "swap",
-                rung.fid,
-                tuple(sorted(train & set(rung.test_classes))),
-                tuple(sorted(test & set(rung.train_classes))),
-                tuple(sorted(removed)),
-            )
-        )
-    return tuple(steps)
 
 
 def _classes(split: Split) -> tuple[str, ...]:

@@ -84,6 +84,19 @@ class Step:
 
 
 @dataclass(frozen=True)
+class FormerRuler:
+    """What had measured a ladder's splits before, and the FID of every rung then."""
+
+    features: FeatureSource
+    level: str
+    fids: tuple[float, ...]
+
+    def fid_label(self) -> str:
+        """The words that must stand beside every one of these FIDs."""
+        return f"FID ({self.level} level, {self.features.backbone})"
+
+
+@dataclass(frozen=True)
 class Ladder:
     """Splits of one dataset in strictly increasing FID.
 
@@ -93,6 +106,8 @@ class Ladder:
     `validation` and `episodes`, if any, hold the validation classes and few-shot episodes that
     came with published splits, one set per rung, empty for a rung that came without
     (`validation_of` and `episodes_of` give or draw them). `class_sizes` of 0 are unknown ones.
+    `features` is the ruler; `former` the one under which the splits had been measured before, if
+    they were measured anew.
     """
 
     features: FeatureSource
@@ -105,6 +120,7 @@ class Ladder:
     rungs: tuple[Split, ...]
     validation: tuple[tuple[str, ...], ...] = ()
     episodes: tuple[Episodes, ...] = ()
+    former: FormerRuler | None = None
 
     def __post_init__(self) -> None:
         fids = [rung.fid for rung in self.rungs]
@@ -170,6 +186,8 @@ class Ladder:
             content["validation"] = [list(names) for names in self.validation]
         if self.episodes:
             content["episodes"] = [episodes_to_json(episodes) for episodes in self.episodes]
+        if self.former:
+            content["former"] = asdict(self.former)
         return {**content, "digest": digest(content, 64)}
 
     def save(self, path: str | Path) -> None:
@@ -202,7 +220,7 @@ class Ladder:
 
 
 # Fields of a ladder that are records or rules of their own.
-_PARTS = ("features", "settings", "trajectory", "rungs", "episodes")
+_PARTS = ("features", "settings", "trajectory", "rungs", "episodes", "former")
 
 
 def _ladder_from(content: dict[str, Any]) -> Ladder:
@@ -223,15 +241,24 @@ def _ladder_from(content: dict[str, Any]) -> Ladder:
 
 
 def _parts_of(plain: dict[str, Any]) -> dict[str, Any]:
-    source = checked_fields(FeatureSource, plain["features"], "the ladder's features")
     return {
         **plain,
-        "features": FeatureSource(**source),
+        "features": _source(plain["features"], "the ladder's features"),
         "settings": BuildSettings.from_json(plain["settings"]),
         "trajectory": tuple(_step(step) for step in _listed(plain, "trajectory")),
         "rungs": tuple(Split.from_json(rung) for rung in _listed(plain, "rungs")),
         "episodes": tuple(episodes_from_json(each) for each in _listed(plain, "episodes")),
+        "former": None if plain.get("former") is None else _former(plain["former"]),
     }
+
+
+def _source(record: Any, what: str) -> FeatureSource:
+    return FeatureSource(**checked_fields(FeatureSource, record, what))
+
+
+def _former(record: Any) -> FormerRuler:
+    plain = checked_fields(FormerRuler, record, "the ladder's former ruler", ("features",))
+    return FormerRuler(**{**plain, "features": _source(plain["features"], "the former ruler")})
 
 
 def _listed(content: dict[str, Any], name: str) -> list[Any]:
@@ -253,6 +280,8 @@ def _check_companions(ladder: Ladder) -> None:
         count = len(getattr(ladder, name))
         if count not in (0, len(ladder.rungs)):
             raise DataError(f"{count} {name} for {len(ladder.rungs)} rungs.")
+    if ladder.former and len(ladder.former.fids) != len(ladder.rungs):
+        raise DataError(f"{len(ladder.former.fids)} former FIDs for {len(ladder.rungs)} rungs.")
     for number, (rung, names) in enumerate(zip(ladder.rungs, ladder.validation, strict=False)):
         if not set(names) < set(rung.train_classes):
             raise DataError(f"rung {number} has validation classes outside its train classes.")

@@ -1,4 +1,4 @@
-"""`oodml ladder import`, `export`, `compare` and `plot`."""
+"""`oodml ladder import`, `measure`, `export`, `compare` and `plot`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ import pytest
 from commands.conftest import done, refused
 from conftest import save_drawing
 
+from oodml.data import load_dataset
+from oodml.features.extraction import extract_features
 from oodml.features.features import Features
 from oodml.splits.ladder import Ladder
+from oodml.splits.measure import measure_ladder
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +88,75 @@ def test_an_imported_csv_names_its_dataset_and_claims_no_network(
     call = ("ladder", "import", path, "--data", tmp_path / "photos", "-o", tmp_path / "own.json")
     shown = done(*call).stdout
     assert "dataset photos (" in shown and "no images yet" not in shown
+
+
+def test_measure_puts_another_ruler_on_the_same_splits(
+    built: tuple[Path, Path], image_folder: Path, tmp_path: Path
+) -> None:
+    ladder, cache = built
+    call = ("ladder", "measure", ladder, "--backbone", "tiny", "--null", 3, "--cache", cache)
+    shown = done(*call, "-o", tmp_path / "tiny.json").stdout
+    assert "former_fid: FID (sample level, efficientnet_lite0)" in shown and "same order" in shown
+    first, measured = Ladder.load(ladder), Ladder.load(tmp_path / "tiny.json")
+    pool = extract_features(load_dataset(image_folder), "tiny", cache=cache)
+    assert measured == replace(measure_ladder(first, pool, null=3), source=first.source)
+    rows = json.loads(done("ladder", "show", tmp_path / "tiny.json", "--format", "json").stdout)
+    assert {row["split"]: row["former_fid"] for row in rows} == {r.id: r.fid for r in first.rungs}
+    assert rows[0]["ruler"].startswith("tiny [") and rows[0]["level"] == "sample"
+    assert rows[0]["former_ruler"] == first.features.network
+    assert all(row["excess"] == row["fid"] - row["null_mean"] for row in rows)
+    # Splits of a file are measured in one step or in two.
+    csv, two = tmp_path / "splits.csv", tmp_path / "two.json"
+    done("ladder", "export", ladder, "--format", "csv", "-o", csv)
+    network = ("--backbone", "tiny", "--data", image_folder, "--cache", cache)
+    shown = done("ladder", "import", csv, *network, "-o", tmp_path / "one.json").stdout
+    assert "published_fid: as the splits came with it" in shown
+    done("ladder", "import", csv, "-o", tmp_path / "unmeasured.json")
+    done("ladder", "measure", tmp_path / "unmeasured.json", *network, "-o", two)
+    assert (tmp_path / "one.json").read_bytes() == two.read_bytes()
+    assert Ladder.load(two).settings.level == "class"
+    text = done("ladder", "compare", ladder, tmp_path / "tiny.json").stdout
+    assert "The ladders start from the same split" in text
+
+
+def test_runs_under_two_rulers_do_not_share_a_directory(
+    built: tuple[Path, Path], tmp_path: Path
+) -> None:
+    ladder, cache = built
+    measured = tmp_path / "tiny.json"
+    done("ladder", "measure", ladder, "--backbone", "tiny", "--cache", cache, "-o", measured)
+    run = ("-m", "frozen", "--cache", cache, "--workers", 1, "-o", tmp_path / "results")
+    done("run", ladder, *run)
+    assert "another ladder" in refused(1, "run", measured, *run)
+
+
+def test_measure_refuses_what_cannot_measure_the_splits(
+    built: tuple[Path, Path], files: Path, tmp_path: Path
+) -> None:
+    ladder, cache = built
+    other = tmp_path / "other"
+    for number in range(4):
+        save_drawing(other / "ab"[number % 2] / f"{number}.png", number, 0)
+    network = ("--backbone", "tiny", "--cache", cache)
+    done("ladder", "export", ladder, "--format", "csv", "-o", tmp_path / "splits.csv")
+    done("ladder", "import", tmp_path / "splits.csv", "-o", tmp_path / "none.json")
+    for code, words, *call in (
+        (2, "--backbone", ladder),
+        (2, "Did you mean 'tiny'", ladder, "--backbone", "tyni"),
+        (1, "fingerprint", ladder, *network, "--data", other),
+        (1, "fingerprint", ladder, "--data", files / "features.npz"),
+        (1, "no file or folder", ladder, *network, "--data", tmp_path / "nowhere"),
+        (2, "leave --backbone out", ladder, *network, "--data", files / "features.npz"),
+        (1, "--data SOURCE", files / "ladder.json", *network),
+        (1, "--data SOURCE", tmp_path / "none.json", *network),
+        (1, "missing in the data", tmp_path / "none.json", *network, "--data", other),
+        (2, "another -o FILE", ladder, *network, "-o", ladder),
+    ):
+        out = () if "-o" in call else ("-o", tmp_path / "out.json")
+        assert words in refused(code, "ladder", "measure", *call, *out)
+    call = ("ladder", "import", tmp_path / "splits.csv", "-o", tmp_path / "out.json")
+    assert "leave --null out" in refused(2, *call, "--null", 4)
+    assert not (tmp_path / "out.json").exists()
 
 
 def test_a_hostile_pickle_is_not_executed(tmp_path: Path) -> None:

@@ -16,12 +16,13 @@ from oodml.features.features import Features, FeatureSource
 from oodml.runs.record import RunRecord
 from oodml.runs.spec import RunSpec
 from oodml.runs.store import Store
-from oodml.splits.construction.build_ladder import add_null, build_ladder
+from oodml.splits.construction.build_ladder import build_ladder
 from oodml.splits.exchange import imported_ladder, published_splits
 from oodml.splits.formats.csv import write_csv
 from oodml.splits.formats.plain_pickle import read_plain_pickle
 from oodml.splits.formats.published_pickle import PublishedSplit, write_published
 from oodml.splits.ladder import Ladder
+from oodml.splits.measure import add_null, measure_ladder
 
 _SOURCE = FeatureSource("seeds", "0123456789abcdef", "tiny", "0" * 64, "none", "fp32")
 
@@ -39,7 +40,8 @@ def seeds() -> dict[str, list[bytes]]:
         write_csv(published, made / "ladder.csv")
         features.save(made / "features.npz")
         _features(2, 3).save(made / "small.npz")
-        ladders = [built, imported_ladder(published, "seeds")]
+        of_means = measure_ladder(built, features, level="class", null=0)
+        ladders = [built, of_means, imported_ladder(published, "seeds")]
         record = _record(built)
         store = Store(made)
         store.note_grid([record.spec])

@@ -10,9 +10,10 @@ from oodml.errors import DataError
 from oodml.features.features import Features
 from oodml.fid.frechet import frechet_distance
 from oodml.fid.shift import measure_shift
-from oodml.splits.construction.build_ladder import add_null, build_ladder
+from oodml.splits.construction.build_ladder import build_ladder
 from oodml.splits.cross_collection import pair_ladder, pair_pool
 from oodml.splits.episodes import validation_fold, validation_of
+from oodml.splits.measure import add_null
 
 
 def collection(names: tuple[str, ...], fingerprint: str, seed: int) -> Features:

@@ -11,18 +11,17 @@ from conftest import published_layout
 
 from oodml.errors import DataError, UsageError
 from oodml.features.features import Features
-from oodml.fid.shift import measure_shift
 from oodml.splits.exchange import (
     export_ladder,
     imported_ladder,
     match_classes,
     published_splits,
     read_splits,
-    remeasured,
     with_data,
 )
 from oodml.splits.formats.published_pickle import read_published
 from oodml.splits.ladder import Ladder
+from oodml.splits.measure import measure_ladder
 
 HERE = Path(__file__).parents[2]
 
@@ -91,24 +90,12 @@ def names_of(features: Features) -> tuple[str, ...]:
     return tuple(f"folder/{label}/{i}.png" for i, label in enumerate(features.labels))
 
 
-def test_remeasured_splits_carry_both_distances(published: Ladder, features: Features) -> None:
+def test_data_that_lacks_classes_of_the_splits_is_refused(
+    published: Ladder, features: Features
+) -> None:
     match = match_classes(published.class_sizes, features.class_names)
     known = with_data(published, match, features, "somewhere")
     assert known.images(known.rungs[0].train_classes) == 12 * 8 and not known.measured
-    turned = tuple(
-        replace(rung, published_fid=fid)
-        for rung, fid in zip(reversed(known.rungs), (1.0, 2.0, 3.0), strict=True)
-    )
-    assert known.episodes
-    backwards = replace(
-        known, rungs=turned, validation=known.validation[::-1], episodes=known.episodes[::-1]
-    )
-    measured = remeasured(backwards, features, "sample")
-    assert (measured.validation, measured.episodes) == (known.validation, known.episodes)
-    assert measured.measured and measured.features == features.source
-    assert [rung.published_fid for rung in measured.rungs] == [3.0, 2.0, 1.0]
-    for rung in measured.rungs:
-        assert rung.fid == measure_shift(features, rung, null=0, kid=False).fid
     lacking = features.subset(features.class_names[1:])
     match = match_classes(published.class_sizes, lacking.class_names)
     with pytest.raises(DataError, match="1 missing in the data: class 000"):
@@ -161,7 +148,7 @@ def test_an_imported_csv_claims_nothing_that_it_does_not_state(
         features.source.dataset,
         features.source.fingerprint,
     )
-    measured = remeasured(own, features, "sample")
+    measured = measure_ladder(own, features, level="sample", null=0)
     assert measured.fid_label() == replace(ladder, features=features.source).fid_label()
 
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from oodml.errors import DataError, UsageError, unknown_name
-from oodml.fid.class_moments import ClassMoments
-from oodml.fid.null import Null, class_null, split_distance
-from oodml.fid.shift import shift_between, with_null
+from oodml.fid.shift import shift_between
 from oodml.parallel import each, side_by_side
 from oodml.splits.construction.milbich2021 import PAIRS_A_STEP
 from oodml.splits.construction.rungs import choose_rungs
@@ -21,6 +18,7 @@ from oodml.splits.construction.search import OnStep, trajectory
 from oodml.splits.construction.start import drawn_split
 from oodml.splits.construction.state import Pool, Sides, State, is_tight
 from oodml.splits.ladder import SEARCHES, BuildSettings, Ladder, Step
+from oodml.splits.measure import add_null, check_null, check_source
 from oodml.splits.split import MIN_CLASSES_PER_SIDE, Split
 
 if TYPE_CHECKING:
@@ -123,15 +121,21 @@ def rebuild_ladder(ladder: Ladder, features: Features) -> Ladder:
     """The ladder rebuilt on `features` from its recorded settings, null included: the same bytes.
 
     Raises `DataError` if the features are of other images or another network, or if the ladder was
-    not built: imported splits and pairs of collections follow from no settings.
+    not built on its ruler: imported splits, pairs of collections and splits that were chosen under
+    another network follow from no settings.
     """
     settings = ladder.settings
+    if ladder.former is not None:
+        raise DataError(
+            f"this ladder was not built under {ladder.features.backbone} but under "
+            f"{ladder.former.features.backbone}; rebuild the ladder that was measured anew."
+        )
     if settings.start != "random" and not settings.start_train:
         raise DataError(
             f"this ladder was not built but made of given splits (start {settings.start!r}), which "
             "no settings give again; import or pair them anew."
         )
-    _check_source(ladder, features)
+    check_source(ladder, features)
     given: dict[str, Any] = settings.to_json()
     train, test = given.pop("start_train"), given.pop("start_test")
     given["start_name"] = given.pop("start")
@@ -143,31 +147,6 @@ def rebuild_ladder(ladder: Ladder, features: Features) -> Ladder:
     shift = ladder.rungs[0].shift
     null = (shift.null_draws if shift else None) or 0
     return build_ladder(features, start=start, source=ladder.source, null=null, **given)
-
-
-@side_by_side()
-def add_null(ladder: Ladder, features: Features, draws: int = 20) -> Ladder:
-    """The ladder with the null of every rung: FID over `draws` random splits of its own classes.
-
-    The sides of the random splits are as large as the rung's, and drawn with the ladder's seed.
-    Rungs of the same classes and sizes share one null. Raises `UsageError` for fewer than 2 draws,
-    and `DataError` for rungs without a shift or for other features than the ladder's own.
-    """
-    _check_source(ladder, features)
-    statistics = ClassMoments.from_features(features, level=ladder.settings.level)
-    nulls: dict[tuple[frozenset[str], int, int], Null] = {}
-    rungs = []
-    for split in ladder.rungs:
-        if split.shift is None:
-            raise DataError(f"split {split.id} carries no measured shift to add a null to.")
-        sides = split.train_classes, split.test_classes
-        key = frozenset(sides[0] + sides[1]), len(sides[0]), len(sides[1])
-        if key not in nulls:
-            train, test = (statistics.indices(names) for names in sides)
-            distance = split_distance(statistics, train, test)
-            nulls[key] = class_null(train, test, distance, draws, ladder.settings.seed)
-        rungs.append(replace(split, shift=with_null(split.shift, nulls[key])))
-    return replace(ladder, rungs=tuple(rungs))
 
 
 def check_choices(
@@ -205,8 +184,7 @@ def check_choices(
         raise UsageError(f"steps {tuple(steps)}: a step is named twice; name each once.")
     if budget is not None and (search != "best" or budget < 0):
         raise UsageError(f"budget {budget}, search {search!r}: only 'best' has one, from 0.")
-    if null < 0 or null == 1:
-        raise UsageError(f"null {null}: give 0 for none, or at least 2 random splits.")
+    check_null(null)
 
 
 def _swap_size(begin: Sides, search: str) -> int:
@@ -231,16 +209,6 @@ def _check_sizes(settings: BuildSettings, begin: Sides, start: Split) -> None:
         raise UsageError(
             f"min classes {settings.min_classes} is not between {MIN_CLASSES_PER_SIDE} and the "
             f"{fewest} classes of the smaller side."
-        )
-
-
-def _check_source(ladder: Ladder, features: Features) -> None:
-    made, given = ladder.features, features.source
-    if made != given:
-        raise DataError(
-            f"the ladder was measured on {made.dataset!r} ({made.fingerprint}) with "
-            f"{made.network}, the features given are of {given.dataset!r} "
-            f"({given.fingerprint}) with {given.network}."
         )
 
 

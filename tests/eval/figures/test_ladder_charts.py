@@ -18,8 +18,9 @@ from oodml.eval.figures.class_plane import plot_projection, project
 from oodml.eval.figures.ladder import moves, plot_composition, plot_moves, plot_trajectory
 from oodml.eval.figures.style import TEST, TRAIN, new_figure
 from oodml.features.features import Features
-from oodml.splits.construction.build_ladder import add_null, build_ladder
+from oodml.splits.construction.build_ladder import build_ladder
 from oodml.splits.ladder import Ladder
+from oodml.splits.measure import add_null
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,9 @@ from oodml.features.features import Features
 from oodml.runs.record import RunRecord
 from oodml.runs.spec import RunSpec
 from oodml.runs.store import Store
-from oodml.splits.construction.build_ladder import add_null, build_ladder
+from oodml.splits.construction.build_ladder import build_ladder
 from oodml.splits.ladder import Ladder
+from oodml.splits.measure import add_null
 from oodml.splits.split import Split
 
 # A class and a method that would run as code if a page took them for markup.

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from oodml.errors import DataError, UsageError
 from oodml.features.features import Features
 from oodml.fid.frechet import frechet_distance
-from oodml.fid.null import random_class_splits
 from oodml.splits.construction import build_ladder as construction
-from oodml.splits.construction.build_ladder import add_null, build_ladder, rebuild_ladder
+from oodml.splits.construction.build_ladder import build_ladder, rebuild_ladder
 from oodml.splits.construction.state import Pool, Sides
 from oodml.splits.cross_collection import pair_ladder
-from oodml.splits.exchange import imported_ladder, published_splits, remeasured
+from oodml.splits.exchange import imported_ladder, published_splits
 from oodml.splits.ladder import Ladder, Step
+from oodml.splits.measure import add_null, measure_ladder
 from oodml.splits.split import Split, random_split
 
 
@@ -217,34 +217,6 @@ def test_a_ladder_names_its_source_and_counts_its_images(features: Features) -> 
     assert build_ladder(features, rungs=2, swap_size=2).source == ""
 
 
-@pytest.fixture(scope="module")
-def with_null(ladder: Ladder, features: Features) -> Ladder:
-    return add_null(ladder, features, 6)
-
-
-def values(features: Features, names: tuple[str, ...]) -> np.ndarray:
-    return features.values[features.of_classes(names)]
-
-
-def test_the_null_is_that_of_random_splits_of_the_rungs_own_classes(
-    with_null: Ladder, features: Features
-) -> None:
-    rung = with_null.rungs[-1]
-    names = features.class_names
-    sides = [[names.index(n) for n in side] for side in (rung.train_classes, rung.test_classes)]
-    drawn = [
-        frechet_distance(*(values(features, tuple(names[i] for i in side)) for side in split))
-        for split in random_class_splits(*sides, 6, with_null.settings.seed)
-    ]
-    shift = rung.shift
-    assert shift is not None
-    assert shift.null_draws == 6
-    assert shift.null_mean == pytest.approx(np.mean(drawn), rel=1e-6)
-    assert shift.null_sd == pytest.approx(np.std(drawn, ddof=1), rel=1e-5)
-    assert shift.excess == pytest.approx(shift.fid - np.mean(drawn), rel=1e-6)
-    assert shift.z == pytest.approx(shift.excess / shift.null_sd)
-
-
 NAMES = tuple(f"class {i:03d}" for i in range(32))
 WAYS: list[dict[str, Any]] = [
     {"rungs": 3},
@@ -270,8 +242,10 @@ def test_a_ladder_is_rebuilt_byte_for_byte_from_what_it_records(
 
 def test_what_was_not_built_is_not_rebuilt(grouped: Features) -> None:
     built = build_ladder(grouped, rungs=3, level="class")
-    measured = remeasured(imported_ladder(published_splits(built), "pool"), grouped)
-    assert measured.features == grouped.source
+    imported = measure_ladder(imported_ladder(published_splits(built), "pool"), grouped, null=0)
+    assert imported.features == grouped.source
+    other_network = replace(grouped, source=replace(grouped.source, backbone="other"))
+    measured = measure_ladder(built, other_network, null=0)
     other = make_features(classes=10, per_class=7, dimension=5, seed=9)
     other = replace(
         other,
@@ -279,7 +253,7 @@ def test_what_was_not_built_is_not_rebuilt(grouped: Features) -> None:
         source=replace(other.source, fingerprint="f" * 16),
     )
     pair = pair_ladder(grouped, other, level="class", beside=built)
-    for ladder in (measured, pair):
+    for ladder in (imported, measured, pair):
         with pytest.raises(DataError, match="not built"):
             rebuild_ladder(ladder, replace(grouped, source=ladder.features))
 
