@@ -12,14 +12,15 @@ import click
 
 from oodml.commands.options import FILE, FOLDER
 from oodml.commands.results import check_charts, metric_option, open_results
-from oodml.commands.table import check_published_metric, published_option
+from oodml.commands.table import check_published_metric, published_option, transfer_of
 from oodml.commands.tables import echo
-from oodml.errors import UsageError
+from oodml.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from oodml.eval.figures.curves import ShiftAxis
     from oodml.eval.statistics.curves import SummaryRow
     from oodml.eval.statistics.published import PublishedStudy
+    from oodml.eval.statistics.series import Series
     from oodml.runs.record import RunRecord
     from oodml.splits.ladder import Ladder
 
@@ -34,9 +35,10 @@ Draw = Callable[[Path], None]
 @metric_option
 @click.option(
     "--view",
-    type=click.Choice(["curves", "deviation", "scores", "few-shot", "geometry"]),
+    type=click.Choice(["curves", "deviation", "scores", "few-shot", "geometry", "transfer"]),
     default="curves",
-    help="Metric against FID; deviation from the methods' mean; AGS; few-shot gain; correlations.",
+    help="Metric against FID; deviation from the methods' mean; AGS; few-shot gain; correlations; "
+    "what the shift costs.",
 )
 @click.option(
     "--x",
@@ -85,20 +87,25 @@ def plot_command(
     paths = output or _default_paths(directory, metric, shown, published)
     check_charts(paths)
     check_published_metric(published, metric)
+    caption = ""
     if directory is None:
         draw = _published_chart(published or "", view, x or "fid")
     elif pair_weights:
         draw = _pair_chart(directory, rung or 0)
     else:
-        draw = chart_of(*open_results(directory), metric, view, x, published, coefficient)
+        ladder, records = open_results(directory)
+        draw = chart_of(ladder, records, metric, view, x, published, coefficient)
+        caption = _caption(ladder, records, metric) if view == "transfer" else ""
     for path in paths:
         draw(path)
         echo(f"written to {path}")
+    if caption:
+        echo(f"\n{caption}")
 
 
 # The views that take each option; others refuse it.
 _TAKEN_BY = {
-    "x": ("curves", "deviation", "few-shot"),
+    "x": ("curves", "deviation", "few-shot", "transfer"),
     "coefficient": ("geometry",),
     "rung": ("pair-weights",),
 }
@@ -136,6 +143,7 @@ def chart_of(
     from oodml.eval.figures.curves import plot_curves, plot_deviation
     from oodml.eval.figures.methods import plot_few_shot, plot_geometry, plot_scores
     from oodml.eval.figures.style import PUBLISHED
+    from oodml.eval.figures.transfer import plot_transfer
     from oodml.eval.statistics.cautions import axis_notes
     from oodml.eval.statistics.comparisons import relative_deviation
     from oodml.eval.statistics.correlation import correlate_geometry
@@ -156,6 +164,11 @@ def chart_of(
     if view == "few-shot":
         gains = axis.placed(few_shot_gains(records, ladder, metric))
         return lambda path: plot_few_shot(gains, path, **labels)
+    if view == "transfer":
+        costs, label = transfer_of(records, ladder, metric), labels["fid_label"]
+        return lambda path: plot_transfer(
+            costs, path, metric=metric, fid_label=label, places=axis.places
+        )
     rows = summarize(records, ladder, metric)
     if view == "scores":
         scores = score_methods(rows, ladder)
@@ -166,7 +179,33 @@ def chart_of(
     if view == "deviation":
         deviations = relative_deviation(placed) if placed else []
         return lambda path: plot_deviation(deviations, path, **labels)
-    return lambda path: plot_curves(placed, path, published=theirs, **labels)
+    met = _break_even(records, ladder, metric, axis)
+    return lambda path: plot_curves(placed, path, published=theirs, break_even=met, **labels)
+
+
+def _break_even(
+    records: Sequence[RunRecord], ladder: Ladder, metric: str, axis: ShiftAxis
+) -> dict[Series, float]:
+    """The place of every method's break-even on the axis, where reference runs give one."""
+    from oodml.eval.statistics.transfer import transfer
+
+    try:
+        found = transfer(records, ladder, metric)
+    except (DataError, UsageError) as error:
+        _LOG.info("no break-even is marked: %s", error)
+        return {}
+    met = {
+        each.series: each.break_even.on([axis.places[row.rung] for row in each.rows])[0]
+        for each in found
+        if each.break_even
+    }
+    return {series: place for series, place in met.items() if place is not None}
+
+
+def _caption(ladder: Ladder, records: Sequence[RunRecord], metric: str) -> str:
+    from oodml.eval.figures.transfer import transfer_caption
+
+    return transfer_caption(transfer_of(records, ladder, metric), metric)
 
 
 def _axes(

@@ -115,7 +115,7 @@ def view_of(ladder: Ladder, records: list[RunRecord], metric: str, view: str) ->
     return _with_cautions(made, ladder, over_seeds=over_seeds)
 
 
-def transfer_of(records: list[RunRecord], ladder: Ladder, metric: str) -> list[MethodTransfer]:
+def transfer_of(records: Sequence[RunRecord], ladder: Ladder, metric: str) -> list[MethodTransfer]:
     """What the shift costs every method; `DataError` where no run says it."""
     from oodml.eval.statistics.transfer import transfer
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,6 +14,7 @@ from oodml.errors import DataError, UsageError
 from oodml.eval.figures.line_labels import name_lines
 from oodml.eval.figures.style import (
     GREY,
+    INK,
     PUBLISHED,
     LineStyle,
     line_styles,
@@ -65,6 +66,7 @@ def plot_curves(
     published: Sequence[SummaryRow] = (),
     start: float | None = None,
     start_name: str = "start",
+    break_even: Mapping[Series, float] | None = None,
 ) -> None:
     """Write the metric against FID, one line a method with its 95% band, as PNG, SVG or PDF.
 
@@ -72,13 +74,14 @@ def plot_curves(
     rung where its method has no runs. Methods are named at the ends of their lines, or in a
     legend below when they do not fit. `published`, rows of published curves on the same axis, are
     drawn dotted with open markers. `start` marks the FID of the start
-    (or default) split. Equal rows give equal bytes. Raises `UsageError` for another suffix,
+    (or default) split, `break_even` that of a line, by an upright tick on up to 12 lines. Equal
+    rows give equal bytes. Raises `UsageError` for another suffix,
     `DataError` if there are no rows.
     """
     if not rows and not published:
         raise DataError("nothing to plot: no finished runs on the rungs of this ladder.")
     with save_figure(path, dpi=300) as save:
-        figure = _curve_figure(rows, metric, fid_label, published)
+        figure = _curve_figure(rows, metric, fid_label, published, break_even)
         mark_start(figure.axes[0], start, start_name)
         save(figure)
 
@@ -187,6 +190,7 @@ def _curve_figure(
     metric: str,
     fid_label: str,
     published: Sequence[SummaryRow] = (),
+    break_even: Mapping[Series, float] | None = None,
 ) -> Any:
     many = len({row.series for row in rows}) > MANY
     figure = new_figure(SIZE[0], SIZE[1] * (1.3 if many else 1))
@@ -200,9 +204,26 @@ def _curve_figure(
     for series, x, own in _lines(rows):
         _draw_line(axes, x, own, styles[series], many)
         ends[series] = _end(x, own)
-    _label_axes(axes, metric, fid_label, _curve_note(rows, many, bool(published)))
+    note = _curve_note(rows, many, bool(published))
+    if break_even and not many and _mark_break_even(axes, rows, break_even):
+        note += "\nupright tick: break-even of halves of the classes (--view transfer)"
+    _label_axes(axes, metric, fid_label, note)
     name_lines(figure, axes, ends, styles)
     return figure
+
+
+def _mark_break_even(axes: Any, rows: Sequence[SummaryRow], places: Mapping[Series, float]) -> bool:
+    """An upright tick on every line at its place; whether there is one."""
+    drawn = False
+    for series, x, own in _lines(rows):
+        mean = _values(own, "mean")
+        known = np.isfinite(mean)
+        place = places.get(series)
+        if place is not None and x[known][0] <= place <= x[known][-1]:
+            height = np.interp(place, x[known], mean[known])
+            axes.plot([place], [height], "|", color=INK, markersize=11, markeredgewidth=1.3)
+            drawn = True
+    return drawn
 
 
 def _lines(rows: Sequence[SummaryRow]) -> list[tuple[Series, Array, Cells]]:

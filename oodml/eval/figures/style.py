@@ -26,6 +26,7 @@ _SETTINGS: dict[Any, Any] = {
     "axes.labelcolor": INK,
     "axes.linewidth": 0.7,
     "font.size": 8.5,
+    "hatch.linewidth": 0.4,
     "svg.hashsalt": "oodml",
     "text.parse_math": False,
     "text.color": INK,

@@ -129,6 +129,23 @@ def test_many_lines_are_drawn_without_bands():
     assert many.get_title("left") == "mean over 3 seeds"
 
 
+def test_a_break_even_is_marked_on_its_line_and_named():
+    met = {Series("margin"): 11.0, Series("arcface"): 99.0, Series("elsewhere"): 9.0}
+    figure = _curve_figure(rows(("margin", "arcface")), "recall_at_1", "FID", (), met)
+    (tick,) = (line for line in figure.axes[0].lines if line.get_marker() == "|")
+    first = rows(("margin",))[0].mean
+    assert (list(tick.get_xdata()), list(tick.get_ydata())) == (
+        [11.0],
+        [pytest.approx(first - 0.05 * 6 / 4)],
+    )
+    assert "break-even" in figure.axes[0].get_title("left")
+    many = [f"m{number}" for number in range(30)]
+    for given, places in ((rows(many), {Series("m0"): 11.0}), (rows(), {})):
+        figure = _curve_figure(given, "recall_at_1", "FID", (), places)
+        assert "|" not in [line.get_marker() for line in figure.axes[0].lines]
+        assert "break-even" not in figure.axes[0].get_title("left")
+
+
 def test_published_curves_break_where_a_marker_is_hidden():
     study = published_study("sop")
     figure = _curve_figure(rows(("margin",)), "recall_at_1", "FID", study.rows())
