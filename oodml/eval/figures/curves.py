@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -291,7 +291,7 @@ def _curve_note(rows: Sequence[SummaryRow], many: bool, published: bool) -> str:
 
 
 def _interval_note(rows: Sequence[SummaryRow], many: bool) -> str:
-    single = sorted({row.series.name for row in rows if row.n == 1})
+    single = {row.series for row in rows if row.n == 1}
     counts = [row.n for row in rows if row.n > 1]
     if not counts:
         return "one seed, no interval"
@@ -301,9 +301,17 @@ def _interval_note(rows: Sequence[SummaryRow], many: bool) -> str:
         return f"mean over {'1 to ' * bool(single)}{most if single else seeds} seeds"
     note = f"mean and 95% interval over {seeds} seeds of training, not over classes"
     if single:
-        shown = ", ".join(single) if len(single) < 4 else f"{len(single)} lines"
-        note += f"\n{shown}: one seed, no interval"
+        others = {row.series.method for row in rows if row.series not in single}
+        names = {each.name if each.method in others else each.method for each in single}
+        note += f"\n{_listed(names, 45)}: one seed, no interval"
     return note
+
+
+def _listed(names: Iterable[str], most: int) -> str:
+    """The names in one line of at most so many characters, or how many there are."""
+    listed = sorted(names)
+    line = ", ".join(listed)
+    return line if len(line) <= most else f"{len(listed)} lines"
 
 
 def _deviation_figure(deviations: Sequence[Deviation], metric: str, fid_label: str) -> Any:
@@ -360,10 +368,10 @@ def _draw_markers(axes: Any, own: Sequence[Deviation], style: LineStyle, many: b
 
 
 def _deviation_note(deviations: Sequence[Deviation], many: bool) -> str:
-    apart = sorted({each.series.name for each in deviations if not each.in_mean})
+    apart = {each.series.name for each in deviations if not each.in_mean}
     intervals = not many and any(each.deviation.low is not None for each in deviations)
     note = "line fitted to each method" + "; bars: 95% over seeds of training" * intervals
-    return note + f"; not in the mean: {', '.join(apart[:3])}" * bool(apart)
+    return note + f"; not in the mean: {_listed(apart, 25)}" * bool(apart)
 
 
 def _excess(ladder: Ladder, number: int) -> float:

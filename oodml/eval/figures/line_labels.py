@@ -13,6 +13,7 @@ from oodml.eval.statistics.series import Series
 
 EDGE = 0.006  # share of a figure's width that stays free at its edges
 LINE = 0.175  # inches of one more line of an axis's name or of a title
+_ROW = 0.155  # inches of a row of a legend
 
 
 def name_lines(
@@ -105,45 +106,58 @@ def spread(heights: Sequence[float], step: float) -> list[float]:
 def legend_below(figure: Any, styles: Mapping[Series, LineStyle]) -> None:
     """A legend in columns below the axes, in this order; the figure grows by its height.
 
-    Lines of many methods on several models are explained by their methods and their models apart.
+    The lines of several methods on several models are explained by their methods and their models
+    apart, where that takes fewer words.
     """
-    handles, title = _handles(styles)
-    columns = 3 if max(len(handle.get_label()) for handle in handles) < 22 else 2
-    rows = -(-len(handles) // columns) + bool(title)
+    blocks = _blocks(styles)
+    columns = [3 if max(map(_length, handles)) < 22 else 2 for _, handles in blocks]
+    rows = [
+        -(-len(handles) // across) + bool(title)
+        for (title, handles), across in zip(blocks, columns, strict=True)
+    ]
     width, height = figure.get_size_inches()
-    taller = height + 0.155 * rows + 0.04
-    figure.set_size_inches(width, taller)
+    added = _ROW * sum(rows) + 0.04
+    figure.set_size_inches(width, height + added)
     place = figure.subplotpars
-    bottom = (place.bottom * height + 0.155 * rows + 0.04) / taller
-    figure.subplots_adjust(top=1 - (1 - place.top) * height / taller, bottom=bottom)
-    figure.legend(
-        handles=handles,
-        loc="lower center",
-        ncols=columns,
-        frameon=False,
-        title=title,
-        title_fontsize=7,
-        fontsize=7.5,
-        handlelength=2.4,
-        columnspacing=1.2,
-        labelspacing=0.3,
-        borderaxespad=0.1,
+    figure.subplots_adjust(
+        top=1 - (1 - place.top) * height / (height + added),
+        bottom=(place.bottom * height + added) / (height + added),
     )
+    for number, (title, handles) in enumerate(blocks):
+        figure.legend(
+            handles=handles,
+            loc="lower center",
+            bbox_to_anchor=(0.5, _ROW * sum(rows[number + 1 :]) / (height + added)),
+            ncols=columns[number],
+            frameon=False,
+            title=title,
+            title_fontsize=7,
+            fontsize=7.5,
+            handlelength=2.8,
+            columnspacing=1.2,
+            labelspacing=0.3,
+            borderaxespad=0.1,
+        )
 
 
-def _handles(styles: Mapping[Series, LineStyle]) -> tuple[list[Any], str | None]:
-    """What the legend shows, and its title."""
+def _length(handle: Any) -> int:
+    return len(handle.get_label())
+
+
+def _blocks(styles: Mapping[Series, LineStyle]) -> list[tuple[str | None, list[Any]]]:
+    """The parts of the legend with their titles, the upper one first."""
     several = {each: style for each, style in styles.items() if each.among_several}
     models = {each.backbone: style for each, style in sorted(several.items())}
     methods = dict.fromkeys(each.method for each in several)
     if len(methods) + len(models) >= len(several):
-        return [_handle(each.name, style) for each, style in styles.items()], None
-    others = [_handle(each.name, styles[each]) for each in styles if each not in several]
+        return [(None, [_handle(each.name, style) for each, style in styles.items()])]
+    plain = {method: replace(line_style(method), dashes="", pale=0.0) for method in methods}
+    plain |= {each.name: style for each, style in styles.items() if each not in several}
+    grey = {model: replace(style, color=INK, marker="o") for model, style in models.items()}
     return [
-        *(_handle(method, replace(line_style(method), dashes="")) for method in methods),
-        *(_handle(model, replace(style, color=INK, marker="o")) for model, style in models.items()),
-        *others,
-    ], "colour and marker: method; dashes and fill of the marker: model"
+        ("methods: colour and marker", [_handle(*item) for item in plain.items()]),
+        ("models: dashes and fill of the marker", [_handle(*item) for item in grey.items()]),
+    ]
 
 
 def _handle(name: str, style: LineStyle) -> Any:
@@ -156,5 +170,5 @@ def _handle(name: str, style: LineStyle) -> Any:
         linewidth=1.3,
         markersize=4,
         label=name,
-        **style.markers,
+        **{**style.markers, "markeredgecolor": style.color},
     )
