@@ -12,7 +12,13 @@ import click
 
 from oodml.commands.options import FILE, FOLDER
 from oodml.commands.results import check_charts, metric_option, open_results
-from oodml.commands.table import check_published_metric, published_option, transfer_of
+from oodml.commands.table import (
+    by_option,
+    check_by,
+    check_published_metric,
+    published_option,
+    transfer_of,
+)
 from oodml.commands.tables import echo
 from oodml.errors import DataError, UsageError
 
@@ -52,6 +58,7 @@ Draw = Callable[[Path], None]
     show_default="spearman",
     help="Correlation (--view geometry).",
 )
+@by_option
 @published_option
 @click.option(
     "--pair-weights", is_flag=True, help="Weight of pairs in each loss, against their similarity."
@@ -71,6 +78,7 @@ def plot_command(
     view: str,
     x: str | None,
     coefficient: str | None,
+    by: str | None,
     published: str | None,
     pair_weights: bool,
     rung: int | None,
@@ -84,6 +92,7 @@ def plot_command(
         raise UsageError("nothing to draw: name a DIRECTORY of runs, or --published NAME.")
     shown = "pair-weights" if pair_weights else view
     _check_options(shown, published, {"x": x, "coefficient": coefficient, "rung": rung})
+    check_by(by, shown, ("deviation", "geometry"), alone=directory is None)
     paths = output or _default_paths(directory, metric, shown, published)
     check_charts(paths)
     check_published_metric(published, metric)
@@ -94,7 +103,7 @@ def plot_command(
         draw = _pair_chart(directory, rung or 0)
     else:
         ladder, records = open_results(directory)
-        draw = chart_of(ladder, records, metric, view, x, published, coefficient)
+        draw = chart_of(ladder, records, metric, view, x, published, coefficient, by)
         caption = _caption(ladder, records, metric) if view == "transfer" else ""
     for path in paths:
         draw(path)
@@ -138,6 +147,7 @@ def chart_of(
     x: str | None = None,
     published: str | None = None,
     coefficient: str | None = None,
+    by: str | None = None,
 ) -> Draw:
     """The chart of a view of runs by its name on the command line."""
     from oodml.eval.figures.curves import plot_curves, plot_deviation
@@ -155,7 +165,7 @@ def chart_of(
     if published is not None and view not in ("curves", "scores"):
         raise UsageError(f"--published stands beside runs in the curves and scores, not in {view}.")
     if view == "geometry":
-        found = correlate_geometry(records, ladder, metric)
+        found = correlate_geometry(records, ladder, metric, by)
         which = coefficient or "spearman"
         return lambda path: plot_geometry(found, path, metric=metric, coefficient=which)
     axis, study, theirs = _axes(ladder, x, published)
@@ -177,7 +187,7 @@ def chart_of(
         return lambda path: plot_scores(scores, path, metric=metric)
     placed = axis.placed(rows)
     if view == "deviation":
-        deviations = relative_deviation(placed) if placed else []
+        deviations = relative_deviation(placed, by=by) if placed else []
         return lambda path: plot_deviation(deviations, path, **labels)
     met = _break_even(records, ladder, metric, axis)
     return lambda path: plot_curves(placed, path, published=theirs, break_even=met, **labels)

@@ -9,21 +9,17 @@ from typing import TYPE_CHECKING
 
 import click
 
+from oodml.commands.comparison_views import (
+    comparisons_view,
+    deviation_view,
+    deviations_view,
+    ranks_view,
+)
 from oodml.commands.options import FOLDER, format_option
 from oodml.commands.results import directory_argument, metric_option, open_results
 from oodml.commands.tables import Table, echo
 from oodml.commands.transfer_view import transfer_view
-from oodml.commands.views import (
-    View,
-    comparisons_view,
-    curves_view,
-    deviation_view,
-    deviations_view,
-    few_shot_view,
-    in_brackets,
-    ranks_view,
-    scores_view,
-)
+from oodml.commands.views import View, curves_view, few_shot_view, in_brackets, scores_view
 from oodml.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -39,7 +35,14 @@ VIEWS = {
     "comparisons": comparisons_view,
     "ranks": ranks_view,
 }
+# Those in which lines are compared with each other, so that --by chooses which.
+COMPARING = ("deviation", "comparisons", "ranks")
 
+by_option = click.option(
+    "--by",
+    type=click.Choice(["method", "backbone"]),
+    help="Compare methods that share a backbone, or backbones that share a method.",
+)
 published_option = click.option(
     "--published",
     metavar="NAME",
@@ -57,10 +60,16 @@ published_option = click.option(
     help="Metric per rung; score per method; deviation from their mean; pairs; ranks; few-shot; "
     "what the shift costs.",
 )
+@by_option
 @published_option
 @format_option
 def table_command(
-    directory: Path | None, metric: str, view: str, published: str | None, table_format: str
+    directory: Path | None,
+    metric: str,
+    view: str,
+    by: str | None,
+    published: str | None,
+    table_format: str,
 ) -> None:
     """Print a metric per method and rung with 95% intervals.
 
@@ -71,13 +80,25 @@ def table_command(
         raise UsageError("nothing to print: name a DIRECTORY of runs, or --published NAME.")
     if published is not None and view in ("comparisons", "few-shot", "transfer"):
         raise UsageError(f"the published curves have one value a rung, so no --view {view}.")
+    check_by(by, view, COMPARING, alone=directory is None)
     check_published_metric(published, metric)
     views = []
     if directory is not None:
-        views.append(view_of(*open_results(directory), metric, view))
+        views.append(view_of(*open_results(directory), metric, view, by))
     if published is not None:
         views.append(_published_view(published, view, beside=directory is not None))
     print_views(views, table_format)
+
+
+def check_by(by: str | None, view: str, comparing: Sequence[str], *, alone: bool) -> None:
+    """Raise `UsageError` if --by has no effect: in a view without it, on published curves alone."""
+    if by is not None and view not in comparing:
+        raise UsageError(
+            f"--by says nothing about {view}; leave it out, or choose --view "
+            f"{' or '.join(comparing)}."
+        )
+    if by is not None and alone:
+        raise UsageError("--by chooses among runs of several models; name a DIRECTORY of runs.")
 
 
 def check_published_metric(published: str | None, metric: str) -> None:
@@ -86,7 +107,9 @@ def check_published_metric(published: str | None, metric: str) -> None:
         raise UsageError(f"the published curves are of recall_at_1, not of {metric}.")
 
 
-def view_of(ladder: Ladder, records: list[RunRecord], metric: str, view: str) -> View:
+def view_of(
+    ladder: Ladder, records: list[RunRecord], metric: str, view: str, by: str | None = None
+) -> View:
     """A view of runs by its name on the command line."""
     from oodml.eval.statistics.curves import summarize
     from oodml.eval.statistics.few_shot import few_shot_gains
@@ -110,7 +133,7 @@ def view_of(ladder: Ladder, records: list[RunRecord], metric: str, view: str) ->
     if view == "curves":
         made = curves_view(rows, ladder, metric, [rung.fid for rung in ladder.rungs])
     else:
-        made = VIEWS[view](rows, ladder, metric)
+        made = VIEWS[view](rows, ladder, metric, **({"by": by} if by else {}))
     over_seeds = view != "ranks" and any(row.n > 1 for row in rows)
     return _with_cautions(made, ladder, over_seeds=over_seeds)
 
@@ -190,17 +213,20 @@ def _published_notes(study: PublishedStudy) -> list[str]:
     default="spearman",
     help="Correlation to print; csv and json hold both.",
 )
+@by_option
 @format_option
-def analyze_command(directory: Path, metric: str, coefficient: str, table_format: str) -> None:
+def analyze_command(
+    directory: Path, metric: str, coefficient: str, by: str | None, table_format: str
+) -> None:
     """Correlate the geometry of embeddings with a metric.
 
     A point is a method on a rung. Correlations are within each rung, pooled over rungs, and pooled
-    after each rung's means are subtracted.
+    after each rung's means are subtracted. Runs of several models need --by.
     """
     from oodml.eval.statistics.correlation import correlate_geometry
 
     ladder, records = open_results(directory)
-    found = correlate_geometry(records, ladder, metric)
+    found = correlate_geometry(records, ladder, metric, by)
     print_views([_geometry_view(found, metric, coefficient)], table_format)
 
 
@@ -209,15 +235,16 @@ def _geometry_view(found: Sequence[Correlation], metric: str, coefficient: str) 
         {each.scope for each in found if each.scope.startswith("rung ")},
         key=lambda scope: int(scope.removeprefix("rung ")),
     )
-    cells = {(each.property, each.side, each.scope): each for each in found}
-    shown = []
-    for name, side in dict.fromkeys((each.property, each.side) for each in found):
-        own = [cells.get((name, side, scope)) for scope in ("pooled", "within", *rungs)]
+    cells = {(each.group, each.property, each.side, each.scope): each for each in found}
+    shown: dict[str, list[list[str]]] = {each.group: [] for each in found}
+    for group, *key in dict.fromkeys((each.group, each.property, each.side) for each in found):
+        own = [cells.get((group, *key, scope)) for scope in ("pooled", "within", *rungs)]
         values = [None if each is None else getattr(each, coefficient) for each in own]
         single = [f"{value.value:.2f}" if value else "-" for value in values[2:]]
-        shown.append([name, side, *map(in_brackets, values[:2]), *single])
+        shown[group].append([*key, *map(in_brackets, values[:2]), *single])
+    columns = ["property", "side", "pooled", "within rungs", *rungs]
     return View(
-        [("", Table(["property", "side", "pooled", "within rungs", *rungs], shown))],
+        [(group, Table(columns, rows)) for group, rows in sorted(shown.items())],
         _long(found),
         [
             f"{coefficient.capitalize()} correlation of each property with {metric}; a point is one"
@@ -231,7 +258,7 @@ def _geometry_view(found: Sequence[Correlation], metric: str, coefficient: str) 
 
 
 def _long(found: Sequence[Correlation]) -> Table:
-    columns = ["property", "side", "scope", "points", "methods"]
+    columns = ["group", "property", "side", "scope", "points", "methods"]
     rows = []
     for each in found:
         row = [getattr(each, name) for name in columns]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from oodml.commands.tables import Table
 
 if TYPE_CHECKING:
-    from oodml.eval.statistics.comparisons import Comparison, Crossing, Deviation, RankAgreement
     from oodml.eval.statistics.curves import SummaryRow
     from oodml.eval.statistics.few_shot import FewShotRow
     from oodml.eval.statistics.intervals import Estimate
@@ -17,11 +16,9 @@ if TYPE_CHECKING:
     from oodml.eval.statistics.series import Series
     from oodml.splits.ladder import Ladder
 
-# Of the orders of fewer methods not even equal ones reach p = 0.05 by Kendall's tau.
-FEWEST_RANKED = 5
 # The columns that name a line in long tables.
 SERIES = ("method", "backbone")
-_BOOTSTRAP = "bootstrap over seeds with the rungs kept, standard error times Student's t"
+BOOTSTRAP = "bootstrap over seeds with the rungs kept, standard error times Student's t"
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,7 @@ def curves_view(
         [("", Table(["method", *(f"FID {fid:.1f}" for fid in fids), "AGS", "seeds"], shown))],
         Table(
             [*SERIES, *columns],
-            [[*_parts(row.series), *(getattr(row, name) for name in columns)] for row in rows],
+            [[*parts(row.series), *(getattr(row, name) for name in columns)] for row in rows],
         ),
         [
             f"{metric} on each rung's test classes, mean ±95% t-interval over seeds; no interval "
@@ -85,7 +82,7 @@ def scores_view(rows: Sequence[SummaryRow], ladder: Ladder | None, metric: str) 
         )
         values = (trend.slope, trend.line, *per_100, trend.lost, trend.lost_share)
         area = score.mean, score.low, score.high
-        row = [*_parts(score.series), score.n, *area, *with_ends(values), len(score.missing)]
+        row = [*parts(score.series), score.n, *area, *with_ends(values), len(score.missing)]
         long.append(row)
     columns = ["method", "AGS", "slope per 100 FID", "by the line fit", "lost", "lost %", "seeds"]
     names = with_end_names(
@@ -101,138 +98,8 @@ def scores_view(rows: Sequence[SummaryRow], ladder: Ladder | None, metric: str) 
             f"lost: {metric} on the easiest rung minus that on the hardest, and as a share of the "
             "easiest.",
             "95% intervals: Student's t over seeds; none for a single seed.",
-            f"95% interval of lost %, a ratio: {_BOOTSTRAP}.",
+            f"95% interval of lost %, a ratio: {BOOTSTRAP}.",
             *_gap_notes(scores),
-        ],
-    )
-
-
-def deviation_view(rows: Sequence[SummaryRow], ladder: Ladder | None, metric: str) -> View:
-    """Relative deviation of every method from the mean of the methods."""
-    from oodml.eval.statistics.comparisons import relative_deviation
-
-    return deviations_view(relative_deviation(rows), metric)
-
-
-def deviations_view(deviations: Sequence[Deviation], metric: str) -> View:
-    """The view of deviations that are measured already."""
-    from oodml.eval.statistics.comparisons import deviation_lines
-
-    lines = {line.series: line for line in deviation_lines(deviations)}
-    rungs = sorted({(each.rung, each.fid) for each in deviations})
-    cells = {(each.series, each.rung): each for each in deviations}
-    shown = []
-    for series in sorted({each.series for each in deviations}):
-        own = [cells.get((series, rung)) for rung, _ in rungs]
-        ends = [lines[series].easiest, lines[series].hardest] if series in lines else [None] * 2
-        shown.append(
-            [
-                series.name,
-                *(_percent(d.deviation if d else None) for d in own),
-                *(_signed(end) for end in ends),
-            ]
-        )
-    apart = sorted({each.series.name for each in deviations if not each.in_mean})
-    columns = ["method", *(f"FID {fid:.1f}" for _, fid in rungs), "line from", "line to"]
-    return View(
-        [("", Table(columns, shown))],
-        Table(
-            [*SERIES, "rung", "fid", "deviation", "low", "high", "in_mean"],
-            [
-                [*_parts(d.series), d.rung, d.fid, *with_ends([d.deviation]), d.in_mean]
-                for d in deviations
-            ],
-        ),
-        [
-            f"({metric} - mean of the methods) / mean of the methods; the line is fitted in FID.",
-            *([f"not in the mean, for lack of rungs: {', '.join(apart)}."] if apart else []),
-            f"95% intervals: {_BOOTSTRAP}. None for a single seed.",
-        ],
-    )
-
-
-def comparisons_view(rows: Sequence[SummaryRow], ladder: Ladder | None, metric: str) -> View:
-    """Every two methods: their difference, whether runs can tell, and where they cross."""
-    from oodml.eval.statistics.comparisons import compare_methods, crossings
-
-    compared, crossed = compare_methods(rows), crossings(rows)
-    columns = ["verdict", "methods", "difference", "p (Holm)", "p", "rungs", "seeds", "left out"]
-    tables = [("", Table(columns, [_comparison(each) for each in compared]))]
-    if crossed:
-        tables.append(
-            (
-                "curves that cross",
-                Table(
-                    ["above before", "above after", "FID, about", "separated at (95%)"],
-                    [
-                        [c.before.name, c.after.name, c.fid, f"{c.low:.4g} and {c.high:.4g}"]
-                        for c in crossed
-                    ],
-                ),
-            )
-        )
-    return View(
-        tables,
-        Table(
-            ["first", "first_backbone", "second", "second_backbone", "verdict",
-             *with_end_names(["difference"]), "p", "p_holm", "rungs", "seeds", "left_out",
-             "crossings"],
-            [
-                [*_parts(c.first), *_parts(c.second), c.verdict, *with_ends([c.difference]), c.p,
-                 c.p_holm, c.rungs, c.seeds, c.left_out, _crossings_of(c, crossed)]
-                for c in compared
-            ],
-        ),
-        [
-            f"difference in {metric}, paired by rung and seed; p of Wilcoxon's signed-rank test, "
-            "corrected over all pairs of methods (Holm). One method is called above another only "
-            "where that p is below 0.05 and the interval excludes zero.",
-            "a crossing is stated only between rungs on which the paired difference is separated "
-            "with opposite signs (t-intervals, Bonferroni over rungs)."
-            + ("" if crossed else " None is."),
-            "95% intervals: Student's t over the seeds' own mean differences; none for one seed.",
-        ],
-    )  # fmt: skip
-
-
-def ranks_view(rows: Sequence[SummaryRow], ladder: Ladder | None, metric: str) -> View:
-    """The rank of every method on every rung, and whether the order holds."""
-    from oodml.eval.statistics.comparisons import rank_agreement, ranks, score_ranks
-    from oodml.eval.statistics.curves import rung_fids
-    from oodml.eval.statistics.scores import score_methods
-
-    fids, found = rung_fids(rows), ranks(rows)
-    agreements = rank_agreement(rows)
-    lines = sorted(
-        {row.series for row in rows},
-        key=lambda line: ([found[rung].get(line, 1e9) for rung in fids], line),
-    )
-    by_score = score_ranks(score_methods(rows, ladder))
-    shown = [
-        [line.name, *(_rank(found[rung].get(line)) for rung in fids), _rank(by_score.get(line))]
-        for line in lines
-    ]
-    taus = [
-        [f"{a.rung} and {a.other}", str(a.methods), _chance(a.tau), _chance(a.p)]
-        for a in agreements
-        if a.methods >= FEWEST_RANKED
-    ]
-    tables = [("", Table(["method", *(f"FID {fid:.1f}" for fid in fids.values()), "AGS"], shown))]
-    if taus:
-        columns = ["rungs", "methods", "Kendall's tau", "p"]
-        tables.append(("order on two rungs", Table(columns, taus)))
-    return View(
-        tables,
-        _long_ranks(fids, found, agreements),
-        [
-            f"rank by mean {metric}, and by AGS where a method has it: 1 is the highest, equal "
-            "means share theirs. Ranks do not say that methods are separated; see --view "
-            "comparisons.",
-            "tau-b is 1 for the same order of the methods, -1 for the opposite; p tests it against "
-            "no association."
-            if taus
-            else "Kendall's tau between two rungs is not printed: with fewer than "
-            f"{FEWEST_RANKED} methods no order reaches p = 0.05.",
         ],
     )
 
@@ -257,7 +124,7 @@ def few_shot_view(rows: Sequence[FewShotRow], metric: str) -> View:
         )
         ends = with_ends([*values, r.relative_gain])
         counts = r.shots, r.rung, r.fid, r.episodes, r.seeds
-        long.append([*_parts(r.series), *counts, *ends, r.left_out])
+        long.append([*parts(r.series), *counts, *ends, r.left_out])
     names = with_end_names(["zero_shot", "few_shot", "gain", "relative_gain"])
     return View(
         [("", Table(columns, shown))],
@@ -276,42 +143,6 @@ def _classes_left_out(rows: Sequence[FewShotRow]) -> list[str]:
     found = sorted({(r.shots, r.rung, r.left_out) for r in rows if r.left_out})
     cells = [f"{left} for {shots} shots on rung {rung}" for shots, rung, left in found]
     return [f"test classes left out, being too small: {', '.join(cells)}."] if cells else []
-
-
-def _comparison(each: Comparison) -> list[Any]:
-    return [
-        each.verdict,
-        f"{each.first.name}, {each.second.name}",
-        in_brackets(each.difference),
-        _chance(each.p_holm),
-        _chance(each.p),
-        str(each.rungs),
-        str(each.seeds),
-        str(each.left_out),
-    ]
-
-
-def _crossings_of(compared: Comparison, crossed: Iterable[Crossing]) -> str:
-    names = {compared.first, compared.second}
-    own = [each for each in crossed if {each.before, each.after} == names]
-    return "; ".join(f"{each.fid:.6g} ({each.low:.6g} to {each.high:.6g})" for each in own)
-
-
-def _long_ranks(
-    fids: Mapping[int, float],
-    found: Mapping[int, Mapping[Series, float]],
-    agreements: Iterable[RankAgreement],
-) -> Table:
-    """One row per rung and method, with the rung's agreement with the easiest."""
-    easiest = {each.other: each for each in agreements if each.rung == min(fids)}
-    return Table(
-        [*SERIES, "rung", "fid", "rank", "methods", "tau_with_easiest", "p"],
-        [
-            [*_parts(series), rung, fids[rung], rank, len(own), *_tau(easiest.get(rung))]
-            for rung, own in found.items()
-            for series, rank in sorted(own.items(), key=lambda item: (item[1], item[0]))
-        ],
-    )
 
 
 def in_brackets(estimate: Estimate | None, *, percent: bool = False) -> str:
@@ -334,31 +165,6 @@ def _interval(cell: SummaryRow | MethodScore | None) -> str:
     return f"{cell.mean:.3f} ±{(cell.high - cell.low) / 2:.3f}"
 
 
-def _percent(estimate: Estimate | None) -> str:
-    """As `+2.1% ±0.4`."""
-    if estimate is None:
-        return "-"
-    if estimate.high is None:
-        return _signed(estimate.value)
-    return f"{_signed(estimate.value)} ±{100 * (estimate.high - estimate.value):.1f}"
-
-
-def _signed(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:+.1f}%"
-
-
-def _chance(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}" if abs(value) >= 0.001 else f"{value:.1g}"
-
-
-def _rank(value: float | None) -> str:
-    return "-" if value is None else f"{value:g}"
-
-
-def _tau(agreement: RankAgreement | None) -> list[float | None]:
-    return [None, None] if agreement is None else [agreement.tau, agreement.p]
-
-
 def _gap_notes(scores: Iterable[MethodScore]) -> list[str]:
     """One line per method that lacks runs, naming the first of them."""
     notes = []
@@ -370,7 +176,7 @@ def _gap_notes(scores: Iterable[MethodScore]) -> list[str]:
     return notes
 
 
-def _parts(series: Series) -> list[str]:
+def parts(series: Series) -> list[str]:
     return [series.method, series.backbone]
 
 

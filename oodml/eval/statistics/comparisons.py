@@ -15,7 +15,7 @@ from oodml.errors import DataError
 from oodml.eval.statistics.curves import Curves, Pair, SummaryRow, curves_of, pairs_of, rung_fids
 from oodml.eval.statistics.intervals import Array, Estimate, over_seeds, t_estimate
 from oodml.eval.statistics.scores import MethodScore, line_ends
-from oodml.eval.statistics.series import Series
+from oodml.eval.statistics.series import Series, grouped
 
 LEVEL = 0.05
 # With fewer pairs even equal signs leave Wilcoxon's two-sided p at 2 / 2^n above 0.05.
@@ -111,14 +111,15 @@ class DeviationLine:
     hardest: float
 
 
-def compare_methods(rows: Sequence[SummaryRow]) -> list[Comparison]:
-    """Every two methods that share runs, compared; in order of name.
+def compare_methods(rows: Sequence[SummaryRow], by: str | None = None) -> list[Comparison]:
+    """Every two lines that share rungs and seeds, compared; in order of name.
 
+    `by` "method" or "backbone" compares only those that share the other (see `grouped`).
     Runs are paired by rung and seed, so effects that both methods share cancel; a method that
     trains nothing is paired with every seed. Wilcoxon's test assumes independent pairs, which runs
     on overlapping splits are not quite: hence the interval has to agree.
     """
-    found = [_compare(pair) for pair in pairs_of(rows) if pair.differences.size]
+    found = [_compare(pair) for pair in _pairs(rows, by) if pair.differences.size]
     tested = [each.p for each in found if each.p is not None]
     corrected = iter(holm(tested))
     return [replace(each, p_holm=None if each.p is None else next(corrected)) for each in found]
@@ -134,14 +135,15 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def crossings(rows: Sequence[SummaryRow]) -> list[Crossing]:
-    """The crossings of every two methods that their intervals allow to be stated.
+def crossings(rows: Sequence[SummaryRow], by: str | None = None) -> list[Crossing]:
+    """The crossings of every two lines that their intervals allow to be stated.
 
+    `by` is that of `compare_methods`.
     On each rung the paired difference over seeds has a t-interval at confidence 1 - 0.05 / rungs
     (Bonferroni). A crossing is stated between two rungs on which that interval excludes zero on
     opposite sides, with none so in between. Needs two seeds.
     """
-    return [crossing for pair in pairs_of(rows) for crossing in _of_pair(pair)]
+    return [crossing for pair in _pairs(rows, by) for crossing in _of_pair(pair)]
 
 
 def separated_signs(differences: Array) -> list[int]:
@@ -181,14 +183,18 @@ def rank_agreement(rows: Sequence[SummaryRow]) -> list[RankAgreement]:
 
 
 def relative_deviation(
-    rows: Sequence[SummaryRow], reference: Mapping[int, float] | None = None
+    rows: Sequence[SummaryRow],
+    reference: Mapping[int, float] | None = None,
+    by: str | None = None,
 ) -> list[Deviation]:
     """The deviation of every method on every rung where it has runs, by method, then rung.
 
     The mean is that of the methods with runs on every rung, each counted once whatever its seeds
     (arXiv:2107.09562, figure of zero-shot generalization, lower panel), or `reference`, a mean per
     rung, such as the published one; rungs without one are left out. Intervals need two seeds that
-    every method has on every rung. Raises `DataError` if no method is complete, or a mean is 0.
+    every method has on every rung. `by` "method" takes the mean over the methods on the same
+    backbone, "backbone" over the backbones with the same method. Raises `DataError` if no method
+    is complete, or a mean is 0.
     """
     if reference is not None:
         return [
@@ -196,6 +202,28 @@ def relative_deviation(
             for row in rows
             if row.rung in reference
         ]
+    found = [each for own in grouped(rows, by).values() for each in _deviations(own)]
+    return sorted(found, key=lambda each: (each.series, each.rung))
+
+
+def deviation_lines(deviations: Sequence[Deviation]) -> list[DeviationLine]:
+    """The line of every method that has at least three rungs, by method."""
+    lines = []
+    for series in sorted({each.series for each in deviations}):
+        own = sorted((d for d in deviations if d.series == series), key=lambda d: d.fid)
+        if len(own) >= 3:
+            x = np.array([each.fid for each in own])
+            y = np.array([each.deviation.value for each in own])
+            lines.append(DeviationLine(series, *line_ends(x, y)))
+    return lines
+
+
+def _pairs(rows: Sequence[SummaryRow], by: str | None) -> list[Pair]:
+    return [pair for own in grouped(rows, by).values() for pair in pairs_of(own)]
+
+
+def _deviations(rows: Sequence[SummaryRow]) -> list[Deviation]:
+    """The deviation of every row from the mean of the complete ones."""
     fids = rung_fids(rows)
     complete = [curves for curves in curves_of(rows) if _rungs(rows, curves.series) == set(fids)]
     if not complete:
@@ -218,18 +246,6 @@ def relative_deviation(
             Deviation(row.series, row.rung, row.fid, Estimate(value, *ends), row.series in members)
         )
     return deviations
-
-
-def deviation_lines(deviations: Sequence[Deviation]) -> list[DeviationLine]:
-    """The line of every method that has at least three rungs, by method."""
-    lines = []
-    for series in sorted({each.series for each in deviations}):
-        own = sorted((d for d in deviations if d.series == series), key=lambda d: d.fid)
-        if len(own) >= 3:
-            x = np.array([each.fid for each in own])
-            y = np.array([each.deviation.value for each in own])
-            lines.append(DeviationLine(series, *line_ends(x, y)))
-    return lines
 
 
 def _compare(pair: Pair) -> Comparison:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.stats import rankdata
 
-from oodml.errors import DataError, unknown_name
+from oodml.errors import DataError, UsageError, unknown_name
 from oodml.eval.statistics.comparable import comparable_runs
 from oodml.eval.statistics.intervals import Array, Estimate
-from oodml.eval.statistics.series import Series
+from oodml.eval.statistics.series import Series, grouped
 from oodml.seeding import generator
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ class Correlation:
     taken off both). A point is a method's mean over its seeds; `points` counts them. Intervals:
     within a rung Fisher's z, from four points on, with the variance (1 + r^2 / 2) / (n - 3) for
     Spearman (Bonett and Wright 2000); for "pooled" and "within" percentiles of a bootstrap over
-    methods, from six methods on. None where a side does not vary.
+    methods, from six methods on. None where a side does not vary. `group` names the backbone or
+    the method that all points share, if they are compared by the other.
     """
 
     property: str
@@ -47,6 +48,7 @@ class Correlation:
     methods: int
     pearson: Estimate | None
     spearman: Estimate | None
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,22 +62,26 @@ class Point:
 
 
 def correlate_geometry(
-    records: Iterable[RunRecord], ladder: Ladder, metric: str = "recall_at_1"
+    records: Iterable[RunRecord],
+    ladder: Ladder,
+    metric: str = "recall_at_1",
+    by: str | None = None,
 ) -> list[Correlation]:
     """The correlation of every property with the metric: per rung, pooled and within rungs.
 
-    Raises `DataError` if no run carries geometry or runs cannot be compared, `UsageError` for an
-    unknown metric.
+    `by` "method" correlates over the methods on each backbone, "backbone" over the backbones with
+    each method; one has to be chosen where there are several models, whose properties differ for
+    reasons of their own. Raises `DataError` if no run carries geometry or runs cannot be compared,
+    `UsageError` for an unknown metric.
     """
     points = geometry_points(records, ladder, metric)
-    found = []
-    for (name, side), own in points.items():
-        rungs = sorted({point.rung for point in own})
-        for rung in rungs:
-            found.append(_on_rung(name, side, rung, [p for p in own if p.rung == rung]))
-        if len(rungs) > 1:
-            found += [_over_rungs(name, side, scope, own) for scope in ("pooled", "within")]
-    return found
+    _check_choice(points, by)
+    return [
+        replace(each, group=group)
+        for (name, side), own in points.items()
+        for group, members in grouped(own, by).items()
+        for each in _correlations(name, side, members)
+    ]
 
 
 def geometry_points(
@@ -106,6 +112,23 @@ def geometry_points(
         ]
         for key, own in sorted(cells.items())
     }
+
+
+def _check_choice(points: Mapping[tuple[str, str], Sequence[Point]], by: str | None) -> None:
+    models = {p.series.backbone for own in points.values() for p in own if p.series.among_several}
+    if by is None and models:
+        raise UsageError(
+            f"these runs are of {len(models)} models ({', '.join(sorted(models))}); correlate over "
+            "methods with by='method', or over models with by='backbone'."
+        )
+
+
+def _correlations(name: str, side: str, points: Sequence[Point]) -> list[Correlation]:
+    rungs = sorted({point.rung for point in points})
+    found = [_on_rung(name, side, rung, [p for p in points if p.rung == rung]) for rung in rungs]
+    if len(rungs) > 1:
+        found += [_over_rungs(name, side, scope, points) for scope in ("pooled", "within")]
+    return found
 
 
 def _on_rung(name: str, side: str, rung: int, points: Sequence[Point]) -> Correlation:

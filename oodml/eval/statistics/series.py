@@ -6,7 +6,9 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
+from oodml.errors import UsageError
 from oodml.files import digest
 from oodml.runs.spec import ModelSpec, RunSpec
 
@@ -14,6 +16,9 @@ from oodml.runs.spec import ModelSpec, RunSpec
 EMBEDDINGS = "embeddings"
 # What makes two models different networks; how much of one is trained is part of the method.
 Network = tuple[str, str, str, str]
+# What lines may be compared by, and what those of one comparison then share.
+BY = {"method": "backbone", "backbone": "method"}
+Row = TypeVar("Row", bound=Any)
 
 
 @dataclass(frozen=True, order=True)
@@ -58,9 +63,35 @@ def series_of(specs: Iterable[RunSpec]) -> dict[str, Series]:
     return found
 
 
+def grouped(rows: Sequence[Row], by: str | None) -> dict[str, list[Row]]:
+    """Records that have a `series`, in groups that are compared within themselves, by name.
+
+    `by` "method" compares methods, so a group holds those on one backbone; "backbone" compares
+    backbones, so a group holds those of one method. None: all of them, as the group "". A group of
+    a single series is left out; `UsageError` if there is no other.
+    """
+    if by is None:
+        return {"": list(rows)}
+    if by not in BY:
+        raise UsageError(f"by={by!r}: allowed are {' and '.join(BY)}.")
+    found = defaultdict(list)
+    for row in rows:
+        found[getattr(row.series, BY[by])].append(row)
+    several = {name: own for name, own in sorted(found.items()) if len(_lines(own)) > 1}
+    if not several:
+        raise UsageError(
+            f"by={by!r} compares {by}s that share their {BY[by]}, and no {BY[by]} here has two."
+        )
+    return several
+
+
 def network_of(model: ModelSpec) -> Network:
     """What makes a model another network: backbone, weights, input transform and precision."""
     return model.backbone, model.weights, model.preprocessing, model.precision
+
+
+def _lines(rows: Sequence[Row]) -> set[Series]:
+    return {row.series for row in rows}
 
 
 def _trained_both_ways(specs: Sequence[RunSpec]) -> bool:
