@@ -56,7 +56,8 @@ def plot_geometry(
     """Write one row a property: its correlation with the metric, as PNG, SVG or PDF.
 
     Small ticks are single rungs, pale for the easiest and dark for the hardest; squares pool the
-    rungs, dots pool them after taking off each rung's means, both with 95% intervals.
+    rungs, dots pool them after taking off each rung's means, both with 95% intervals. Correlations
+    of several groups, a backbone or a method each, have a row of panels each.
     `coefficient` is "spearman" or "pearson". Equal correlations give equal bytes.
     """
     known = [each for each in correlations if getattr(each, coefficient) is not None]
@@ -156,18 +157,29 @@ def _score_note(scores: Sequence[MethodScore]) -> str:
 def _geometry_figure(correlations: Sequence[Correlation], metric: str, coefficient: str) -> Any:
     names = sorted({each.property for each in correlations}, reverse=True)
     sides = [side for side in SIDES if any(each.side == side for each in correlations)]
-    height = 1.05 + _ROW * len(names)
+    groups = sorted({each.group for each in correlations})
+    title = LINE * any(groups)
+    height = 0.72 + (0.33 + title + _ROW * len(names)) * len(groups)
     figure = new_figure(_WIDTH, height)
-    panels = figure.subplots(1, len(sides), sharey=True, squeeze=False)[0]
-    for axes, side in zip(panels, sides, strict=True):
-        for place, name in enumerate(names):
-            own = [c for c in correlations if (c.property, c.side) == (name, side)]
-            _draw_rungs(axes, place, own, coefficient)
-            _draw_over_rungs(axes, place, own, coefficient)
-        _dress(axes, f"{side} embeddings", len(names))
-    panels[0].set_yticks(range(len(names)), [n.replace("_", " ") for n in names], fontsize=7.5)
+    panels = figure.subplots(len(groups), len(sides), sharex=True, sharey=True, squeeze=False)
+    for row, group in zip(panels, groups, strict=True):
+        for axes, side in zip(row, sides, strict=True):
+            for place, name in enumerate(names):
+                key = group, name, side
+                own = [c for c in correlations if (c.group, c.property, c.side) == key]
+                _draw_rungs(axes, place, own, coefficient)
+                _draw_over_rungs(axes, place, own, coefficient)
+            _dress(axes, f"{side} embeddings", len(names))
+        if group:
+            row[0].set_title(f"{group}\n{sides[0]} embeddings", loc="left", fontsize=8)
+    panels[0, 0].set_yticks(range(len(names)), [n.replace("_", " ") for n in names], fontsize=7.5)
     figure.subplots_adjust(
-        left=0.29, right=0.98, top=1 - 0.22 / height, bottom=0.72 / height, wspace=0.08
+        left=0.29,
+        right=0.98,
+        top=1 - (0.22 + title) / height,
+        bottom=0.72 / height,
+        wspace=0.08,
+        hspace=(0.25 + title) / (_ROW * len(names)),
     )
     words = f"{coefficient.capitalize()} correlation with {metric.replace('_', ' ')}"
     figure.text(0.635, 0.34 / height, words, ha="center", fontsize=8.5)

@@ -1,10 +1,14 @@
+from dataclasses import replace
+
 import pytest
 from conftest import make_spec
 from eval.statistics.conftest import LADDER, run
 
-from oodml.errors import DataError
+from oodml.errors import DataError, UsageError
+from oodml.eval.statistics.comparisons import compare_methods, relative_deviation
+from oodml.eval.statistics.correlation import correlate_geometry
 from oodml.eval.statistics.curves import summarize
-from oodml.eval.statistics.series import EMBEDDINGS, Series, series_of
+from oodml.eval.statistics.series import EMBEDDINGS, Series, grouped, series_of
 
 
 def names(*specs):
@@ -100,3 +104,86 @@ def test_references_and_validation_runs_stand_in_no_curve():
     assert (row.series.name, row.values) == ("margin", (0.5,))
     (row,) = summarize(halves, LADDER)
     assert row.series.method.endswith("validation classes")
+
+
+def grid(methods="abc", models="xy"):
+    """Rows of three rungs and two seeds, better by method and, more so, by model."""
+    return summarize(
+        [
+            run(
+                method,
+                rung=rung,
+                seed=seed,
+                value=0.5 + 0.01 * number + 0.1 * place - 0.02 * rung + 0.001 * seed * (rung - 1),
+                backbone=model,
+            )
+            for number, method in enumerate(methods)
+            for place, model in enumerate(models)
+            for rung in range(3)
+            for seed in range(2)
+        ],
+        LADDER,
+    )
+
+
+def test_methods_are_compared_on_one_backbone_and_backbones_with_one_method():
+    def pairs(by):
+        return {(c.first.name, c.second.name) for c in compare_methods(grid("ab"), by)}
+
+    assert pairs("method") == {("b @ x", "a @ x"), ("b @ y", "a @ y")}
+    assert pairs("backbone") == {("a @ y", "a @ x"), ("b @ y", "b @ x")}
+    assert len(pairs(None)) == 6
+
+
+def test_p_values_are_corrected_over_the_pairs_that_are_compared():
+    for by, number in ((None, 15), ("method", 6), ("backbone", 3)):
+        found = compare_methods(grid(), by)
+        assert len(found) == number
+        assert max(each.p_holm / each.p for each in found) == pytest.approx(number)
+
+
+def test_a_deviation_is_from_the_mean_of_those_that_are_compared():
+    rows = grid("ab")
+    means = {(row.series.name, row.rung): row.mean for row in rows}
+    for by, others in ((None, ["a @ x", "b @ x", "a @ y", "b @ y"]), ("method", ["a @ x", "b @ x"]),
+                       ("backbone", ["a @ x", "a @ y"])):  # fmt: skip
+        found = {(d.series.name, d.rung): d.deviation for d in relative_deviation(rows, by=by)}
+        centre = sum(means[name, 2] for name in others) / len(others)
+        assert found["a @ x", 2].value == pytest.approx(means["a @ x", 2] / centre - 1)
+        assert len(found) == len(rows)
+
+
+def test_what_is_compared_has_to_be_there_twice():
+    with pytest.raises(UsageError, match="backbone"):
+        compare_methods(grid(models="x"), "backbone")
+    with pytest.raises(UsageError, match="method"):
+        relative_deviation(grid("a"), by="method")
+    with pytest.raises(UsageError, match="'model'"):
+        grouped(grid(), "model")
+    foreign = summarize([run("clip", backbone=EMBEDDINGS, train="none"), run(), run("a")], LADDER)
+    assert list(grouped(foreign, "method")) == ["b"]
+
+
+def test_geometry_of_several_models_is_correlated_over_methods_or_over_models():
+    def shaped(method, backbone, x, y):
+        record = run(method, backbone=backbone, value=y)
+        return replace(record, geometry={"test": {"rho": x}})
+
+    # On each model recall rises with rho; over both together it falls.
+    records = [
+        shaped(method, backbone, place + 10 * number, 0.5 + 0.01 * place - 0.2 * number)
+        for number, backbone in enumerate("xy")
+        for place, method in enumerate("abcd")
+    ]
+    with pytest.raises(UsageError, match="x, y"):
+        correlate_geometry(records, LADDER)
+    found = correlate_geometry(records, LADDER, by="method")
+    assert [(each.group, each.points, each.pearson.value) for each in found] == [
+        ("x", 4, pytest.approx(1)),
+        ("y", 4, pytest.approx(1)),
+    ]
+    assert {each.group for each in correlate_geometry(records, LADDER, by="backbone")} == set(
+        "abcd"
+    )
+    (alone,) = correlate_geometry(records[:4], LADDER)
+    assert alone.group == "" and alone.pearson.value == pytest.approx(1)
