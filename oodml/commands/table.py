@@ -237,11 +237,12 @@ def _geometry_view(found: Sequence[Correlation], metric: str, coefficient: str) 
     )
     cells = {(each.group, each.property, each.side, each.scope): each for each in found}
     shown: dict[str, list[list[str]]] = {each.group: [] for each in found}
-    for group, *key in dict.fromkeys((each.group, each.property, each.side) for each in found):
-        own = [cells.get((group, *key, scope)) for scope in ("pooled", "within", *rungs)]
+    keys = dict.fromkeys((each.group, each.property, each.side) for each in found)
+    for group, name, side in keys:
+        own = [cells.get((group, name, side, scope)) for scope in ("pooled", "within", *rungs)]
         values = [None if each is None else getattr(each, coefficient) for each in own]
         single = [f"{value.value:.2f}" if value else "-" for value in values[2:]]
-        shown[group].append([*key, *map(in_brackets, values[:2]), *single])
+        shown[group].append([name, side, *map(in_brackets, values[:2]), *single])
     columns = ["property", "side", "pooled", "within rungs", *rungs]
     return View(
         [(group, Table(columns, rows)) for group, rows in sorted(shown.items())],

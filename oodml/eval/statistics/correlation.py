@@ -152,8 +152,8 @@ def _over_rungs(name: str, side: str, scope: str, points: Sequence[Point]) -> Co
         pairs = (_centred(points, ranked=False), _centred(points, ranked=True))
     lines = sorted({point.series for point in points})
     rows = [[i for i, p in enumerate(points) if p.series == line] for line in lines]
-    estimates = [_over_methods(a, b, rows, (name, side, scope)) for a, b in pairs]
-    return Correlation(name, side, scope, len(points), len(lines), *estimates)
+    values, ranks = (_over_methods(a, b, rows, (name, side, scope)) for a, b in pairs)
+    return Correlation(name, side, scope, len(points), len(lines), values, ranks)
 
 
 def _columns(points: Sequence[Point]) -> tuple[Array, Array]:
