@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -97,6 +99,24 @@ def test_without_a_null_text_fits_a_terminal(
     text = done("table", tmp_path, "--view", "transfer").output
     tables, _, _ = text.partition("Training pays up to FID")
     assert "retained" in tables and max(map(len, tables.splitlines())) <= 80
+
+
+def test_no_share_is_stated_where_the_matched_gain_may_be_zero(
+    reference_runs: Path, ladder: Ladder, tmp_path: Path
+) -> None:
+    store = Store(tmp_path)
+    ladder.save(tmp_path / "ladder.json")
+    for record in Store(reference_runs).records():
+        if record.spec.data.trained_on == "matched":
+            level = 0.5 - 0.1 * ladder.rung_of(record.spec.data.split)
+            record = replace(record, metrics={"recall_at_1": level + 0.01 * record.spec.seed})
+        store.finish(record)
+    for row in rows(tmp_path):
+        assert row["matched_gain_low"] < 0 < row["matched_gain_high"]  # type: ignore[operator]
+        assert row["retained_gain"] is row["retained_gain_low"] is row["retained_gain_high"] is None
+    tables = done("table", tmp_path, "--view", "transfer").output.partition("recall_at_1 on")[0]
+    (table,) = re.findall(r"^FID .*retained\n((?:\d.*\n)+)", tables, re.MULTILINE)
+    assert all(line.endswith("  -") for line in table.splitlines())
 
 
 def test_one_seed_has_values_without_intervals(
