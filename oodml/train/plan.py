@@ -7,13 +7,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from torch import nn
+
 from oodml.errors import UsageError, unknown_name
 from oodml.features.features import FeatureSource
 from oodml.runs.spec import RunSpec
 from oodml.splits.ladder import Ladder
 from oodml.splits.reference import check_reference
 from oodml.splits.split import Split
-from oodml.train.loop import check_schedule
+from oodml.train.loop import check_schedule, seeded
+from oodml.train.model import EmbeddingModel
+from oodml.train.objective import Criterion, make_objective
 from oodml.train.published_protocols import FAMILIES, get_preset
 from oodml.train.published_recipes import WHOLE_NETWORK
 from oodml.train.registry import get_method, parse_method, prescribed
@@ -25,6 +29,8 @@ TRAINED = ("head", "all")
 ORDERS = ("curves", "seeds")
 # The method that trains nothing, which a reference compares with.
 FROZEN = "frozen"
+# Classes of a loss that is built only to see whether it fits.
+_FEW_CLASSES = 8
 _KEYS = ("method", "rung", "seed")
 
 
@@ -208,6 +214,7 @@ def _of_method(
     check_schedule(spec.training)
     _check_accumulation(spec)
     _check_views(spec)
+    _check_base(spec)
     return spec
 
 
@@ -257,8 +264,6 @@ def _settings(
 def _check_accumulation(spec: RunSpec) -> None:
     if spec.training.accumulation == 1:
         return
-    from oodml.train.objective import Criterion
-
     built = get_method(spec.method.name).build_with(2, 4, spec.method.hyperparameters)
     if not (isinstance(built, Criterion) and built.samplewise):
         raise UsageError(
@@ -275,6 +280,16 @@ def _check_views(spec: RunSpec) -> None:
             f"cached_views={spec.training.cached_views}: {spec.label} compares two augmented views "
             f"of an image; give at least 2, leave it out for {wanted}, or give train='all'."
         )
+
+
+def _check_base(spec: RunSpec) -> None:
+    """Build a method on another's loss, which refuses a loss or sizes that do not fit it."""
+    entry, size = get_method(spec.method.name), spec.model.embedding_dim
+    if entry.base_name(spec.method.hyperparameters) is None:
+        return
+    with seeded(0, "plan"):
+        built = entry.build_with(_FEW_CLASSES, size, spec.method.hyperparameters)
+        make_objective(built, spec, EmbeddingModel(nn.Identity(), size, size))
 
 
 def _rung_numbers(ladder: Ladder, rungs: Sequence[int] | None) -> list[int]:

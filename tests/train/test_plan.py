@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import pytest
+import torch
+from torch import nn
 
 from oodml.errors import UsageError
 from oodml.runs.spec import SETTING_NAMES, RunSpec
 from oodml.splits.ladder import Ladder
+from oodml.train import registry
 from oodml.train.plan import plan
-from oodml.train.registry import PRESCRIBABLE, Recipe, method, parse_method
+from oodml.train.published_recipes import Recipe
+from oodml.train.registry import PRESCRIBABLE, all_methods, method, parse_method
 from oodml.train.settings import SETTINGS, applying
 
 
@@ -85,8 +89,6 @@ def test_a_user_wins_over_the_protocol_over_the_paper_over_the_defaults(ladder: 
             == 2.0
         )
     finally:
-        from oodml.train import registry
-
         del registry._REGISTRY["of_the_test"]
 
 
@@ -105,6 +107,36 @@ def test_settings_apply_where_they_mean_something() -> None:
     assert applying(given, "none") == {"rerank": True}
     assert applying(given, "head") == {"steps": 3, "rerank": True}
     assert applying(given, "all") == given
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("xbm:base=arcface", "base=arcface compares no batch with a queue"),
+        ("xbm:base=plain_loss", "base=plain_loss compares no batch with a queue"),
+        ("xbm:memory_size=50", "memory_size=50 is less than a batch of 112"),
+        ("pads:base=contrastive", "base=contrastive is no loss over mined triplets"),
+        ("daml:base=proxy_anchor", "base=proxy_anchor takes no given pairs"),
+        ("s2sd:base=moco", "moco is more than a loss"),
+        ("uniform_prior:on=pooled", "frozen features are not trained"),
+    ],
+)
+def test_a_base_that_does_not_fit_is_refused_before_any_run(
+    ladder: Ladder, text: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    all_methods()
+    monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
+
+    @method("plain_loss", paper="-")
+    def plain_loss(num_classes: int, embedding_dim: int) -> nn.Module:
+        """A loss of a library, which takes embeddings and labels."""
+        return nn.CrossEntropyLoss()
+
+    state = torch.random.get_rng_state()
+    with pytest.raises(UsageError, match=words):
+        plan(ladder, [text], [0])
+    one(ladder, "uniform_prior:base=plain_loss")
+    assert torch.equal(torch.random.get_rng_state(), state)
 
 
 def test_what_is_not_random_has_a_single_seed(ladder: Ladder) -> None:
