@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from oodml.errors import OodmlError, UsageError, unknown_name
-from oodml.train.published_recipes import NETWORKS, RECIPES, Recipe
+from oodml.train.published_recipes import NETWORKS, RECIPES
 
 if TYPE_CHECKING:
     from oodml.train.objective import Criterion
+    from oodml.train.published_recipes import Recipe
 
 Build = Callable[..., Any]
 Registered = TypeVar("Registered", bound=Build)
