@@ -109,12 +109,10 @@ def legend_below(figure: Any, styles: Mapping[Series, LineStyle]) -> None:
     The lines of several methods on several models are explained by their methods and their models
     apart, where that takes fewer words.
     """
-    blocks = _blocks(styles)
-    columns = [3 if max(map(_length, handles)) < 22 else 2 for _, handles in blocks]
-    rows = [
-        -(-len(handles) // across) + bool(title)
-        for (title, handles), across in zip(blocks, columns, strict=True)
-    ]
+    # Among several models long enough for the gaps of all dashes to show beside the marker.
+    length = 4.0 if any(each.among_several for each in styles) else 2.8
+    blocks = [(*block, length, _columns(figure, *block, length)) for block in _blocks(styles)]
+    rows = [-(-len(handles) // across) + bool(title) for title, handles, _, across in blocks]
     width, height = figure.get_size_inches()
     added = _ROW * sum(rows) + 0.04
     figure.set_size_inches(width, height + added)
@@ -123,21 +121,43 @@ def legend_below(figure: Any, styles: Mapping[Series, LineStyle]) -> None:
         top=1 - (1 - place.top) * height / (height + added),
         bottom=(place.bottom * height + added) / (height + added),
     )
-    for number, (title, handles) in enumerate(blocks):
-        figure.legend(
-            handles=handles,
-            loc="lower center",
-            bbox_to_anchor=(0.5, _ROW * sum(rows[number + 1 :]) / (height + added)),
-            ncols=columns[number],
-            frameon=False,
-            title=title,
-            title_fontsize=7,
-            fontsize=7.5,
-            handlelength=2.8,
-            columnspacing=1.2,
-            labelspacing=0.3,
-            borderaxespad=0.1,
-        )
+    for number, block in enumerate(blocks):
+        _legend(figure, *block, _ROW * sum(rows[number + 1 :]) / (height + added))
+
+
+def _columns(figure: Any, title: str | None, handles: Sequence[Any], length: float) -> int:
+    """The most columns, of three at most, in which no name leaves the page."""
+    for columns in (3, 2) if max(map(_length, handles)) < 22 else (2,):
+        legend = _legend(figure, title, handles, length, columns)
+        width = legend.get_window_extent().width
+        legend.remove()
+        if width <= (1 - 2 * EDGE) * figure.bbox.width:
+            return columns
+    return 1
+
+
+def _legend(
+    figure: Any,
+    title: str | None,
+    handles: Sequence[Any],
+    length: float,
+    columns: int,
+    bottom: float = 0.0,
+) -> Any:
+    return figure.legend(
+        handles=handles,
+        loc="lower center",
+        bbox_to_anchor=(0.5, bottom),
+        ncols=columns,
+        frameon=False,
+        title=title,
+        title_fontsize=7,
+        fontsize=7.5,
+        handlelength=length,
+        columnspacing=1.2,
+        labelspacing=0.3,
+        borderaxespad=0.1,
+    )
 
 
 def _length(handle: Any) -> int:

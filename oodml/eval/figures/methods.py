@@ -136,14 +136,24 @@ def _draw_bar(axes: Any, place: int, score: MethodScore) -> None:
 def _fit(figure: Any, axes: Any, height: float) -> None:
     """Room for the longest name on the left and for the values on the right."""
     figure.subplots_adjust(top=1 - 0.25 / height, bottom=0.45 / height, left=0.3, right=0.97)
-    boxes = [label.get_window_extent() for label in axes.get_yticklabels()]
-    left = min(0.6, max(box.width for box in boxes) / figure.bbox.width + 0.045)
-    figure.subplots_adjust(left=left)
+    labels, size = axes.get_yticklabels(), 7.5
+    while (longest := _longest(labels)) > 0.55 and size > 4:
+        size -= 0.25
+        for label in labels:
+            label.set_fontsize(size)
+    figure.subplots_adjust(left=min(0.6, longest + 0.045))
     # Text keeps its width in inches while the axis grows under it: a few rounds settle it.
     for _ in range(4):
         to_data = axes.transData.inverted()
         edges = [to_data.transform(text.get_window_extent())[1, 0] for text in axes.texts]
         axes.set_xlim(min(0.0, axes.get_xlim()[0]), max([axes.get_xlim()[1], *edges]))
+
+
+def _longest(labels: Sequence[Any]) -> float:
+    """The width of the longest label, as a share of the page."""
+    return max(
+        float(label.get_window_extent().width / label.get_figure().bbox.width) for label in labels
+    )
 
 
 def _score_note(scores: Sequence[MethodScore]) -> str:
