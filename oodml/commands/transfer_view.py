@@ -20,13 +20,13 @@ _MORE = ("difficulty", "fall", "cost_rise")
 
 def transfer_view(found: Sequence[MethodTransfer], metric: str) -> View:
     """A table of the methods, then one of every method's rungs."""
-    from oodml.eval.statistics.transfer_findings import finding
+    from oodml.eval.statistics.transfer_findings import division, finding
 
     ranked = sorted(found, key=lambda each: (-_last_shifted(each), each.series))
     return View(
         [("", _methods(ranked)), *((each.series.name, _rungs(each)) for each in ranked)],
         _long(found),
-        [finding(found), *_notes(found, metric)],
+        [finding(found), *filter(None, [division(found, metric)]), *_notes(found, metric)],
     )
 
 

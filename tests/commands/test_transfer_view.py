@@ -84,6 +84,7 @@ def test_text_is_narrow_and_leads_with_what_was_found(reference_runs: Path) -> N
     text = done("table", reference_runs, "--view", "transfer").output
     tables, found, notes = text.partition("Training pays up to FID")
     assert found and "beyond, it costs" in notes
+    assert "falls by 0.402 with margin: 0.200 because the classes are harder, 0.202" in notes
     # The null of the cost is one column more.
     assert max(map(len, tables.splitlines())) <= 100
 
