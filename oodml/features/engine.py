@@ -39,9 +39,6 @@ _PLACES = (
     _BACKENDS.mkldnn.conv,
 )
 
-# Images that OpenVINO computes at once, on one thread. The shape is fixed and the last images are
-# padded, so that a feature depends on neither the batch size nor the number of threads.
-CHUNK = 4
 # Exporting and compiling take 1 to 2 s of CPU, which about 110 images save with Inception or
 # ResNet-50 and 320 with EfficientNet-Lite0 at 112 (two AMD EPYC cores). The size of the data set
 # decides, not what is left of it, so that a resumed extraction repeats the choice.
@@ -90,10 +87,20 @@ def frozen(
         batches = iter(batches)
         for first in batches:
             if not chosen:
-                chosen.append(_faster(module, torch_embed, first[:CHUNK], backbone.name))
+                chosen.append(_faster(module, torch_embed, first, backbone.name))
             yield from chosen[0](chain((first,), batches))
 
     return embed
+
+
+def chunk_size(side: int) -> int:
+    """The images of `side` pixels that OpenVINO computes at once, on one thread.
+
+    The shape is fixed and the last images are padded, so that a feature depends on neither the
+    batch size nor the number of threads. EfficientNet-Lite0 at 112 takes 12% less time by 8 than by
+    4, Inception at 299 takes 3% more (Intel Xeon, AVX2).
+    """
+    return 8 if side <= 160 else 4
 
 
 def fold_batch_norm(module: nn.Module) -> int:
@@ -163,6 +170,7 @@ def _copied(features: torch.Tensor, done: torch.cuda.Event) -> Values:
 
 def _faster(module: nn.Module, torch_embed: Embed, images: torch.Tensor, name: str) -> Embed:
     """OpenVINO's form of `module` where there is one that repeats torch, else `torch_embed`."""
+    images = images[: chunk_size(images.shape[-1])]
     try:
         embed = _in_openvino(module, tuple(images.shape[1:]))
         if embed is None:
@@ -197,14 +205,15 @@ def _in_openvino(module: nn.Module, shape: tuple[int, ...]) -> Embed | None:
     except ImportError:
         _say_that_openvino_is_missing()
         return None
+    chunk = chunk_size(shape[-1])
     with torch.no_grad():
-        program = torch.export.export(module, (torch.zeros(CHUNK, *shape),))
+        program = torch.export.export(module, (torch.zeros(chunk, *shape),))
     manager = frontend.FrontEndManager()  # has to outlive what it loads
     converter = manager.load_by_framework("pytorch")
     graph = program.run_decompositions().module()
     source = decoder(graph)
     model = converter.convert(converter.load(source))
-    model.reshape([CHUNK, *shape])
+    model.reshape([chunk, *shape])
     threads = torch.get_num_threads()
     options = {
         "INFERENCE_PRECISION_HINT": "f32",
@@ -220,12 +229,12 @@ def _in_openvino(module: nn.Module, shape: tuple[int, ...]) -> Embed | None:
 
     def embed(batches: Iterable[torch.Tensor]) -> Iterator[Values]:
         begun = deque((request, 0) for request in requests)
-        for chunk in chain.from_iterable(torch.split(images, CHUNK) for images in batches):
+        for images in chain.from_iterable(torch.split(given, chunk) for given in batches):
             request, rows = begun.popleft()
             yield _computed(request, rows)
-            request.get_input_tensor(0).data[: len(chunk)] = chunk.numpy()
+            request.get_input_tensor(0).data[: len(images)] = images.numpy()
             request.start_async()
-            begun.append((request, len(chunk)))
+            begun.append((request, len(images)))
         for request, rows in begun:
             yield _computed(request, rows)
 

@@ -16,7 +16,7 @@ from oodml.device import usable_device
 from oodml.errors import DataError, UsageError
 from oodml.features.backbones.registry import Backbone, load_backbone
 from oodml.features.cache import open_shards
-from oodml.features.engine import CHUNK, Embed, Values, check_precision, frozen
+from oodml.features.engine import Embed, Values, check_precision, chunk_size, frozen
 from oodml.features.features import Features, FeatureSource
 from oodml.parallel import in_threads
 from oodml.progress import progress_bar
@@ -142,7 +142,7 @@ def _batch_size(given: int | None, backbone: Backbone, device: str | None) -> in
         return 128
     # The activations of about 16 images of 299 pixels still fit a CPU's caches (fid.md, 5.1).
     fitting = min(64, 16 * 299**2 // backbone.image_size**2)
-    return max(fitting, CHUNK * torch.get_num_threads())
+    return max(fitting, chunk_size(backbone.image_size) * torch.get_num_threads())
 
 
 def _batches(

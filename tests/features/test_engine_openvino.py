@@ -79,10 +79,10 @@ def test_openvino_repeats_torch(
 @pytest.mark.parametrize("build", [lambda: load_backbone("tiny"), resnet18])
 def test_features_depend_on_neither_batches_nor_threads(build: Callable[[], Backbone]) -> None:
     network = build()
-    given = images(network, 11)
+    given = images(network, 19)  # three chunks, the last one padded
     found, before = [], torch.get_num_threads()
     try:
-        for threads, size in ((1, 11), (2, 11), (2, 3), (1, 1)):
+        for threads, size in ((1, 19), (2, 19), (2, 3), (1, 1)):
             torch.set_num_threads(threads)
             embed = engine.frozen(network, "fp32", "cpu")
             found.append(features_of(embed, given, size))
