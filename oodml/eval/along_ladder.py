@@ -75,11 +75,12 @@ def evaluate_split(
     memory: int = 1 << 30,
     device: str | None = None,
     environment: Mapping[str, str] | None = None,
+    ruler: str = "",
 ) -> RunRecord:
     """The record of one split: metrics of the test classes, geometry of both sides.
 
-    The geometry of the training classes is measured if all of them are there. Raises `UsageError`
-    for an unknown metric.
+    The geometry of the training classes is measured if all of them are there. `ruler` names the
+    network that measured the split's shift. Raises `UsageError` for an unknown metric.
     """
     started = time.monotonic()
     here = set(features.class_names)
@@ -97,6 +98,7 @@ def evaluate_split(
         environment=dict(environment or {}),
         seconds=round(time.monotonic() - started, 3),
         geometry={**shape, "test": geometry(test)},
+        ruler=ruler if split.shift else "",
     )
 
 

@@ -16,7 +16,7 @@ from oodml.runs.store import Store
 from oodml.splits.episodes import Episode, Fold, episodes_of, validation_fold, validation_of
 from oodml.splits.ladder import Ladder
 from oodml.splits.split import Split
-from oodml.train.build import Resources
+from oodml.train.build import Resources, position_of
 from oodml.train.registry import load_plugin
 from oodml.train.run import train_run
 from oodml.train.stopping import StoppedError, stop_requested
@@ -113,8 +113,8 @@ def outcome_of(specs: Sequence[RunSpec], store: Store, stopped: bool = False) ->
     return GridOutcome(len(done), failed, missing, stopped)
 
 
-def do_run(spec: RunSpec, grid: Grid, resources: Resources, store: Store) -> None:
-    """One run, its failure kept in the store so that the others go on.
+def do_run(spec: RunSpec, grid: Grid, models: Sequence[Resources], store: Store) -> None:
+    """One run on the model that it names, its failure kept in the store so that the others go on.
 
     Raises `StoppedError` when a stop was asked for, `DataError` when the store cannot be written.
     """
@@ -124,6 +124,7 @@ def do_run(spec: RunSpec, grid: Grid, resources: Resources, store: Store) -> Non
             raise OodmlError(
                 f"run {spec.id} is for split {spec.data.split}, which is not on the ladder."
             )
+        resources = models[position_of(spec.model, models)]
         whole = not spec.is_reference
         validated = whole and (
             spec.training.selection == "best_validation" or spec.data.measured_on == "validation"
@@ -137,6 +138,7 @@ def do_run(spec: RunSpec, grid: Grid, resources: Resources, store: Store) -> Non
                 fold=grid.fold(split) if validated else None,
                 episodes=grid.episodes(split, resources) if whole and spec.few_shot.adapt else None,
                 groups=grid.groups(resources),
+                ruler=grid.ladder.features.network,
                 keep_embeddings=spec.id in grid.keep_embeddings,
                 keep_pair_weights=grid.keep_pair_weights,
                 track=grid.track,
@@ -161,7 +163,7 @@ def raise_if_unwritable(error: Exception, store: Store) -> None:
 
 def do_open_runs(
     grid: Grid,
-    resources: Resources,
+    models: Sequence[Resources],
     store: Store,
     report: OnProgress,
     at: OnRun = lambda spec: None,
@@ -178,7 +180,7 @@ def do_open_runs(
         held: list[RunSpec] = []
         for spec in left:
             try:
-                took = _do_if_free(spec, grid, resources, store, at)
+                took = _do_if_free(spec, grid, models, store, at)
             except StoppedError:
                 return
             except OSError as error:
@@ -197,7 +199,7 @@ def do_open_runs(
 
 
 def _do_if_free(
-    spec: RunSpec, grid: Grid, resources: Resources, store: Store, at: OnRun
+    spec: RunSpec, grid: Grid, models: Sequence[Resources], store: Store, at: OnRun
 ) -> bool | None:
     """Whether the run was done here; None when another process holds it."""
     if store.is_done(spec.id) or not grid.is_due(spec.id, store):
@@ -207,6 +209,6 @@ def _do_if_free(
         return None
     with claim:
         at(spec)
-        do_run(spec, grid, resources, store)
+        do_run(spec, grid, models, store)
         at(None)
     return True

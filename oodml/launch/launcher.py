@@ -24,7 +24,7 @@ LAUNCHERS = ("local", "ray", "torchrun")
 def run_grid(
     specs: Sequence[RunSpec],
     ladder: Ladder,
-    resources: Resources,
+    resources: Resources | Sequence[Resources],
     store: Store,
     *,
     launcher: str = "local",
@@ -39,6 +39,8 @@ def run_grid(
     on_progress: OnProgress | None = None,
 ) -> GridOutcome:
     """Do the runs of `specs` that the store does not hold yet.
+
+    `resources` are those of the model, or of every model that the runs name; all are on one device.
 
     Several calls, from several processes or machines, may share a store: each run is done once.
     A run that fails leaves its traceback in the store and is tried again by the next call, until
@@ -55,8 +57,9 @@ def run_grid(
     if launcher not in LAUNCHERS:
         raise unknown_name("launcher", launcher, LAUNCHERS)
     check_tracker(track)
+    models = [resources] if isinstance(resources, Resources) else list(resources)
     if launcher != "ray":  # whose workers have devices of their own
-        usable_device(resources.device)
+        usable_device(models[0].device)
     store.note_grid(specs)
     grid = Grid(
         specs, ladder, plugins, keep_embeddings, keep_pair_weights, retries, timeout, track
@@ -66,13 +69,13 @@ def run_grid(
     report: OnProgress = lambda ended: on_progress and on_progress(len(done) + ended)  # noqa: E731
     with stopping_on_signals():
         if launcher == "torchrun":
-            drain_together(grid, resources, store, report)
+            drain_together(grid, models, store, report)
         elif launcher == "ray":
-            drain_on_ray(grid, resources, store, cluster or Cluster(), report)
+            drain_on_ray(grid, models, store, cluster or Cluster(), report)
         elif todo and (workers > 1 or timeout):
-            drain_in_workers(grid, resources, store, min(workers, len(todo)), report)
+            drain_in_workers(grid, models, store, min(workers, len(todo)), report)
         else:
-            do_open_runs(grid, resources, store, report)
+            do_open_runs(grid, models, store, report)
         stopped = stop_requested()
     outcome = outcome_of(specs, store, stopped)
     report(outcome.done - len(done))

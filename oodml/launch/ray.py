@@ -8,7 +8,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from oodml.launch.grid import POLL_SECONDS, Grid, OnProgress, do_run
 from oodml.launch.workers import Array, emptied, with_arrays
 from oodml.runs.spec import RunSpec
 from oodml.runs.store import Store
-from oodml.train.build import Resources
+from oodml.train.build import Resources, position_of
 from oodml.train.stopping import stop_requested
 
 # Tasks that wait in Ray's queue beyond those that run.
@@ -43,7 +43,7 @@ class Cluster:
 
 
 def drain_on_ray(
-    grid: Grid, resources: Resources, store: Store, cluster: Cluster, report: OnProgress
+    grid: Grid, models: Sequence[Resources], store: Store, cluster: Cluster, report: OnProgress
 ) -> None:
     """Do the grid as Ray tasks; the driver may be killed and started again.
 
@@ -57,18 +57,24 @@ def drain_on_ray(
     grid = replace(grid, plugins=[path.resolve() for path in grid.plugins])
     with _connected(ray, cluster.address):
         task = ray.remote(num_cpus=cluster.cpus, num_gpus=cluster.gpus, max_retries=0)(do_task)
-        parts = (grid, emptied(resources), resources.features.values, resources.views, cluster)
-        shared = [*map(ray.put, parts), directory]
-        _Driver(ray, task, shared, grid, store).drain(report)
+        held = [
+            [*map(ray.put, (emptied(each), each.features.values, each.views))] for each in models
+        ]
+        shared = [ray.put(grid), ray.put(cluster), directory]
+
+        def submit(spec: RunSpec) -> Any:
+            return task.remote(spec, *shared, *held[position_of(spec.model, models)])
+
+        _Driver(ray, submit, grid, store).drain(report)
 
 
 class _Driver:
     """Submits runs, a few more than the cluster does at once, and collects how they ended."""
 
     def __init__(
-        self, ray: ModuleType, task: Any, shared: list[Any], grid: Grid, store: Store
+        self, ray: ModuleType, submit: Callable[[RunSpec], Any], grid: Grid, store: Store
     ) -> None:
-        self.ray, self.task, self.shared = ray, task, shared
+        self.ray, self.submit = ray, submit
         self.grid, self.store = grid, store
         self.pending: dict[Any, RunSpec] = {}
         self.ended = 0
@@ -92,7 +98,7 @@ class _Driver:
 
     def _submit(self, spec: RunSpec) -> None:
         if not self.store.is_done(spec.id) and self.grid.is_due(spec.id, self.store):
-            self.pending[self.task.remote(spec, *self.shared)] = spec
+            self.pending[self.submit(spec)] = spec
 
     def _collect(self) -> list[RunSpec]:
         """Take what has ended; the runs that must be handed out again."""
@@ -131,11 +137,11 @@ class _Driver:
 def do_task(
     spec: RunSpec,
     grid: Grid,
+    cluster: Cluster,
+    directory: Path,
     resources: Resources,
     values: Array,
     views: Array | None,
-    cluster: Cluster,
-    directory: Path,
 ) -> bool:
     """One run in a Ray worker; False when another process holds it.
 
@@ -152,7 +158,7 @@ def do_task(
     if claim is None:
         return False
     with claim, _limit(spec, grid, store):
-        do_run(spec, grid, with_arrays(resources, values, views), store)
+        do_run(spec, grid, [with_arrays(resources, values, views)], store)
     return True
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -25,7 +25,9 @@ from oodml.train.stopping import StoppedError, request_stop, stop_requested
 _PATIENCE = timedelta(days=30)
 
 
-def drain_together(grid: Grid, resources: Resources, store: Store, report: OnProgress) -> None:
+def drain_together(
+    grid: Grid, models: Sequence[Resources], store: Store, report: OnProgress
+) -> None:
     """Do the runs of a grid with all processes of torchrun; the first one claims and writes.
 
     Raises `UsageError` outside torchrun.
@@ -33,17 +35,17 @@ def drain_together(grid: Grid, resources: Resources, store: Store, report: OnPro
     if "WORLD_SIZE" not in os.environ:
         raise UsageError("start it as `torchrun --nproc-per-node=N -m oodml run ...`.")
     grid.read_plugins()
-    with _processes(resources.device) as (device, words):
-        resources = replace(resources, device=device)
+    with _processes(models[0].device) as (device, words):
+        models = [replace(each, device=device) for each in models]
         for ended, spec in enumerate(_claimed(grid, store, words), 1):
-            _run(spec, grid, resources, store)
+            _run(spec, grid, models, store)
             report(ended)
 
 
-def _run(spec: RunSpec, grid: Grid, resources: Resources, store: Store) -> None:
+def _run(spec: RunSpec, grid: Grid, models: Sequence[Resources], store: Store) -> None:
     """One run; what a process other than the first would write goes nowhere."""
     try:
-        do_run(spec, grid, resources, store if rank() == 0 else _Silent(store.directory))
+        do_run(spec, grid, models, store if rank() == 0 else _Silent(store.directory))
     except StoppedError:
         # All processes stop at the same step, also those that heard no signal.
         request_stop()

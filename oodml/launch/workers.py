@@ -10,8 +10,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing import forkserver, get_context, parent_process, resource_tracker
 from multiprocessing.connection import wait
@@ -44,7 +44,7 @@ Array = npt.NDArray[np.float32]
 
 
 def drain_in_workers(
-    grid: Grid, resources: Resources, store: Store, workers: int, report: OnProgress
+    grid: Grid, models: Sequence[Resources], store: Store, workers: int, report: OnProgress
 ) -> None:
     """Do the grid in `workers` processes; one that is killed or hangs is replaced.
 
@@ -52,10 +52,11 @@ def drain_in_workers(
     `grid.timeout` in the next call. Raises `DataError` when the store cannot be written.
     """
     with (
-        shared(resources) as resources_file,
+        ExitStack() as stack,
         tempfile.TemporaryDirectory(prefix="oodml-stacks-") as stacks,
     ):
-        pool = _Pool(grid, resources_file, store, workers, Path(stacks))
+        files = [stack.enter_context(shared(each)) for each in models]
+        pool = _Pool(grid, files, store, workers, Path(stacks))
         try:
             pool.start()
             while pool.is_working() and not stop_requested():
@@ -97,9 +98,14 @@ class _Pool:
     """The workers, and what is done when one of them is gone."""
 
     def __init__(
-        self, grid: Grid, resources: SharedResources, store: Store, workers: int, stacks: Path
+        self,
+        grid: Grid,
+        models: Sequence[SharedResources],
+        store: Store,
+        workers: int,
+        stacks: Path,
     ) -> None:
-        self.grid, self.resources, self.store, self.stacks = grid, resources, store, stacks
+        self.grid, self.models, self.store, self.stacks = grid, models, store, stacks
         # Its processes are forked off one that has read all modules, which takes seconds.
         self.context = get_context("forkserver")
         self.context.set_forkserver_preload(["oodml.launch.workers"])
@@ -120,7 +126,7 @@ class _Pool:
             target=work,
             args=(
                 self.grid,
-                self.resources,
+                self.models,
                 self.store.directory,
                 state,
                 stack,
@@ -234,7 +240,7 @@ def _stack_of(worker: _Worker, pid: int) -> str:
 
 def work(
     grid: Grid,
-    resources: SharedResources,
+    models: Sequence[SharedResources],
     directory: Path,
     state: WorkerState,
     stack: Path,
@@ -254,7 +260,13 @@ def work(
     with stack.open("w") as file, stopping_on_signals([signal.SIGTERM]):
         faulthandler.register(signal.SIGUSR1, file=file, all_threads=True)
         try:
-            do_open_runs(grid, placed(resources.open(), *place), store, lambda ended: None, at)
+            do_open_runs(
+                grid,
+                [placed(each.open(), *place) for each in models],
+                store,
+                lambda ended: None,
+                at,
+            )
         except DataError as error:
             log.error("%s", error)
             sys.exit(UNWRITABLE)

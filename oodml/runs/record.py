@@ -14,7 +14,10 @@ SCHEMA = 2
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A finished run: its spec, the shift of its split, and what was measured."""
+    """A finished run: its spec, the shift of its split, and what was measured.
+
+    `ruler` is the network that measured the shift, as `FeatureSource.network` writes it.
+    """
 
     spec: RunSpec
     shift: dict[str, Any]
@@ -24,6 +27,7 @@ class RunRecord:
     seconds: float
     geometry: dict[str, dict[str, float]] = field(default_factory=dict)
     few_shot: dict[str, dict[str, Any]] = field(default_factory=dict)
+    ruler: str = ""
     status: str = "done"
 
     @property

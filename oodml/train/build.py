@@ -16,7 +16,7 @@ from oodml.data.dataset import chosen
 from oodml.errors import DataError
 from oodml.features.backbones.network import at_size
 from oodml.features.features import Features
-from oodml.runs.spec import RunSpec
+from oodml.runs.spec import ModelSpec, RunSpec
 from oodml.train.data import FeatureSamples, ImageSamples, Samples, training_transform
 from oodml.train.loop import seeded
 from oodml.train.model import EmbeddingModel, Standardize, trunk
@@ -36,7 +36,7 @@ Embed = Callable[["Samples"], Values]
 
 @dataclass(frozen=True, eq=False)
 class Resources:
-    """The data behind the names in specs: cached features, or images and a backbone.
+    """The data of one model, behind the names in specs: its features, or images and the network.
 
     Features serve "head" and "none"; `dataset` and `backbone` are needed for "all" only. `memory`
     limits the bytes that retrieval uses. `views` (V, n, C) float32 are the features of V augmented
@@ -58,6 +58,17 @@ class Resources:
                 f"{len(self.features)}, dimension), one row per row of the features."
             )
 
+    def serves(self, model: ModelSpec) -> bool:
+        """Whether the features are those of the network that a run names."""
+        source = self.features.source
+        same = (source.backbone, source.weights, source.preprocessing) == (
+            model.backbone,
+            model.weights,
+            model.preprocessing,
+        )
+        # Whole networks are trained in another precision than features are extracted in.
+        return same and (model.train == "all" or source.precision == model.precision)
+
     def training_part(self, split: Split) -> Resources:
         """The resources of the training classes; no value of a test class is read."""
         rows = self.features.of_classes(split.train_classes)
@@ -75,6 +86,22 @@ class Resources:
                 "training the whole network needs the images and the backbone's weights."
             )
         return self.dataset, self.backbone
+
+
+def position_of(model: ModelSpec, resources: Sequence[Resources]) -> int:
+    """The position of the resources that belong to a model; `DataError` if none do.
+
+    Single ones are taken as they are; `train_run` checks them.
+    """
+    if len(resources) == 1:
+        return 0
+    for at, each in enumerate(resources):
+        if each.serves(model):
+            return at
+    raise DataError(
+        f"the run is for {model.backbone} ({model.weights[:16]}, {model.preprocessing}), which "
+        f"none of the {len(resources)} resources given is of."
+    )
 
 
 def samples_of(

@@ -11,12 +11,13 @@ from torch import nn
 
 from oodml.errors import UsageError, unknown_name
 from oodml.features.features import FeatureSource
-from oodml.runs.spec import RunSpec
+from oodml.runs.spec import ModelSpec, RunSpec
 from oodml.splits.ladder import Ladder
 from oodml.splits.reference import check_reference
 from oodml.splits.split import Split
 from oodml.train.loop import check_schedule, seeded
 from oodml.train.model import EmbeddingModel
+from oodml.train.models import Backbones, Weights, models_of
 from oodml.train.objective import Criterion, make_objective
 from oodml.train.published_protocols import FAMILIES, get_preset
 from oodml.train.published_recipes import WHOLE_NETWORK
@@ -31,7 +32,7 @@ ORDERS = ("curves", "seeds")
 FROZEN = "frozen"
 # Classes of a loss that is built only to see whether it fits.
 _FEW_CLASSES = 8
-_KEYS = ("method", "rung", "seed")
+_KEYS = ("method", "backbone", "rung", "seed")
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,8 @@ def plan(
     methods: Sequence[str],
     seeds: Sequence[int],
     *,
+    backbone: Backbones = None,
+    weights: Weights = None,
     train: str = "",
     preset: str = "",
     recipe: str = "auto",
@@ -92,9 +95,11 @@ def plan(
     reference_null: int = 0,
     **settings: Any,
 ) -> list[RunSpec]:
-    """One spec per method, rung and seed; a method without randomness has a single seed.
+    """One spec per model, method, rung and seed; a method without randomness has a single seed.
 
-    `reference` adds the matched reference (see `oodml.splits.reference`): a matched and a shifted
+    `backbone` names the models that are frozen, get a head or are trained whole, one or several,
+    and `weights` their files, as in `models_of`; without it that is the network that measured the
+    ladder. `reference` adds the matched reference (see `oodml.splits.reference`): a matched and a shifted
     run for every method, rung and seed, and the untrained network on the same halves.
     `reference_null` adds so many random splits of every rung's classes, one seed each.
 
@@ -114,8 +119,13 @@ def plan(
     splits = [ladder.rungs[rung] for rung in numbers]
     parsed = [parse_method(text) for text in methods]
     family = family_of(ladder.features.dataset, wishes)
-    patterns = [_of_method(ladder.features, name, given, wishes, family) for name, given in parsed]
-    untrained = [_of_method(ladder.features, FROZEN, {}, wishes, family)]
+    sources = [model.source for model in models_of(ladder.features, backbone, weights)]
+    patterns = [
+        _of_method(source, name, given, wishes, family)
+        for source in sources
+        for name, given in parsed
+    ]
+    untrained = [_of_method(source, FROZEN, {}, wishes, family) for source in sources]
     specs: dict[str, RunSpec] = {}
     for seed in seeds:
         for split in splits:
@@ -138,16 +148,19 @@ def ordered(specs: Sequence[RunSpec], order: str) -> list[RunSpec]:
         raise unknown_name("order", order, ORDERS)
     if order == "curves":
         return sorted(specs, key=lambda spec: spec.seed)
-    places: dict[tuple[str, str], int] = {}
+    places: dict[tuple[str, ModelSpec, str], int] = {}
     for spec in specs:
-        places.setdefault((spec.data.split, spec.label), len(places))
-    return sorted(specs, key=lambda spec: (places[spec.data.split, spec.label], spec.seed))
+        places.setdefault((spec.data.split, spec.model, spec.label), len(places))
+    return sorted(
+        specs, key=lambda spec: (places[spec.data.split, spec.model, spec.label], spec.seed)
+    )
 
 
 def filtered(specs: Sequence[RunSpec], ladder: Ladder, text: str) -> list[RunSpec]:
     """The runs that a filter such as `method=margin,arcface,rung=0-3` leaves.
 
-    Keys are method, rung and seed; a method is named with or without its hyperparameters. Raises
+    Keys are method, backbone, rung and seed; a method is named with or without its hyperparameters,
+    and its name leaves its reference runs too. Raises
     `UsageError` for another key, a number that is none, or a filter that leaves nothing.
     """
     tests = [_test(key, values, ladder) for key, values in _parsed(text).items()]
@@ -321,7 +334,9 @@ def _parsed(text: str) -> dict[str, list[str]]:
 
 def _test(key: str, values: Sequence[str], ladder: Ladder) -> Callable[[RunSpec], bool]:
     if key == "method":
-        return lambda spec: spec.method.name in values or spec.label in values
+        return lambda spec: not {spec.method.name, spec.plain.label, spec.label}.isdisjoint(values)
+    if key == "backbone":
+        return lambda spec: spec.model.backbone in values
     numbers = {number for value in values for number in numbers_in(value, f"the filter's {key}")}
     if key == "seed":
         return lambda spec: spec.seed in numbers

@@ -62,6 +62,7 @@ def train_run(
     fold: Fold | None = None,
     episodes: Sequence[Episode] | None = None,
     groups: Mapping[str, str] | None = None,
+    ruler: str = "",
     keep_embeddings: bool = False,
     keep_pair_weights: bool = False,
     track: str = "",
@@ -76,8 +77,8 @@ def train_run(
     `directory` gets the run's logs and checkpoints, with `keep_embeddings` the measured embeddings,
     and with `keep_pair_weights` the pair weights of one batch under the trained loss. `fold` holds
     the rung's validation classes and `episodes` its few-shot episodes (as rows of the features),
-    where the ladder has them. The test classes are read once, after the last step. `track` names a
-    tracker, such as "tensorboard", that shows the run's progress and changes nothing else. The
+    where the ladder has them. The test classes are read once, after the last step. `ruler` names
+    the network that measured the split's shift, for the record. `track` names a tracker, such as "tensorboard", that shows the run's progress and changes nothing else. The
     result depends on `spec` only: heads are trained on one thread, whole networks on all cores,
     whatever else is running. Raises `DataError` when `resources` are not what the spec names, and
     `UsageError` for an unknown tracker or for settings that need test classes where none may be
@@ -124,6 +125,7 @@ def train_run(
                 for side in measured[0].geometry
             },
             few_shot=_joined([each.few_shot for each in measured]),
+            ruler=ruler if known else "",
         )
         run.finish(record)
     return record
@@ -254,6 +256,12 @@ def _check(spec: RunSpec, split: Split, resources: Resources) -> None:
         raise DataError(
             f"the run is for dataset {spec.data.dataset!r} with fingerprint "
             f"{spec.data.fingerprint}, the data given has {source.fingerprint}."
+        )
+    if spec.model.train != "all" and not resources.serves(spec.model):
+        raise DataError(
+            f"the run is for features of {spec.model.backbone} ({spec.model.weights[:16]}, "
+            f"{spec.model.preprocessing}, {spec.model.precision}), those given are of "
+            f"{source.network}."
         )
     if spec.data.split != split.id:
         raise DataError(f"the run is for split {spec.data.split}, the split given is {split.id}.")
