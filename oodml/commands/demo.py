@@ -8,7 +8,13 @@ from pathlib import Path
 
 import click
 
-from oodml.commands.grid import print_outcome, print_plan, run_with_progress, views_for
+from oodml.commands.grid import (
+    gallery_runs,
+    print_outcome,
+    print_plan,
+    run_with_progress,
+    views_for,
+)
 from oodml.commands.ladder import advance, show_ladder
 from oodml.commands.options import FOLDER, SEEDS, cache_option, default_workers, workers_option
 from oodml.commands.plot import chart_of
@@ -85,14 +91,13 @@ def demo_command(
     specs = plan(ladder, methods, range(seeds))
     number = workers or default_workers()
     print_plan(specs, store, workers=number)
-    ends = {ladder.rungs[0].id, ladder.rungs[-1].id}
     outcome = run_with_progress(
         specs,
         ladder,
         Resources(features, views=views_for(specs, ladder, dataset, cache=cache)),
         store,
         workers=number,
-        keep_embeddings={spec.id for spec in specs if spec.data.split in ends and spec.seed == 0},
+        keep_embeddings=gallery_runs(specs, ladder),
     )
     print_outcome(outcome, store)
     write_report(store, ladder, output / "report.html", features=features, dataset=dataset)

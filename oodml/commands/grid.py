@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,6 +56,8 @@ def plan_of(
         preset=options["preset"] or "",
         recipe=options["recipe"],
         rungs=rungs or None,
+        reference=options.get("reference", False),
+        reference_null=options.get("reference_null", 0),
         **settings,
     )
     return _possible(specs, ladder, options)
@@ -80,12 +83,10 @@ def print_plan(
     from oodml.runs.outlook import outlook
 
     now = outlook([spec.id for spec in specs], store, retries)
-    single = sorted({spec.label for spec in specs if spec.model.train == "none"})
-    echo(
-        f"{now.total} runs: {len({s.label for s in specs})} methods x "
-        f"{len({s.data.split for s in specs})} splits x {len({s.seed for s in specs})} seeds"
-        + (f" (one seed for {', '.join(single)}: nothing is random there)" if single else "")
-    )
+    plain = [spec for spec in specs if not spec.is_reference]
+    for line in (_plain_line(plain), _reference_line(specs)):
+        if line:
+            echo(line)
     given_up = (
         f"{len(now.given_up)} given up after more than {retries} retries (--retries tries again), "
         if now.given_up
@@ -96,6 +97,16 @@ def print_plan(
     if now.to_go:
         open_runs = {*now.failed, *now.missing}
         echo(_cost_line([s for s in specs if s.id in open_runs], specs, store, workers))
+
+
+def gallery_runs(specs: Sequence[RunSpec], ladder: Ladder) -> set[str]:
+    """The ids of the runs whose embeddings a report shows: seed 0, first and last rung."""
+    ends = {ladder.rungs[0].id, ladder.rungs[-1].id}
+    return {
+        spec.id
+        for spec in specs
+        if spec.seed == 0 and spec.data.split in ends and not spec.data.null_draw
+    }
 
 
 def do_grid(
@@ -114,7 +125,7 @@ def do_grid(
         resources,
         store,
         plugins=options["plugins"],
-        keep_embeddings={spec.id for spec in specs} if options["keep_embeddings"] else set(),
+        keep_embeddings=_kept(specs, ladder, options["keep_embeddings"]),
         keep_pair_weights=options["keep_pair_weights"],
         **how,
     )
@@ -221,6 +232,33 @@ def _possible(specs: list[RunSpec], ladder: Ladder, options: dict[str, Any]) -> 
     return [spec for spec in specs if not spec.training.cached_views]
 
 
+def _plain_line(plain: Sequence[RunSpec]) -> str:
+    single = sorted({spec.label for spec in plain if spec.model.train == "none"})
+    return (
+        f"{len(plain)} runs: {len({s.label for s in plain})} methods x "
+        f"{len({s.data.split for s in plain})} splits x {len({s.seed for s in plain})} seeds"
+        + (f" (one seed for {', '.join(single)}: nothing is random there)" if single else "")
+    )
+
+
+def _reference_line(specs: Sequence[RunSpec]) -> str:
+    """How many runs the matched reference adds, by what they are trained on; empty for none."""
+    sides = Counter(spec.data.trained_on for spec in specs if not spec.data.null_draw)
+    del sides["train"]
+    parts = [f"{count} {_TRAINED_ON[side]}" for side, count in sides.items()]
+    null = sum(spec.data.null_draw > 0 for spec in specs)
+    if null:
+        parts.append(f"{null} on random splits")
+    total = sides.total() + null
+    return f"{total} more on halves of the test classes: {', '.join(parts)}" if total else ""
+
+
+def _kept(specs: Sequence[RunSpec], ladder: Ladder, asked: bool | None) -> set[str]:
+    if asked is None:
+        return gallery_runs(specs, ladder)
+    return {spec.id for spec in specs} if asked else set()
+
+
 def _cost_line(
     left: Sequence[RunSpec], specs: Sequence[RunSpec], store: Store, workers: int
 ) -> str:
@@ -236,6 +274,10 @@ def _cost_line(
         f"about {in_words(cost.seconds / workers)} with {beside}, by the times of {cost.known} "
         f"finished runs{unknown}"
     )
+
+
+# What a plan calls the runs of a matched reference.
+_TRAINED_ON = {"matched": "matched", "shifted": "shifted", "nothing": "of frozen features"}
 
 
 class _Interrupted(click.ClickException):

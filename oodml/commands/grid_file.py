@@ -16,8 +16,15 @@ from oodml.errors import DataError, UsageError, unknown_name
 from oodml.train.plan import numbers_in
 from oodml.train.settings import SETTINGS
 
-_OWN = ("methods", "hyperparameters", "seeds", "rungs", "equal-gallery")
-_WORDS = {"train": "trained", "protocol": "preset", "recipe": "recipe"}
+_OWN = ("methods", "hyperparameters", "seeds", "rungs")
+_WORDS = {
+    "train": "trained",
+    "protocol": "preset",
+    "recipe": "recipe",
+    "equal-gallery": "equal_gallery",
+    "reference": "reference",
+    "reference-null": "reference_null",
+}
 
 # Far more than any grid holds, and few enough that a list of them fits in memory.
 _MOST = 100_000
@@ -28,16 +35,12 @@ _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 @dataclass(frozen=True)
 class GridTable:
-    """One `[[grid]]`: methods as typed, and what it says of seeds, rungs and settings.
+    """One `[[grid]]`: its methods as typed, and what it says in place of the command line.
 
-    None and empty stand for what the command line says; `options` are by the names of its
-    parameters.
+    `options` are by the names of the command line's parameters.
     """
 
     methods: tuple[str, ...]
-    seeds: int | None = None
-    rungs: tuple[int, ...] = ()
-    equal_gallery: bool | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -85,19 +88,20 @@ class _Reader:
         for key in values:
             if key not in self.names and key not in _OWN:
                 raise unknown_name(f"key in {self.where}", key, [*_OWN, *self.names])
-        seeds = values.get("seeds")
-        if seeds is not None and (not _is_number(seeds) or not 1 <= seeds <= _MOST):
+        options = {self.names[k]: self._value(k, v) for k, v in values.items() if k in self.names}
+        if "seeds" in values:
+            options["seeds"] = self._seeds(values["seeds"])
+        if rungs := self._rungs(values.get("rungs", [])):
+            options["rungs"] = tuple(rungs)
+        return GridTable(tuple(self._methods(values)), options)
+
+    def _seeds(self, seeds: Any) -> int:
+        if not _is_number(seeds) or not 1 <= seeds <= _MOST:
             raise UsageError(
                 f"{self.where}: seeds = {_shown(seeds)}: give a number of at least 1, at most "
                 f"{_MOST}."
             )
-        return GridTable(
-            tuple(self._methods(values)),
-            seeds,
-            tuple(self._rungs(values.get("rungs", []))),
-            self._flag(values, "equal-gallery"),
-            {self.names[k]: self._value(k, v) for k, v in values.items() if k in self.names},
-        )
+        return int(seeds)
 
     def _methods(self, values: dict[str, Any]) -> list[str]:
         methods = values.get("methods")
@@ -118,17 +122,13 @@ class _Reader:
                 )
         return sorted({n for part in parts for n in numbers_in(str(part), f"{self.where}: rungs")})
 
-    def _flag(self, values: dict[str, Any], key: str) -> bool | None:
-        value = values.get(key)
-        if value is not None and not isinstance(value, bool):
-            raise UsageError(f"{self.where}: {key} = {value!r}: give true or false.")
-        return value
-
     def _value(self, key: str, value: Any) -> Any:
         """A setting's value, of the type of the option that it stands for."""
         parameter = self.parameters[self.names[key]]
         if isinstance(parameter, click.Option) and parameter.is_flag:
-            return self._flag({key: value}, key)
+            if not isinstance(value, bool):
+                raise UsageError(f"{self.where}: {key} = {value!r}: give true or false.")
+            return value
         if _is_number(value) and abs(value) > _LARGEST:
             raise UsageError(f"{self.where}: {key} = {_shown(value)}: too large for a setting.")
         if isinstance(value, bool | list | dict):

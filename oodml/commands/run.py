@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +36,17 @@ if TYPE_CHECKING:
 @click.option("--rung", "rungs", type=int, multiple=True, help="Rung to run on; repeatable.")
 @click.option(
     "--equal-gallery", is_flag=True, help="Evaluate every rung on equally many classes and images."
+)
+@click.option(
+    "--reference",
+    is_flag=True,
+    help="Add the matched reference, which tells shift from harder test classes.",
+)
+@click.option(
+    "--reference-null",
+    type=click.IntRange(0, 1000),
+    default=0,
+    help="Random splits of every rung's classes on which the reference is done too.",
 )
 @click.option(
     "--grid",
@@ -90,39 +101,24 @@ def _specs_of(ladder: Ladder, options: dict[str, Any]) -> list[RunSpec]:
     from oodml.commands.grid_file import read_grids
 
     tables = [table for path in options["grid_files"] for table in read_grids(path, run_command)]
-    own = {"seeds": options["seeds"], "rungs": options["rungs"]}
     found: dict[str, RunSpec] = {}
     if options["methods"] or not tables:
-        found |= _planned(ladder, options, **own, equal_gallery=options["equal_gallery"])
+        found |= _planned(ladder, options)
     for table in tables:
-        found |= _planned(
-            ladder,
-            {**options, **table.options, "methods": table.methods},
-            seeds=table.seeds or own["seeds"],
-            rungs=table.rungs or own["rungs"],
-            equal_gallery=(
-                options["equal_gallery"] if table.equal_gallery is None else table.equal_gallery
-            ),
-        )
+        found |= _planned(ladder, {**options, **table.options, "methods": table.methods})
     return list(found.values())
 
 
-def _planned(
-    ladder: Ladder,
-    options: dict[str, Any],
-    *,
-    seeds: int,
-    rungs: Sequence[int],
-    equal_gallery: bool,
-) -> dict[str, RunSpec]:
-    from oodml.splits.equal_size import equal_gallery as equal_sizes
+def _planned(ladder: Ladder, options: dict[str, Any]) -> dict[str, RunSpec]:
+    from oodml.splits.equal_size import equal_gallery
 
-    if equal_gallery:
-        classes, images = equal_sizes(ladder, range(seeds))
+    seeds = range(options["seeds"])
+    if options["equal_gallery"]:
+        classes, images = equal_gallery(ladder, seeds)
         echo(f"every rung is evaluated on {classes} classes with {images} images")
         options = options | {"gallery_classes": classes, "gallery_images": images}
     print_protocol(options)
-    return {spec.id: spec for spec in plan_of(ladder, range(seeds), rungs, options)}
+    return {spec.id: spec for spec in plan_of(ladder, seeds, options["rungs"], options)}
 
 
 @contextmanager

@@ -71,7 +71,10 @@ grid_options = together(
     ),
     *(_option(setting) for setting in SETTINGS.values()),
     click.option(
-        "--keep-embeddings", is_flag=True, help="Keep each run's test embeddings, for galleries."
+        "--keep-embeddings/--no-keep-embeddings",
+        default=None,
+        show_default="of seed 0, first and last rung",
+        help="Keep each run's test embeddings, for galleries.",
     ),
     click.option(
         "--keep-pair-weights",

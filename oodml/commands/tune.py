@@ -75,7 +75,7 @@ def tune_command(
     from oodml.tune import check_ready
 
     check_ready(metric)
-    if options["keep_embeddings"]:
+    if options["keep_embeddings"] is not None:
         raise UsageError("trials keep no embeddings; leave out --keep-embeddings.")
     if options["keep_pair_weights"]:
         raise UsageError("trials keep no pair weights; leave out --keep-pair-weights.")

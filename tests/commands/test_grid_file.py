@@ -57,13 +57,14 @@ def test_tables_are_read_in_the_words_of_the_command_line(tmp_path: Path) -> Non
         "margin:beta=0.6,per_class=true",
         "margin:nu=0.1,beta=0.6,per_class=true",
     )
-    assert (first.seeds, first.rungs) == (5, (0, 1, 3))
     assert first.options == {
+        "seeds": 5,
+        "rungs": (0, 1, 3),
         "learning_rate": 0.002,
         "train_batch_size": 24,
         "few_shot": "head",
     }
-    assert second == GridTable(("frozen",), equal_gallery=True)
+    assert second == GridTable(("frozen",), {"equal_gallery": True})
 
 
 @pytest.mark.parametrize(
@@ -80,6 +81,8 @@ def test_tables_are_read_in_the_words_of_the_command_line(tmp_path: Path) -> Non
         ("[[grid]]\nmethods = ['margin']\nsteps = 'many'", "steps"),
         ("[[grid]]\nmethods = ['margin']\nsteps = [3]", "a single value"),
         ("[[grid]]\nmethods = ['margin']\nequal-gallery = 1", "true or false"),
+        ("[[grid]]\nmethods = ['margin']\nreference = 'yes'", "true or false"),
+        ("[[grid]]\nmethods = ['margin']\nreference-null = -1", "reference-null = -1"),
         ("[[grid]]\nmethods = ['margin']\nhyperparameters = 3", "beta = 0.6"),
         ("[[grid]]\nmethods = ['margin']\ntrain = 'body'", "train"),
     ],
@@ -115,6 +118,12 @@ def test_grid_files_filters_and_methods_make_one_plan(tmp_path: Path) -> None:
     assert {(r.label, r.spec.training.steps) for r in records} == {("margin(beta=0.6)", 4)}
     more = run("--grid", grid, "--dry-run").output
     assert "2 done, 0 failed before, 1 to go" in more and "2 finished runs" in more
+
+    text += "reference = true\nreference-null = 1\n\n[[grid]]\nmethods = ['arcface']\nseeds = 1\n"
+    both = run("--grid", written(tmp_path, text), "--dry-run").output
+    assert "6 runs: 2 methods x 3 splits x 1 seeds" in both
+    # Of margin, 3 rungs: matched and shifted, frozen features, and both sides on a random split.
+    assert "15 more" in both and "0 failed before, 19 to go" in both
 
 
 @given(st.lists(st.dictionaries(WORDS, VALUES, max_size=4), min_size=1, max_size=3))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -77,7 +79,78 @@ def test_every_rung_may_have_an_equal_gallery(tmp_path: Path) -> None:
         assert record.metrics["queries"] == images
 
 
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A ladder of three rungs, and its features beside it."""
+    make_features().save(tmp_path / "f.npz")
+    ladder = build_ladder(make_features(), rungs=3, source=str(tmp_path / "f.npz"))
+    ladder.save(tmp_path / "l.json")
+    return tmp_path
+
+
+def quick(place: Path, command: str, *arguments: object) -> tuple[object, ...]:
+    settings = ("--steps", 4, "--train-batch-size", 24, "--embedding-dim", 8)
+    return (command, place / "l.json", "-o", place / "runs", *settings, *arguments)
+
+
+def test_a_reference_is_done_like_all_runs(small: Path) -> None:
+    call = quick(small, "run", "-m", "frozen", "-m", "margin", "--seeds", 2, "--reference",
+                 "--reference-null", 1, "--workers", 1)  # fmt: skip
+    planned = done(*call, "--dry-run").output
+    assert "9 runs: 2 methods x 3 splits x 2 seeds" in planned
+    assert "24 more" in planned and "33 to go" in planned
+    for part in ("6 matched", "6 shifted", "6 of frozen features", "6 on random splits"):
+        assert part in planned
+    assert "33 runs done" in done(*call).output
+    records = Store(small / "runs").records()
+    sides = Counter((record.spec.data.trained_on, record.spec.data.null_draw) for record in records)
+    assert sides == {
+        ("train", 0): 9, ("matched", 0): 6, ("shifted", 0): 6, ("nothing", 0): 6,
+        ("matched", 1): 3, ("shifted", 1): 3,
+    }  # fmt: skip
+    assert "33 done, 0 failed before, 0 to go" in done(*call, "--dry-run").output
+    assert json.loads(done("status", small / "runs", "--format", "json").output)["done"] == 33
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [("", "ends"), ("--keep-embeddings", "all"), ("--no-keep-embeddings", "none")],
+)
+def test_embeddings_for_galleries_are_kept(option: str, expected: str, small: Path) -> None:
+    more = [option] if option else []
+    call = ("-m", "margin", "--seeds", 2, "--reference", "--reference-null", 1, "--workers", 1)
+    done(*quick(small, "run", *call, *more))
+    store, ladder = Store(small / "runs"), Ladder.load(small / "l.json")
+    for record in store.records():
+        spec = record.spec
+        last = spec.data.split in (ladder.rungs[0].id, ladder.rungs[-1].id)
+        kept = {"all": True, "none": False, "ends": last and spec.seed == spec.data.null_draw == 0}
+        folder = store.run_directory(record.id)
+        names = {path.relative_to(folder).as_posix() for path in folder.rglob("embeddings.npz")}
+        whole = {f"half{half}/embeddings.npz" for half in (0, 1)}
+        whole = whole if spec.is_reference else {"embeddings.npz"}
+        assert names == (whole if kept[expected] else set())
+
+
 class TestRefused:
+    def test_a_null_of_no_reference(self, small: Path) -> None:
+        line = refused(2, *quick(small, "run", "-m", "margin", "--reference-null", 2))
+        assert "--reference-null 2" in line and line.count("--reference") == 2
+
+    def test_a_reference_of_too_few_test_classes(self, small: Path) -> None:
+        ladder = Ladder.load(small / "l.json")
+        last = replace(ladder.rungs[2], test_classes=ladder.rungs[2].test_classes[:3])
+        replace(ladder, rungs=(*ladder.rungs[:2], last)).save(small / "l.json")
+        call = quick(small, "run", "-m", "margin", "--reference", "--dry-run")
+        line = refused(2, *call)
+        assert "rung 2" in line and "0, 1" in line
+        done(*call, "--rung", 0)
+
+    @pytest.mark.parametrize("command", ["train", "tune"])
+    def test_a_reference_of_single_runs_and_trials(self, command: str, small: Path) -> None:
+        call = quick(small, command, "-m", "margin", "--rung", 0, "--reference")
+        assert "--reference" in oodml(*call).stderr and oodml(*call).exit_code == 2
+
     def test_data_of_another_ladder(self, built: tuple[Path, Path], tmp_path: Path) -> None:
         for number in range(4):
             for sample in range(2):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import FunctionType, MethodType, ModuleType
@@ -18,10 +18,12 @@ from conftest import make_features
 from oodml.data import load_dataset
 from oodml.features.backbones.registry import load_backbone
 from oodml.features.extraction import extract_features
+from oodml.features.features import Features
 from oodml.runs.spec import RunSpec
 from oodml.splits.construction.build_ladder import build_ladder
 from oodml.splits.episodes import validation_fold
 from oodml.splits.ladder import Ladder
+from oodml.splits.reference import halves_of
 from oodml.splits.split import random_split
 from oodml.train import run as run_module
 from oodml.train.build import Resources
@@ -101,8 +103,9 @@ def reached(monkeypatch: pytest.MonkeyPatch) -> Reached:
 
         def note(training: Training, batch: Batch) -> None:
             after_step(training, batch)
-            if batch.step == 0:
-                seen.append((objective, training, batch))
+            seen.append((objective, training, batch))
+            # Only the first step is noted; and through this function the walk would find `seen`.
+            del objective.after_step
 
         objective.after_step = note  # type: ignore[method-assign]
         return fit(objective, training, *given, **more)
@@ -131,23 +134,59 @@ def test_the_hooks_of_heads_reach_fitting_rows_alone(
     fold = validation_fold(split)
     validated = measured_on == "validation" or spec.training.selection == "best_validation"
     fitting = fold.fit_classes if validated else split.train_classes
-    outside = np.setdiff1d(np.arange(len(pool)), pool.of_classes(fitting))
-    values = pool.values.copy()
-    values[outside] = MARK
-    views = np.stack([values] * 4)
-    names = {f"sample {row} of {len(pool)}" for row in range(len(pool))}
-    marked = replace(pool, values=values, sample_names=tuple(sorted(names)))
     counts = {len(pool), len(pool.of_classes(split.test_classes))}
-    resources = Resources(marked, views=views)
+    resources = marked(pool, fitting)
     train_run(spec, split, resources, tmp_path)
     assert len(reached) == max(spec.training.ensemble, 1)
+    check_reached(reached, resources, len(pool.of_classes(fitting)), counts)
+
+
+@pytest.mark.parametrize("half", [0, 1])
+@pytest.mark.parametrize("trained_on", ["matched", "shifted"])
+@pytest.mark.parametrize("case", CASES)
+def test_the_hooks_of_a_reference_reach_no_row_of_the_half_that_is_tested(
+    case: str, trained_on: str, half: int, reached: Reached, tmp_path: Path
+) -> None:
+    pool = make_features(24, 13, 8)
+    split = random_split(pool.class_names)
+    method, settings = CASES[case]
+    planned = one_run(build_ladder(pool, rungs=2), method, **{"batch_size": 16, **settings})
+    spec = planned.with_settings(split=split.id, trained_on=trained_on)
+    own = halves_of(split, spec.seed, trained_on)[half]
+    selected = spec.training.selection == "best_validation"
+    fitting = validation_fold(own).fit_classes if selected else own.train_classes
+    resources = marked(pool, fitting)
+    train_run(spec, split, resources, tmp_path)
+    models = max(spec.training.ensemble, 1)
+    assert len(reached) == 2 * models
+    # The other half is trained on marked rows: each half is checked in a run of its own.
+    part = reached[half * models : (half + 1) * models]
+    check_reached(part, resources, len(pool.of_classes(fitting)), {len(pool)})
+
+
+def marked(pool: Features, fitting: Sequence[str]) -> Resources:
+    """The features and views of the pool, marked in all rows but those of the fitting classes."""
+    values = pool.values.copy()
+    values[np.setdiff1d(np.arange(len(pool)), pool.of_classes(fitting))] = MARK
+    return Resources(
+        replace(pool, values=values, sample_names=tuple(sorted(names_in(pool)))),
+        views=np.stack([values] * 4),
+    )
+
+
+def names_in(pool: Features) -> set[str]:
+    return {f"sample {row} of {len(pool)}" for row in range(len(pool))}
+
+
+def check_reached(reached: Reached, resources: Resources, rows: int, counts: set[int]) -> None:
+    """Whether what hooks were given leads to `rows` fitting rows and to nothing marked."""
+    names = names_in(resources.features)
     for objective, training, batch in reached:
         roots = (objective, training, batch, objective.batches(training))
         assert out_of_bounds(roots, names, counts) == []
-        beyond = np.array([len(pool.of_classes(fitting))])
         for read in readers(training):
             with pytest.raises(IndexError):
-                read(beyond)
+                read(np.array([rows]))
     assert out_of_bounds((lambda: resources,), names, counts), "the walk finds what is there"
 
 
