@@ -63,6 +63,7 @@ def demo_command(
     check_writable(output)
     from oodml.data import load_dataset
     from oodml.eval.report.page import write_report
+    from oodml.features.backbones.registry import load_backbone
     from oodml.features.extraction import extract_features
     from oodml.runs.store import Store
     from oodml.splits.construction.build_ladder import build_ladder
@@ -73,9 +74,8 @@ def demo_command(
     dataset = load_dataset("emoji")
     groups = f" in {len(set(dataset.groups))} groups" if dataset.groups else ""
     echo(f"{len(dataset)} images of {len(dataset.class_names)} classes{groups}")
-    features = extract_features(
-        dataset, BACKBONE, image_size=IMAGE_SIZE, cache=cache, progress=True
-    )
+    backbone = load_backbone(BACKBONE, image_size=IMAGE_SIZE)
+    features = extract_features(dataset, backbone, cache=cache, progress=True)
     with progress_bar(desc="ladder", unit=" steps") as bar:
         ladder = build_ladder(
             features,
@@ -94,7 +94,7 @@ def demo_command(
     outcome = run_with_progress(
         specs,
         ladder,
-        Resources(features, views=views_for(specs, ladder, dataset, cache=cache)),
+        Resources(features, views=views_for(specs, backbone, dataset, cache=cache)),
         store,
         workers=number,
         keep_embeddings=gallery_runs(specs, ladder),

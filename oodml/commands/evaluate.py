@@ -92,7 +92,14 @@ def evaluate_command(
     _check_name_is_free(specs[0], store)
     keep_ladder(built, store)
     done = _evaluate_all(
-        specs, splits, features, metrics, store, memory=in_bytes(memory), device=used
+        specs,
+        splits,
+        features,
+        metrics,
+        store,
+        memory=in_bytes(memory),
+        device=used,
+        ruler=built.features.network,
     )
     _report(specs, splits, store, done)
 
@@ -137,6 +144,7 @@ def _evaluate_all(
     *,
     memory: int,
     device: str,
+    ruler: str,
 ) -> int:
     """Evaluate what lacks a metric, and count what had them all."""
     from oodml.eval.along_ladder import evaluate_split
@@ -157,6 +165,7 @@ def _evaluate_all(
             memory=memory,
             device=device,
             environment=made_with,
+            ruler=ruler,
         )
         if known is not None:
             record = replace(record, metrics={**known.metrics, **record.metrics})

@@ -9,11 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from oodml.commands.options import RETRIES, in_bytes, open_for_ladder
+from oodml.commands.options import (
+    RETRIES,
+    check_measured,
+    in_bytes,
+    ladder_images,
+    open_for_ladder,
+)
 from oodml.commands.results import keep_ladder
 from oodml.commands.tables import echo
 from oodml.errors import DataError, UsageError
 from oodml.progress import progress_bar
+from oodml.train.models import Model, is_of, models_of
 from oodml.train.settings import SETTINGS
 
 if TYPE_CHECKING:
@@ -37,6 +44,8 @@ def plan_of(
     from oodml.train.plan import plan
     from oodml.train.registry import all_methods, load_plugin
 
+    if not options["backbones"]:
+        check_measured(ladder)
     if not options["methods"]:
         raise UsageError("name a method with -m, or -m all; `oodml list methods` names them.")
     for path in options["plugins"]:
@@ -52,6 +61,8 @@ def plan_of(
         ladder,
         methods,
         seeds,
+        backbone=options["backbones"] or None,
+        weights=weights_of(options),
         train=options["trained"] or "",
         preset=options["preset"] or "",
         recipe=options["recipe"],
@@ -134,7 +145,7 @@ def do_grid(
 def run_with_progress(
     specs: Sequence[RunSpec],
     ladder: Ladder,
-    resources: Resources,
+    resources: Resources | Sequence[Resources],
     store: Store,
     **how: Any,
 ) -> GridOutcome:
@@ -168,48 +179,109 @@ def print_outcome(outcome: GridOutcome, store: Store) -> None:
     echo(f"{outcome.done} runs done, in {store.directory}")
 
 
-def resources_for(ladder: Ladder, options: dict[str, Any], specs: Sequence[RunSpec]) -> Resources:
-    """What the runs read: features, cached views and, for whole networks, images and backbone."""
+def weights_of(options: dict[str, Any]) -> Path | dict[str, Path] | None:
+    """The weights that were typed: one file, or files by the backbone's name; None without any."""
+    given = options["weights"]
+    if len(given) == 1 and not given[0][0]:
+        return Path(given[0][1])
+    for at, (name, file) in enumerate(given):
+        if not name:
+            raise UsageError(f"--weights {file}: of several files say whose they are, NAME={file}.")
+        if name in [other for other, _ in given[:at]]:
+            raise UsageError(f"--weights {name}={file}: {name} has weights already.")
+    return dict(given) or None
+
+
+def resources_for(
+    ladder: Ladder, options: dict[str, Any], specs: Sequence[RunSpec]
+) -> list[Resources]:
+    """What the runs read of every model that they name: features, cached views, images, network."""
+    ruler = ladder.features
+    models = models_of(ruler, options["backbones"], weights_of(options))
+    if all(model.source != ruler for model in models):
+        models.append(Model(ruler))
+    wanted = [
+        (model, own)
+        for model in models
+        if (own := [spec for spec in specs if is_of(spec.model, model.source)])
+    ]
+    device = options["device"] or _device(any(spec.model.train == "all" for spec in specs))
+    if [model.source for model, _ in wanted] == [ruler]:
+        return [_of_ruler(ladder, options, specs, wanted[0][0], device)]
+    data = {key: options[key] for key in ("root", "skip_broken")}
+    dataset = ladder_images(ladder, options["data"], **data)
+    return [_of_model(dataset, options, own, model, device) for model, own in wanted]
+
+
+def _of_ruler(
+    ladder: Ladder,
+    options: dict[str, Any],
+    specs: Sequence[RunSpec],
+    ruler: Model,
+    device: str,
+) -> Resources:
+    """The resources of the network that measured the ladder, whose features a file may hold."""
     from oodml.train.build import Resources
     from oodml.train.cached_views import views_wanted
 
     whole = any(spec.model.train == "all" for spec in specs)
-    views = views_wanted(specs)
-    machine = {key: options[key] for key in ("weights", "batch_size", "device", "cache")}
+    machine = {key: options[key] for key in ("batch_size", "device", "cache")}
     features, dataset = open_for_ladder(
         ladder,
         options["data"],
         root=options["root"],
         skip_broken=options["skip_broken"],
-        images=whole or views > 0,
+        images=whole or views_wanted(specs) > 0,
+        weights=ruler.weights,
         **machine,
     )
+    backbone = ruler.load() if dataset is not None and (whole or views_wanted(specs)) else None
     return Resources(
         features,
         dataset if whole else None,
-        _backbone(ladder, options["weights"]) if whole else None,
-        options["device"] or _device(whole),
+        backbone if whole else None,
+        device,
         in_bytes(options["memory"]),
-        views_for(specs, ladder, dataset, **machine),
+        views_for(specs, backbone, dataset, precision=ruler.source.precision, **machine),
+    )
+
+
+def _of_model(
+    dataset: Dataset,
+    options: dict[str, Any],
+    specs: Sequence[RunSpec],
+    model: Model,
+    device: str,
+) -> Resources:
+    from oodml.features.extraction import extract_features
+    from oodml.train.build import Resources
+
+    whole = any(spec.model.train == "all" for spec in specs)
+    machine = {key: options[key] for key in ("batch_size", "device", "cache")}
+    backbone, precision = model.load(), model.source.precision
+    return Resources(
+        extract_features(dataset, backbone, precision=precision, progress=True, **machine),
+        dataset if whole else None,
+        backbone if whole else None,
+        device,
+        in_bytes(options["memory"]),
+        views_for(specs, backbone, dataset, precision=precision, **machine),
     )
 
 
 def views_for(
     specs: Sequence[RunSpec],
-    ladder: Ladder,
+    backbone: Backbone | None,
     dataset: Dataset | None,
-    *,
-    weights: Path | None = None,
-    **machine: Any,
+    **options: Any,
 ) -> Views | None:
-    """The cached views that the runs ask for, under the ladder's network; None if no run does."""
+    """The cached views that the runs ask for, under one network; None if no run does."""
     from oodml.train.cached_views import cached_views, views_wanted
 
     count = views_wanted(specs)
-    if not count or dataset is None:
+    if not count or dataset is None or backbone is None:
         return None
-    backbone, precision = _backbone(ladder, weights), ladder.features.precision
-    return cached_views(dataset, backbone, count, precision=precision, progress=True, **machine)
+    return cached_views(dataset, backbone, count, progress=True, **options)
 
 
 def _possible(specs: list[RunSpec], ladder: Ladder, options: dict[str, Any]) -> list[RunSpec]:
@@ -234,9 +306,11 @@ def _possible(specs: list[RunSpec], ladder: Ladder, options: dict[str, Any]) -> 
 
 def _plain_line(plain: Sequence[RunSpec]) -> str:
     single = sorted({spec.label for spec in plain if spec.model.train == "none"})
+    models = len({(s.model.backbone, s.model.weights, s.model.preprocessing) for s in plain})
     return (
         f"{len(plain)} runs: {len({s.label for s in plain})} methods x "
-        f"{len({s.data.split for s in plain})} splits x {len({s.seed for s in plain})} seeds"
+        + (f"{models} backbones x " if models > 1 else "")
+        + f"{len({s.data.split for s in plain})} splits x {len({s.seed for s in plain})} seeds"
         + (f" (one seed for {', '.join(single)}: nothing is random there)" if single else "")
     )
 
@@ -284,15 +358,6 @@ class _Interrupted(click.ClickException):
     """Ctrl-C ended the command."""
 
     exit_code = 130
-
-
-def _backbone(ladder: Ladder, weights: Path | None) -> Backbone:
-    from oodml.features.backbones.registry import load_backbone
-
-    made = ladder.features
-    return load_backbone(
-        made.backbone, weights=weights, image_size=made.image_size, resize=made.resize
-    )
 
 
 def _device(whole: bool) -> str:

@@ -18,6 +18,7 @@ from oodml.train.settings import SETTINGS
 
 _OWN = ("methods", "hyperparameters", "seeds", "rungs")
 _WORDS = {
+    "backbone": "backbones",
     "train": "trained",
     "protocol": "preset",
     "recipe": "recipe",
@@ -125,6 +126,13 @@ class _Reader:
     def _value(self, key: str, value: Any) -> Any:
         """A setting's value, of the type of the option that it stands for."""
         parameter = self.parameters[self.names[key]]
+        if key == "backbone":
+            names = [value] if isinstance(value, str) else value
+            if not isinstance(names, list) or not names or not _are_words(names):
+                raise UsageError(
+                    f'{self.where}: name models as backbone = ["resnet50", "resnet18@112"].'
+                )
+            return tuple(names)
         if isinstance(parameter, click.Option) and parameter.is_flag:
             if not isinstance(value, bool):
                 raise UsageError(f"{self.where}: {key} = {value!r}: give true or false.")

@@ -152,10 +152,7 @@ cache_option = click.option(
 device_option = click.option(
     "--device", show_default="cuda if there is one", help="Device such as cpu or cuda."
 )
-machine_options = together(
-    click.option(
-        "--weights", type=FILE, help="File with the backbone's weights (.pth or .safetensors)."
-    ),
+device_options = together(
     click.option(
         "--batch-size",
         type=click.IntRange(1),
@@ -164,6 +161,12 @@ machine_options = together(
     ),
     device_option,
     cache_option,
+)
+machine_options = together(
+    click.option(
+        "--weights", type=FILE, help="File with the backbone's weights (.pth or .safetensors)."
+    ),
+    device_options,
 )
 precision_option = click.option(
     "--precision",
@@ -285,11 +288,7 @@ def open_for_ladder(
     from oodml.features.extraction import extract_features
     from oodml.features.features import Features
 
-    if not ladder.measured:
-        raise DataError(
-            "the ladder's FIDs are as published, so no features of ours belong to it; import it "
-            "again with --data SOURCE --backbone NAME."
-        )
+    check_measured(ladder)
     source = ladder_source(ladder, data)
     made = ladder.features
     if source.endswith(".npz"):
@@ -315,6 +314,30 @@ def open_for_ladder(
             f"{features.source.network}; give the same --weights."
         )
     return features, dataset
+
+
+def check_measured(ladder: Ladder) -> None:
+    """Raise `DataError` for a ladder that names no network of ours."""
+    if not ladder.measured:
+        raise DataError(
+            "the ladder's FIDs are as published, so no network of ours belongs to it; name one "
+            "with --backbone NAME, or measure the ladder: `oodml ladder measure`."
+        )
+
+
+def ladder_images(
+    ladder: Ladder, data: str | None, *, root: Path | None, skip_broken: bool
+) -> Dataset:
+    """The images that a ladder is of; `DataError` for other ones, or for features."""
+    source = ladder_source(ladder, data)
+    if source.endswith(".npz"):
+        raise DataError(
+            f"another network than the ladder's needs the images, and {source} holds features; "
+            "name them with --data FOLDER."
+        )
+    dataset = open_dataset(source, root, skip_broken)
+    _check_fingerprint(ladder, source, dataset.fingerprint)
+    return dataset
 
 
 def ladder_source(ladder: Ladder, data: str | None) -> str:

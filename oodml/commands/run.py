@@ -23,6 +23,7 @@ from oodml.commands.run_options import (
     workers_for,
 )
 from oodml.commands.tables import echo
+from oodml.errors import UsageError
 
 if TYPE_CHECKING:
     from oodml.runs.spec import RunSpec
@@ -101,11 +102,17 @@ def _specs_of(ladder: Ladder, options: dict[str, Any]) -> list[RunSpec]:
     from oodml.commands.grid_file import read_grids
 
     tables = [table for path in options["grid_files"] for table in read_grids(path, run_command)]
+    grids = [options] if options["methods"] or not tables else []
+    grids += [{**options, **table.options, "methods": table.methods} for table in tables]
+    named = [name for grid in grids for name in grid["backbones"]]
+    options["backbones"] = tuple(dict.fromkeys(named))
+    for name, _ in options["weights"]:
+        if name and name not in named:
+            raise UsageError(f"--weights {name}=FILE: no --backbone {name} among the runs.")
     found: dict[str, RunSpec] = {}
-    if options["methods"] or not tables:
-        found |= _planned(ladder, options)
-    for table in tables:
-        found |= _planned(ladder, {**options, **table.options, "methods": table.methods})
+    for grid in grids:
+        own = [pair for pair in grid["weights"] if pair[0] in ("", *grid["backbones"])]
+        found |= _planned(ladder, {**grid, "weights": own})
     return list(found.values())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,8 +14,8 @@ from oodml.commands.options import (
     Number,
     data_options,
     default_workers,
+    device_options,
     ladder_data_option,
-    machine_options,
     memory_option,
     plugin_option,
     together,
@@ -26,6 +27,25 @@ if TYPE_CHECKING:
     from oodml.runs.spec import RunSpec
 
 TRACKERS = ("tensorboard", "wandb", "mlflow")
+
+
+class WeightsOf(click.ParamType):  # type: ignore[type-arg]
+    """FILE, or NAME=FILE, as a pair of the name, "" without one, and the path."""
+
+    name = "[NAME=]FILE"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, Path]:
+        """The pair; a usage error for an empty name or file."""
+        if isinstance(value, tuple):
+            return value
+        name, equals, file = str(value).partition("=")
+        if not equals or Path(value).exists():
+            name, file = "", str(value)
+        if not file or (equals and not name and not Path(value).exists()):
+            self.fail(f"{value!r}: write it as FILE or NAME=FILE.", param, ctx)
+        return name, Path(file)
 
 
 def _option(setting: Setting) -> Callable[[Any], Any]:
@@ -47,8 +67,24 @@ def _option(setting: Setting) -> Callable[[Any], Any]:
     )
 
 
+model_options = together(
+    click.option(
+        "--backbone",
+        "backbones",
+        multiple=True,
+        show_default="the network that measured the ladder",
+        help="Model that is frozen or trained, as NAME or NAME@PIXELS; repeatable.",
+    ),
+    click.option(
+        "--weights",
+        type=WeightsOf(),
+        multiple=True,
+        help="File with the weights of the backbone, or NAME=FILE of one of several; repeatable.",
+    ),
+)
 grid_options = together(
     ladder_data_option,
+    model_options,
     click.option(
         "-m",
         "--method",
@@ -83,7 +119,7 @@ grid_options = together(
     ),
     plugin_option,
     data_options,
-    machine_options,
+    device_options,
     memory_option,
 )
 

@@ -79,6 +79,8 @@ def tune_command(
         raise UsageError("trials keep no embeddings; leave out --keep-embeddings.")
     if options["keep_pair_weights"]:
         raise UsageError("trials keep no pair weights; leave out --keep-pair-weights.")
+    if len(options["backbones"]) > 1:
+        raise UsageError("settings are tuned for one model at a time; give one --backbone.")
     built = Ladder.load(ladder)
     searches = _searches(built, rung, seed, domains, options)
     say = _teller(table_format)
@@ -164,7 +166,7 @@ def _check_searched(given: Mapping[str, Domain], searches: Sequence[Search]) -> 
 def _with_progress(
     searches: Sequence[Search],
     ladder: Ladder,
-    resources: Resources,
+    resources: Sequence[Resources],
     store: Store,
     *,
     trials: int,
@@ -215,6 +217,7 @@ def _digits(value: Any) -> Any:
 def _grids(tuned: Sequence[Tuned], options: dict[str, Any]) -> list[dict[str, Any]]:
     """The best setting of every method that has one, in the words of a grid file."""
     shared = {"train": options["trained"], "protocol": options["preset"]}
+    shared |= {"backbone": [*options["backbones"]]}
     shared |= {"recipe": options["recipe"] if options["recipe"] != "auto" else None}
     shared = {word: value for word, value in shared.items() if value}
     return [

@@ -20,6 +20,7 @@ from oodml.runs.spec import ModelSpec, RunSpec
 from oodml.train.data import FeatureSamples, ImageSamples, Samples, training_transform
 from oodml.train.loop import seeded
 from oodml.train.model import EmbeddingModel, Standardize, trunk
+from oodml.train.models import is_of
 from oodml.train.objective import Objective, encoded_rows, make_objective
 from oodml.train.registry import get_method
 
@@ -58,17 +59,6 @@ class Resources:
                 f"{len(self.features)}, dimension), one row per row of the features."
             )
 
-    def serves(self, model: ModelSpec) -> bool:
-        """Whether the features are those of the network that a run names."""
-        source = self.features.source
-        same = (source.backbone, source.weights, source.preprocessing) == (
-            model.backbone,
-            model.weights,
-            model.preprocessing,
-        )
-        # Whole networks are trained in another precision than features are extracted in.
-        return same and (model.train == "all" or source.precision == model.precision)
-
     def training_part(self, split: Split) -> Resources:
         """The resources of the training classes; no value of a test class is read."""
         rows = self.features.of_classes(split.train_classes)
@@ -96,7 +86,7 @@ def position_of(model: ModelSpec, resources: Sequence[Resources]) -> int:
     if len(resources) == 1:
         return 0
     for at, each in enumerate(resources):
-        if each.serves(model):
+        if is_of(model, each.features.source):
             return at
     raise DataError(
         f"the run is for {model.backbone} ({model.weights[:16]}, {model.preprocessing}), which "

@@ -13,6 +13,7 @@ from oodml.features.features import FeatureSource
 
 if TYPE_CHECKING:
     from oodml.features.backbones.registry import Backbone
+    from oodml.runs.spec import ModelSpec
 
 Backbones = str | FeatureSource | Sequence[str | FeatureSource] | None
 Weights = str | Path | Mapping[str, str | Path] | None
@@ -40,8 +41,8 @@ def models_of(
 
     A backbone is a name of `backbone_names()`, or NAME@PIXELS for another side of its input; the
     bare name of the ruler stands for the ruler as it is, all others for the network's own input in
-    fp32. The `source` of features of the ladder's data is a model too. `weights` is the file of the only
-    backbone's weights, or one by name for several. Raises `UsageError` for unknown names, for
+    fp32. The `source` of features of the ladder's data is a model too. `weights` is the file of the
+    only backbone's weights, or one by name for several. Raises `UsageError` for unknown names, for
     weights of a backbone that is not there, and for one model twice; as `load_backbone` for the
     weights.
     """
@@ -60,6 +61,19 @@ def models_of(
         if network in networks[:at]:
             raise UsageError(f"backbone {given[at]} is given twice; name every model once.")
     return models
+
+
+def is_of(model: ModelSpec, source: FeatureSource) -> bool:
+    """Whether a run's model is the network that made these features.
+
+    Whole networks are trained in another precision than features are extracted in.
+    """
+    same = (model.backbone, model.weights, model.preprocessing) == (
+        source.backbone,
+        source.weights,
+        source.preprocessing,
+    )
+    return same and (model.train == "all" or model.precision == source.precision)
 
 
 def _files(weights: Weights, names: Sequence[str]) -> dict[str, Path]:

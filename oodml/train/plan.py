@@ -99,8 +99,8 @@ def plan(
 
     `backbone` names the models that are frozen, get a head or are trained whole, one or several,
     and `weights` their files, as in `models_of`; without it that is the network that measured the
-    ladder. `reference` adds the matched reference (see `oodml.splits.reference`): a matched and a shifted
-    run for every method, rung and seed, and the untrained network on the same halves.
+    ladder. `reference` adds the matched reference (see `oodml.splits.reference`): a matched and a
+    shifted run for every method, rung and seed, and the untrained network on the same halves.
     `reference_null` adds so many random splits of every rung's classes, one seed each.
 
     `methods` are written as on the command line, `margin` or `margin:beta=0.6`. `train` is "head"

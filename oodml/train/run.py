@@ -38,6 +38,7 @@ from oodml.train.build import (
 from oodml.train.few_shot.few_shot import few_shot
 from oodml.train.loop import Validate, fit, seeded
 from oodml.train.members import Member, check_measured_on, measured_classes, members_of
+from oodml.train.models import is_of
 from oodml.train.objective import Objective, Training
 from oodml.train.pair_weights import save_pair_weights
 from oodml.train.registry import get_method
@@ -78,11 +79,11 @@ def train_run(
     and with `keep_pair_weights` the pair weights of one batch under the trained loss. `fold` holds
     the rung's validation classes and `episodes` its few-shot episodes (as rows of the features),
     where the ladder has them. The test classes are read once, after the last step. `ruler` names
-    the network that measured the split's shift, for the record. `track` names a tracker, such as "tensorboard", that shows the run's progress and changes nothing else. The
-    result depends on `spec` only: heads are trained on one thread, whole networks on all cores,
-    whatever else is running. Raises `DataError` when `resources` are not what the spec names, and
-    `UsageError` for an unknown tracker or for settings that need test classes where none may be
-    read.
+    the network that measured the split's shift, for the record. `track` names a tracker, such as
+    "tensorboard", that shows the run's progress and changes nothing else. The result depends on
+    `spec` only: heads are trained on one thread, whole networks on all cores, whatever else is
+    running. Raises `DataError` when `resources` are not what the spec names, and `UsageError` for
+    an unknown tracker or for settings that need test classes where none may be read.
     """
     _check(spec, split, resources)
     directory = Path(directory)
@@ -257,7 +258,7 @@ def _check(spec: RunSpec, split: Split, resources: Resources) -> None:
             f"the run is for dataset {spec.data.dataset!r} with fingerprint "
             f"{spec.data.fingerprint}, the data given has {source.fingerprint}."
         )
-    if spec.model.train != "all" and not resources.serves(spec.model):
+    if spec.model.train != "all" and not is_of(spec.model, source):
         raise DataError(
             f"the run is for features of {spec.model.backbone} ({spec.model.weights[:16]}, "
             f"{spec.model.preprocessing}, {spec.model.precision}), those given are of "

@@ -70,7 +70,7 @@ class Tuned:
 def tune(
     searches: Sequence[Search],
     ladder: Ladder,
-    resources: Resources,
+    resources: Resources | Sequence[Resources],
     store: Store,
     *,
     trials: int = 20,
