@@ -26,11 +26,11 @@ from oodml.train.build import Resources
 from oodml.train.plan import plan
 from oodml.train.registry import load_plugin
 
-# A driver of the grid in conftest: ladder, directory, workers, steps.
+# A driver of the grid in conftest: ladder, directory, workers, steps, whether with reference.
 DRIVE = """
 checkpoint.SECONDS = 0.02
 ladder = Ladder.load(sys.argv[1])
-specs = grid(ladder, int(sys.argv[4]))
+specs = grid(ladder, int(sys.argv[4]), reference=bool(int(sys.argv[5])))
 outcome = run_grid(specs, ladder, Resources(make_features()), Store(sys.argv[2]),
                    workers=int(sys.argv[3]), retries=1000)
 print(outcome.done, len(outcome.failed), len(outcome.missing), outcome.stopped)
@@ -54,14 +54,16 @@ def children(parent: int) -> list[int]:
     return [int(pid) for pid in path.read_text().split()] if path.exists() else []
 
 
-def killed_at_random(kills: int, specs: list[RunSpec], saved: Path, steps: int) -> Path:
+def killed_at_random(
+    kills: int, specs: list[RunSpec], saved: Path, steps: int, reference: bool = False
+) -> Path:
     """Kill `kills` workers of a driver at random moments; the directory, every run of it done."""
     random = np.random.default_rng(0)
     directory = saved.parent / "killed"
     store, inodes = Store(directory), dict[Path, int]()
     left = kills
     while len(store.done_of(spec.id for spec in specs)) < len(specs):
-        drive = driver(DRIVE, saved, directory, 2, steps)
+        drive = driver(DRIVE, saved, directory, 2, steps, int(reference))
         while drive.poll() is None and left:
             time.sleep(float(random.uniform(0.0, 0.2)))
             found = workers_of(drive.pid)
@@ -93,6 +95,14 @@ def test_killed_workers_lose_no_run(kills: int, ladder: Ladder, saved: Path) -> 
         elif path.suffix == ".jsonl":
             lines = [json.loads(line) for line in path.read_text().splitlines()]
             assert [line["epoch"] for line in lines] == list(range(len(lines)))
+
+
+def test_a_killed_reference_equals_the_undisturbed(ladder: Ladder, saved: Path) -> None:
+    specs = [spec for spec in grid(ladder, 60, 1, reference=True) if spec.is_reference]
+    directory = killed_at_random(4, specs, saved, 60, reference=True)
+    found = {run: own for run, own in metrics(directory).items() if run in {s.id for s in specs}}
+    assert found == done_here(specs, ladder, saved.parent / "whole")
+    assert not [*directory.rglob("last.pt"), *directory.rglob("best.pt")]
 
 
 def test_two_drivers_share_the_runs(ladder: Ladder, saved: Path) -> None:
@@ -275,7 +285,7 @@ def test_ctrl_c_keeps_the_state_and_says_what_is_left(
     steps = 1500
     directory = saved.parent / "stopped"
     code = DRIVE.replace("checkpoint.SECONDS = 0.02", "")
-    drive = driver(code, saved, directory, workers, steps)
+    drive = driver(code, saved, directory, workers, steps, 0)
     wait_for(lambda: len(list(directory.glob("runs/*/epochs.jsonl"))) > 1)
     os.killpg(drive.pid, signal.SIGINT)
     output, errors = drive.communicate(timeout=240)
