@@ -11,6 +11,7 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[name] = "1"
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,14 @@ def make_features(
     labels = np.repeat(np.arange(classes), per_class)
     names = tuple(f"class {i:03d}" for i in range(classes))
     return Features(values.reshape(-1, dimension).astype(np.float32), labels, names, SOURCE)
+
+
+def turned(features: Features, name: str = "turned", dimension: int = 24) -> Features:
+    """The same samples as another network would see them: turned into more dimensions."""
+    random = np.random.default_rng(1)
+    turn = random.standard_normal((features.values.shape[1], dimension)).astype(np.float32)
+    source = replace(features.source, backbone=name, weights="random", preprocessing="none")
+    return replace(features, values=features.values @ turn, source=source)
 
 
 def make_spec(method: str = "margin", **settings: Any) -> RunSpec:

@@ -102,7 +102,7 @@ def _specs_of(ladder: Ladder, options: dict[str, Any]) -> list[RunSpec]:
     from oodml.commands.grid_file import read_grids
 
     tables = [table for path in options["grid_files"] for table in read_grids(path, run_command)]
-    grids = [options] if options["methods"] or not tables else []
+    grids = [{**options}] if options["methods"] or not tables else []
     grids += [{**options, **table.options, "methods": table.methods} for table in tables]
     named = [name for grid in grids for name in grid["backbones"]]
     options["backbones"] = tuple(dict.fromkeys(named))

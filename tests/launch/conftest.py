@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from conftest import make_features
+from conftest import make_features, turned
 
 from oodml.launch import GridOutcome, run_grid
 from oodml.runs.spec import RunSpec
@@ -24,13 +24,23 @@ def grid(ladder: Ladder, steps: int = 15, seeds: int = 2, **settings: object) ->
     return plan(ladder, METHODS, range(seeds), **chosen)  # type: ignore[arg-type]
 
 
+def two_models() -> list[Resources]:
+    """The features of the ladder's own network and of another."""
+    own = make_features()
+    return [Resources(own), Resources(turned(own))]
+
+
+def grid_of_two(ladder: Ladder) -> list[RunSpec]:
+    return grid(ladder, seeds=1, backbone=[each.features.source for each in two_models()])
+
+
 def metrics(directory: Path) -> dict[str, dict[str, float]]:
     return {record.id: record.metrics for record in Store(directory).records()}
 
 
 def done_here(specs: list[RunSpec], ladder: Ladder, directory: Path) -> dict[str, dict[str, float]]:
     """The metrics of the runs, done one after the other in this process."""
-    outcome = run_grid(specs, ladder, Resources(make_features()), Store(directory))
+    outcome = run_grid(specs, ladder, two_models(), Store(directory))
     assert outcome.done == len(specs)
     return metrics(directory)
 

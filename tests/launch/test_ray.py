@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from launch.conftest import done_here, driver, grid, make_features, metrics, wait_for
+from launch.conftest import (
+    done_here,
+    driver,
+    grid,
+    grid_of_two,
+    make_features,
+    metrics,
+    wait_for,
+)
 
 from oodml.errors import UsageError
 from oodml.launch import Cluster, run_grid
@@ -69,6 +77,22 @@ def test_a_lost_node_and_a_killed_driver_change_nothing(
     assert done(len(specs))
     assert metrics(directory) == done_here(specs, ladder, tmp_path / "local")
     assert not list(directory.rglob("claim")) and not list(directory.rglob("error.txt"))
+
+
+def test_every_task_gets_the_features_of_its_model(
+    cluster: Any, ladder: Ladder, tmp_path: Path
+) -> None:
+    ladder.save(tmp_path / "ladder.json")
+    code = """
+from oodml.launch import Cluster
+ladder = Ladder.load(sys.argv[1])
+run_grid(grid_of_two(ladder), ladder, two_models(), Store(sys.argv[2]), launcher="ray",
+         cluster=Cluster(sys.argv[3]))
+"""
+    drive = driver(code, tmp_path / "ladder.json", tmp_path / "runs", cluster.address)
+    output, errors = drive.communicate(timeout=240)
+    local = done_here(grid_of_two(ladder), ladder, tmp_path / "local")
+    assert metrics(tmp_path / "runs") == local, (output + errors)[-3000:]
 
 
 def test_a_run_that_hangs_on_ray_is_recorded_with_its_stack(

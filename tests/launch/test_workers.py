@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from launch.conftest import grid, make_features, metrics
+from launch.conftest import done_here, grid, grid_of_two, make_features, metrics, two_models
 
 from oodml.errors import UsageError
 from oodml.features.features import Features
@@ -46,6 +46,15 @@ def test_two_workers_equal_one(
     )  # fmt: skip
     assert outcome.done == 15 and seen[-1] == 15
     assert metrics(tmp_path) == one_worker
+
+
+def test_two_workers_hand_every_run_the_features_of_its_model(
+    ladder: Ladder, tmp_path: Path
+) -> None:
+    specs = grid_of_two(ladder)
+    outcome = run_grid(specs, ladder, two_models(), Store(tmp_path / "two"), workers=2)
+    assert outcome.done == len(specs)
+    assert metrics(tmp_path / "two") == done_here(specs, ladder, tmp_path / "one")
 
 
 def test_what_is_done_is_not_done_again(features: Features, ladder: Ladder, tmp_path: Path) -> None:
