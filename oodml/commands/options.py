@@ -336,7 +336,7 @@ def ladder_images(
             "name them with --data FOLDER."
         )
     dataset = open_dataset(source, root, skip_broken)
-    _check_fingerprint(ladder, source, dataset.fingerprint)
+    check_fingerprint(ladder, source, dataset.fingerprint)
     return dataset
 
 

@@ -78,5 +78,5 @@ def wait_for(condition: object, seconds: float = 240.0) -> None:
 
 __all__ = [
     "GridOutcome", "Ladder", "Path", "Resources", "Store", "done_here", "driver", "grid",
-    "make_features", "metrics", "plan", "run_grid", "wait_for",
+    "grid_of_two", "make_features", "metrics", "plan", "run_grid", "two_models", "wait_for",
 ]  # fmt: skip
