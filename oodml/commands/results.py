@@ -54,13 +54,24 @@ def check_writable(directory: Path) -> None:
 
 
 def keep_ladder(ladder: Ladder, store: Store) -> None:
-    """Write the ladder beside the runs; `DataError` if another one is there already."""
+    """Write the ladder beside the runs; `DataError` if another one is there already.
+
+    The same splits under another ruler are another ladder, of which the message names both.
+    """
     from oodml.splits.ladder import Ladder
 
     path = store.directory / "ladder.json"
     if not path.exists():
         ladder.save(path)
-    elif Ladder.load(path).to_json()["rungs"] != ladder.to_json()["rungs"]:
+        return
+    kept = Ladder.load(path)
+    if kept.features.network != ladder.features.network:
+        raise DataError(
+            f"{store.directory} holds the runs of another ladder, measured by "
+            f"{kept.features.network}; this one is measured by {ladder.features.network}. Rulers "
+            "are never mixed: give another -o DIR."
+        )
+    if kept.to_json()["rungs"] != ladder.to_json()["rungs"]:
         raise DataError(f"{store.directory} holds the runs of another ladder; give another -o DIR.")
 
 
