@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # In this order: each uses names of those before it.
 SCRIPTS = (
-    "page", "scales", "markers", "axes", "lines", "pointing", "chart", "curves", "table",
+    "page", "models", "scales", "markers", "axes", "lines", "pointing", "chart", "curves", "table",
     "pairs", "few_shot", "strip", "plane", "ladder", "gallery", "runs", "start",
 )  # fmt: skip
 

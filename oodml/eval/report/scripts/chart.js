@@ -42,7 +42,7 @@ function drawChart(svg, frame, { series, xLabel, yLabel, zero }, height, state) 
   const points = series.flatMap((each) => each.points.filter(Boolean));
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   svg.setAttribute("height", height);
-  svg.classList.toggle("many", data.methods.length > MANY && chosen.alone.size === 0);
+  svg.classList.toggle("many", listed().length > MANY && chosen.alone.size === 0);
   if (!points.length) return svg.replaceChildren();
   const shown = points.filter((p) => isShown(p.method));
   const named = width >= 640 && new Set(shown.map((p) => p.method)).size <= MANY;

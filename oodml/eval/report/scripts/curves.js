@@ -22,7 +22,7 @@ function showCurves(section) {
     legend((method) => data.scores[chosen.metric].find((each) => each.method === method)?.mean),
     element("p", { class: "note", id: "curves-note" }),
   );
-  watch(["metric", "axis", "alone", "bands"], () => {
+  watch(["metric", "axis", "alone", "bands", "filter"], () => {
     chart.draw();
     byId("curves-note").textContent = curvesNote();
   });
@@ -47,7 +47,7 @@ function readCurves() {
   const all = cells(chosen.metric);
   const order = rungTicks().sort((a, b) => a.x - b.x);
   const series = [];
-  for (const method of data.methods.keys()) {
+  for (const method of listed()) {
     const own = all.filter((cell) => cell.method === method);
     const points = order.map(({ number, x }) => {
       const cell = own.find((each) => each.rung === number);
@@ -76,11 +76,12 @@ function curveWords(point) {
 }
 
 function curvesNote() {
-  const counts = data.cells.map((cell) => cell.runs.length).filter((each) => each > 1);
+  const shown = data.cells.filter((cell) => isListed(cell.method));
+  const counts = shown.map((cell) => cell.runs.length).filter((each) => each > 1);
   const [fewest, most] = [Math.min(...counts), Math.max(...counts)];
   const seeds = fewest === most ? plural(most, "seed") : `${fewest} to ${most} seeds`;
   const single = new Set(
-    data.cells.filter((cell) => cell.runs.length === 1).map((cell) => data.methods[cell.method].name),
+    shown.filter((cell) => cell.runs.length === 1).map((cell) => data.methods[cell.method].name),
   );
   const without = `One seed, no interval: ${[...single].join(", ")}. `;
   return (
@@ -104,15 +105,15 @@ function legend(value, wanted = () => true) {
     { type: "button", class: "all", onclick: () => choose("alone", new Set()) },
     "show all",
   );
-  watch(["metric"], () =>
+  watch(["metric", "filter"], () =>
     list.replaceChildren(
       ...ranked()
-        .filter(wanted)
+        .filter((method) => isListed(method) && wanted(method))
         .map((method) => legendButton(method, value(method))),
       all,
     ),
   );
-  watch(["metric", "alone"], () => {
+  watch(["metric", "alone", "filter"], () => {
     for (const button of list.querySelectorAll("[data-method]")) {
       button.setAttribute("aria-pressed", String(chosen.alone.has(Number(button.dataset.method))));
     }

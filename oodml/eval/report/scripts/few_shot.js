@@ -44,7 +44,7 @@ function showFewShot(section) {
     ),
     note,
   );
-  watch(["metric", "axis", "alone", "bands"], () => {
+  watch(["metric", "axis", "alone", "bands", "filter"], () => {
     chart.draw();
     note.textContent = fewShotNote();
   });
@@ -63,7 +63,7 @@ function readFewShot() {
         ]
       : [[few.view, false]];
   const series = [];
-  for (const method of data.methods.keys()) {
+  for (const method of listed()) {
     const own = fewShotCells().filter(
       (cell) => cell.method === method && cell.shots === Number(few.shots),
     );

@@ -8,20 +8,20 @@ function showGallery(section) {
   const { boards } = data.gallery;
   if (!boards.length) return section.append(galleryAdvice());
   const withBoards = ranked().filter((method) => boards.some((board) => board.method === method));
-  looking.method = withBoards[0];
   const methods = element(
     "select",
     { id: "gallery-method", onchange: () => see("method", Number(methods.value)) },
-    withBoards.map((method) => element("option", { value: method }, data.methods[method].name)),
   );
   const rungChoice = element("select", {
     id: "gallery-rung",
     onchange: () => see("rung", Number(rungChoice.value)),
   });
   const rows = element("div", { class: "rows" });
+  const none = element("p", { class: "note" }, "These methods and models have no gallery.");
   const about = element("p", { class: "note" });
   function see(name, value) {
     looking[name] = value;
+    methods.value = looking.method;
     fillRungs(rungChoice, boards);
     const board = boards.find(
       (each) => each.method === looking.method && each.rung === looking.rung,
@@ -42,11 +42,19 @@ function showGallery(section) {
         (kind) => see("kind", kind),
       ),
     ),
+    none,
     about,
     rows,
     withBoards.length < data.methods.length ? keepAdvice(withBoards) : "",
   );
-  see("kind", "best");
+  watch(["filter"], () => {
+    const lines = withBoards.filter(isListed);
+    const options = lines.map((line) => element("option", { value: line }, data.methods[line].name));
+    methods.replaceChildren(...options);
+    none.hidden = lines.length > 0;
+    about.hidden = rows.hidden = lines.length === 0;
+    if (lines.length) see("method", lines.includes(looking.method) ? looking.method : lines[0]);
+  });
 }
 
 /** The rungs that the method has boards on; the one chosen stays if it is among them. */

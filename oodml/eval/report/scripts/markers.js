@@ -65,15 +65,27 @@ function polar(radius, degrees) {
 }
 
 const DASHES = { "-": null, "--": "6 3.5", "-.": "8 3 2 3", ":": "2 3" };
-const dashes = (method) => DASHES[data.methods[method].dashes] ?? null;
+
+/** The dashes of a line: by name, or as lengths in widths of the line. */
+function dashes(method) {
+  const { dashes: own } = data.methods[method];
+  return Array.isArray(own) ? own.map((length) => 1.8 * length).join(" ") : (DASHES[own] ?? null);
+}
 
 /** A short piece of a method's line with its marker, for legends. */
 function swatch(method) {
+  const { dashes: own } = data.methods[method];
   return tinted(
     drawing(
       "svg",
       { class: "swatch", viewBox: "-15 -7 30 14", width: 30, height: 14, "aria-hidden": "true" },
-      drawing("path", { class: "line", d: "M-14,0H14", "stroke-dasharray": dashes(method) }),
+      drawing("path", {
+        class: "line",
+        d: "M-14,0H14",
+        "stroke-dasharray": dashes(method),
+        // Half of the first dash, so that its gap is not behind the marker.
+        "stroke-dashoffset": Array.isArray(own) ? 0.9 * own[0] : null,
+      }),
       drawing("path", { class: "dot", d: marker(data.methods[method].marker, 4) }),
     ),
     method,

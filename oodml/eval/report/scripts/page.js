@@ -48,10 +48,12 @@ function spread(mean, low, high) {
 const interval = (low, high) =>
   low == null || high == null ? "no interval (one seed)" : `[${score(low)}, ${score(high)}]`;
 
-/** Gives a node a method's colour, which CSS reads as --tone in light and in dark. */
+/** Gives a node a method's colour, as --tone in light and in dark, and the fill of its markers. */
 function tinted(node, method) {
-  const { light, dark } = data.methods[method];
+  const { light, dark, pale } = data.methods[method];
   node.style.setProperty("--tone", `light-dark(${light}, ${dark})`);
+  if (pale) node.style.setProperty("--pale", `${100 * pale}%`);
+  node.classList.toggle("pale", pale > 0);
   return node;
 }
 
@@ -70,6 +72,7 @@ const chosen = {
   metric: data.metric,
   axis: "fid",
   alone: new Set(),
+  filter: { method: "", backbone: "" },
   bands: true,
 };
 const watchers = [];

@@ -17,13 +17,14 @@ function showPairs(section) {
         fill();
       },
     },
-    ranked().map((method) => element("option", { value: method }, data.methods[method].name)),
   );
-  against.method = Number(select.value);
   function fill() {
     const { compared, crossings } = data.pairs[chosen.metric];
     table.replaceChildren(pairsHead(), element("tbody", {}, pairsOf(compared).map(pairRow)));
-    const own = crossings.filter(({ before, after }) => [before, after].includes(against.method));
+    const own = crossings.filter(
+      ({ before, after }) =>
+        [before, after].includes(against.method) && isListed(before) && isListed(after),
+    );
     crossed.replaceChildren(...own.map((each) => element("li", {}, crossingWords(each))));
     note.textContent = pairsNote(own.length);
   }
@@ -34,13 +35,21 @@ function showPairs(section) {
     crossed,
     note,
   );
-  watch(["metric"], fill);
+  watch(["filter"], () => {
+    const lines = ranked().filter(isListed);
+    const options = lines.map((line) => element("option", { value: line }, data.methods[line].name));
+    select.replaceChildren(...options);
+    if (lines.includes(against.method)) select.value = against.method;
+    against.method = select.value === "" ? null : Number(select.value);
+  });
+  watch(["metric", "filter"], fill);
 }
 
 /** The pairs of the chosen method, each as chosen minus other; the largest difference first. */
 function pairsOf(compared) {
   return compared
     .filter(({ first, second }) => [first, second].includes(against.method))
+    .filter(({ first, second }) => isListed(first) && isListed(second))
     .map((pair) => {
       const [mean, low, high] = pair.difference;
       return pair.first === against.method

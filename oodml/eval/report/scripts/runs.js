@@ -117,11 +117,14 @@ function runList() {
   const rows = order.map(runRow);
   const filter = () => {
     const words = wanted.value.toLowerCase().trim();
-    for (const row of rows) row.hidden = !row.dataset.words.includes(words);
+    for (const row of rows) {
+      const { method } = data.runs[row.dataset.run];
+      row.hidden = !isListed(method) || !row.dataset.words.includes(words);
+    }
     told.textContent = `${count(rows.filter((row) => !row.hidden).length)} of ${plural(rows.length, "run")}`;
   };
   wanted.addEventListener("input", filter);
-  filter();
+  watch(["filter"], filter);
   watch(["metric"], () => {
     metric.textContent = chosen.metric;
     for (const row of rows)
@@ -241,6 +244,7 @@ function flat(values, before = "") {
 function openNamed() {
   const row = location.hash.startsWith("#run-") ? byId(location.hash.slice(1)) : null;
   if (!row) return;
+  if (!isListed(data.runs[row.dataset.run].method)) showEveryLine();
   byId("run-filter").value = "";
   byId("run-filter").dispatchEvent(new Event("input"));
   unfold(row, Number(row.dataset.run), true);

@@ -5,7 +5,7 @@ function showHead() {
   const easiest = rungs[0].fid;
   const seeds = new Set(data.runs.map((run) => run.seed)).size;
   byId("lead").textContent =
-    `${plural(data.methods.length, "method")} on ${plural(rungs.length, "class split")}, ` +
+    `${lineWords()} on ${plural(rungs.length, "class split")}, ` +
     `whose shift between training and test classes rises from FID ${distance(easiest)} to ${distance(hardest)}.`;
   const first = rungs[0];
   const facts = [
@@ -36,6 +36,13 @@ function showHead() {
   );
   byId("footer").textContent =
     `Written by oodml ${data.version}. Every number leads to a run's id and its file.`;
+}
+
+/** How many methods, and how many models if there are several. */
+function lineWords() {
+  const different = (key) => new Set(data.methods.map((line) => line[key])).size;
+  if (!severalModels) return plural(data.methods.length, "method");
+  return `${plural(different("method"), "method")} and ${plural(different("backbone"), "model")}`;
 }
 
 function showBar() {
@@ -71,6 +78,7 @@ function showTheme() {
 }
 
 showHead();
+showFilter();
 showCurves(byId("curves"));
 showTable(byId("table"));
 showPairs(byId("pairs"));

@@ -11,7 +11,7 @@ function showTable(section) {
   });
   const note = element("p", { class: "note" });
   section.append(scroller, note, missingList() ?? "");
-  watch(["metric"], () => {
+  watch(["metric", "filter"], () => {
     scroller.replaceChildren(scoreTable());
     note.textContent =
       `${chosen.metric}, mean ± half of the 95% interval. Lost: easiest minus hardest rung. Bold: the best mean of a column, ` +
@@ -105,9 +105,7 @@ const seedCounts = (method) =>
 function body() {
   const all = columns();
   const keys = data.methods.map((_, method) => sortKey(method, all));
-  const order = data.methods
-    .map((_, method) => method)
-    .sort((a, b) => compared(keys[a], keys[b]) || a - b);
+  const order = listed().sort((a, b) => compared(keys[a], keys[b]) || a - b);
   const best = all.map((column) => {
     const found = order.map((method) => column.cell(method)?.mean).filter((mean) => mean != null);
     return column.least ? Math.min(...found) : Math.max(...found);
