@@ -113,7 +113,7 @@ def _with(series: Sequence[Series]) -> str:
 
 def _named(series: Sequence[Series]) -> str:
     names = [each.name for each in series]
-    return ", ".join(names) if len(names) < 4 else f"{len(names)} others"
+    return ", ".join(names) if len(names) < 4 else f"{len(names)} methods"
 
 
 def _span(values: Sequence[float]) -> str:
