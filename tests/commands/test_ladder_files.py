@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -127,9 +128,15 @@ def test_runs_under_two_rulers_do_not_share_a_directory(
     done("ladder", "measure", ladder, "--backbone", "tiny", "--cache", cache, "-o", measured)
     run = ("-m", "frozen", "--cache", cache, "--workers", 1, "-o", tmp_path / "results")
     done("run", ladder, *run)
-    words = refused(1, "run", measured, *run)
-    for ruler in (Ladder.load(ladder), Ladder.load(measured)):
-        assert ruler.features.network in words
+    rulers = [Ladder.load(path).features.network for path in (ladder, measured)]
+    refusals = [refused(1, "run", measured, *run)]
+    # Nor is the ladder of a directory exchanged under its runs.
+    shutil.copy(measured, tmp_path / "results" / "ladder.json")
+    charts = ("-o", tmp_path / "chart.svg")
+    for command in (("table",), ("table", "--view", "ranks"), ("report",), ("plot", *charts)):
+        refusals.append(refused(1, command[0], tmp_path / "results", *command[1:]))
+    assert all(ruler in words for ruler in rulers for words in refusals)
+    assert not (tmp_path / "chart.svg").exists()
 
 
 def test_measure_refuses_what_cannot_measure_the_splits(

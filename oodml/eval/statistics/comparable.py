@@ -26,14 +26,16 @@ logger = logging.getLogger("oodml")
 def check_comparable(chosen: Sequence[tuple[RunRecord, int, Series]], ladder: Ladder) -> None:
     """Refuse, with a `DataError`, runs whose values must not be compared.
 
-    That is: made on other data than the ladder's; a shift of another FID level, or of another size
-    than the ladder's rung has; runs of one series, so of one method on one model, that differ in
-    more than split and seed; runs measured on galleries of different sizes or by different
-    protocols. Different models may stand beside each other, and embeddings made elsewhere too.
+    That is: made on other data than the ladder's; a shift measured by another ruler, of another FID
+    level, or of another size than the ladder's rung has; runs of one series, so of one method on
+    one model, that differ in more than split and seed; runs measured on galleries of different
+    sizes or by different protocols. Different models may stand beside each other, and embeddings
+    made elsewhere too.
     """
     first: dict[Series, RunRecord] = {}
     for record, _, series in chosen:
         _check_data(record, ladder)
+        _check_ruler(record, ladder)
         _check_shift(record, ladder)
         _check_settings(record, first.setdefault(series, record))
     _check_shared(list(first.values()), _SHARED)
@@ -97,6 +99,15 @@ def _check_data(record: RunRecord, ladder: Ladder) -> None:
         raise DataError(
             f"run {record.id} was made on other data than the ladder: fingerprint "
             f"{record.spec.data.fingerprint}, the ladder's is {ladder.features.fingerprint}."
+        )
+
+
+def _check_ruler(record: RunRecord, ladder: Ladder) -> None:
+    if record.ruler and record.ruler != ladder.features.network:
+        raise DataError(
+            f"the shift of run {record.id} was measured by {record.ruler}, this ladder's by "
+            f"{ladder.features.network}; rulers are never mixed. Keep the runs of two ladders in "
+            "two folders."
         )
 
 

@@ -89,9 +89,7 @@ def test_a_model_alone_is_shown_everywhere(page: Page) -> None:
     assert sorted(page.texts("#pairs-method option")) == names
     assert len(page.texts("#pairs tbody tr")) == 2
     assert sorted(page.texts("#few-shot .legend .name")) == names[1:]
-    shown = page.run(
-        "return [...document.querySelectorAll('#runs tr[data-run]')].filter((r) => !r.hidden).length"
-    )  # noqa: E501
+    shown = len(page.all("#runs tr[data-run]:not([hidden])"))
     assert shown == 3 + 2 * 3 * 2
     assert "no gallery" in page.run(
         "return [...document.querySelectorAll('#gallery .note')].find((n) => !n.hidden).textContent"

@@ -21,12 +21,20 @@ LADDER = SimpleNamespace(
     ),
     rung_of=lambda split: IDS.index(split) if split in IDS else None,
     split_of=lambda split: LADDER.rungs[IDS.index(split)] if split in IDS else None,
-    features=SimpleNamespace(fingerprint="f" * 16),
+    features=SimpleNamespace(fingerprint="f" * 16, network="ruler of the ladder"),
 )
 
 
 def run(
-    method="margin", rung=0, seed=0, value=0.5, status="done", metrics=None, shift=None, **settings
+    method="margin",
+    rung=0,
+    seed=0,
+    value=0.5,
+    status="done",
+    metrics=None,
+    shift=None,
+    ruler="",
+    **settings,
 ):
     spec = RunSpec.from_settings(
         dataset="emoji",
@@ -40,4 +48,4 @@ def run(
         **settings,
     )
     metrics = {"recall_at_1": value} if metrics is None else metrics
-    return RunRecord(spec, shift or {}, metrics, {}, {}, 1.0, status=status)
+    return RunRecord(spec, shift or {}, metrics, {}, {}, 1.0, ruler=ruler, status=status)

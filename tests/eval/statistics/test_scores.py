@@ -72,11 +72,16 @@ def test_what_cannot_be_compared_is_refused():
         ({"backbone": "embeddings", "train": "none", "protocol": 99}, "protocol"),
         ({"shift": {"level": "class", "fid": 10.0}}, "class level.* sample level"),
         ({"shift": {"level": "sample", "fid": 11.0}}, "11.0.* 10.0"),
+        ({"ruler": "another ruler"}, "another ruler.* ruler of the ladder"),
     ],
 )
 def test_methods_measured_otherwise_do_not_stand_in_one_table(other, words):
     with pytest.raises(DataError, match=words):
         summarize([run(), run("arcface", **other)], LADDER)
+
+
+def test_runs_along_the_ladders_own_ruler_stand_together():
+    assert len(summarize([run(ruler="ruler of the ladder"), run("arcface")], LADDER)) == 2
 
 
 def test_embeddings_made_elsewhere_stand_beside_trained_runs():
