@@ -13,15 +13,18 @@ from typing import TYPE_CHECKING, Any
 from oodml import __version__
 from oodml.errors import DataError, unknown_name
 from oodml.eval.figures.style import line_styles, on_dark
-from oodml.eval.report.gallery import boards, gallery_content
+from oodml.eval.report.gallery import boards
 from oodml.eval.report.ladder import ladder_content
+from oodml.eval.report.pictures import gallery_content
+from oodml.eval.report.reference_gallery import reference_boards
+from oodml.eval.report.transfer import lines_of, references_on, transfer_content
 from oodml.eval.statistics.cautions import fid_cautions
 from oodml.eval.statistics.comparable import plain_runs
 from oodml.eval.statistics.comparisons import compare_methods, crossings
 from oodml.eval.statistics.curves import SummaryRow, summarize
 from oodml.eval.statistics.few_shot import FewShotRow, few_shot_gains
 from oodml.eval.statistics.scores import method_trends, score_methods
-from oodml.eval.statistics.series import Series, series_of
+from oodml.eval.statistics.series import Series
 from oodml.runs.spec import SETTING_NAMES, default_of
 
 if TYPE_CHECKING:
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
     from oodml.splits.ladder import Ladder
 
 LOG = logging.getLogger("oodml")
+# What runs of one method may differ in.
+_OF_A_RUN = ("split", "seed", "trained_on", "null_draw")
 # Counts of queries are no scores.
 _COUNTS = ("queries", "queries_left_out", "queries_tied")
 
@@ -50,13 +55,19 @@ def report_content(
     Raises `DataError` if no finished run is on the ladder's splits or runs cannot be compared,
     `UsageError` if no run has the metric.
     """
-    records = _on_ladder(plain_runs(store.records()), ladder)
-    series = series_of(record.spec for record in records)
+    every = store.records()
+    records = _on_ladder(plain_runs(every), ladder)
+    references = references_on(every, ladder)
+    series = lines_of(records, references)
     lines = sorted(set(series.values()))
-    run_numbers = {record.id: index for index, record in enumerate(records)}
+    run_numbers = {record.id: index for index, record in enumerate([*records, *references])}
     metrics = metrics_of(records, metric)
     galleries, pictures = gallery_content(
-        boards(records, ladder, store, features), dataset, lines, run_numbers
+        boards(records, ladder, store, features),
+        reference_boards(references, ladder, series, store),
+        dataset,
+        lines,
+        run_numbers,
     )
     values = {
         "version": __version__,
@@ -68,8 +79,9 @@ def report_content(
         "metric": metric,
         "metrics": metrics,
         "methods": method_styles(lines),
+        "transfer": transfer_content(references, ladder, metrics, series, run_numbers),
         **curves(records, ladder, metrics, series, run_numbers),
-        **runs_content(records, ladder, series),
+        **runs_content([*records, *references], ladder, series),
         "ladder": ladder_content(ladder, features, _groups(features, dataset)),
         "few_shot": few_shot_content(records, ladder, series, run_numbers),
         "gallery": galleries,
@@ -217,8 +229,9 @@ def runs_content(
     """`runs` in the records' order; shared `settings` and `environments` are listed once.
 
     `training_settings` names those that a run without training does not use. A run's `settings` and
-    `environment` are numbers into those lists. Settings are the spec
-    without split and seed, which each run has for itself; `defaults` those of a bare spec.
+    `environment` are numbers into those lists. Settings are the spec without split, seed,
+    `trained_on` and `null_draw`, which each run has for itself; `defaults` are those of a bare
+    spec.
     """
     number = _numbers(series)
     places = {split.id: rung for rung, split in enumerate(ladder.rungs)}
@@ -231,6 +244,8 @@ def runs_content(
             "rung": places[record.spec.data.split],
             "split": record.spec.data.split,
             "seed": record.spec.seed,
+            "trained_on": record.spec.data.trained_on,
+            "null_draw": record.spec.data.null_draw,
             "seconds": record.seconds,
             "metrics": plain(record.metrics),
             "training": plain(record.training),
@@ -358,7 +373,7 @@ def _metrics(records: Sequence[RunRecord]) -> list[str]:
 
 def _settings(record: RunRecord) -> dict[str, Any]:
     values = record.spec.settings()
-    return {key: plain(value) for key, value in values.items() if key not in ("split", "seed")}
+    return {key: plain(value) for key, value in values.items() if key not in _OF_A_RUN}
 
 
 def _defaults() -> dict[str, Any]:

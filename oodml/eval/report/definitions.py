@@ -91,15 +91,52 @@ _TERMS = (
 )
 
 
-def definitions(ladder: Ladder) -> list[tuple[str, str]]:
-    """Terms and what they mean, FID as this ladder measures it first."""
+# What a report of a matched reference shows besides.
+_REFERENCE = (
+    (
+        "Matched reference: frozen, shifted, matched",
+        "The test classes of a rung are halved at random, by seed. Each half is tested after "
+        "training on m classes of the other half (matched), after training on m training classes "
+        "of the rung (shifted), and without training (frozen); m is the size of the smaller half, "
+        "or of the training side if that is less. Queries, gallery, number of classes, steps and "
+        "seed are the same; a value is the mean over the two halves. They are not comparable with "
+        "values on all test classes, which have more wrong answers to offer.",
+    ),
+    (
+        "Shift cost, difficulty",
+        "Shift cost = matched - shifted. Difficulty of a rung = matched on rung 0 - matched on it. "
+        "The fall of shifted from rung 0 is difficulty plus the rise of the shift cost, exactly. "
+        "Area: the trapezoid area under the shift cost, FID scaled to [0, 1].",
+    ),
+    (
+        "Gain, retained gain, break-even",
+        "Gain = shifted - frozen, matched gain = matched - frozen. Retained gain = gain / matched "
+        "gain, with Fieller's interval, not stated where the matched gain's interval reaches zero. "
+        "Break-even: where the gain falls to zero, by straight lines between rungs; its interval "
+        "holds every place at which the gain's own 95% interval holds zero.",
+    ),
+    (
+        "Random splits",
+        "The shift cost of random splits of the rung's classes, which have no shift: between the "
+        "two numbers one such split lies with 95% probability (mean +- t x sd x sqrt(1 + 1 / "
+        "draws)). A cost within them may be chance.",
+    ),
+)
+
+
+def definitions(ladder: Ladder, *, reference: bool = False) -> list[tuple[str, str]]:
+    """Terms and what they mean, FID as this ladder measures it first.
+
+    With `reference` those of a matched reference come next.
+    """
+    terms = [*(_REFERENCE if reference else ()), *_TERMS]
     made = ladder.features
     if ladder.settings.level == NOT_STATED:
         fid = (
             "Frechet distance between training and test classes, as the imported file gives it; "
             "level, network and input are not stated, so compare it with nothing else."
         )
-        return [("FID", fid), *_TERMS]
+        return [("FID", fid), *terms]
     fid = (
         f"Frechet distance between training and test classes: {_LEVELS[ladder.settings.level]}, "
         f"in the features of {made.backbone} ({made.precision}; weights {made.weights[:16]}; "
@@ -108,4 +145,4 @@ def definitions(ladder: Ladder) -> list[tuple[str, str]]:
     )
     if not ladder.measured:
         fid += " Rungs that were not measured here show the published value."
-    return [("FID", fid), *_TERMS]
+    return [("FID", fid), *terms]

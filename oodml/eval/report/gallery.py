@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 
 from oodml.errors import DataError
 from oodml.eval.retrieval.nearest import nearest_neighbors
@@ -23,7 +21,6 @@ from oodml.seeding import generator
 from oodml.splits.equal_size import gallery_classes_of, subsample
 
 if TYPE_CHECKING:
-    from oodml.data.dataset import Dataset
     from oodml.runs.record import RunRecord
     from oodml.runs.store import Store
     from oodml.splits.ladder import Ladder
@@ -36,10 +33,6 @@ CANDIDATES = 2000
 Rows = npt.NDArray[np.int64]
 NEIGHBORS = 8
 QUERIES = 6  # of each kind
-SIDE = 72  # pixels of the longer side
-BUDGET = 9_000_000  # characters of all pictures together
-_QUALITY = 82
-_PROBES = 64
 
 
 @dataclass(frozen=True)
@@ -119,7 +112,12 @@ def boards(
         rung, own = ladder.rung_of(record.spec.data.split), series[record.id]
         if rung is None or (own, rung) in made:
             continue
-        embeddings = _embeddings(record, ladder.rungs[rung], store, features)
+        path, split = store.run_directory(record.id) / "embeddings.npz", ladder.rungs[rung]
+        embeddings = (
+            kept_embeddings(path, record, split)
+            if path.exists()
+            else _frozen(record, split, features)
+        )
         if embeddings is not None:
             made[own, rung] = _board(record, own, rung, embeddings)
     return [board for _, board in sorted(made.items())]
@@ -173,83 +171,8 @@ def one_a_class(embeddings: Features, lists: Lists, order: Rows) -> list[int]:
     return list(first.values())
 
 
-def gallery_content(
-    made: Sequence[Board],
-    dataset: Dataset | None,
-    lines: Sequence[Series],
-    run_numbers: dict[str, int],
-) -> tuple[dict[str, Any], list[str]]:
-    """Boards, samples and classes by number, and the pictures that samples point to.
-
-    A sample is `[name, class, picture or -1]`; a query `[sample, positives, score]` and what was
-    found `[sample, similarity, right]`. Where the pictures of all queries would be too large,
-    each kind shows fewer of them.
-    """
-    count, pictures = QUERIES, dict[str, str]()
-    if dataset is not None and made:
-        counts = range(QUERIES, 0, -1)
-        place, pictures = fitting([_shown(made, count) for count in counts], dataset)
-        count = counts[place]
-    number = {name: index for index, name in enumerate(pictures)}
-    classes: dict[str, int] = {}
-    samples: dict[tuple[str, str], int] = {}
-    content = [
-        {
-            "method": lines.index(board.series),
-            "rung": board.rung,
-            "run": run_numbers[board.run],
-            "candidates": board.candidates,
-            "queries": board.queries,
-            **{kind: [_row(found, samples) for found in board.chosen[kind][:count]]
-               for kind in KINDS},
-        }
-        for board in made
-    ]  # fmt: skip
-    listed = [
-        [name, classes.setdefault(class_name, len(classes)), number.get(name, -1)]
-        for name, class_name in samples
-    ]
-    return {"boards": content, "samples": listed, "classes": list(classes)}, list(pictures.values())
-
-
-def fitting(
-    choices: Sequence[Iterable[str]], dataset: Dataset, budget: int = BUDGET
-) -> tuple[int, dict[str, str]]:
-    """The first of several sets of samples whose pictures fit the budget, and its pictures.
-
-    Returned are the set's place in `choices` and a JPEG data URI per sample name; samples that
-    the dataset does not have get none. If no set fits: of the last one as many as do.
-    """
-    number = {name: index for index, name in enumerate(dataset.sample_names)}
-
-    @cache
-    def picture(name: str) -> str:
-        return thumbnail(dataset[number[name]][0])
-
-    wanted = [sorted(name for name in choice if name in number) for choice in choices]
-    for place, names in enumerate(wanted):
-        if _estimate(names, picture) <= budget:
-            pictures = _as_many(names, picture, budget)
-            if len(pictures) == len(names):
-                return place, pictures
-    return len(choices) - 1, _as_many(wanted[-1], picture, budget)
-
-
-def thumbnail(image: Image.Image, side: int = SIDE) -> str:
-    """The image, at most `side` pixels high and wide, as a JPEG data URI."""
-    small = image.convert("RGB")
-    small.thumbnail((side, side), Image.Resampling.LANCZOS)
-    file = io.BytesIO()
-    small.save(file, "JPEG", quality=_QUALITY, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
-
-
-def _embeddings(
-    record: RunRecord, split: Split, store: Store, features: Features | None
-) -> Features | None:
-    path = store.run_directory(record.id) / "embeddings.npz"
-    if not path.exists():
-        return _frozen(record, split, features)
+def kept_embeddings(path: Path, record: RunRecord, split: Split) -> Features | None:
+    """The embeddings that a run kept of test classes of its split; None, with a warning, if not."""
     try:
         embeddings = Features.load(path)
     except DataError as error:
@@ -317,49 +240,3 @@ def _board(record: RunRecord, series: Series, rung: int, embeddings: Features) -
 
 def _sample(embeddings: Features, row: np.int64) -> str:
     return embeddings.sample_names[row] if embeddings.sample_names else f"sample {row}"
-
-
-def _row(found: Found, samples: dict[tuple[str, str], int]) -> dict[str, Any]:
-    def place(name: str, class_name: str) -> int:
-        return samples.setdefault((name, class_name), len(samples))
-
-    listed = zip(found.names, found.classes, found.similarities, found.right, strict=True)
-    return {
-        "query": [
-            place(found.query, found.query_class),
-            found.positives,
-            round(found.score, 4),
-        ],
-        "found": [
-            [place(name, class_name), similarity, int(right)]
-            for name, class_name, similarity, right in listed
-        ],
-    }
-
-
-def _shown(made: Sequence[Board], count: int) -> Iterator[str]:
-    """The names of all samples, if each kind shows so many queries; once each."""
-    seen = {
-        name
-        for board in made
-        for kind in KINDS
-        for found in board.chosen[kind][:count]
-        for name in (found.query, *found.names)
-    }
-    yield from seen
-
-
-def _estimate(names: Sequence[str], picture: Callable[[str], str]) -> float:
-    """The characters of all pictures, extrapolated from some, as reading all takes long."""
-    probes = names[:: max(1, len(names) // _PROBES)]
-    return sum(len(picture(name)) for name in probes) * len(names) / max(1, len(probes))
-
-
-def _as_many(names: Sequence[str], picture: Callable[[str], str], budget: int) -> dict[str, str]:
-    pictures: dict[str, str] = {}
-    for name in names:
-        budget -= len(picture(name))
-        if budget < 0:
-            break
-        pictures[name] = picture(name)
-    return pictures

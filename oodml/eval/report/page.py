@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 # In this order: each uses names of those before it.
 SCRIPTS = (
     "page", "models", "scales", "markers", "axes", "lines", "pointing", "chart", "curves", "table",
-    "pairs", "few_shot", "strip", "plane", "ladder", "gallery", "runs", "start",
+    "pairs", "few_shot", "strip", "plane", "ladder", "gallery", "transfer", "sides",
+    "transfer_tables", "reference_gallery", "transfer_section", "runs", "start",
 )  # fmt: skip
 
 
@@ -52,7 +53,8 @@ def write_report(
         store, ladder, metric=metric, features=features, dataset=dataset
     )
     with atomic_write(path) as file:
-        file.write(_page(content, pictures, definitions(ladder)).encode())
+        terms = definitions(ladder, reference=content["transfer"] is not None)
+        file.write(_page(content, pictures, terms).encode())
 
 
 def _page(content: dict[str, Any], pictures: list[str], terms: Iterable[tuple[str, str]]) -> str:

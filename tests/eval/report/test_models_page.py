@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from eval.report.conftest import Pool, fill, keep_embeddings, make_pool
-from eval.report.test_report_page import Page, driver, pytestmark  # noqa: F401
+from eval.report.conftest import Page, Pool, fill, keep_embeddings, make_pool, needs_browser
 
 from oodml.eval.report.page import write_report
 from oodml.runs.record import RunRecord
 
+pytestmark = needs_browser
 METHODS = ("frozen", "margin", "proxy_anchor")
 MODELS = ("clip_vitb16", "dinov2_vits14", "none", "resnet50")
 
@@ -39,7 +39,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
 
 
 @pytest.fixture
-def page(driver: Any, pool: Pool) -> Page:  # noqa: F811
+def page(driver: Any, pool: Pool) -> Page:
     shown = Page(driver, pool.store.directory / "report.html")
     shown.open()
     return shown
@@ -133,7 +133,7 @@ def test_a_link_to_a_run_that_is_filtered_shows_all_again(page: Page, pool: Pool
     assert page.run("return document.getElementById('only-backbone').value") == ""
 
 
-def test_one_model_has_no_filter(driver: Any, tmp_path: Path) -> None:  # noqa: F811
+def test_one_model_has_no_filter(driver: Any, tmp_path: Path) -> None:
     pool = make_pool(tmp_path)
     fill(pool, METHODS[:2], seeds=1)
     write_report(pool.store, pool.ladder, tmp_path / "report.html")

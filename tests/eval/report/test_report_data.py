@@ -31,17 +31,10 @@ from oodml.errors import DataError, UsageError
 from oodml.eval.figures.style import CONTRAST, DARK_PAGE, contrast, line_style, on_dark
 from oodml.eval.report.content import report_content
 from oodml.eval.report.definitions import definitions
-from oodml.eval.report.gallery import (
-    NEIGHBORS,
-    SIDE,
-    Board,
-    boards,
-    fitting,
-    gallery_content,
-    thumbnail,
-)
+from oodml.eval.report.gallery import NEIGHBORS, Board, boards
 from oodml.eval.report.ladder import ladder_content
 from oodml.eval.report.page import SCRIPTS, _part, embedded, write_report
+from oodml.eval.report.pictures import SIDE, fitting, gallery_content, thumbnail
 from oodml.eval.statistics.scores import aggregated_generalization_score
 from oodml.runs.record import RunRecord
 
@@ -145,7 +138,8 @@ def test_runs_are_told_whole(pool: Pool, content: Content) -> None:
     for run in content["runs"]:
         record = records[run["id"]]
         settings = content["settings"][run["settings"]]
-        known = {**settings, "split": run["split"], "seed": run["seed"]}
+        own = ("split", "seed", "trained_on", "null_draw")
+        known = {**settings, **{name: run[name] for name in own}}
         assert known == record.spec.settings()
         assert run["metrics"] == record.metrics and run["seconds"] == record.seconds
         assert content["environments"][run["environment"]] == record.environment
@@ -321,17 +315,17 @@ class TestGalleries:
     ) -> None:
         runs = {record.id: place for place, record in enumerate(pool.store.records())}
         lines = sorted({board.series for board in made})
-        content, pictures = gallery_content(made, pool.dataset, lines, runs)
+        content, pictures = gallery_content(made, [], pool.dataset, lines, runs)
         named = [sample for sample in content["samples"] if sample[2] >= 0]
         assert len({sample[2] for sample in named}) == len(named) == len(pictures)
         assert len({tuple(sample[:2]) for sample in content["samples"]}) == len(named)
         assert {len(board["random"]) for board in content["boards"]} == {6}
         budget = sum(map(len, pictures)) // 2
         monkeypatch.setattr(
-            "oodml.eval.report.gallery.fitting",
+            "oodml.eval.report.pictures.fitting",
             lambda choices, dataset: fitting(choices, dataset, budget),
         )
-        fewer, pictures = gallery_content(made, pool.dataset, lines, runs)
+        fewer, pictures = gallery_content(made, [], pool.dataset, lines, runs)
         assert 0 < sum(map(len, pictures)) <= budget
         assert 1 <= len(fewer["boards"][0]["random"]) < 6
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,30 +15,22 @@ import scipy.stats
 from eval.report.conftest import (
     HOSTILE_CLASS,
     HOSTILE_METHOD,
+    Page,
     Pool,
     fill,
     keep_embeddings,
     make_pool,
+    needs_browser,
 )
 
 from oodml.eval.figures.style import contrast, line_style
 from oodml.eval.report.page import write_report
 from oodml.runs.store import Store
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(
-    not (CHROMIUM and DRIVER), reason="needs Debian's chromium and chromium-driver"
-)
+pytestmark = needs_browser
 # In the order of the page's numbers: by name.
 METHODS = (HOSTILE_METHOD, "frozen", "margin", "proxy_anchor")
 MARGIN = METHODS.index("margin")
-ARGUMENTS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--hide-scrollbars",
-)
 
 
 @pytest.fixture(scope="module")
@@ -52,79 +43,6 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
     path = made.store.directory / "report.html"
     write_report(made.store, made.ladder, path, features=made.features, dataset=made.dataset)
     return made
-
-
-@pytest.fixture(scope="module")
-def driver() -> Iterator[Any]:
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM or ""
-    for argument in ARGUMENTS:
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    service = webdriver.ChromeService(executable_path=DRIVER)
-    started = webdriver.Chrome(options=options, service=service)
-    yield started
-    started.quit()
-
-
-class Page:
-    """The report, open at a width and under a colour scheme."""
-
-    def __init__(self, driver: Any, path: Path) -> None:
-        self.driver, self.path = driver, path
-
-    def open(self, width: int = 1200, scheme: str = "light", fragment: str = "") -> None:
-        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        self.media("screen", scheme)
-        self.driver.get("about:blank")
-        self.driver.get(f"{self.path.as_uri()}{fragment}")
-
-    def media(self, media: str, scheme: str) -> None:
-        features = [
-            {"name": "prefers-color-scheme", "value": scheme},
-            {"name": "prefers-reduced-motion", "value": "reduce"},
-        ]
-        settings = {"media": media, "features": features}
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", settings)
-
-    def run(self, script: str, *arguments: Any) -> Any:
-        return self.driver.execute_script(script, *arguments)
-
-    def find(self, selector: str) -> Any:
-        return self.driver.find_element("css selector", selector)
-
-    def all(self, selector: str) -> list[Any]:
-        return list(self.driver.find_elements("css selector", selector))
-
-    def text(self, selector: str) -> str:
-        return str(self.run("return document.querySelector(arguments[0]).textContent", selector))
-
-    def texts(self, selector: str) -> list[str]:
-        script = "return [...document.querySelectorAll(arguments[0])].map((n) => n.textContent)"
-        return list(self.run(script, selector))
-
-    def keys(self, selector: str, *keys: str) -> None:
-        self.find(selector).send_keys(*keys)
-
-    def hover(self, selector: str) -> None:
-        from selenium.webdriver import ActionChains
-
-        self.run("document.querySelector(arguments[0]).scrollIntoView({block: 'center'})", selector)
-        ActionChains(self.driver, duration=0).move_to_element(self.find(selector)).perform()
-
-    def click_there(self) -> None:
-        """Press where the pointer is."""
-        from selenium.webdriver import ActionChains
-
-        ActionChains(self.driver, duration=0).click().perform()
-
-    def color(self, selector: str, name: str) -> str:
-        script = "return getComputedStyle(document.querySelector(arguments[0]))[arguments[1]]"
-        channels = re.findall(r"\d+", self.run(script, selector, name))[:3]
-        return "#" + "".join(f"{int(channel):02x}" for channel in channels)
 
 
 @pytest.fixture

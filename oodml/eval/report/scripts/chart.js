@@ -1,8 +1,9 @@
 // A chart of lines with bands: hover and arrow keys name a point, click and Enter isolate a method.
 
 /**
- * `read()` gives { series, xLabel, yLabel, zero } where a series is { method, dashed, points } and
- * a point { x, y, low, high, rung, runs, dashed, method }; a missing point breaks the line.
+ * `read()` gives { series, marks, xLabel, yLabel, zero } where a series is { method, dashed, points }
+ * and a point { x, y, low, high, rung, runs, dashed, method }; a missing point breaks the line. The
+ * `marks`, if any, are diamonds at { x, y, method }.
  * `words(point)` gives pairs of a name and a value for the tooltip.
  */
 function curveChart({ read, words, label, height = 420 }) {
@@ -37,7 +38,7 @@ function curveChart({ read, words, label, height = 420 }) {
   return { node: element("div", { class: "curve-chart" }, frame, readout), draw };
 }
 
-function drawChart(svg, frame, { series, xLabel, yLabel, zero }, height, state) {
+function drawChart(svg, frame, { series, marks = [], xLabel, yLabel, zero }, height, state) {
   const width = Math.max(280, frame.clientWidth);
   const points = series.flatMap((each) => each.points.filter(Boolean));
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
@@ -57,8 +58,15 @@ function drawChart(svg, frame, { series, xLabel, yLabel, zero }, height, state) 
   svg.replaceChildren(
     axes(box, xLabel, yLabel),
     ...ordered.map((each) => line(each, box)),
+    ...marks.filter((mark) => isShown(mark.method)).map((mark) => diamond(mark, box)),
     ...(named ? [names(series, box)] : []),
   );
+}
+
+function diamond({ x, y, method }, box) {
+  const place = `translate(${cut(box.x(x))} ${cut(box.y(y))})`;
+  const dot = drawing("path", { class: "met-dot", d: marker("D", 5), transform: place });
+  return tinted(drawing("g", { class: "series", "data-method": method }, dot), method);
 }
 
 /** Both axes with room for every point, its band and, if wanted, zero. */

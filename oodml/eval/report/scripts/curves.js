@@ -28,10 +28,11 @@ function showCurves(section) {
   });
 }
 
-function axisChoice() {
+/** FID or excess FID, for all charts; `name` tells the choices of several charts apart. */
+function axisChoice(name = "axis") {
   const missing = "The ladder has no null distribution on every rung.";
-  return radios(
-    "axis",
+  const choice = radios(
+    name,
     "Against",
     [
       ["fid", "FID"],
@@ -41,6 +42,10 @@ function axisChoice() {
     ],
     (value) => choose("axis", value),
   );
+  watch(["axis"], () => {
+    for (const input of choice.querySelectorAll("input")) input.checked = input.value === chosen.axis;
+  });
+  return choice;
 }
 
 function readCurves() {

@@ -108,7 +108,7 @@ function runList() {
   const wanted = element("input", {
     type: "search",
     id: "run-filter",
-    placeholder: "method, run id, rung 3, seed 1",
+    placeholder: data.transfer ? "method, rung 3, seed 1, matched" : "method, run id, rung 3, seed 1",
     "aria-label": "Filter runs",
   });
   const told = element("span", { class: "note", "aria-live": "polite" });
@@ -148,7 +148,7 @@ function runList() {
           element(
             "tr",
             {},
-            ["run", "method", "rung", "seed"].map((name) => element("th", { scope: "col" }, name)),
+            ["run", "method", "rung", "seed", ...(data.transfer ? ["trained on"] : [])].map((name) => element("th", { scope: "col" }, name)),
             metric,
             element("th", { scope: "col" }, "seconds"),
           ),
@@ -159,10 +159,12 @@ function runList() {
   );
 }
 
-/** By method, then rung, then seed. */
+/** By method, then rung, then what was trained on, then seed. */
 function place(number) {
   const run = data.runs[number];
-  return (run.method * rungs.length + run.rung) * 1e6 + run.seed;
+  const side = ["train", "nothing", "shifted", "matched"].indexOf(run.trained_on);
+  const rung = run.method * rungs.length + run.rung;
+  return (rung * 4 + side) * 1e9 + run.null_draw * 1e6 + run.seed;
 }
 
 function runRow(number) {
@@ -179,16 +181,23 @@ function runRow(number) {
     {
       id: `run-${run.id}`,
       "data-run": number,
-      "data-words": `${run.id} ${name} rung ${rung} seed ${run.seed}`.toLowerCase(),
+      "data-words": `${run.id} ${name} rung ${rung} seed ${run.seed} ${trainedOn(run)}`.toLowerCase(),
     },
     element("th", { scope: "row" }, open),
     element("td", {}, name),
     element("td", {}, rung),
     element("td", {}, String(run.seed)),
+    data.transfer ? element("td", {}, trainedOn(run)) : null,
     element("td", { class: "metric" }),
     element("td", {}, run.seconds.toFixed(1)),
   );
   return row;
+}
+
+/** Which classes a run was trained on: the rung's training classes, or a side of the reference. */
+function trainedOn(run) {
+  if (run.trained_on === "train") return "rung";
+  return run.null_draw ? `${run.trained_on}, random split ${run.null_draw}` : run.trained_on;
 }
 
 /** Opens or closes the full record under a run's row. */
@@ -205,13 +214,14 @@ function unfold(row, number, keep = false) {
     element(
       "tr",
       { class: "unfolded" },
-      element("td", { colspan: 6 }, fullRecord(data.runs[number])),
+      element("td", { colspan: row.cells.length }, fullRecord(data.runs[number])),
     ),
   );
 }
 
 function fullRecord(run) {
-  const settings = { ...data.settings[run.settings], split: run.split, seed: run.seed };
+  const { split, seed, trained_on, null_draw } = run;
+  const settings = { ...data.settings[run.settings], split, seed, trained_on, null_draw };
   const parts = [
     ["Metrics", run.metrics],
     ["Training", run.training],

@@ -79,6 +79,7 @@ function showTheme() {
 
 showHead();
 showFilter();
+showTransfer(byId("transfer"));
 showCurves(byId("curves"));
 showTable(byId("table"));
 showPairs(byId("pairs"));
