@@ -22,6 +22,10 @@ class UsageError(OodmlError):
     exit_code = 2
 
 
+class UnknownNameError(UsageError):
+    """A name that is not among those that are known."""
+
+
 # Names that an error suggests, and the longest list that it prints whole beside a suggestion.
 CLOSEST = 5
 SHORT = 8
@@ -29,9 +33,9 @@ SHORT = 8
 _ALIKE = 0.5
 
 
-def unknown_name(kind: str, given: str, allowed: Iterable[str]) -> UsageError:
-    """A `UsageError` with the closest of the `allowed` names, or all of them: see `suggestion`."""
-    return UsageError(f"unknown {kind} {given!r}.{suggestion(given, allowed)}")
+def unknown_name(kind: str, given: str, allowed: Iterable[str]) -> UnknownNameError:
+    """The error with the closest of the `allowed` names, or all of them: see `suggestion`."""
+    return UnknownNameError(f"unknown {kind} {given!r}.{suggestion(given, allowed)}")
 
 
 def suggestion(given: str, allowed: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from oodml.errors import DataError, UsageError, unknown_name
+from oodml.errors import DataError, UnknownNameError, UsageError, unknown_name
 from oodml.features.backbones.registry import LEAST_SIDE, MOST_SIDE
 
 if TYPE_CHECKING:
@@ -298,15 +298,22 @@ def open_for_ladder(
     else:
         dataset = open_dataset(source, root, skip_broken)
         check_fingerprint(ladder, source, dataset.fingerprint)
-        features = extract_features(
-            dataset,
-            made.backbone,
-            precision=made.precision,
-            image_size=made.image_size,
-            resize=made.resize,
-            progress=True,
-            **machine,
-        )
+        try:
+            features = extract_features(
+                dataset,
+                made.backbone,
+                precision=made.precision,
+                image_size=made.image_size,
+                resize=made.resize,
+                progress=True,
+                **machine,
+            )
+        except UnknownNameError:
+            raise DataError(
+                f"the ladder was measured by {made.backbone!r}, a network that this oodml does not "
+                "know; give features of it with --data FILE.npz, or measure the splits with "
+                "another: `oodml ladder measure LADDER --backbone NAME`."
+            ) from None
     check_fingerprint(ladder, source, features.source.fingerprint)
     if features.source.network != made.network:
         raise DataError(

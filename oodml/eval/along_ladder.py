@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,7 +13,7 @@ from oodml.eval.retrieval.evaluate import DEFAULT_METRICS, evaluate, metric_name
 from oodml.eval.retrieval.geometry import geometry
 from oodml.eval.retrieval.metrics import find_metric
 from oodml.eval.statistics.series import EMBEDDINGS
-from oodml.features.features import Features
+from oodml.features.features import Features, are_constant
 from oodml.runs.record import RunRecord
 from oodml.runs.spec import RunSpec
 from oodml.splits.equal_size import gallery_of
@@ -20,14 +21,20 @@ from oodml.splits.exchange import match_classes
 from oodml.splits.ladder import Ladder
 from oodml.splits.split import Split
 
+LOG = logging.getLogger("oodml")
+
 
 def for_ladder(features: Features, ladder: Ladder) -> Features:
     """The embeddings under the class names of a ladder, checked to be of its data.
 
     Names are matched as they are, or by their letters and digits. Raises `DataError` if a
     fingerprint or the number of samples of a class is another, or if a test class of a rung is
-    missing; classes that only train need not be there.
+    missing; classes that only train need not be there. The log says if all embeddings are the same.
     """
+    if are_constant(features):
+        LOG.warning(
+            "all %d embeddings are the same vector: every score is that of chance", len(features)
+        )
     known = features.source.fingerprint
     if known and ladder.features.fingerprint and known != ladder.features.fingerprint:
         raise DataError(

@@ -17,7 +17,7 @@ from oodml.errors import DataError, UsageError
 from oodml.features.backbones.registry import Backbone, load_backbone
 from oodml.features.cache import open_shards
 from oodml.features.engine import Embed, Values, check_precision, chunk_size, frozen
-from oodml.features.features import Features, FeatureSource
+from oodml.features.features import Features, FeatureSource, require_distinct
 from oodml.parallel import in_threads
 from oodml.progress import progress_bar
 
@@ -76,10 +76,11 @@ def extract_features(
             progress=progress,
         )
     )
-    _check_distinct(values, backbone)
-    return Features(
+    features = Features(
         values, dataset.labels, dataset.class_names, source, dataset.sample_names, dataset.groups
     )
+    require_distinct(features)
+    return features
 
 
 def extract_rows(
@@ -122,15 +123,6 @@ def extract_rows(
                 rows.append(values)
                 bar.update(len(values))
             yield np.concatenate(rows)
-
-
-def _check_distinct(values: Values, backbone: Backbone) -> None:
-    if len(values) > 1 and not np.ptp(values, axis=0).any():
-        raise DataError(
-            f"backbone {backbone.name} gives all {len(values)} images the same features: its "
-            "weights are missing or zero, or the images are copies of one; give another weights "
-            "file."
-        )
 
 
 def _batch_size(given: int | None, backbone: Backbone, device: str | None) -> int:

@@ -232,6 +232,21 @@ def _some(names: Sequence[str], limit: int = 6) -> str:
     return ", ".join(names[:limit]) + more
 
 
+def are_constant(features: Features) -> bool:
+    """Whether all of several vectors are the same, so that no distance means anything."""
+    return len(features) > 1 and not np.ptp(features.values, axis=0).any()
+
+
+def require_distinct(features: Features) -> None:
+    """Raise `DataError` for a network that gives every image the same features."""
+    if are_constant(features):
+        raise DataError(
+            f"{features.source.backbone} gives all {len(features)} images the same features: its "
+            "weights are missing or zero, or the images are copies of one; give another weights "
+            "file."
+        )
+
+
 def require_one_network(a: Features, b: Features) -> None:
     """Raise `DataError` for features of different networks, inputs or precisions."""
     if a.source.network != b.source.network:

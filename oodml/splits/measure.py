@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from oodml.errors import DataError, UsageError
+from oodml.features.features import Features, require_distinct
 from oodml.fid.class_moments import LEVELS, ClassMoments
 from oodml.fid.null import Null, class_null, split_distance
 from oodml.fid.shift import measure, with_null
@@ -14,9 +14,6 @@ from oodml.parallel import each, side_by_side
 from oodml.splits.exchange import match_classes, steps_between, with_data
 from oodml.splits.ladder import NOT_STATED, FormerRuler, Ladder
 from oodml.splits.split import Split
-
-if TYPE_CHECKING:
-    from oodml.features.features import Features
 
 
 @side_by_side()
@@ -31,13 +28,14 @@ def measure_ladder(
     "class" where the ladder does not state one; `null` is as in `build_ladder`. Under the ladder's
     own network and level only the null is new. Splits that were imported without data take the
     names of the features' classes that they match. Raises `DataError` for features of other data
-    and for FIDs that are equal.
+    for constant features, and for FIDs that are equal.
     """
     stated = ladder.settings.level
     level = level or ("class" if stated == NOT_STATED else stated)
     if level not in LEVELS:
         raise UsageError(f"FID level {level!r}: allowed are 'sample' and 'class'.")
     check_null(null)
+    require_distinct(features)
     ladder = _on_data(ladder, features)
     if (ladder.features, stated) == (features.source, level) and ladder.measured:
         return add_null(ladder, features, null) if null else ladder

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from oodml.errors import DataError, UsageError, unknown_name
+from oodml.features.features import Features, require_distinct
 from oodml.fid.shift import shift_between
 from oodml.parallel import each, side_by_side
 from oodml.splits.construction.milbich2021 import PAIRS_A_STEP
@@ -20,9 +21,6 @@ from oodml.splits.construction.state import Pool, Sides, State, is_tight
 from oodml.splits.ladder import SEARCHES, BuildSettings, Ladder, Step
 from oodml.splits.measure import add_null, check_null, check_source
 from oodml.splits.split import MIN_CLASSES_PER_SIDE, Split
-
-if TYPE_CHECKING:
-    from oodml.features.features import Features
 
 # The published ladders move 2% (CUB, Cars) to 9% (SOP) of a side's classes in one step.
 SWAP_FRACTION = 0.02
@@ -75,10 +73,11 @@ def build_ladder(
     `level` is "sample" (Gaussians fitted to all samples) or "class" (to the class means; the
     default of milbich2021). `on_step` is called with every accepted split. Defaults: 2% of the
     smaller side a step, at least 60% of its classes kept. Raises `UsageError` for settings out of
-    range, and for those that would have no effect beside others.
+    range, and for those that would have no effect beside others, `DataError` for constant features.
     """
     level = level or ("class" if search == "milbich2021" else "sample")
     check_choices(search, level, by, rungs=rungs, fids=fids, steps=steps, budget=budget, null=null)
+    require_distinct(features)
     pool = Pool.of(features, level=level, by=by)
     drawn = start is None
     split = start or drawn_split(pool, by=by, train_fraction=train_fraction, seed=seed)
