@@ -178,8 +178,11 @@ def _on_split(
         alone = _mean([_measured(spec, split, part, resources) for part in parts])
         metrics |= {f"separated_{name}": value for name, value in alone.items()}
         figures["dimensions"] = float(measured.values.shape[1])
-    fitted = concatenated(_embedded(spec, trained_on, models, resources))
-    shape = {"train": geometry(fitted), spec.data.measured_on: geometry(measured)}
+    shape = {}
+    # Nobody reads the shape of an embedding on halves, which would take a tenth of their time.
+    if not spec.is_reference:
+        fitted = concatenated(_embedded(spec, trained_on, models, resources))
+        shape = {"train": geometry(fitted), spec.data.measured_on: geometry(measured)}
     first = models[0]
     adapted = (
         few_shot(spec, split, first.objective, first.embed, resources, episodes=episodes)
