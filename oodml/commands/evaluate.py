@@ -11,13 +11,15 @@ import click
 
 from oodml.commands.options import FILE, device_option, in_bytes, memory_option, plugin_option
 from oodml.commands.results import keep_ladder, output_option
-from oodml.commands.tables import echo
+from oodml.commands.tables import Table, echo
+from oodml.commands.transfer_view import plus_minus
 from oodml.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from oodml.features.features import Features
     from oodml.runs.spec import RunSpec
     from oodml.runs.store import Store
+    from oodml.splits.ladder import Ladder
     from oodml.splits.split import Split
 
 
@@ -48,6 +50,10 @@ if TYPE_CHECKING:
     show_default="all",
     help="Number of their images to evaluate on.",
 )
+@click.option(
+    "--reference",
+    help="Method with `oodml run --reference` runs in DIR: how much of the fall is difficulty.",
+)
 @memory_option
 @device_option
 def evaluate_command(
@@ -60,6 +66,7 @@ def evaluate_command(
     plugins: tuple[Path, ...],
     gallery_classes: int | None,
     gallery_images: int | None,
+    reference: str | None,
     memory: float,
     device: str | None,
 ) -> None:
@@ -89,19 +96,38 @@ def evaluate_command(
     }
     specs = [evaluation_spec(features, built, s, method).with_settings(**sizes) for s in splits]
     store = Store(output)
+    seeds = [] if reference is None else _seeds_of(reference, built, store, sizes)
     _check_name_is_free(specs[0], store)
     keep_ladder(built, store)
-    done = _evaluate_all(
-        specs,
-        splits,
-        features,
-        metrics,
-        store,
-        memory=in_bytes(memory),
-        device=used,
-        ruler=built.features.network,
-    )
+    machine: dict[str, Any] = {
+        "memory": in_bytes(memory),
+        "device": used,
+        "ruler": built.features.network,
+    }
+    done = _evaluate_all(specs, splits, features, metrics, store, **machine)
     _report(specs, splits, store, done)
+    if reference is not None:
+        for seed in seeds:
+            halves = [evaluation_spec(features, built, s, method, halves=seed) for s in splits]
+            _evaluate_all(halves, splits, features, metrics, store, **machine)
+        _report_difficulty(built, store, method, reference)
+
+
+def _seeds_of(reference: str, ladder: Ladder, store: Store, sizes: dict[str, int]) -> list[int]:
+    """The seeds of the reference method's runs; an error before anything is evaluated."""
+    from oodml.eval.statistics.difficulty import matched_seeds
+
+    if any(sizes.values()):
+        raise UsageError(
+            "--reference measures on halves of all test classes; leave out --gallery-classes and "
+            "--gallery-images."
+        )
+    if ladder.settings.by == "group":
+        raise UsageError(
+            "--reference: halves of a ladder that was built by group are cut by group, which "
+            "embeddings do not know; take a ladder that was built by class."
+        )
+    return matched_seeds(store.records(), ladder, reference)
 
 
 def _metrics(extra: Sequence[str]) -> tuple[str, ...]:
@@ -181,3 +207,30 @@ def _report(specs: Sequence[RunSpec], splits: Sequence[Split], store: Store, don
             echo(f"rung {rung}  FID {split.fid:.4g}  recall_at_1 {recall:.4f}  run {record.id}")
     again = f", {done} of them before" if done else ""
     echo(f"{len(specs)} runs of {specs[0].label!r} done{again}, in {store.directory}")
+
+
+def _report_difficulty(ladder: Ladder, store: Store, name: str, reference: str) -> None:
+    """Print the fall of the embeddings beside the difficulty of the rungs."""
+    from oodml.eval.statistics.difficulty import falls_beyond_difficulty
+
+    rows = falls_beyond_difficulty(store.records(), ladder, name, reference)
+    table = Table(
+        ["rung", "FID", name, f"{reference} matched", "fall", "difficulty", "beyond"],
+        [
+            [
+                str(row.rung),
+                f"{row.fid:.1f}",
+                f"{row.embeddings.value:.3f}",
+                f"{row.matched.value:.3f}",
+                *map(plus_minus, (row.fall, row.difficulty, row.beyond)),
+            ]
+            for row in rows
+        ],
+    )
+    echo()
+    echo(table.render("text"))
+    echo(
+        f"recall_at_1 on halves of the test classes. {name!r} has no matched run, so what the "
+        f"shift costs it is not known: difficulty is what {reference} loses although it was "
+        "trained on matched classes, and beyond = fall - difficulty. 95% intervals over seeds."
+    )

@@ -39,7 +39,7 @@ def _methods(found: Sequence[MethodTransfer]) -> Table:
     rows = []
     for each in found:
         last = each.rows[-1]
-        parts = map(_plus_minus, (last.difficulty, last.cost_rise))
+        parts = map(plus_minus, (last.difficulty, last.cost_rise))
         row = [each.series.name, _value(last.fall), *parts, _value(each.area), _break_even(each)]
         rows.append(row)
     return Table(["method", "fall", "difficulty", "shift", "area", "break-even FID"], rows)
@@ -54,9 +54,9 @@ def _rungs(each: MethodTransfer) -> Table:
             [
                 f"{row.fid:.1f}",
                 *(_value(side) for side in (row.frozen, row.shifted, row.matched)),
-                _plus_minus(row.shift_cost, signed=True),
+                plus_minus(row.shift_cost, signed=True),
                 *([_null(row.null)] if has_null else []),
-                _plus_minus(row.gain, signed=True),
+                plus_minus(row.gain, signed=True),
                 _retained(row.retained_gain),
             ]
             for row in each.rows
@@ -142,7 +142,7 @@ def _value(estimate: Estimate | None) -> str:
     return "-" if estimate is None else f"{estimate.value:.3f}"
 
 
-def _plus_minus(estimate: Estimate | None, *, signed: bool = False) -> str:
+def plus_minus(estimate: Estimate | None, *, signed: bool = False) -> str:
     """`0.034 ±0.012`; the value alone where there is no interval, `-` for a gap."""
     if estimate is None:
         return "-"

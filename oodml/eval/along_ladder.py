@@ -19,6 +19,7 @@ from oodml.runs.spec import RunSpec
 from oodml.splits.equal_size import gallery_of
 from oodml.splits.exchange import match_classes
 from oodml.splits.ladder import Ladder
+from oodml.splits.reference import halves_of
 from oodml.splits.split import Split
 
 LOG = logging.getLogger("oodml")
@@ -50,10 +51,16 @@ def for_ladder(features: Features, ladder: Ladder) -> Features:
     return renamed
 
 
-def evaluation_spec(features: Features, ladder: Ladder, split: Split, name: str) -> RunSpec:
-    """The spec of evaluating the embeddings `name` on one split; `weights` is their digest."""
+def evaluation_spec(
+    features: Features, ladder: Ladder, split: Split, name: str, *, halves: int | None = None
+) -> RunSpec:
+    """The spec of evaluating the embeddings `name` on one split; `weights` is their digest.
+
+    With `halves`, a seed, it is on the halves of the test classes that reference runs of this seed
+    are measured on (see `oodml.splits.reference`).
+    """
     source = features.source
-    return RunSpec.on(
+    spec = RunSpec.on(
         ladder.features,
         split.id,
         name,
@@ -64,6 +71,7 @@ def evaluation_spec(features: Features, ladder: Ladder, split: Split, name: str)
         train="none",
         embedding_dim=features.values.shape[1],
     )
+    return spec if halves is None else spec.with_settings(trained_on="nothing", seed=halves)
 
 
 def check_metrics(names: Sequence[str]) -> None:
@@ -86,27 +94,35 @@ def evaluate_split(
 ) -> RunRecord:
     """The record of one split: metrics of the test classes, geometry of both sides.
 
-    The geometry of the training classes is measured if all of them are there. `ruler` names the
-    network that measured the split's shift. Raises `UsageError` for an unknown metric.
+    The geometry of the training classes is measured if all of them are there. A spec on halves gets
+    the means of both, and no geometry. `ruler` names the network that measured the split's shift.
+    Raises `UsageError` for an unknown metric.
     """
     started = time.monotonic()
-    here = set(features.class_names)
-    whole = here >= set(split.train_classes)
-    test = features.subset(split.test_classes)
-    gallery = gallery_of(
-        test, split, spec.evaluation.gallery_classes, spec.evaluation.gallery_images, spec.seed
-    )
-    shape = {"train": geometry(features.subset(split.train_classes))} if whole else {}
+    chosen = spec.evaluation.gallery_classes, spec.evaluation.gallery_images, spec.seed
+    parts = halves_of(split, spec.seed, "nothing") if spec.is_reference else [split]
+    measured = []
+    for part in parts:
+        gallery = gallery_of(features.subset(part.test_classes), part, *chosen)
+        measured.append(evaluate(gallery, metrics=metrics, memory=memory, device=device))
     return RunRecord(
         spec=spec,
         shift=split.shift.to_json() if split.shift else {},
-        metrics=evaluate(gallery, metrics=metrics, memory=memory, device=device),
+        metrics={name: sum(each[name] for each in measured) / len(parts) for name in measured[0]},
         training={},
         environment=dict(environment or {}),
         seconds=round(time.monotonic() - started, 3),
-        geometry={**shape, "test": geometry(test)},
+        geometry={} if spec.is_reference else _geometry(features, split),
         ruler=ruler if split.shift else "",
     )
+
+
+def _geometry(features: Features, split: Split) -> dict[str, dict[str, float]]:
+    sides = {"train": split.train_classes, "test": split.test_classes}
+    here = set(features.class_names)
+    return {
+        side: geometry(features.subset(names)) for side, names in sides.items() if here >= {*names}
+    }
 
 
 def _check_test_classes(features: Features, ladder: Ladder) -> None:

@@ -14,6 +14,8 @@ from commands.conftest import done, refused
 from oodml.eval.along_ladder import evaluate_split, evaluation_spec, for_ladder
 from oodml.eval.retrieval.evaluate import evaluate
 from oodml.eval.retrieval.geometry import geometry
+from oodml.eval.statistics.difficulty import falls_beyond_difficulty
+from oodml.eval.statistics.transfer import transfer
 from oodml.features.features import Features
 from oodml.runs.record import RunRecord
 from oodml.runs.spec import RunSpec
@@ -205,3 +207,69 @@ class TestRefused:
         (place / "bad.csv").write_text("\n".join(["label", *names]) + "\n")
         line = refused(1, *call(place, "bad.npy"))
         assert "bad.npy" in line and "NaN" in line and "3" in line
+
+
+class TestReference:
+    """`--reference METHOD`: how much of the fall is difficulty, by the method's matched runs."""
+
+    @pytest.fixture
+    def trained(self, place: Path, features: Features) -> Path:
+        """Reference runs of margin in the store that `evaluate` writes to."""
+        features.save(place / "features.npz")
+        done(
+            "run", place / "ladder.json", "--data", place / "features.npz", "-m", "margin",
+            "--reference", "--seeds", 2, "--steps", 5, "--train-batch-size", 24,
+            "--embedding-dim", 4, "--workers", 1, "-o", place / "runs",
+        )  # fmt: skip
+        return place
+
+    def test_the_ladders_own_features_fall_as_frozen_does(
+        self, trained: Path, ladder: Ladder
+    ) -> None:
+        output = done(*call(trained, "features.npz", "--reference", "margin")).output
+        assert "has no matched run" in output and "margin matched" in output
+        records = Store(trained / "runs").records()
+        rows = falls_beyond_difficulty(records, ladder, "features", "margin")
+        (margin,) = transfer(records, ladder)
+        assert len(rows) == len(ladder.rungs) == len(margin.rows)
+        for row, known in zip(rows, margin.rows, strict=True):
+            assert known.frozen is not None and known.difficulty is not None
+            assert row.embeddings.value == pytest.approx(known.frozen.value, abs=1e-12)
+            assert row.difficulty == known.difficulty and row.matched == known.matched
+            assert row.beyond.value == pytest.approx(
+                rows[0].embeddings.value - row.embeddings.value - row.difficulty.value
+            )
+            assert f"{row.difficulty.value:.3f}" in output
+
+    def test_again_no_half_is_measured_twice(self, trained: Path) -> None:
+        before = done(*call(trained, "clip.npz", "--reference", "margin")).output
+        files = {path: path.stat().st_mtime_ns for path in trained.glob("runs/runs/*/run.json")}
+        after = done(*call(trained, "clip.npz", "--reference", "margin")).output
+        assert after.partition("\n\n")[2] == before.partition("\n\n")[2] != ""
+        assert files == {p: p.stat().st_mtime_ns for p in trained.glob("runs/runs/*/run.json")}
+
+    def test_views_of_plain_runs_leave_the_halves_out(self, trained: Path, ladder: Ladder) -> None:
+        done(*call(trained, "clip.npz", "--reference", "margin"))
+        rows = json.loads(done("table", trained / "runs", "--format", "json").output)
+        assert sum(row["method"] == "clip" for row in rows) == len(ladder.rungs)
+        shown = done("table", trained / "runs", "--view", "transfer", "--format", "json").output
+        assert {row["method"] for row in json.loads(shown)} == {"margin"}
+
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            (("--reference", "arcface"), "there are: margin"),
+            (("--reference", "margin", "--gallery-classes", 4), "leave out --gallery-classes"),
+        ],
+    )
+    def test_what_gives_no_difficulty_is_one_line_and_nothing_is_evaluated(
+        self, arguments: tuple[object, ...], words: str, trained: Path
+    ) -> None:
+        before = len(Store(trained / "runs").records())
+        assert words in refused(2, *call(trained, "clip.npz", *arguments))
+        assert len(Store(trained / "runs").records()) == before
+
+    def test_a_ladder_built_by_group(self, trained: Path, ladder: Ladder) -> None:
+        settings = replace(ladder.settings, by="group")
+        replace(ladder, settings=settings).save(trained / "ladder.json")
+        assert "by class" in refused(2, *call(trained, "clip.npz", "--reference", "margin"))
