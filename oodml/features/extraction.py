@@ -76,6 +76,7 @@ def extract_features(
             progress=progress,
         )
     )
+    _check_finite(values, backbone, precision)
     features = Features(
         values, dataset.labels, dataset.class_names, source, dataset.sample_names, dataset.groups
     )
@@ -123,6 +124,15 @@ def extract_rows(
                 rows.append(values)
                 bar.update(len(values))
             yield np.concatenate(rows)
+
+
+def _check_finite(values: Values, backbone: Backbone, precision: str) -> None:
+    if len(values) and not np.isfinite(values).all(axis=1).any():
+        advice = "another weights file" + (" or fp32" if precision == "fp16" else "")
+        raise DataError(
+            f"backbone {backbone.name} gives NaN or infinity for all {len(values)} images in "
+            f"{precision}: give {advice}."
+        )
 
 
 def _batch_size(given: int | None, backbone: Backbone, device: str | None) -> int:

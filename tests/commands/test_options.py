@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from commands.conftest import done, refused
 from conftest import make_features
 
+from oodml.features.backbones.registry import load_backbone
 from oodml.splits.construction.build_ladder import build_ladder
 
 
@@ -93,3 +95,26 @@ def test_a_file_that_is_read_is_never_written_over(
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert "-o FILE" in refused(2, *command.split())
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("command", ["features {0} -o f", "ladder build {0} -o f", "fid {0} {0}"])
+def test_a_network_that_does_not_fit_is_named(
+    command: str, image_folder: Path, tmp_path: Path
+) -> None:
+    weights = {"zero": {}, "nan": {}, "foreign": {"conv1.weight": torch.zeros(3)}}
+    for name, tensor in load_backbone("tiny").module.state_dict().items():
+        weights["zero"][name] = torch.zeros_like(tensor)
+        weights["nan"][name] = torch.full_like(tensor.float(), torch.nan).to(tensor.dtype)
+    for name, state in weights.items():
+        torch.save(state, tmp_path / f"{name}.pth")
+    cases = [
+        (2, "--backbone inception_v3 --image-size 32", "at least 75 pixels, not 32"),
+        (2, "--backbone tiny --precision fp16 --device cpu", "'fp16' needs a CUDA device"),
+        (1, f"--backbone tiny --weights {tmp_path}/foreign.pth", "another network than tiny"),
+        (1, f"--backbone tiny --weights {tmp_path}/zero.pth", "the same features"),
+        (1, f"--backbone tiny --weights {tmp_path}/nan.pth", "NaN or infinity for all"),
+    ]
+    call = command.format(image_folder).replace("-o f", f"-o {tmp_path}/f").split()
+    for code, options, words in cases:
+        assert words in refused(code, *call, *options.split(), "--cache", tmp_path / "cache")
+    assert not (tmp_path / "f").exists()

@@ -115,3 +115,11 @@ def test_a_network_that_gives_every_image_the_same_features_is_refused(
         with pytest.raises(DataError, match=r"tiny gives all 36 images the same.*zero") as caught:
             extract_features(dataset, backbone, cache=tmp_path)
         assert "\n" not in str(caught.value)
+
+
+def test_a_network_that_gives_nothing_finite_is_named(dataset: Dataset, tmp_path: Path) -> None:
+    backbone = tiny()
+    backbone.module[0].weight.data.fill_(torch.nan)
+    with pytest.raises(DataError, match="tiny gives NaN or infinity for all 36 images") as caught:
+        extract_features(dataset, backbone, cache=tmp_path)
+    assert "\n" not in str(caught.value)
