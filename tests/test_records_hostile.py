@@ -199,9 +199,12 @@ def test_a_record_in_another_runs_folder_counts_once(tmp_path: Path) -> None:
         {"schema": 2, "labels": "x", "runs": [["0" * 12, 0]]},
         {"schema": 2, "labels": ["x"], "runs": {"a": 1}},
         {"schema": 9, "labels": ["x"], "runs": [["0" * 12, 0]]},
+        {"schema": 2, "labels": ["x"], "networks": [], "runs": [["0" * 12, 0]]},
+        {"schema": 2, "labels": ["x"], "networks": [["b", "w", "p"]], "runs": [["0" * 12, 0]]},
+        {"schema": 2, "labels": ["x"], "networks": [["b", "w", "p", 1]], "runs": []},
         {},
     ],
-    ids=range(8),
+    ids=range(11),
 )
 def test_a_list_of_runs_names_folders_of_its_own_only(
     grid: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -338,8 +338,7 @@ def _cost_line(
 ) -> str:
     from oodml.runs.outlook import cost_of, in_words
 
-    labels = store.asked_for() | {spec.id: spec.label for spec in specs}
-    cost = cost_of([spec.id for spec in left], labels, store)
+    cost = cost_of([spec.id for spec in left], store.asked_for(specs), store)
     if cost is None:
         return "how long it takes is not known before the first finished run"
     beside = f"{workers} workers" if workers > 1 else "one worker"

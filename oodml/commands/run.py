@@ -147,6 +147,7 @@ def _printing_once() -> Iterator[None]:
 @grid_options
 def train_command(ladder: Path, output: Path, rung: int, seed: int, **options: Any) -> None:
     """Do one run per method on one rung and print its metrics."""
+    from oodml.runs.networks import names_of
     from oodml.runs.store import Store
     from oodml.splits.ladder import Ladder
 
@@ -156,8 +157,9 @@ def train_command(ladder: Path, output: Path, rung: int, seed: int, **options: A
     check_writable(output)
     store = Store(output)
     outcome = do_grid(specs, loaded, store, options)
+    names = names_of(specs)
     for spec in specs:
         record = store.record(spec.id)
         if record is not None:
-            echo(f"{record.label} {json.dumps(record.metrics, sort_keys=True)}")
+            echo(f"{names[spec.id]} {json.dumps(record.metrics, sort_keys=True)}")
     print_outcome(outcome, store)

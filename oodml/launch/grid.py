@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from oodml.errors import DataError, OodmlError
+from oodml.runs.networks import names_of
 from oodml.runs.spec import RunSpec
 from oodml.runs.store import Store
 from oodml.splits.episodes import Episode, Fold, episodes_of, validation_fold, validation_of
@@ -149,7 +150,8 @@ def do_run(spec: RunSpec, grid: Grid, models: Sequence[Resources], store: Store)
     except Exception as error:
         raise_if_unwritable(error, store)
         store.fail(spec.id, traceback.format_exc())
-        log.error("run %s (%s, split %s) failed: %s", spec.id, spec.label, spec.data.split, error)
+        name = names_of(grid.specs)[spec.id]
+        log.error("run %s (%s, split %s) failed: %s", spec.id, name, spec.data.split, error)
 
 
 def raise_if_unwritable(error: Exception, store: Store) -> None:

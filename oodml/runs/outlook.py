@@ -72,7 +72,7 @@ class Cost:
 def cost_of(to_go: Iterable[str], labels: Mapping[str, str], store: Store) -> Cost | None:
     """What the runs to go will take; None before the first finished run.
 
-    `labels` names the method of every run, finished ones among them, by id.
+    `labels` names the method, and the model where there are several, of every run by id.
     """
     times = _times(labels, store)
     means = {label: sum(own) / len(own) for label, own in times.items() if own}

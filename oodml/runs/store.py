@@ -22,6 +22,7 @@ from oodml.files import (
 )
 from oodml.records import checked_value
 from oodml.runs.claim import Claim, ClaimWatch
+from oodml.runs.networks import Network, network_of, run_names
 from oodml.runs.record import SCHEMA, RunRecord
 from oodml.runs.spec import RunSpec
 
@@ -160,25 +161,34 @@ class Store:
 
     def note_grid(self, specs: Sequence[RunSpec]) -> None:
         """Remember which runs were asked for, so that `status` knows what is missing."""
-        labels = {label: at for at, label in enumerate(sorted({spec.label for spec in specs}))}
-        runs = sorted([spec.id, labels[spec.label]] for spec in specs)
+        named = {spec.id: (spec.label, network_of(spec.model)) for spec in specs}
+        lines = {line: at for at, line in enumerate(sorted(set(named.values())))}
+        runs = sorted([run, lines[line]] for run, line in named.items())
         self._check_own("grids")
         path = self.directory / "grids" / f"{digest(runs)}.json"
         if not path.exists():
-            text = canonical_json({"schema": SCHEMA, "labels": list(labels), "runs": runs})
+            labels, networks = [label for label, _ in lines], [network for _, network in lines]
+            text = canonical_json(
+                {"schema": SCHEMA, "labels": labels, "networks": networks, "runs": runs}
+            )
             with atomic_write(path) as file:
                 file.write(text.encode())
 
-    def asked_for(self) -> dict[str, str]:
-        """The labels of all runs that were ever asked for, by id; broken files are named."""
-        found: dict[str, str] = {}
+    def asked_for(self, specs: Iterable[RunSpec] = ()) -> dict[str, str]:
+        """The names of all runs that were ever asked for, and of `specs`, by id.
+
+        A name is the label, and that of the network where there are several. Broken files are
+        named in a warning.
+        """
+        found: dict[str, tuple[str, Network | None]] = {}
         for path in sorted((self.directory / "grids").glob("*.json")):
             try:
                 grid = read_json(path, "list of runs")
                 found |= grid_from_json(grid)
             except DataError as error:
                 log.warning("left out: %s is no list of runs (%s).", path, error)
-        return found
+        found |= {spec.id: (spec.label, network_of(spec.model)) for spec in specs}
+        return run_names(found)
 
     def _own_directory(self, run_id: str) -> Path:
         """The folder of a run, to write into."""
@@ -216,18 +226,23 @@ def _ended(path: str) -> float | None:
     return state.st_mtime if whole else None
 
 
-def grid_from_json(grid: dict[str, Any]) -> dict[str, str]:
-    """The labels of the runs in a list that `Store.note_grid` wrote, by id.
+def grid_from_json(grid: dict[str, Any]) -> dict[str, tuple[str, Network | None]]:
+    """Label and network of the runs in a list that `Store.note_grid` wrote, by id.
 
-    Raises `DataError` for another schema, a label that is not there, and an id that is none: ids
-    are the names of folders.
+    The network is None in a list that holds none. Raises `DataError` for another schema, a label
+    that is not there, and an id that is none: ids are the names of folders.
     """
     if type(grid.get("schema")) is not int or grid["schema"] != SCHEMA:
         raise DataError(f"schema {grid.get('schema')!r}; this oodml reads {SCHEMA}.")
     what = "a list of runs"
     labels = checked_value(tuple[str, ...], grid.get("labels"), "labels", what)
+    networks: tuple[Network | None, ...] = (None,) * len(labels)
+    if "networks" in grid:
+        networks = checked_value(tuple[Network, ...], grid["networks"], "networks", what)
+    if len(networks) != len(labels):
+        raise DataError(f"{len(labels)} labels and {len(networks)} networks.")
     runs = checked_value(tuple[tuple[str, int], ...], grid.get("runs"), "runs", what)
     for run_id, label in runs:
         if _RUN_ID.fullmatch(run_id) is None or not 0 <= label < len(labels):
             raise DataError(f"{run_id[:20]!r} is no run's id, or its label {label} is not listed")
-    return {run_id: labels[label] for run_id, label in runs}
+    return {run_id: (labels[at], networks[at]) for run_id, at in runs}

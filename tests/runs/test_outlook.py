@@ -56,6 +56,39 @@ def test_cost_is_the_mean_time_of_each_method_and_of_all_for_the_unknown(store: 
     assert cost_of([SPECS[0].id], labels, Store(store.directory / "empty")) is None
 
 
+def test_runs_of_two_models_are_told_apart_by_name_and_cost(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    small, large = (
+        [make_spec("margin", seed=seed, backbone=name) for seed in range(3)]
+        for name in ("tiny", "resnet50")
+    )
+    store.note_grid(small)
+    assert set(store.asked_for().values()) == {"margin"}
+    names = store.asked_for([*small, *large])
+    assert [names[own[0].id] for own in (small, large)] == ["margin @ tiny", "margin @ resnet50"]
+    store.note_grid(large)
+    assert store.asked_for() == names
+    for spec, seconds in ((small[0], 2.0), (large[0], 90.0)):
+        store.finish(RunRecord(spec, {}, {"recall_at_1": 0.5}, {}, {}, seconds))
+    cost = cost_of([spec.id for spec in (*small[1:], large[1])], names, store)
+    assert cost is not None and (cost.seconds, cost.unknown) == (pytest.approx(2 * 2 + 90), ())
+    store.fail(large[2].id, "Traceback\nValueError: odd")
+    shown = CliRunner().invoke(main, ["status", str(tmp_path)]).output
+    assert f"failed {large[2].id} margin @ resnet50: ValueError: odd" in shown
+
+
+def test_lists_of_runs_without_networks_are_read(tmp_path: Path) -> None:
+    store, spec = Store(tmp_path), make_spec("margin", backbone="tiny")
+    store.note_grid([spec])
+    (path,) = (tmp_path / "grids").glob("*.json")
+    old = json.loads(path.read_text())
+    del old["networks"]
+    path.write_text(json.dumps(old))
+    assert store.asked_for() == {spec.id: "margin"}
+    other = make_spec("margin", backbone="resnet50")
+    assert store.asked_for([other]) == {spec.id: "margin", other.id: "margin"}
+
+
 def test_throughput_is_that_of_the_last_minutes() -> None:
     assert throughput([0.0, 5000.0, 5010.0, 5020.0]) == pytest.approx(0.1)
     assert throughput([1.0]) is None and throughput([]) is None and throughput([3.0, 3.0]) is None

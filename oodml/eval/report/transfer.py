@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from oodml.errors import DataError
 from oodml.eval.statistics.comparable import reference_runs
-from oodml.eval.statistics.series import Series, network_of, series_of
+from oodml.eval.statistics.series import Series, series_of
 from oodml.eval.statistics.transfer import MethodTransfer, NullCost, TransferRow, transfer
 from oodml.eval.statistics.transfer_findings import division, finding
+from oodml.runs.networks import network_of
 
 if TYPE_CHECKING:
     from oodml.eval.statistics.intervals import Estimate

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from oodml.errors import UsageError
-from oodml.files import digest
-from oodml.runs.spec import ModelSpec, RunSpec
+from oodml.runs.networks import network_names, network_of
+from oodml.runs.spec import RunSpec
 
 # The backbone of a run whose embeddings were made elsewhere (`oodml evaluate`).
 EMBEDDINGS = "embeddings"
-# What makes two models different networks; how much of one is trained is part of the method.
-Network = tuple[str, str, str, str]
 # What lines may be compared by, and what those of one comparison then share.
 BY = {"method": "backbone", "backbone": "method"}
 Row = TypeVar("Row", bound=Any)
@@ -49,7 +46,7 @@ def series_of(specs: Iterable[RunSpec]) -> dict[str, Series]:
     """
     specs = list(specs)
     networks = {network_of(spec.model) for spec in specs if spec.model.backbone != EMBEDDINGS}
-    names = _network_names(networks)
+    names = network_names(networks)
     both = _trained_both_ways(specs)
     found = {}
     for spec in specs:
@@ -85,11 +82,6 @@ def grouped(rows: Sequence[Row], by: str | None) -> dict[str, list[Row]]:
     return several
 
 
-def network_of(model: ModelSpec) -> Network:
-    """What makes a model another network: backbone, weights, input transform and precision."""
-    return model.backbone, model.weights, model.preprocessing, model.precision
-
-
 def _lines(rows: Sequence[Row]) -> set[Series]:
     return {row.series for row in rows}
 
@@ -100,30 +92,3 @@ def _trained_both_ways(specs: Sequence[RunSpec]) -> bool:
     for spec in specs:
         ways[spec.label, network_of(spec.model)].add(spec.model.train)
     return any({"head", "all"} <= trained for trained in ways.values())
-
-
-def _network_names(networks: Iterable[Network]) -> dict[Network, str]:
-    by_backbone = defaultdict(list)
-    for network in sorted(networks):
-        by_backbone[network[0]].append(network)
-    names = {}
-    for backbone, own in by_backbone.items():
-        details = _differing([_details(network) for network in own])
-        if len(set(details)) < len(own):
-            details = [(digest(list(network), 6),) for network in own]
-        for network, each in zip(own, details, strict=True):
-            names[network] = " ".join([backbone, *filter(None, each)])
-    return names
-
-
-def _details(network: Network) -> tuple[str, ...]:
-    """What can tell networks of one backbone apart: input size, weights and precision."""
-    _, weights, preprocessing, precision = network
-    size = re.search(r"\b(?:centre crop|squash) (\d+)", preprocessing)
-    return f"{size[1]}px" if size else "", weights[:6], precision
-
-
-def _differing(rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """The rows without the columns in which all of them are equal."""
-    differs = [len(set(column)) > 1 for column in zip(*rows, strict=True)]
-    return [tuple(cell for cell, keep in zip(row, differs, strict=True) if keep) for row in rows]

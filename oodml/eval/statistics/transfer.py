@@ -21,7 +21,8 @@ from oodml.eval.statistics.comparable import reference_runs
 from oodml.eval.statistics.curves import Cells, check_metric
 from oodml.eval.statistics.intervals import Array, Estimate, ratio_estimate, t_estimate
 from oodml.eval.statistics.scores import aggregated_generalization_score
-from oodml.eval.statistics.series import Series, network_of
+from oodml.eval.statistics.series import Series
+from oodml.runs.networks import network_of
 
 if TYPE_CHECKING:
     from oodml.runs.record import RunRecord
