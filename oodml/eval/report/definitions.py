@@ -104,7 +104,8 @@ _REFERENCE = (
     ),
     (
         "Shift cost, difficulty",
-        "Shift cost = matched - shifted. Difficulty of a rung = matched on rung 0 - matched on it. "
+        "Shift cost = matched - shifted. Difficulty of a rung = matched on rung 0 - matched on it: "
+        "whatever makes the rung's test classes harder, and also their number, if it differs. "
         "The fall of shifted from rung 0 is difficulty plus the rise of the shift cost, exactly. "
         "Area: the trapezoid area under the shift cost, FID scaled to [0, 1].",
     ),

@@ -25,8 +25,9 @@ function dressed(node, attributes, children) {
 
 const byId = (id) => document.getElementById(id);
 
-/** A score with three digits; a dash where there is none. */
-const score = (value) => (value == null ? "–" : value.toFixed(3).replace("-", "−"));
+/** A score with three digits; a dash where there is none. Zero has no sign. */
+const score = (value) =>
+  value == null ? "–" : value.toFixed(3).replace(/^-(?=[0.]+$)/, "").replace("-", "−");
 
 /** A distance: four digits that say something. */
 function distance(value) {

@@ -57,7 +57,6 @@ function drawSides(svg, frame, state) {
   svg.setAttribute("height", SIDES_HEIGHT);
   const excess = chosen.axis === "excess" ? "excess " : "";
   svg.replaceChildren(
-    hatching(),
     axes({ x, y, right, height: SIDES_HEIGHT, xRange, yRange }, excess + data.fid_label, metricWords()),
     gapArea(rows, x, y),
     ...sides.map((side) => sideLine(side, rows, x, y)),
@@ -70,16 +69,16 @@ function drawSides(svg, frame, state) {
 
 /** Stripes for what is difficulty, so that it is told from the shift without colours. */
 function hatching() {
-  return drawing(
-    "defs",
-    {},
-    drawing(
-      "pattern",
-      { id: "hatching", width: 5, height: 5, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" },
-      drawing("rect", { class: "hatch-ground", width: 5, height: 5 }),
-      drawing("rect", { class: "hatch-stripe", width: 2, height: 5 }),
-    ),
+  const size = { width: 5, height: 5 };
+  const units = { patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" };
+  const pattern = drawing(
+    "pattern",
+    { id: "hatching", ...size, ...units },
+    drawing("rect", { class: "hatch-ground", ...size }),
+    drawing("rect", { class: "hatch-stripe", width: 2, height: 5 }),
   );
+  // In a drawing of its own, as patterns of one that is hidden are not drawn.
+  return drawing("svg", { class: "unseen", "aria-hidden": "true" }, pattern);
 }
 
 function gapArea(rows, x, y) {

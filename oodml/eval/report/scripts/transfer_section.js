@@ -12,7 +12,7 @@ function showTransfer(section) {
   const found = element("p", { class: "finding" });
   const divided = element("p", { class: "divided" });
   const note = element("div", { class: "note", id: "transfer-note" });
-  section.append(found, divided, ...transferTerms(), transferChart(), note);
+  section.append(hatching(), found, divided, ...transferTerms(), transferChart(), note);
   section.append(...transferTables(), ...referenceGallery());
   studying(() => {
     found.textContent = transferValues().finding;
@@ -38,7 +38,7 @@ function transferTerms() {
     ],
   ];
   const read = [
-    ["difficulty", "What matched loses along the ladder. Without any shift, only harder classes can be the cause."],
+    ["difficulty", "What matched loses along the ladder. It trains without shift, so the tested classes themselves are the cause."],
     ["shift cost", "Matched minus shifted, on the same test classes: the gap between the two lines."],
     ["break-even", "The distance at which shifted falls to frozen. Beyond it, training costs more than it brings."],
   ];
@@ -120,7 +120,7 @@ function captionWords() {
   if (!last.fall || !last.difficulty || !last.cost_rise || first === last) return `${name}.${met}`;
   return (
     `${name} falls in ${metricWords()} from ${score(first.shifted[0])} to ${score(last.shifted[0])}. Of this fall of ` +
-    `${whole(last.fall)}, ${whole(last.difficulty)} is difficulty and ${whole(last.cost_rise)} is shift.${met}`
+    `${whole(last.fall)}, ${whole(last.difficulty)} is difficulty and ${whole(last.cost_rise)}, the rise of the shift cost, is shift.${met}`
   );
 }
 
@@ -180,10 +180,11 @@ function randomWords() {
   }
   const fewest = Math.min(...rungs.map((rung) => rung.test.classes));
   if (fewest >= FEW_CLASSES) return "";
-  return (
-    `With ${plural(fewest, "test class", "test classes")} a random split can show a cost by chance. How much, ` +
-    "oodml run LADDER --reference --reference-null 5 tells."
-  );
+  return [
+    `With ${plural(fewest, "test class", "test classes")}, even a random split can show a cost by chance; how much is measured by `,
+    element("code", {}, "oodml run LADDER --reference --reference-null 5"),
+    ".",
+  ];
 }
 
 function leftOutWords() {

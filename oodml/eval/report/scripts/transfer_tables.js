@@ -191,11 +191,15 @@ function methodRow(own, longest) {
     element(
       "th",
       { scope: "row" },
-      swatch(own.method),
       element(
-        "button",
-        { type: "button", "aria-pressed": String(current), title: "Show its chart, rungs and queries", onclick: choose },
-        breakable(transferName(own.place)),
+        "div",
+        { class: "named" },
+        swatch(own.method),
+        element(
+          "button",
+          { type: "button", "aria-pressed": String(current), title: "Show its chart, rungs and queries", onclick: choose },
+          breakable(transferName(own.place)),
+        ),
       ),
     ),
     element("td", {}, breakEvenCell(own)),
