@@ -221,7 +221,8 @@ def analyze_command(
     """Correlate the geometry of embeddings with a metric.
 
     A point is a method on a rung. Correlations are within each rung, pooled over rungs, and pooled
-    after each rung's means are subtracted. Runs of several models need --by.
+    after each rung's means are subtracted. Several methods on several models
+    need --by.
     """
     from oodml.eval.statistics.correlation import correlate_geometry
 

@@ -94,7 +94,9 @@ def test_by_is_refused_where_it_has_no_effect(models: Path, command: str, view: 
     assert "--by" in refused(2, command, models, "--view", view, "--by", "method")
 
 
-def test_by_needs_two_of_what_it_compares(runs: Path) -> None:
+def test_by_needs_two_of_what_it_compares_and_something_that_it_leaves_out(runs: Path) -> None:
+    for command in (("table", "--view", "ranks"), ("plot", "--view", "deviation"), ("analyze",)):
+        assert "leave it out" in refused(2, command[0], runs, *command[1:], "--by", "method")
     assert "backbone" in refused(2, "table", runs, "--view", "ranks", "--by", "backbone")
     assert "--by" in refused(
         2, "table", "--published", "cub200", "--view", "ranks", "--by", "method"

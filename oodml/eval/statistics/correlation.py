@@ -70,9 +70,9 @@ def correlate_geometry(
     """The correlation of every property with the metric: per rung, pooled and within rungs.
 
     `by` "method" correlates over the methods on each backbone, "backbone" over the backbones with
-    each method; one has to be chosen where there are several models, whose properties differ for
-    reasons of their own. Raises `DataError` if no run carries geometry or runs cannot be compared,
-    `UsageError` for an unknown metric.
+    each method; one has to be chosen where there are several of both, as the properties of models
+    differ for reasons of their own. Raises `DataError` if no run carries geometry or runs cannot be
+    compared, `UsageError` for an unknown metric and for a choice that is lacking or has no effect.
     """
     points = geometry_points(records, ladder, metric)
     _check_choice(points, by)
@@ -115,8 +115,9 @@ def geometry_points(
 
 
 def _check_choice(points: Mapping[tuple[str, str], Sequence[Point]], by: str | None) -> None:
-    models = {p.series.backbone for own in points.values() for p in own if p.series.among_several}
-    if by is None and models:
+    lines = {p.series for own in points.values() for p in own if p.series.among_several}
+    models = {line.backbone for line in lines}
+    if by is None and len(models) > 1 and len({line.method for line in lines}) > 1:
         raise UsageError(
             f"these runs are of {len(models)} models ({', '.join(sorted(models))}); correlate over "
             "methods with by='method', or over models with by='backbone'."

@@ -65,7 +65,8 @@ def grouped(rows: Sequence[Row], by: str | None) -> dict[str, list[Row]]:
 
     `by` "method" compares methods, so a group holds those on one backbone; "backbone" compares
     backbones, so a group holds those of one method. None: all of them, as the group "". A group of
-    a single series is left out; `UsageError` if there is no other.
+    a single series is left out. `UsageError` if there is no other, or if one group holds them all,
+    so that `by` changes nothing.
     """
     if by is None:
         return {"": list(rows)}
@@ -78,6 +79,12 @@ def grouped(rows: Sequence[Row], by: str | None) -> dict[str, list[Row]]:
     if not several:
         raise UsageError(
             f"by={by!r} compares {by}s that share their {BY[by]}, and no {BY[by]} here has two."
+        )
+    if len(found) == 1:
+        (name,) = found
+        raise UsageError(
+            f"by={by!r} changes nothing here, where every run is of the {BY[by]} {name}; leave it "
+            "out."
         )
     return several
 

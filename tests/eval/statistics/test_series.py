@@ -158,6 +158,10 @@ def test_what_is_compared_has_to_be_there_twice():
         compare_methods(grid(models="x"), "backbone")
     with pytest.raises(UsageError, match="method"):
         relative_deviation(grid("a"), by="method")
+    with pytest.raises(UsageError, match="backbone x"):
+        compare_methods(grid(models="x"), "method")
+    with pytest.raises(UsageError, match="method a"):
+        relative_deviation(grid("a"), by="backbone")
     with pytest.raises(UsageError, match="'model'"):
         grouped(grid(), "model")
     foreign = summarize([run("clip", backbone=EMBEDDINGS, train="none"), run(), run("a")], LADDER)
@@ -187,3 +191,6 @@ def test_geometry_of_several_models_is_correlated_over_methods_or_over_models():
     )
     (alone,) = correlate_geometry(records[:4], LADDER)
     assert alone.group == "" and alone.pearson.value == pytest.approx(1)
+    of_models = [shaped("a", name, place, 0.9 - 0.1 * place) for place, name in enumerate("wxyz")]
+    (alone,) = correlate_geometry(of_models, LADDER)
+    assert (alone.group, alone.points, alone.pearson.value) == ("", 4, pytest.approx(-1))
