@@ -27,8 +27,9 @@ def report_command(
 ) -> None:
     """Write one HTML page about a directory of runs.
 
-    It holds curves, tables, the ladder, galleries and the runs, and needs no network. Without
-    --data it has no pictures and no plane of classes.
+    It opens with what the shift costs, where there are reference runs, and holds curves, tables,
+    the ladder, galleries and the runs. It needs no network. Without --data it has no pictures and
+    no plane of classes.
     """
     from oodml.eval.report.page import write_report
     from oodml.runs.store import Store

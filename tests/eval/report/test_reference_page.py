@@ -224,6 +224,10 @@ def test_choosing_a_rung_shows_the_queries_that_changed(page: Page, pool: Pool) 
                 assert average == pytest.approx((precision * hits).sum() / 5, abs=6e-4)
                 assert right == [label == query for label, _ in tiles]
                 assert name.endswith(f": {sum(right)} right")
+    assert len(page.all("#transfer .changed")) == 3
+    page.find("#transfer .more").click()
+    assert len(page.all("#transfer .changed")) == 6
+    assert page.text("#transfer .more") == "Show fewer"
     shares = [float(part) for part in re.findall(r"([\d.]+)%", page.text(".shares-key"))]
     assert sum(shares) == pytest.approx(100, abs=0.3)
     loaded = "return [...document.querySelectorAll('.changed img')].every((i) => i.naturalWidth)"

@@ -2,9 +2,12 @@
 
 const CHANGES = [
   ["lost", "lost to the shift"],
-  ["won", "won by it"],
+  ["won", "better despite it"],
   ["random", "random"],
 ];
+
+// So many queries are shown until the reader asks for all.
+const SHOWN_FIRST = 3;
 
 const referenceBoard = (rung) =>
   data.gallery.compared.find(
@@ -21,6 +24,11 @@ function referenceGallery() {
   const select = element("select", { onchange: () => study({ rung: Number(select.value) }) });
   const about = element("div", {});
   const rows = element("div", { class: "rows" });
+  const more = element("button", {
+    type: "button",
+    class: "more",
+    onclick: () => study({ every: !studied.every }),
+  });
   const kinds = radios("change", "Queries", CHANGES, (kind) => study({ kind }));
   studying(() => {
     const board = referenceBoard(studied.rung);
@@ -35,7 +43,10 @@ function referenceGallery() {
     );
     kinds.hidden = !board;
     about.replaceChildren(...(board ? changeWords(board) : [noBoardAdvice()]));
-    rows.replaceChildren(...(board ? board[studied.kind].map(changedRow) : []));
+    const found = board?.[studied.kind] ?? [];
+    rows.replaceChildren(...found.slice(0, studied.every ? undefined : SHOWN_FIRST).map(changedRow));
+    more.hidden = found.length <= SHOWN_FIRST;
+    more.textContent = studied.every ? "Show fewer" : `Show ${found.length - SHOWN_FIRST} more`;
   });
   return [
     element("h3", {}, "Queries whose neighbours changed most"),
@@ -48,6 +59,7 @@ function referenceGallery() {
     ),
     about,
     rows,
+    more,
   ];
 }
 
@@ -68,8 +80,12 @@ function changeWords(board) {
     bar.append(node);
   }
   const words = {
-    lost: "Shown are those that found most more of their class after matched training than after shifted, one a class: what the shift took.",
-    won: "Shown are those that found most more of their class after shifted training than after matched, one a class: the shift does not harm all.",
+    lost:
+      "Shown are those that lose most in average precision from matched to shifted training, one a class: " +
+      "what the shift took.",
+    won:
+      "Shown are those that gain most in average precision from matched to shifted training, one a class: " +
+      "not all suffer.",
     random: "Shown are queries drawn at random, the same for every method on this rung.",
   };
   const empty = board[studied.kind].length ? "" : " There are none.";
@@ -80,7 +96,7 @@ function changeWords(board) {
     element(
       "p",
       { class: "note" },
-      `The difference of the two in the middle is what the shift costs in recall at 1. Of ${board[studied.kind][0]?.matched.found.length ?? 8} neighbours ` +
+      `The difference of the two in the middle is what the shift costs these two runs in recall at 1. Of ${board[studied.kind][0]?.matched.found.length ?? 8} neighbours ` +
         `${board.kept.toFixed(1)} are the same on average. ${words[studied.kind]}${empty} Of two runs of seed ${data.runs[board.runs.matched].seed}, matched `,
       runLink(board.runs.matched),
       " and shifted ",

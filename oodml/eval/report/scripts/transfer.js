@@ -6,7 +6,7 @@ const TRAININGS = {
   frozen: { marker: "o", dash: "2 3" },
   shifted: { marker: "D", dash: null },
 };
-const studied = { method: 0, rung: 0, view: "sides", kind: "lost" };
+const studied = { method: 0, rung: 0, view: "sides", kind: "lost", every: false };
 const studiers = [];
 
 /** Tells the section's parts of another method, rung or view. */
