@@ -145,6 +145,13 @@ def copies_pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def published_cars() -> Path:
+    """The published splits of Cars196, which may lie beside the repository."""
+    given = os.environ.get("OODML_CARS196_SPLITS")
+    beside = Path(__file__).parents[2] / "shared" / "data" / "cars196_splits.pkl"
+    return Path(given) if given else beside
+
+
 def published_layout(splits: int = 3, scalars: bool = True) -> dict[int, dict[str, Any]]:
     """What a published pickle holds, with NumPy strings and floats as there."""
     names = [np.str_(f"kind {i:02d} Ä") if scalars else f"kind {i:02d} Ä" for i in range(12)]

@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
+from oodml.commands.opening import open_features
 from oodml.commands.options import (
     FILE,
     data_options,
     network_options,
-    open_features,
     refuse_features_as_images,
     refuse_to_replace,
 )

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from oodml.commands.opening import open_features
 from oodml.commands.options import (
     FILE,
     Draws,
     data_options,
     level_option,
     network_options,
-    open_features,
     text_or_json_option,
 )
 from oodml.commands.tables import echo

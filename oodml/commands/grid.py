@@ -9,13 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from oodml.commands.options import (
-    RETRIES,
-    check_measured,
-    in_bytes,
-    ladder_images,
-    open_for_ladder,
-)
+from oodml.commands.opening import check_measured, ladder_images, open_for_ladder
+from oodml.commands.options import RETRIES, in_bytes
 from oodml.commands.results import keep_ladder
 from oodml.commands.tables import echo
 from oodml.errors import DataError, UsageError

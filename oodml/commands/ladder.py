@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from oodml.commands.opening import open_features, resolved_source
 from oodml.commands.options import (
     FILE,
     LazyCommands,
@@ -20,10 +21,8 @@ from oodml.commands.options import (
     level_option,
     network_options,
     null_option,
-    open_features,
     refuse_features_as_images,
     refuse_to_replace,
-    resolved_source,
 )
 from oodml.commands.tables import Table, echo, json_text
 from oodml.progress import progress_bar

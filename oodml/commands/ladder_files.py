@@ -9,23 +9,27 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from oodml.commands.ladder import show_ladder
+from oodml.commands.opening import (
+    check_fingerprint,
+    ladder_source,
+    matched,
+    open_dataset,
+    open_for_ladder,
+    open_samples,
+    resolved_source,
+)
 from oodml.commands.options import (
     FILE,
-    check_fingerprint,
     data_options,
     image_size_option,
     ladder_data_option,
-    ladder_source,
     machine_options,
     null_option,
-    open_dataset,
-    open_for_ladder,
     precision_option,
     refuse_features_as_images,
     refuse_to_replace,
     refuse_typed,
     resize_option,
-    resolved_source,
     text_or_json_option,
     together,
 )
@@ -35,9 +39,7 @@ from oodml.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from oodml.data.dataset import Dataset
-    from oodml.features.features import Features
     from oodml.splits.compare import LadderAgreement
-    from oodml.splits.episodes import LabelledSamples
     from oodml.splits.ladder import Ladder
 
 
@@ -153,28 +155,21 @@ def _on_data(
     """
     from oodml.features.extraction import extract_features
     from oodml.features.features import Features
-    from oodml.splits.exchange import match_classes, with_data
     from oodml.splits.measure import measure_ladder
 
-    samples: LabelledSamples
-    features: Features | None = None
     refuse_features_as_images(data)
-    if data.endswith(".npz"):
-        samples = features = Features.load(data)
-        fingerprint = features.source.fingerprint
-    else:
-        samples = dataset = open_dataset(data, root, skip_broken)
-        fingerprint = dataset.fingerprint
+    samples = open_samples(data, root, skip_broken)
     if ladder.features.fingerprint:
-        check_fingerprint(ladder, data, fingerprint)
+        own = samples.source if isinstance(samples, Features) else samples
+        check_fingerprint(ladder, data, own.fingerprint)
+        ladder = replace(ladder, source=resolved_source(data))
     else:
-        match = match_classes(ladder.class_sizes, samples.class_names)
-        ladder = with_data(ladder, match, samples, "")
-        echo(match.report())
-    ladder = replace(ladder, source=resolved_source(data))
-    if backbone and features is None:
-        features = extract_features(dataset, backbone, progress=True, **network)
-    if features is None:
+        ladder = matched(ladder, samples, data)
+    if isinstance(samples, Features):
+        features = samples
+    elif backbone:
+        features = extract_features(samples, backbone, progress=True, **network)
+    else:
         return ladder
     return measure_ladder(ladder, features, level=level, null=null)
 
@@ -208,15 +203,11 @@ def export_command(
     by, so a rung trains on its train and its validation lines. The pickle counts rungs from 1, and
     the study's own loaders read it.
     """
-    from oodml.features.features import Features
     from oodml.splits.exchange import export_ladder
     from oodml.splits.ladder import Ladder
 
     refuse_to_replace(output, ladder, data)
-    samples: LabelledSamples | None = None
-    if data is not None:
-        is_features = data.endswith(".npz")
-        samples = Features.load(data) if is_features else open_dataset(data, root, skip_broken)
+    samples = None if data is None else open_samples(data, root, skip_broken)
     loaded = Ladder.load(ladder)
     export_ladder(loaded, output, file_format, samples, seed=seed)
     if file_format == "pickle" and samples is None and not loaded.episodes:
@@ -337,11 +328,8 @@ def plot_command(
 
 def _groups(ladder: Ladder, data: str | None, options: dict[str, Any]) -> dict[str, str]:
     """The group of every class."""
-    from oodml.features.features import Features
-
     source = ladder_source(ladder, data)
-    is_features = source.endswith(".npz")
-    opened = Features.load(source) if is_features else _images(ladder, data, options)
+    opened = open_samples(source, options["root"], options["skip_broken"])
     if opened.groups is None:
         raise DataError(f"{source} knows no groups of classes, so there is no composition to draw.")
     return dict(zip(opened.class_names, opened.groups, strict=True))

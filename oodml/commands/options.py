@@ -1,4 +1,4 @@
-"""Shared by the commands: kinds of values, options, and opening what they name."""
+"""Shared by the commands: kinds of values, options, and what they refuse."""
 
 from __future__ import annotations
 
@@ -7,18 +7,13 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 from click.core import ParameterSource
 
-from oodml.errors import DataError, UnknownNameError, UsageError, unknown_name
+from oodml.errors import UsageError, unknown_name
 from oodml.features.backbones.registry import LEAST_SIDE, MOST_SIDE
-
-if TYPE_CHECKING:
-    from oodml.data.dataset import Dataset
-    from oodml.features.features import Features
-    from oodml.splits.ladder import Ladder
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -254,115 +249,6 @@ def in_bytes(gibibytes: float) -> int:
     return int(gibibytes * 2**30)
 
 
-def open_dataset(source: str, root: Path | None, skip_broken: bool) -> Dataset:
-    """The dataset that a command names."""
-    from oodml.data import load_dataset
-
-    return load_dataset(source, root=root, skip_broken=skip_broken, progress=True)
-
-
-def open_features(source: str, *, root: Path | None, skip_broken: bool, **network: Any) -> Features:
-    """The features in a `.npz` file, or those of a dataset under a network."""
-    from oodml.features.extraction import extract_features
-    from oodml.features.features import Features
-
-    if source.endswith(".npz"):
-        return Features.load(source)
-    dataset = open_dataset(source, root, skip_broken)
-    return extract_features(dataset, progress=True, **network)
-
-
-def open_for_ladder(
-    ladder: Ladder,
-    data: str | None,
-    *,
-    root: Path | None,
-    skip_broken: bool,
-    images: bool,
-    **machine: Any,
-) -> tuple[Features, Dataset | None]:
-    """The features that a ladder was built on, and the dataset if `images` are needed.
-
-    Raises `DataError` if the data or the network is not the ladder's.
-    """
-    from oodml.features.extraction import extract_features
-    from oodml.features.features import Features
-
-    check_measured(ladder)
-    source = ladder_source(ladder, data)
-    made = ladder.features
-    if source.endswith(".npz"):
-        if images:
-            raise DataError(f"training whole networks needs images; {source} holds features.")
-        features, dataset = Features.load(source), None
-    else:
-        dataset = open_dataset(source, root, skip_broken)
-        check_fingerprint(ladder, source, dataset.fingerprint)
-        try:
-            features = extract_features(
-                dataset,
-                made.backbone,
-                precision=made.precision,
-                image_size=made.image_size,
-                resize=made.resize,
-                progress=True,
-                **machine,
-            )
-        except UnknownNameError:
-            raise DataError(
-                f"the ladder was measured by {made.backbone!r}, a network that this oodml does not "
-                "know; give features of it with --data FILE.npz, or measure the splits with "
-                "another: `oodml ladder measure LADDER --backbone NAME`."
-            ) from None
-    check_fingerprint(ladder, source, features.source.fingerprint)
-    if features.source.network != made.network:
-        raise DataError(
-            f"the ladder was built on {made.network}, the features given are of "
-            f"{features.source.network}; give the same --weights."
-        )
-    return features, dataset
-
-
-def check_measured(ladder: Ladder) -> None:
-    """Raise `DataError` for a ladder that names no network of ours."""
-    if not ladder.measured:
-        raise DataError(
-            "the ladder's FIDs are as published, so no network of ours belongs to it; name one "
-            "with --backbone NAME, or measure the ladder: `oodml ladder measure`."
-        )
-
-
-def ladder_images(
-    ladder: Ladder, data: str | None, *, root: Path | None, skip_broken: bool
-) -> Dataset:
-    """The images that a ladder is of; `DataError` for other ones, or for features."""
-    source = ladder_source(ladder, data)
-    if source.endswith(".npz"):
-        raise DataError(
-            f"another network than the ladder's needs the images, and {source} holds features; "
-            "name them with --data FOLDER."
-        )
-    dataset = open_dataset(source, root, skip_broken)
-    check_fingerprint(ladder, source, dataset.fingerprint)
-    return dataset
-
-
-def ladder_source(ladder: Ladder, data: str | None) -> str:
-    """`data` if given, else what the ladder remembers; `DataError` if that is nothing."""
-    source = data or ladder.source
-    if not source:
-        raise DataError("the ladder does not say where its data is; name it with --data SOURCE.")
-    return source
-
-
-def resolved_source(source: str) -> str:
-    """What the user typed, as an absolute path if it is one."""
-    scheme, colon, rest = source.partition(":")
-    if scheme == "hf" and colon:
-        return f"hf:{Path(rest).resolve()}" if Path(rest).exists() else source
-    return str(Path(source).expanduser().resolve()) if Path(source).exists() else source
-
-
 def refuse_features_as_images(source: str) -> None:
     """Raise `UsageError` if a network was typed for a file that holds features already."""
     if source.endswith(".npz"):
@@ -386,13 +272,3 @@ def refuse_to_replace(output: Path | None, *sources: str | Path | None) -> None:
     read = [Path(source) for source in sources if source is not None]
     if any(path.exists() and path.samefile(output) for path in read):
         raise UsageError(f"{output} is read by this command; give another -o FILE.")
-
-
-def check_fingerprint(ladder: Ladder, source: str, fingerprint: str) -> None:
-    """Raise `DataError` if the data that `source` names is not the ladder's."""
-    if fingerprint != ladder.features.fingerprint:
-        raise DataError(
-            f"the ladder was built for dataset {ladder.features.dataset!r} with fingerprint "
-            f"{ladder.features.fingerprint}, but {source} has {fingerprint}; build a ladder for "
-            "it with `oodml ladder build`, or name the right data with --data."
-        )

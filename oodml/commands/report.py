@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from oodml.commands.options import FILE, data_options, machine_options, open_for_ladder
+from oodml.commands.opening import open_for_ladder
+from oodml.commands.options import FILE, data_options, machine_options
 from oodml.commands.results import directory_argument, open_results
 from oodml.commands.tables import echo
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from oodml.commands.grid import do_grid, plan_of, print_outcome, print_plan, print_protocol
+from oodml.commands.opening import open_ladder
 from oodml.commands.options import FILE, SEEDS
 from oodml.commands.results import check_writable, output_option
 from oodml.commands.run_options import (
@@ -80,11 +81,10 @@ def run_command(
     than once to share the work.
     """
     from oodml.runs.store import Store
-    from oodml.splits.ladder import Ladder
     from oodml.train.plan import filtered, ordered
 
-    loaded = Ladder.load(ladder)
     with _printing_once():
+        loaded = open_ladder(ladder, options)
         specs = _specs_of(loaded, options)
         specs = ordered(filtered(specs, loaded, filter_text) if filter_text else specs, order)
         store = Store(output)
@@ -149,9 +149,8 @@ def train_command(ladder: Path, output: Path, rung: int, seed: int, **options: A
     """Do one run per method on one rung and print its metrics."""
     from oodml.runs.networks import names_of
     from oodml.runs.store import Store
-    from oodml.splits.ladder import Ladder
 
-    loaded = Ladder.load(ladder)
+    loaded = open_ladder(ladder, options)
     print_protocol(options)
     specs = plan_of(loaded, [seed], [rung], options)
     check_writable(output)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from oodml.commands.grid import plan_of, print_protocol, resources_for
+from oodml.commands.opening import open_ladder
 from oodml.commands.options import FILE, format_option, workers_option
 from oodml.commands.results import check_writable, keep_ladder, output_option
 from oodml.commands.run_options import grid_options, workers_for
@@ -71,7 +72,6 @@ def tune_command(
     """
     from oodml.commands.grid_file import grid_tables
     from oodml.runs.store import Store
-    from oodml.splits.ladder import Ladder
     from oodml.tune import check_ready
 
     check_ready(metric)
@@ -81,7 +81,7 @@ def tune_command(
         raise UsageError("trials keep no pair weights; leave out --keep-pair-weights.")
     if len(options["backbones"]) > 1:
         raise UsageError("settings are tuned for one model at a time; give one --backbone.")
-    built = Ladder.load(ladder)
+    built = open_ladder(ladder, options)
     searches = _searches(built, rung, seed, domains, options)
     say = _teller(table_format)
     print_protocol(options)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import tomllib
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
 from commands.conftest import NETWORK, done, oodml, refused
+from conftest import published_cars, save_drawing
 from torchvision.models import resnet18
 
 from oodml.data import load_dataset
 from oodml.features.extraction import extract_features
 from oodml.runs.store import Store
+from oodml.splits.exchange import read_splits
+from oodml.splits.formats.published_pickle import PublishedSplit
 from oodml.splits.ladder import Ladder
 
 QUICK = ("--steps", 3, "--train-batch-size", 12, "--seeds", 1, "--workers", 1)
@@ -154,14 +157,70 @@ def test_features_in_a_file_serve_their_own_network_only(
     assert "--data FOLDER" in refused_line(*data, "--backbone", "tiny")
 
 
-def test_a_ladder_without_a_ruler_asks_for_a_model(
-    built: tuple[Path, Path], call: tuple[object, ...], tmp_path: Path
+def test_splits_that_no_network_here_measured_ask_for_a_model_and_their_images(
+    built: tuple[Path, Path], call: tuple[object, ...], image_folder: Path, tmp_path: Path
 ) -> None:
-    ladder = Ladder.load(built[0])
-    source = replace(ladder.features, backbone="as published", weights="", preprocessing="")
-    replace(ladder, features=source).save(tmp_path / "published.json")
-    if Ladder.load(tmp_path / "published.json").measured:
-        pytest.skip("a ladder edited so still counts as measured")
-    named = ("run", tmp_path / "published.json", *call[2:])
-    assert "--backbone" in refused_line(*named)
-    assert "2 runs done" in done(*named, "--backbone", "tiny@32").output
+    done("ladder", "export", built[0], "--format", "csv", "-o", tmp_path / "splits.csv")
+    done("ladder", "import", tmp_path / "splits.csv", "-o", tmp_path / "splits.json")
+    own = ("run", tmp_path / "splits.json", *call[2:])
+    assert "--backbone" in refused_line(*own, "--data", image_folder)
+    assert "--data SOURCE" in refused_line(*own, "--backbone", "tiny@32")
+    run = (*own, "--backbone", "tiny@32", "--data", image_folder)
+    assert "2 runs done" in done(*run).output
+    assert "2 done, 0 failed before, 0 to go" in done(*run, "--dry-run").output
+    assert {(r.ruler, len(r.shift)) for r in Store(tmp_path / "runs").records()} == {("", 0)}
+    table = done("table", tmp_path / "runs").output
+    assert "FID as the file gives it" in table and "12 classes match" not in table
+    # The splits are those of the ladder that was built, so their runs are too: but not its FIDs.
+    assert "measured by" in refused_line(*call, "--backbone", "tiny@32")
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not published_cars().exists(), reason="the published splits are not at hand")
+def test_the_published_cars_splits_are_measured_and_run_on_three_networks(
+    weights: Path, tmp_path: Path
+) -> None:
+    pool, runs, cache = tmp_path / "pool", tmp_path / "runs", ("--cache", tmp_path / "cache")
+    splits = read_splits(published_cars())
+    for number, (name, files) in enumerate(named_images(splits).items()):
+        for sample, file in enumerate(files):
+            save_drawing(pool / name / file, number, sample)
+    data = ("--data", pool)
+    done("ladder", "import", published_cars(), "-o", tmp_path / "cars.json")
+    ruler = ("--backbone", LITE.partition("@")[0], "--image-size", 32, "--null", 4, *cache)
+    shown = done(
+        "ladder", "measure", tmp_path / "cars.json", *data, *ruler, "-o", tmp_path / "lite.json"
+    ).output
+    assert "196 classes match." in shown and "published_fid" in shown
+    ladder = Ladder.load(tmp_path / "lite.json")
+    assert {rung.published_fid for rung in ladder.rungs} == {split.fid for split in splits}
+    assert len(ladder.episodes) == 8 and ladder.images(ladder.rungs[0].train_classes) == 2 * 98
+
+    models = (
+        *("--backbone", LITE, "--backbone", "tiny", "--backbone", "resnet18@32"),
+        *("--weights", f"resnet18@32={weights}", "-m", "frozen", "-m", "margin"),
+        *("--rung", 0, "--rung", 7, "--samples-per-class", 2, *QUICK, *cache),
+    )
+    assert "12 runs done" in done("run", tmp_path / "lite.json", *models, "-o", runs).output
+    rows = json.loads(done("table", runs, "--format", "json").output)
+    assert len({(row["method"], row["backbone"]) for row in rows}) == 6 and len(rows) == 12
+    assert {row["fid"] for row in rows} == {ladder.rungs[0].fid, ladder.rungs[7].fid}
+    done("plot", runs)
+    assert (runs / "recall_at_1.png").read_bytes().startswith(b"\x89PNG")
+    # The same runs along the published FIDs.
+    unmeasured = ("run", tmp_path / "cars.json", *data, *models, "-o", tmp_path / "published")
+    assert "12 runs done" in done(*unmeasured).output
+    rows = json.loads(done("table", tmp_path / "published", "--format", "json").output)
+    assert {row["fid"] for row in rows} == {splits[0].fid, splits[7].fid}
+    assert "ResNet-50, as published" in done("table", tmp_path / "published").output
+
+
+def named_images(splits: Sequence[PublishedSplit]) -> dict[str, list[str]]:
+    """Two files of every class: those that the splits name first, else made-up ones."""
+    named: dict[str, list[str]] = {
+        name: [] for split in splits for name in split.train_classes + split.test_classes
+    }
+    for split in splits:
+        for name, files in split.episodes[2][0].items():
+            named[name] = named[name] or sorted(files)
+    return {name: files or ["0.jpg", "1.jpg"] for name, files in sorted(named.items())}

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import os
 import pickle
 import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import published_layout
+from conftest import published_cars, published_layout
 
 from oodml.errors import DataError, UsageError
 from oodml.features.features import Features
@@ -22,8 +21,6 @@ from oodml.splits.exchange import (
 from oodml.splits.formats.published_pickle import read_published
 from oodml.splits.ladder import Ladder
 from oodml.splits.measure import measure_ladder
-
-HERE = Path(__file__).parents[2]
 
 
 def test_a_published_pickle_becomes_a_ladder(tmp_path: Path) -> None:
@@ -185,11 +182,6 @@ def test_what_some_rungs_came_with_is_kept_and_the_others_are_drawn(
     assert drawn[0].episodes and (splits[0], splits[2]) == (drawn[0], drawn[2])
     some = [replace(splits[0], validation_classes=()), *splits[1:]]
     assert imported_ladder(some, "own").validation[:2] == ((), held_out)
-
-
-def published_cars() -> Path:
-    given = os.environ.get("OODML_CARS196_SPLITS")
-    return Path(given) if given else HERE.parent / "shared" / "data" / "cars196_splits.pkl"
 
 
 @pytest.mark.skipif(not published_cars().exists(), reason="the published splits are not at hand")
