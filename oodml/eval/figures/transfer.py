@@ -136,7 +136,9 @@ def _figure_of_panels(
     found: Sequence[MethodTransfer], headline: list[str], loss: str, words: str, fid_label: str
 ) -> Any:
     gains, falls = [each for each in found if each.break_even], with_falls(found)
-    columns = 2 if len(gains) in (2, 4) else min(3, len(gains))
+    # Names of methods and models need wider panels.
+    several = any(each.series.among_several for each in gains)
+    columns = min(2 if several or len(gains) in (2, 4) else 3, len(gains))
     lines = -(-len(gains) // (columns or 1))
     panel = _SINGLE if columns == 1 else _PANEL if lines <= 2 else _LOW
     first = 0.12 + 0.16 * len(headline)

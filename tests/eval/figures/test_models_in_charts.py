@@ -5,13 +5,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from eval.conftest import rows
+from eval.statistics.conftest import LADDER
+from eval.statistics.test_transfer import reference
 from matplotlib import rc_context
 
 from oodml.eval.figures import curves, methods
 from oodml.eval.figures.style import _SETTINGS, line_style, line_styles
+from oodml.eval.figures.transfer import _figure as transfer_figure
 from oodml.eval.statistics.comparisons import relative_deviation
 from oodml.eval.statistics.scores import score_methods
 from oodml.eval.statistics.series import Series
+from oodml.eval.statistics.transfer import transfer
 
 METHODS = ("frozen", "margin", "proxy_anchor")
 MODELS = ("resnet50", "dinov2_vits14", "clip_vitb16")
@@ -70,6 +74,19 @@ def test_a_legend_explains_methods_and_models_apart():
     few = curves._curve_figure(grid(METHODS[:2], ("resnet50", "tiny")), "recall_at_1", "FID")
     assert not few.legends
     assert "margin @ tiny" in {text.get_text() for text in few.axes[0].texts}
+
+
+def test_panels_of_the_transfer_chart_name_method_and_model():
+    level = np.array([[0.5, 0.45, 0.3]] * 3)
+    runs = [
+        run
+        for model in ("efficientnet_lite0", "clip_vit_b16", "resnet50")
+        for run in reference(level + 0.02, level + 0.1, level, backbone=model)
+    ]
+    found = transfer(runs, LADDER)
+    figure = transfer_figure(found, "recall_at_1", "FID", None)
+    shown = {text.get_text() for axes in figure.axes[: len(found)] for text in axes.texts}
+    assert {each.series.name for each in found} <= shown
 
 
 @pytest.mark.parametrize("names", [METHODS, LONG_METHODS[:1], LONG_METHODS])
