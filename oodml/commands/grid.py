@@ -216,7 +216,7 @@ def _of_ruler(
     device: str,
 ) -> Resources:
     """The resources of the network that measured the ladder, whose features a file may hold."""
-    from oodml.train.build import Resources
+    from oodml.train.build import Resources, check_network
     from oodml.train.cached_views import views_wanted
 
     whole = any(spec.model.train == "all" for spec in specs)
@@ -231,6 +231,8 @@ def _of_ruler(
         **machine,
     )
     backbone = ruler.load() if dataset is not None and (whole or views_wanted(specs)) else None
+    if backbone is not None:
+        check_network(specs, backbone)
     return Resources(
         features,
         dataset if whole else None,
@@ -249,11 +251,12 @@ def _of_model(
     device: str,
 ) -> Resources:
     from oodml.features.extraction import extract_features
-    from oodml.train.build import Resources
+    from oodml.train.build import Resources, check_network
 
     whole = any(spec.model.train == "all" for spec in specs)
     machine = {key: options[key] for key in ("batch_size", "device", "cache")}
     backbone, precision = model.load(), model.source.precision
+    check_network(specs, backbone)
     return Resources(
         extract_features(dataset, backbone, precision=precision, progress=True, **machine),
         dataset if whole else None,

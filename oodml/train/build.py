@@ -19,7 +19,7 @@ from oodml.features.features import Features
 from oodml.runs.spec import ModelSpec, RunSpec
 from oodml.train.data import FeatureSamples, ImageSamples, Samples, training_transform
 from oodml.train.loop import seeded
-from oodml.train.model import EmbeddingModel, Standardize, trunk
+from oodml.train.model import DEFAULT_POOLING, EmbeddingModel, Standardize, pool_of, trunk
 from oodml.train.models import is_of
 from oodml.train.objective import Objective, encoded_rows, make_objective
 from oodml.train.registry import get_method
@@ -114,10 +114,20 @@ def samples_of(
 
 def backbone_of(spec: RunSpec, resources: Resources) -> Backbone:
     """The backbone at the input size that a run asks for."""
-    backbone = resources.images()[1]
-    if spec.training.image_size in (0, backbone.image_size):
-        return backbone
-    return at_size(backbone, spec.training.image_size)
+    return _sized(resources.images()[1], spec.training.image_size)
+
+
+def check_network(specs: Sequence[RunSpec], backbone: Backbone) -> None:
+    """Raise `UsageError` if the network takes no input of a size, or no pooling, of these runs."""
+    whole = [spec for spec in specs if spec.model.train == "all"]
+    for size, pooling in sorted({(s.training.image_size, s.model.pooling) for s in whole}):
+        sized = _sized(backbone, size)
+        if pooling != DEFAULT_POOLING:
+            pool_of(sized, pooling)
+
+
+def _sized(backbone: Backbone, image_size: int) -> Backbone:
+    return at_size(backbone, image_size) if image_size else backbone
 
 
 def objective_of(

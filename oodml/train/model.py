@@ -65,7 +65,7 @@ def trunk(
     """
     module = deepcopy(backbone.module)
     if pooling != DEFAULT_POOLING:
-        put(module, _pool_of(backbone, pooling), POOLINGS[pooling]())
+        put(module, pool_of(backbone, pooling), POOLINGS[pooling]())
     return (FrozenBatchNorm(module) if freeze_batchnorm else module), backbone.dimension
 
 
@@ -165,7 +165,8 @@ class FrozenBatchNorm(nn.Module):
         return features
 
 
-def _pool_of(backbone: Backbone, pooling: str) -> str:
+def pool_of(backbone: Backbone, pooling: str) -> str:
+    """The layer that a pooling takes the place of; `UsageError` where there is none."""
     if pooling not in POOLINGS:
         raise unknown_name("pooling", pooling, [DEFAULT_POOLING, *POOLINGS])
     if backbone.pool is None:

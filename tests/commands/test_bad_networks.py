@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from commands.conftest import done, refused
+from commands.conftest import done, oodml, refused
 from torchvision import models
 
 from oodml.data import load_dataset
@@ -115,3 +115,31 @@ def test_a_ruler_that_is_not_known_here_is_named_with_the_ways_out(
     own.save(tmp_path / "own.npz")
     done("run", ladder, "-m", "frozen", "--data", tmp_path / "own.npz", "-o", tmp_path / "other",
          "--workers", 1)  # fmt: skip
+    done("run", ladder, "-m", "frozen", "--backbone", "tiny", "-o", tmp_path / "tiny", *machine,
+         "--workers", 1)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--backbone", "resnet50@32", "--weights", "resnet50@32=resnet18.pth"), "than resnet50"),
+        (("--backbone", "resnet18@32", "--weights", "resnet18@32=zero.pth"), "the same features"),
+        (("--backbone", "inception_v3@32", "--weights", "resnet18.pth"), "at least 75 pixels"),
+        (("--train", "all", "--image-size", 8), "does not take images of 8 pixels"),
+    ],
+)
+def test_a_model_that_cannot_be_run_begins_no_run(
+    built: tuple[Path, Path],
+    weights: Path,
+    tmp_path: Path,
+    arguments: tuple[object, ...],
+    words: str,
+) -> None:
+    ladder, cache = built
+    given = [str(each).replace("=", f"={weights}/") for each in arguments]
+    given = [f"{weights}/{each}" if each.endswith(".pth") and "=" not in each else each
+             for each in given]  # fmt: skip
+    result = oodml("run", ladder, "-m", "margin", *given, "--cache", cache, "-o", tmp_path / "runs")
+    line = result.stderr.strip().splitlines()[-1]
+    assert result.exit_code in (1, 2) and line.startswith("Error: ") and words in line
+    assert not (tmp_path / "runs").exists()

@@ -26,7 +26,7 @@ from oodml.runs.record import RunRecord
 from oodml.splits.construction.build_ladder import build_ladder
 from oodml.splits.episodes import validation_fold
 from oodml.splits.ladder import Ladder
-from oodml.train.build import Resources, concatenated, samples_of
+from oodml.train.build import Resources, check_network, concatenated, samples_of
 from oodml.train.members import members_of
 from oodml.train.plan import plan
 from oodml.train.run import EMBEDDINGS, train_member, train_run
@@ -282,6 +282,25 @@ def test_the_whole_network_trains_on_images(
     # The next run must start from the same weights.
     for key, value in resources.backbone.module.state_dict().items():
         assert torch.equal(value, original[key])
+
+
+def test_a_network_is_held_against_the_sizes_and_poolings_of_all_its_runs(
+    pictures: tuple[Resources, Ladder, Dataset],
+) -> None:
+    resources, ladder, _ = pictures
+    assert resources.backbone is not None
+    tokens = replace(resources.backbone, pool=None)
+    whole = {**NETWORK, "image_size": 0}
+    plain, pooled = (
+        plan(ladder, ["margin"], [0], **whole, **more)  # type: ignore[arg-type]
+        for more in ({}, {"pooling": "gem"})
+    )
+    check_network([*plain, *pooled], resources.backbone)
+    check_network([*plain, *plan(ladder, ["margin"], [0])], tokens)
+    with pytest.raises(UsageError, match=r"pools no feature map.*'gem'"):
+        check_network([*plain, *pooled], tokens)
+    with pytest.raises(UsageError, match="does not take images of 1 pixels"):
+        check_network([plain[0].with_settings(image_size=1)], resources.backbone)
 
 
 def test_flip_evaluation_is_the_same_for_an_image_and_its_mirror_image(
