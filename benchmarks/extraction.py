@@ -69,7 +69,7 @@ def pytorch_fid(images: Path, weights: Path) -> Job:
 
 
 def clean_fid(images: Path, weights: Path) -> Job:
-    # Its own network file is not on the package index; this is the same network and resizing.
+    # Its own network is a TorchScript file to download; this is the same one, with its resizing.
     import torch
     from cleanfid import fid, inception_pytorch
     from cleanfid.features import build_feature_extractor
@@ -139,7 +139,7 @@ def eager(images: Path, weights: Path, *, folded: bool) -> Job:
 PEER = "pytorch-fid"
 INCEPTION: dict[str, tuple[str, Tool]] = {
     PEER: ("batch 50", pytorch_fid),
-    "clean-fid": ("batch 128", clean_fid),
+    "clean-fid": ("batch 128, the network of pytorch-fid", clean_fid),
     "torch-fidelity": ("batch 64", torch_fidelity),
     "torchmetrics": ("batch 64", torchmetrics),
     "oodml": ("OpenVINO", partial(oodml, backbone="inception_fid")),
