@@ -93,7 +93,7 @@ def plot_command(
     shown = "pair-weights" if pair_weights else view
     _check_options(shown, published, {"x": x, "coefficient": coefficient, "rung": rung})
     check_by(by, shown, ("deviation", "geometry"), alone=directory is None)
-    paths = output or _default_paths(directory, metric, shown, published)
+    paths = output or default_paths(directory, metric, shown, published)
     check_charts(paths)
     check_published_metric(published, metric)
     caption = ""
@@ -131,9 +131,10 @@ def _check_options(shown: str, published: str | None, given: dict[str, Any]) -> 
         raise UsageError("the published study came without pair weights; leave --published out.")
 
 
-def _default_paths(
-    directory: Path | None, metric: str, view: str, published: str | None
+def default_paths(
+    directory: Path | None, metric: str, view: str, published: str | None = None
 ) -> list[Path]:
+    """Where the charts of a view are written if no place was named: a .png and a .svg."""
     name = metric if directory is not None else f"published-{published}"
     suffix = "" if view == "curves" else f"-{view}"
     return [(directory or Path()) / f"{name}{suffix}.{kind}" for kind in ("png", "svg")]
