@@ -153,7 +153,7 @@ function galleryAdvice() {
     "p",
     { class: "advice" },
     "No embeddings are at hand. Keep those of trained methods with ",
-    element("code", {}, "oodml run LADDER --keep-embeddings -o DIR"),
+    element("code", {}, "oodml run LADDER --keep-embeddings -o NEW_DIR"),
     ", and name the images with ",
     element("code", {}, `oodml report DIR --data ${data.source || "SOURCE"}`),
     ", which also shows the frozen features.",
@@ -166,7 +166,7 @@ function keepAdvice(withBoards) {
     "p",
     { class: "advice" },
     `${plural(without, "method")} kept no embeddings; keep them with `,
-    element("code", {}, "oodml run LADDER --keep-embeddings -o DIR"),
+    element("code", {}, "oodml run LADDER --keep-embeddings -o NEW_DIR"),
     ".",
   );
 }
