@@ -15,7 +15,6 @@ from oodml.commands.results import keep_ladder
 from oodml.commands.tables import echo
 from oodml.errors import DataError, UsageError
 from oodml.progress import progress_bar
-from oodml.train.models import Model, is_of, models_of
 from oodml.train.settings import SETTINGS
 
 if TYPE_CHECKING:
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from oodml.splits.ladder import Ladder
     from oodml.train.build import Resources
     from oodml.train.cached_views import Views
+    from oodml.train.models import Model
 
 
 def plan_of(
@@ -191,6 +191,8 @@ def resources_for(
     ladder: Ladder, options: dict[str, Any], specs: Sequence[RunSpec]
 ) -> list[Resources]:
     """What the runs read of every model that they name: features, cached views, images, network."""
+    from oodml.train.models import Model, is_of, models_of
+
     ruler = ladder.features
     models = models_of(ruler, options["backbones"], weights_of(options))
     if all(model.source != ruler for model in models):
