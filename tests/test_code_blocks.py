@@ -45,6 +45,7 @@ PARSED_ONLY = {
     "oodml ladder export ladder.json --format pickle --data emoji ": "the ladder of those features",
     "oodml ladder import cars196_splits.pkl --data cars/ --backbone inception_v3 ": "a download",
     "oodml run ladder.json -m margin --backbone resnet50 ": "a download",
+    "oodml run demo-results/ladder.json ": "the demo's results",
     "oodml run ladder.json -m all --seeds 5 -o /shared/results --launcher ray": "a Ray cluster",
     "oodml dataset download ": "a download",
     "oodml ladder build cub200 ": "a download",
