@@ -57,6 +57,6 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     )
     assert built.returncode == 0, built.stderr
     index = (tmp_path / "site" / "index.html").read_text()
-    assert "Where things are" in index and 'src="images/demo.png"' in index
+    assert "Where things are" in index and 'src="images/transfer.png"' in index
     reference = (tmp_path / "site" / "api.html").read_text()
     assert "frechet_distance" in reference and "Raises" in reference

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -67,9 +68,11 @@ def killed_at_random(
         while drive.poll() is None and left:
             time.sleep(float(random.uniform(0.0, 0.2)))
             found = workers_of(drive.pid)
-            if found:
-                os.kill(int(random.choice(found)), signal.SIGKILL)
-                left -= 1
+            # One that has just ended by itself is no kill.
+            with suppress(ProcessLookupError):
+                if found:
+                    os.kill(int(random.choice(found)), signal.SIGKILL)
+                    left -= 1
             for path in (directory / "runs").glob("*/run.json"):
                 assert inodes.setdefault(path, path.stat().st_ino) == path.stat().st_ino
         _, errors = drive.communicate(timeout=240)
