@@ -36,7 +36,11 @@ SIDES = {
     "dinov2_vitb14": 28,
     "clip_vit_l14_336": 28,
 }
-LARGE = ("inception_fid", "convnext_base", "dinov2_vitb14", "clip_vit_l14_336")
+# What takes seconds is trained in .ci/run only; one of every kind stays.
+LARGE = (
+    "inception_v3", "inception_fid", "resnet50", "convnext_tiny", "convnext_base", "dinov2_vitb14",
+    "clip_vit_l14_336",
+)  # fmt: skip
 NAMES = [pytest.param(name, marks=pytest.mark.long) if name in LARGE else name for name in NETWORKS]
 
 
