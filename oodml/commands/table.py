@@ -122,8 +122,10 @@ def view_of(
             )
         return few_shot_view(adapted, metric)
     if view == "transfer":
-        made = transfer_view(transfer_of(records, ladder, metric), metric)
-        return _with_cautions(made, ladder, over_seeds=True)
+        found = transfer_of(records, ladder, metric)
+        made = transfer_view(found, metric)
+        notes = [*made.notes, *_without_reference(records, found)]
+        return _with_cautions(replace(made, notes=notes), ladder, over_seeds=True)
     rows = summarize(records, ladder, metric)
     if not rows:
         raise DataError(
@@ -146,9 +148,22 @@ def transfer_of(records: Sequence[RunRecord], ladder: Ladder, metric: str) -> li
     if not found:
         raise DataError(
             "no method has a matched and a shifted run on one rung with one seed; add them to "
-            "these runs with `oodml run LADDER -m METHOD --reference -o DIRECTORY`."
+            "these runs with `oodml run LADDER -m METHOD --reference -o DIRECTORY` and the "
+            "settings (--steps and the like) that these runs had."
         )
     return found
+
+
+def _without_reference(records: list[RunRecord], found: list[MethodTransfer]) -> list[str]:
+    """A note that names the trained methods that have plain runs alone."""
+    from oodml.eval.statistics.comparable import plain_runs
+    from oodml.eval.statistics.series import series_of
+
+    trained = [r.spec for r in plain_runs(records) if r.spec.model.train != "none"]
+    shown = {(each.series.method, each.series.backbone) for each in found}
+    every = set(series_of(trained).values())
+    lacking = sorted(each.name for each in every if (each.method, each.backbone) not in shown)
+    return [f"without reference runs: {', '.join(lacking)}."] if lacking else []
 
 
 def _with_cautions(view: View, ladder: Ladder, *, over_seeds: bool) -> View:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -151,6 +152,16 @@ def test_other_views_do_not_show_reference_runs(runs: Path, reference_runs: Path
             for each in (runs, reference_runs)
         )
         assert plain == both
+
+
+def test_methods_without_a_reference_are_named(reference_runs: Path, tmp_path: Path) -> None:
+    shown = done("table", reference_runs, "--view", "transfer").output
+    assert "without reference runs: arcface, proxy_anchor." in shown
+    store = Store(shutil.copytree(reference_runs, tmp_path / "copy"))
+    for record in store.records():
+        if not record.spec.is_reference:
+            shutil.rmtree(store.run_directory(record.id))
+    assert "without reference" not in done("table", store.directory, "--view", "transfer").output
 
 
 def test_a_folder_without_reference_runs_is_told_how_to_get_them(runs: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
+from oodml.eval.statistics.intervals import Estimate
 from oodml.eval.statistics.series import Series
 from oodml.eval.statistics.transfer import MethodTransfer
 
@@ -36,15 +37,26 @@ def division(found: Sequence[MethodTransfer], metric: str = "recall_at_1") -> st
     if not known:
         return None
     _, first, last = known[0]
+    over = f"From FID {first.fid:.0f} to {last.fid:.0f}"
+    words = metric.replace("_", " ")
+    falling = [(series, row) for series, _, row in known if _falls(row.fall)]
+    level = [series for series, _, row in known if not _falls(row.fall)]
+    if not falling:
+        return f"{over}, no fall of {words} can be told{_with(level)}."
     parts = [
-        _span([getattr(row, name).value for _, _, row in known])
+        _span([getattr(row, name).value for _, row in falling])
         for name in ("fall", "difficulty", "cost_rise")
     ]
     return (
-        f"From FID {first.fid:.0f} to {last.fid:.0f}, {metric.replace('_', ' ')} falls by "
-        f"{parts[0]}{_with([series for series, _, _ in known])}: {parts[1]} because the classes "
-        f"are harder, {parts[2]} because of the shift."
+        f"{over}, {words} falls by {parts[0]}{_with([series for series, _ in falling])}: "
+        f"{parts[1]} because the classes are harder, {parts[2]} because of the shift"
+        + (f"; no fall can be told{_with(level)}." if level else ".")
     )
+
+
+def _falls(fall: Estimate | None) -> bool:
+    """Whether a fall lies above zero, with its whole interval where it has one."""
+    return fall is not None and (fall.value if fall.low is None else fall.low) > 0
 
 
 def _whole_finding(known: Sequence[MethodTransfer]) -> str:
@@ -63,7 +75,7 @@ def _whole_finding(known: Sequence[MethodTransfer]) -> str:
         return f"Training pays up to FID {pays:.0f}{who}; beyond, {open_}"
     if costs is not None:
         return f"Training costs beyond FID {costs:.0f}{who}; below, {open_}"
-    if len(known) == 1:
+    if all(_stated([each]) == (None, None) for each in known):
         return f"Whether training pays cannot be told on these rungs{who}"
     return f"Whether training pays depends on the method: {_by_kind(known)}"
 

@@ -44,6 +44,11 @@ def test_what_intervals_leave_open_is_not_stated():
     assert last.startswith("Training costs beyond FID ") and "do not tell" in last
 
 
+def test_several_methods_of_which_nothing_can_be_told_do_not_differ():
+    words = finding(study(noise=0.05, margin=(0.0, 0.0, 0.0), arcface=(0.0, 0.0, 0.0)))
+    assert words == "Whether training pays cannot be told on these rungs with each of 2 methods."
+
+
 def test_methods_that_differ_are_told_apart():
     words = finding(study(margin=(0.1, 0.1, 0.1), arcface=(-0.1, -0.1, -0.1)))
     assert "depends on the method" in words
@@ -63,3 +68,15 @@ def test_the_fall_is_divided_between_difficulty_and_shift():
     assert "recall at 1 falls by 0.400 with margin" in words
     assert "0.200 because the classes are harder, 0.200 because of the shift" in words
     assert division([]) is None
+
+
+def test_what_does_not_fall_is_not_divided():
+    rising = transfer(reference(np.array([[0.5, 0.6, 0.7]] * 2), np.full((2, 3), 0.7)), LADDER)
+    assert division(rising) == "From FID 10 to 50, no fall of recall at 1 can be told with margin."
+    shifted = np.array([[0.6, 0.5, 0.2], [0.6, 0.5, 0.7]])
+    unsure = transfer(reference(shifted, np.full((2, 3), 0.7)), LADDER)
+    assert "no fall" in division(unsure)
+    level = reference(np.full((2, 3), 0.5), np.full((2, 3), 0.7), method="arcface")
+    fell = reference(np.array([[0.6, 0.5, 0.2]] * 2), np.full((2, 3), 0.7))
+    both = division(transfer([*fell, *level], LADDER))
+    assert "falls by 0.400 with margin" in both and "no fall can be told with arcface." in both

@@ -129,8 +129,8 @@ function breakEvenMark(own, rows, x, y, sides) {
   }
   const words = {
     within: `break-even ${breakEvenWords(own)}`,
-    beyond: `training pays up to the last rung: break-even ${breakEvenWords(own)}`,
-    before: `training does not pay on rung 0: break-even ${breakEvenWords(own)}`,
+    beyond: `shifted lies above frozen up to the last rung: break-even ${breakEvenWords(own)}`,
+    before: `shifted lies below frozen on rung 0: break-even ${breakEvenWords(own)}`,
   }[met.kind];
   const at = x(met.at ?? (met.kind === "beyond" ? met.last : met.first));
   const [low, high] = [x(met.first), x(met.last)];

@@ -46,7 +46,7 @@ function transferTerms() {
     element(
       "p",
       {},
-      "The farther the tested classes lie from the training classes (FID), the lower is the score, for two reasons: " +
+      "Where the tested classes lie farther from the training classes (FID), scores are mostly lower, for two reasons: " +
         "the training was for other classes (shift), and the far classes are often harder to tell apart (difficulty). " +
         "Testing the same classes after different training tells the two apart. On every rung of the ladder, half of the " +
         "test classes are tested in three ways, then the other half, and the two are averaged:",
