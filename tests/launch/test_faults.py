@@ -92,7 +92,9 @@ def test_killed_workers_lose_no_run(kills: int, ladder: Ladder, saved: Path) -> 
     directory = killed_at_random(kills, specs, saved, 60)
     assert metrics(directory) == done_here(specs, ladder, saved.parent / "whole")
     for path in directory.rglob("*"):
-        assert path.name not in ("last.pt", "best.pt", "error.txt", "claim")
+        assert path.name not in ("last.pt", "best.pt", "error.txt")
+        # A worker that was killed between its record and its claim leaves one that holds nothing.
+        assert path.name != "claim" or (path.parent / "run.json").exists()
         if path.suffix == ".json":
             json.loads(path.read_text())
         elif path.suffix == ".jsonl":
@@ -101,8 +103,8 @@ def test_killed_workers_lose_no_run(kills: int, ladder: Ladder, saved: Path) -> 
 
 
 def test_a_killed_reference_equals_the_undisturbed(ladder: Ladder, saved: Path) -> None:
-    specs = [spec for spec in grid(ladder, 60, 1, reference=True) if spec.is_reference]
-    directory = killed_at_random(4, specs, saved, 60, reference=True)
+    specs = [spec for spec in grid(ladder, 30, 1, reference=True) if spec.is_reference]
+    directory = killed_at_random(4, specs, saved, 30, reference=True)
     found = {run: own for run, own in metrics(directory).items() if run in {s.id for s in specs}}
     assert found == done_here(specs, ladder, saved.parent / "whole")
     assert not [*directory.rglob("last.pt"), *directory.rglob("best.pt")]
