@@ -148,7 +148,7 @@ def parse_to_the_end(words: list[str]) -> None:
         words = ["oodml", "run", *words[words.index(script) + 1 :]]
     rest = words[words.index("oodml") + 1 :]
     command: click.Command = main
-    context = click.Context(main, info_name="oodml")
+    context = click.Context(main, info_name="oodml", **main.context_settings)
     while isinstance(command, click.Group):
         name, found, rest = command.resolve_command(context, rest)
         assert found is not None
