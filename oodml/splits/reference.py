@@ -80,19 +80,20 @@ def null_split(split: Split, draw: int, *, groups: Mapping[str, str] | None = No
 def check_reference(ladder: Ladder, rungs: Sequence[int]) -> None:
     """`UsageError` naming the rungs that allow a matched reference, if one of `rungs` does not.
 
-    It needs 4 test classes with two images or more, as far as the ladder knows their numbers.
+    It needs 4 test classes and two images of each, as far as the ladder knows their numbers.
     """
     sizes = ladder.class_sizes
     usable = [
         number
         for number, split in enumerate(ladder.rungs)
-        if sum(sizes.get(name, 0) != 1 for name in split.test_classes) >= _FEWEST
+        if len(split.test_classes) >= _FEWEST
+        and all(sizes.get(name, 0) != 1 for name in split.test_classes)
     ]
     lacking = sorted(set(rungs) - set(usable))
     if lacking:
         named = ", ".join(map(str, usable)) or "none"
         raise UsageError(
-            f"a matched reference needs {_FEWEST} test classes with two images or more, which rung "
+            f"a matched reference needs {_FEWEST} test classes and two images of each, which rung "
             f"{lacking[0]} has not; rungs that can be used: {named}."
         )
 
